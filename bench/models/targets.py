@@ -1,0 +1,59 @@
+"""Weight types in the LoRA paper's words, resolved exactly for each architecture.
+
+Plain suffixes are not enough: in BERT `output.dense` ends the attention's output and the feed-forward's alike.
+So a target becomes one regular expression over full module names, anchored at the layer's number.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BERT = {
+    "q": r"attention\.self\.query",
+    "k": r"attention\.self\.key",
+    "v": r"attention\.self\.value",
+    "o": r"attention\.output\.dense",
+    "up": r"intermediate\.dense",
+    "down": r"output\.dense",
+}
+ROLES = dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), BERT)
+LAYER = r"(?:.*\.)?layer\.\d+"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A resolved target: `pattern` matches the full names of the adapted linear layers, and nothing else.
+
+    `down_pattern` matches those among them that read the feed-forward's inner activation (IA3 rescales their
+    input, where it rescales the output of all others); None where there are none.
+    """
+
+    pattern: str
+    down_pattern: str | None
+
+    def matches(self, module_name: str) -> bool:
+        """Whether the linear layer of that full name is adapted."""
+        return re.fullmatch(self.pattern, module_name) is not None
+
+
+def roles_of(model_type: str) -> dict[str, str]:
+    """Weight types of an architecture; empty where it is unknown."""
+    return ROLES.get(model_type, {})
+
+
+def resolve(parts: Sequence[str], model_type: str) -> Target:
+    """Turn weight types into module names. ValueError: a type that the architecture lacks."""
+    roles = roles_of(model_type)
+    if unknown := [part for part in parts if part not in roles]:
+        raise ValueError(
+            f"target part {unknown[0]!r} is unknown for {model_type}; choose from {', '.join(roles)} "
+            "(target.parts=[...]), or a named target: see conf/target"
+        )
+    if not parts:
+        raise ValueError(f"target.parts is empty; choose from {', '.join(roles)}")
+    down = roles["down"] if "down" in parts else None
+    return Target(_pattern([roles[part] for part in parts]), _pattern([down]) if down else None)
+
+
+def _pattern(suffixes: Sequence[str]) -> str:
+    return rf"{LAYER}\.(?:{'|'.join(suffixes)})"
