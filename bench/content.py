@@ -1,6 +1,7 @@
 """Content hashes: what a local file or folder is, whatever it is called."""
 
 import hashlib
+import importlib.util
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -25,3 +26,15 @@ def sha256_of(paths: Iterable[Path]) -> str:
         return sha256(found[0])
     lines = "".join(f"{sha256(path)}  {path.name}\n" for path in found)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def package_folder(name: str) -> Path:
+    """Find `package:IMPORT_NAME/FOLDER` on disk without importing the package. ValueError: it is not installed."""
+    package, _, folder = name.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"{name}: the package {package!r} is not installed; run 'pip install {package.replace('_', '-')}' "
+            "or name a hub repository or a local folder instead"
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / folder

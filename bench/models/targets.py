@@ -55,5 +55,17 @@ def resolve(parts: Sequence[str], model_type: str) -> Target:
     return Target(_pattern([roles[part] for part in parts]), _pattern([down]) if down else None)
 
 
+def name_of(parts: Sequence[str], model_type: str) -> str:
+    """Name a list of weight types in the LoRA paper's words: qv, qkvo, mlp, all; others joined by a plus."""
+    roles = list(roles_of(model_type))
+    if set(parts) == set(roles):
+        return "all"
+    if set(parts) == {"up", "down"}:
+        return "mlp"
+    ordered = sorted(parts, key=roles.index)
+    letters = "".join(part for part in ordered if len(part) == 1)
+    return "+".join(filter(None, [letters, *(part for part in ordered if len(part) > 1)]))
+
+
 def _pattern(suffixes: Sequence[str]) -> str:
     return rf"{LAYER}\.(?:{'|'.join(suffixes)})"

@@ -1,0 +1,88 @@
+"""From a command line to the cells it means, all of them checked before the first one runs.
+
+Hydra composes job by job and would meet a wrong value only when its turn comes; here the same composition runs once
+over the whole grid beforehand, and a mistake is one clear line.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.cell import Cell
+from bench.schema import register
+
+HERE = Path(__file__).resolve().parent
+CONF = next(path for path in (HERE / "conf", HERE.parent / "conf") if path.is_dir())  # the wheel, the checkout
+
+
+def cells(overrides: list[str], *, multirun: bool, extra: str | None = None) -> list[Cell]:
+    """All cells of a command line, in its order; equal ones appear as often as they are named.
+
+    extra: a directory of the user's own yaml files, searched first. ValueError: one line about what is wrong.
+    """
+    register()
+    search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
+    with initialize_config_dir(str(CONF), version_base="1.3"), plain_errors():
+        loader = GlobalHydra.instance().config_loader()
+        if not multirun:
+            return [Cell.of(_without_hydra(loader.load_configuration("config", overrides + search, RunMode.RUN)))]
+        master = loader.load_configuration("config", overrides + search, RunMode.MULTIRUN)
+        params = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *overrides])
+        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        return [Cell.of(_without_hydra(loader.load_sweep_config(master, list(job)))) for job in jobs]
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what Hydra and OmegaConf raise about a configuration into a ValueError of one line."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error)) from error
+
+
+def one_line(error: BaseException) -> str:
+    """Say in one line what was wrong, what is allowed and what to do."""
+    text = str(error)
+    cause = error.__cause__
+    if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
+        group, name = missing.groups()
+        choices = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
+        return f"{group} {name!r} is unknown; choose from {', '.join(choices)}"
+    if missing := re.search(r"Could not override '([^']+)'", text):
+        return f"{missing[1]!r} is no setting; 'python -m bench.run --help' lists them{_allowed(cause)}"
+    for layer in (cause, error):
+        if isinstance(layer, OmegaConfBaseException):
+            key = f"{layer.full_key}: " if getattr(layer, "full_key", None) else ""
+            return f"{_origin(text)}{key}{_first(layer)}{_allowed(layer)}"
+    return " ".join(text.split())
+
+
+def _origin(text: str) -> str:
+    found = re.search(r"In '([^']+)'", text)
+    return f"in conf {found[1]}: " if found else ""
+
+
+def _first(error: BaseException) -> str:
+    return str(error).splitlines()[0]
+
+
+def _allowed(error: BaseException | None) -> str:
+    node = getattr(error, "object_type", None) if error is not None else None
+    names = getattr(node, "__dataclass_fields__", None)
+    return f"; allowed there: {', '.join(names)}" if names and "not in" in str(error) else ""

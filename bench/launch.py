@@ -1,0 +1,91 @@
+"""The parent's side: a fresh worker per cell, forked from a warm server, and what becomes of it.
+
+Peak memory is then the cell's own, a killed worker takes nothing with it, and no cell pays the imports.
+"""
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from typing import TYPE_CHECKING, Any
+
+from bench.cell import Cell, Trial
+from bench.events import Broken, Event
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+
+@cache
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["bench.worker"])
+    return context
+
+
+def warm_up() -> None:
+    """Start the server now, so that its imports run while the command line goes on."""
+    from multiprocessing import forkserver
+
+    _server()
+    forkserver.ensure_running()
+
+
+def complaint(cells: list[Cell]) -> str | None:
+    """Ask a worker to try each task's data and each method on an empty model; one line where something is wrong."""
+    with _process("check", cells) as (_, pipe):
+        try:
+            answer: str | None = pipe.recv()
+        except EOFError:
+            return "the check of the configuration ended without an answer; run one cell to see why"
+    return " ".join(answer.split()) if answer else None
+
+
+def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Iterator[Event]:
+    """Run trials of a cell and give its events as they come; a worker that is killed ends with Broken."""
+    with _process("job", (cell, trials, probe)) as (process, pipe):
+        while True:
+            try:
+                yield pipe.recv()
+            except EOFError:
+                break
+        process.join()
+        if process.exitcode:
+            yield Broken("failed", {"type": "WorkerDied", "message": _why(process.exitcode)})
+
+
+def _why(code: int) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = " (often the system's answer to running out of memory)" if name == "SIGKILL" else ""
+        return f"the worker was killed by {name}{hint}"
+    return f"the worker ended with exit code {code}"
+
+
+@contextmanager
+def _process(kind: str, what: Any) -> Iterator[tuple["BaseProcess", Connection]]:
+    """A worker and the pipe to listen on; it is killed when the caller leaves early."""
+    ours, theirs = _server().Pipe(duplex=False)
+    process = _server().Process(target=_enter, args=(kind, what, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield process, ours
+    finally:
+        if process.is_alive():
+            process.kill()
+        process.join()
+        ours.close()
+
+
+def _enter(kind: str, what: Any, pipe: Connection) -> None:
+    """The worker's first step: from here on it may import torch."""
+    from bench import worker
+
+    if kind == "check":
+        worker.check(what, pipe)
+    else:
+        worker.main(worker.Job(*what), pipe)

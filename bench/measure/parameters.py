@@ -1,0 +1,31 @@
+"""How many parameters a method trains."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from bench.methods.head import is_head
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Counts of a model with its method attached. head: the part of `trainable` that belongs to the task's head."""
+
+    trainable: int
+    head: int
+    total: int
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.trainable / self.total
+
+
+def count(model: nn.Module) -> Parameters:
+    """Count parameters; the frozen copy that PEFT keeps of a trained head is not counted."""
+    named = [(name, parameter) for name, parameter in model.named_parameters() if ".original_module." not in name]
+    trained = [(name, parameter.numel()) for name, parameter in named if parameter.requires_grad]
+    return Parameters(
+        trainable=sum(size for _, size in trained),
+        head=sum(size for name, size in trained if is_head(name)),
+        total=sum(parameter.numel() for _, parameter in named),
+    )

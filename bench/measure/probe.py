@@ -1,0 +1,71 @@
+"""The cost of a cell: a few warm steps of one trial, alone in the process, before any trial trains."""
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from bench.measure.memory import peak_bytes, reset_peak
+from bench.measure.parameters import count
+from bench.tasks.encode import Rows
+from bench.train.batches import Batch, by_length, collate
+from bench.train.evaluate import predict
+from bench.train.optim import make_optimizer, step, trainable
+
+WARM_STEPS = 5
+
+
+def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+    """Measure steps over batches spread evenly over the lengths of the data, the longest among them.
+
+    Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (without padding) per
+    second; peak bytes of training; seconds to evaluate the select part. The model is used up: its weights have moved.
+    """
+    device = next(model.parameters()).device
+    batches = _spread(train, protocol["batch"], protocol["probe_steps"])
+    parameters = trainable(model)
+    optimizer = make_optimizer(parameters, 1e-6, protocol["weight_decay"])
+    model.train()
+    reset_peak(device)
+    seconds = []
+    for batch in [*_warm(batches), *batches]:
+        began = time.perf_counter()
+        step(model, batch.to(device), parameters, optimizer, protocol["clip"], dtype)
+        _wait(device)
+        seconds.append(time.perf_counter() - began)
+    seconds = seconds[-len(batches) :]
+    peaks = peak_bytes(device)
+    began = time.perf_counter()
+    predict(model, select, protocol["eval_batch"], device, dtype)
+    counts = count(model)
+    return {
+        "trainable_params": counts.trainable,
+        "head_params": counts.head,
+        "total_params": counts.total,
+        "trainable_percent": counts.percent,
+        **peaks,
+        "step_seconds_median": float(np.median(seconds)),
+        "step_seconds_p95": float(np.quantile(seconds, 0.95)),
+        "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),
+        "tokens_per_second": sum(batch.tokens for batch in batches) / sum(seconds),
+        "eval_seconds": time.perf_counter() - began,
+        "eval_rows": len(select),
+        "probe_steps": len(batches),
+    }
+
+
+def _spread(rows: Rows, size: int, steps: int) -> list[Batch]:
+    cut = by_length(rows, size)
+    chosen = np.linspace(0, len(cut) - 1, min(steps, len(cut))).round().astype(int)
+    return [collate(rows, cut[number]) for number in chosen]
+
+
+def _warm(batches: list[Batch]) -> list[Batch]:
+    return [batches[number % len(batches)] for number in range(-1, WARM_STEPS - 1)]
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,24 @@
+"""Methods that train a part of the model's own weights: leaves without new parameters."""
+
+from torch import nn
+
+from bench.methods.head import is_head
+
+
+def full(model: nn.Module) -> nn.Module:
+    """Train every parameter."""
+    return model.requires_grad_(requires_grad=True)
+
+
+def head(model: nn.Module) -> nn.Module:
+    """Train the task's head alone, over frozen features (a linear probe)."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = is_head(name)
+    return model
+
+
+def bitfit(model: nn.Module) -> nn.Module:
+    """Train only the bias terms and the head (Ben Zaken et al., 2022, arXiv:2106.10199)."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = name.endswith(".bias") or is_head(name)
+    return model

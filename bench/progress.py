@@ -1,0 +1,122 @@
+"""What a person sees while a sweep runs: a live line on a terminal, plain lines elsewhere."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from bench.events import Ended, Event, Probed, Ready, Started, Stepped
+
+PLAIN_SECONDS = 20  # between two lines about a running trial, without a terminal
+
+
+class Clock:
+    """Guesses the time that is left: the mean of the finished trials for each that is not."""
+
+    def __init__(self, trials: int) -> None:
+        self.left = trials
+        self.spent: list[float] = []
+        self.began = time.monotonic()
+        self.share = 0.0
+
+    def start(self) -> None:
+        self.began, self.share = time.monotonic(), 0.0
+
+    def finish(self) -> None:
+        self.spent.append(time.monotonic() - self.began)
+        self.left, self.share = max(0, self.left - 1), 0.0
+
+    def remaining(self) -> str:
+        """Hours, minutes and seconds; a dash before anything is known."""
+        running = time.monotonic() - self.began
+        known = [*self.spent, *([running / self.share] if self.share > 0.1 else [])]
+        if not known:
+            return "-"
+        seconds = round(sum(known) / len(known) * (self.left - self.share))
+        return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+class Display:
+    """Shows events of one sweep. cells, trials: how many are to be run."""
+
+    def __init__(self, cells: int, trials: int, console: Console | None = None) -> None:
+        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.cells, self.cell, self.title = cells, 0, ""
+        self.clock = Clock(trials)
+        self.trial, self.trials, self.name = 0, 0, ""
+        self.steps, self.said = 0, 0.0
+        self.live = self.console.is_terminal
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[facts]}"),
+            console=self.console, transient=True,
+        )
+        self.line = self.bar.add_task("", total=1, facts="")
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self.live:
+            self.bar.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self.console.print(text, markup=False)
+
+    def begin_cell(self, title: str, trials: int) -> None:
+        self.cell += 1
+        self.title, self.trial, self.trials = title, 0, trials
+        self._show(f"cell {self.cell}/{self.cells} {title}", 0, "starting")
+
+    def tell(self, event: Event, name: str) -> None:
+        """Show an event; `name` is the trial's."""
+        where = f"cell {self.cell}/{self.cells} {self.title}"
+        match event:
+            case Ready(device=device, data=data):
+                rows = ", ".join(f"{part} {count:,}" for part, count in data.items())
+                self._show(where, 0, "measuring the cost")
+                if self.cell == 1:
+                    self.say(f"data: {rows}; {device['device_name']}, {device['threads']} threads, {device['dtype']}")
+            case Probed(cost=cost):
+                self.say(
+                    f"{where}: {cost['trainable_params']:,} of {cost['total_params']:,} parameters, "
+                    f"{cost['samples_per_second']:.0f} samples/s"
+                )
+            case Started(steps=steps):
+                self.trial, self.steps, self.said = self.trial + 1, steps, time.monotonic()
+                self.name = name
+                self.clock.start()
+                self._show(f"{where} trial {self.trial}/{self.trials}", 0, "first steps")
+            case Stepped(curve=curve, samples_per_second=speed):
+                done = curve["step"][-1]
+                self.clock.share = done / self.steps
+                facts = (
+                    f"step {done:.0f}/{self.steps} loss {curve['loss'][-1]:.3f} {speed:.0f} samples/s "
+                    f"left {self.clock.remaining()}"
+                )
+                self._show(f"{where} trial {self.trial}/{self.trials}", self.clock.share, facts)
+            case Ended():
+                self.clock.finish()
+                self.say(f"{where} {name}: {_result(event)}  left {self.clock.remaining()}")
+            case _:
+                pass
+
+    def _show(self, what: str, share: float, facts: str) -> None:
+        if self.live:
+            self.bar.update(self.line, description=what, completed=share, facts=facts)
+        elif share and time.monotonic() - self.said > PLAIN_SECONDS:
+            self.said = time.monotonic()
+            self.say(f"{what} {facts}")
+
+
+def _result(ended: Ended) -> str:
+    if ended.scores is None or ended.cost is None:
+        return f"{ended.outcome}: {(ended.error or {}).get('message', '').splitlines()[0]}"
+    return (
+        f"select {ended.scores['select']:.3f} report {ended.scores['report']:.3f} "
+        f"in {ended.cost['train_seconds']:.0f} s, {ended.cost['samples_per_second']:.0f} samples/s"
+    )

@@ -1,0 +1,69 @@
+"""Entry point: fine-tune the cells of a grid and record every outcome.
+
+    python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
+"""
+
+import sys
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig
+
+from bench import grid, launch
+from bench.cell import Cell
+from bench.progress import Display
+from bench.schema import register
+from bench.sweep import Sweep
+
+sweep: Sweep | None = None  # of this process; a remote launcher's process has none and makes one per job
+
+
+@hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")
+def job(config: DictConfig) -> None:
+    """One Hydra job: one cell."""
+    cell = Cell.of(config)
+    if sweep is not None:
+        sweep.run(cell)
+        return
+    with Display(1, len(cell.trials)) as display:
+        Sweep([cell], display).run(cell)
+
+
+def cli() -> int:
+    """Run the command line. Gives 0: all recorded; 1: a cell failed; 2: wrong input; 130: interrupted."""
+    register()
+    arguments = get_args_parser().parse_args()
+    if arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion:
+        job()
+        return 0
+    try:
+        planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir)
+        return run(planned)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is recorded; the same command goes on", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def run(planned: list[Cell]) -> int:
+    """Check what is still to be trained, hand the grid to Hydra and sum up."""
+    global sweep  # noqa: PLW0603 - Hydra calls the job with a configuration and nothing else
+    with Display(0, 0) as quiet:
+        sweep = Sweep(planned, quiet)
+    waiting = [cell for cell in sweep.cells if sweep.todo[cell.id]]
+    if waiting:
+        launch.warm_up()
+    sweep.announce()
+    if waiting:
+        if problem := launch.complaint(waiting):
+            raise ValueError(problem)
+        with Display(len(waiting), sum(len(sweep.todo[cell.id]) for cell in waiting)) as display:
+            sweep.display = display
+            job()
+    return 0 if sweep.summary() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

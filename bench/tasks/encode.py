@@ -1,0 +1,72 @@
+"""Texts to token ids, cached on disk by content, so that each text is tokenised once for all cells."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from bench.tasks.task import Split, Task
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows, laid end to end without padding.
+
+    ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64.
+    """
+
+    ids: Tensor
+    starts: Tensor
+    lengths: Tensor
+    labels: Tensor
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A task for one tokenizer."""
+
+    train: Rows
+    select: Rows
+    report: Rows
+
+
+def encode(task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path) -> Encoded:
+    """Tokenise the three parts, or read them back from the cache."""
+    vocabulary = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    parts = {
+        name: _encode_split(getattr(task, name), tokenizer, f"{vocabulary}/{max_length}", max_length, cache)
+        for name in ("train", "select", "report")
+    }
+    return Encoded(**parts)
+
+
+def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, salt: str, max_length: int, cache: Path) -> Rows:
+    content = json.dumps([salt, split.texts]).encode()
+    path = cache / f"{hashlib.sha256(content).hexdigest()}.safetensors"
+    if not path.exists():
+        encoded = tokenizer(split.texts, truncation=True, max_length=max_length)["input_ids"]
+        lengths = np.array([len(row) for row in encoded], dtype=np.int32)
+        _write({"ids": np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded]), "lengths": lengths}, path)
+    arrays = load_file(path)
+    lengths = torch.from_numpy(arrays["lengths"]).long()
+    starts = torch.cumsum(lengths, 0) - lengths
+    return Rows(torch.from_numpy(arrays["ids"]).long(), starts, lengths, torch.tensor(split.labels), int(tokenizer.pad_token_id))
+
+
+def _write(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write under a temporary name and rename: another cell may be reading."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}")
+    save_file(arrays, temporary)
+    temporary.replace(path)

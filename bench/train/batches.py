@@ -1,0 +1,66 @@
+"""Batches by length: rows of a batch are equally long or nearly so, and almost nothing is padding.
+
+The sequence of batch lengths is a function of the data alone, so that all trials of a cell see the same shapes. Which
+rows fill a batch is a function of the trial's seed alone.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.tasks.encode import Rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """input_ids: [rows, length]. attention_mask: the same, or None where nothing is padded. labels: [rows]."""
+
+    input_ids: Tensor
+    attention_mask: Tensor | None
+    labels: Tensor
+    tokens: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device) -> "Batch":
+        mask = self.attention_mask
+        return Batch(
+            self.input_ids.to(device, non_blocking=True),
+            mask if mask is None else mask.to(device, non_blocking=True),
+            self.labels.to(device, non_blocking=True),
+            self.tokens,
+        )
+
+
+def by_length(rows: Rows, batch: int, seed: int | None = None) -> list[Tensor]:
+    """Cut the rows, sorted by length, into batches of row numbers; equally long rows change places by the seed.
+
+    seed: None keeps their order (evaluation).
+    """
+    lengths = rows.lengths.numpy()
+    ties = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
+    return list(torch.from_numpy(np.lexsort((ties, lengths))).split(batch))
+
+
+def epoch(rows: Rows, batch: int, *, number: int, seed: int, data_seed: int) -> Iterator[Batch]:
+    """Batches of one pass: the order of the lengths comes from `data_seed`, their rows from `seed`."""
+    batches = by_length(rows, batch, seed=seed * 1_000_003 + number)
+    for position in np.random.default_rng([data_seed, number]).permutation(len(batches)):
+        yield collate(rows, batches[position])
+
+
+def collate(rows: Rows, numbers: Tensor) -> Batch:
+    """Gather rows and pad them to the longest."""
+    lengths, starts = rows.lengths[numbers], rows.starts[numbers]
+    longest = int(lengths.max())
+    columns = torch.arange(longest)
+    real = columns < lengths[:, None]
+    where = (starts[:, None] + columns).clamp_(max=len(rows.ids) - 1)
+    padded = not bool(real.all())
+    ids = torch.where(real, rows.ids[where], rows.pad_id) if padded else rows.ids[where]
+    return Batch(ids, real.long() if padded else None, rows.labels[numbers], int(lengths.sum()))

@@ -1,0 +1,31 @@
+"""Predictions for a part of the data, in its own order."""
+
+import torch
+from torch import Tensor, nn
+
+from bench.tasks.encode import Rows
+from bench.train.batches import Batch, by_length, collate
+from bench.train.precision import autocast
+
+
+def forward(model: nn.Module, batch: Batch) -> Tensor:
+    """Logits [rows, labels] in fp32."""
+    logits: Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    return logits.float()
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The likeliest label of every row: [rows], on the CPU, in the rows' order."""
+    model.eval()
+    order = by_length(rows, batch)
+    with autocast(device, dtype):
+        found = [forward(model, collate(rows, numbers).to(device)).argmax(-1) for numbers in order]
+    predictions = torch.empty(len(rows), dtype=torch.long)
+    predictions[torch.cat(order)] = torch.cat(found).cpu()
+    return predictions
+
+
+def accuracy(predictions: Tensor, rows: Rows) -> float:
+    """Share of rows predicted right."""
+    return float((predictions == rows.labels).double().mean())

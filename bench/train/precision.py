@@ -1,0 +1,50 @@
+"""What the device is and which arithmetic it does fast."""
+
+import platform
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Turn `auto` into the accelerator where there is one. ValueError: cuda is wanted and not there."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but PyTorch sees no CUDA device here; use device=cpu or device=auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Turn `auto` into bf16 where the device has instructions for it, else fp32."""
+    if wanted != "auto":
+        return torch.bfloat16 if wanted == "bf16" else torch.float32
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return torch.bfloat16 if fast else torch.float32
+
+
+def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """What a record says about the machine: names, memory, driver, threads and the arithmetic that was used."""
+    on_cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_cuda else torch.cpu.get_capabilities().get("cpu_name")
+    return {
+        "device": device.type,
+        "device_name": name or platform.processor() or platform.machine(),
+        "device_bytes": torch.cuda.get_device_properties(device).total_memory if on_cuda else None,
+        "cuda": torch.version.cuda if on_cuda else None,
+        "threads": torch.get_num_threads(),
+        "dtype": "bf16" if dtype is torch.bfloat16 else "fp32",
+    }
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
+    """The forward pass in that arithmetic; weights stay in fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
+
+
+def attention_for(device: torch.device) -> str:
+    """The attention implementation: on a CPU plain softmax beats the fused kernel at these lengths."""
+    return "eager" if device.type == "cpu" else "sdpa"
