@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bench.check import check_fit, check_values
+from bench.check import check_fit, check_keys, check_values
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve
 from bench.schema import Config
@@ -51,6 +51,8 @@ class Cell:
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
         """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
+        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+        check_keys(plain)
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
         check_values(conf)
         source = find(conf.model)
@@ -61,7 +63,7 @@ class Cell:
             data=data_identity(conf.task),
             rank=conf.rank if "rank" in conf.method.uses else None,
             parts=tuple(parts) if "target" in conf.method.uses else None,
-            config=OmegaConf.to_container(config, resolve=True, enum_to_str=True),  # type: ignore[arg-type]
+            config=plain,
         )
 
     @cached_property

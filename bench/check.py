@@ -1,12 +1,24 @@
 """Checks of a configuration that need nothing but itself and the model's config.json: they run before any loading."""
 
 import math
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from bench.models.source import Source
 from bench.models.targets import resolve
 from bench.schema import Config
 
 AXES = ("rank", "target")
+
+
+def check_keys(config: dict[str, Any]) -> None:
+    """Refuse keys that no part of the configuration knows: Hydra lets `+key=value` add any."""
+    nodes = {"": (Config, config)}
+    nodes |= {f"{node.name}.": (node.type, config[node.name]) for node in fields(Config) if is_dataclass(node.type)}
+    for where, (kind, values) in nodes.items():
+        allowed = [field.name for field in fields(kind)]
+        if unknown := [key for key in values if key not in allowed]:
+            raise ValueError(f"'{where}{unknown[0]}' is no setting; allowed there: {', '.join(allowed)}")
 
 
 def check_values(conf: Config) -> None:

@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
 from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench import schema
 from bench.cell import Cell
-from bench.schema import register
 
 HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (HERE / "conf", HERE.parent / "conf") if path.is_dir())  # the wheel, the checkout
@@ -30,7 +31,7 @@ def cells(overrides: list[str], *, multirun: bool, extra: str | None = None) -> 
 
     extra: a directory of the user's own yaml files, searched first. ValueError: one line about what is wrong.
     """
-    register()
+    schema.register()
     search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
     with initialize_config_dir(str(CONF), version_base="1.3"), plain_errors():
         loader = GlobalHydra.instance().config_loader()
@@ -54,35 +55,34 @@ def plain_errors() -> Iterator[None]:
         yield
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{where}no valid YAML ({error.problem})") from error
 
 
 def one_line(error: BaseException) -> str:
     """Say in one line what was wrong, what is allowed and what to do."""
     text = str(error)
-    cause = error.__cause__
     if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
-        group, name = missing.groups()
         choices = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
-        return f"{group} {name!r} is unknown; choose from {', '.join(choices)}"
+        return f"{missing[1]} {missing[2]!r} is unknown; choose from {', '.join(choices)}"
     if missing := re.search(r"Could not override '([^']+)'", text):
-        return f"{missing[1]!r} is no setting; 'python -m bench.run --help' lists them{_allowed(cause)}"
-    for layer in (cause, error):
-        if isinstance(layer, OmegaConfBaseException):
-            key = f"{layer.full_key}: " if getattr(layer, "full_key", None) else ""
-            return f"{_origin(text)}{key}{_first(layer)}{_allowed(layer)}"
-    return " ".join(text.split())
+        return f"{missing[1]!r} is no setting; 'python -m bench.run --help' lists them{_allowed(str(error.__cause__))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {text.splitlines()[0]}; quote lists for the shell, such as 'lrs=[1e-4,5e-4]'"
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        text = f"{text}\n{error.__cause__}"
+    where = re.search(r"In '([^']+)'", text)
+    key = re.search(r"full_key: (\S+)", text)
+    said = [line for line in text.splitlines() if not re.match(r"In '|\s*(full_key|object_type|reference_type)", line)]
+    return (
+        f"{f'conf {where[1]}: ' if where else ''}{f'{key[1]}: ' if key else ''}{' '.join(' '.join(said).split())}"
+        f"{_allowed(text) if 'not in' in text else ''}"
+    )
 
 
-def _origin(text: str) -> str:
-    found = re.search(r"In '([^']+)'", text)
-    return f"in conf {found[1]}: " if found else ""
-
-
-def _first(error: BaseException) -> str:
-    return str(error).splitlines()[0]
-
-
-def _allowed(error: BaseException | None) -> str:
-    node = getattr(error, "object_type", None) if error is not None else None
-    names = getattr(node, "__dataclass_fields__", None)
-    return f"; allowed there: {', '.join(names)}" if names and "not in" in str(error) else ""
+def _allowed(text: str) -> str:
+    node = re.search(r"object_type=(\w+)", text)
+    known = getattr(schema, node[1], None) if node else None
+    return f"; allowed there: {', '.join(known.__dataclass_fields__)}" if known else ""

@@ -1,7 +1,33 @@
-"""One clear line for everything that can go wrong between here and the hub."""
+"""One clear line for everything that can go wrong between here and the hub, and the local cache wherever it will do."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+
+def fetch(download: Callable[..., str], repo: str, revision: str, *, kind: str = "model", remedy: str) -> Path:
+    """Call one of the hub client's download functions; the local cache will do where the hub says no, or nothing.
+
+    kind: model or dataset. remedy: what works without the hub. ValueError: neither has it, with what to do.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils import httpx, logging
+
+    logging.set_verbosity_error()  # what is wrong is told once, in the ValueError
+    with hub_errors(f"{'model' if kind == 'model' else 'data set'} {repo!r}", revision, remedy=remedy):
+        try:
+            # Without a network the download functions would ask six times, over half a minute. This asks once.
+            HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=10)
+        except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled) as refusal:
+            if isinstance(refusal, httpx.TransportError):
+                os.environ["HF_HUB_OFFLINE"] = "1"  # workers are started later: they need not find out file by file
+            try:
+                return Path(download(local_files_only=True))
+            except LocalEntryNotFoundError:
+                raise refusal from None
+        return Path(download())
 
 
 @contextmanager
@@ -13,11 +39,13 @@ def hub_errors(what: str, revision: str, *, remedy: str) -> Iterator[None]:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx
 
     try:
         yield
@@ -31,7 +59,7 @@ def hub_errors(what: str, revision: str, *, remedy: str) -> Iterator[None]:
         ) from error
     except RevisionNotFoundError as error:
         raise ValueError(f"{what} has no revision {revision!r} on the hub: check it, or {remedy}") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.TransportError) as error:
         raise ValueError(f"{what} cannot be reached: no network, and it is not in the local cache; {remedy}") from error
-    except (HfHubHTTPError, FileNotFoundError) as error:
-        raise ValueError(f"{what} cannot be fetched ({str(error).splitlines()[0]}); {remedy}") from error
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(f"{what} cannot be fetched ({' '.join(str(error).split())}); {remedy}") from error

@@ -55,10 +55,10 @@ def run(planned: list[Cell]) -> int:
     waiting = [cell for cell in sweep.cells if sweep.todo[cell.id]]
     if waiting:
         launch.warm_up()
+    if waiting and (problem := launch.complaint(waiting)):
+        raise ValueError(problem)
     sweep.announce()
     if waiting:
-        if problem := launch.complaint(waiting):
-            raise ValueError(problem)
         with Display(len(waiting), sum(len(sweep.todo[cell.id]) for cell in waiting)) as display:
             sweep.display = display
             job()

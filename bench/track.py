@@ -1,21 +1,23 @@
 """Weights & Biases, beside the records: the only file that imports wandb.
 
-A tracker never fails or holds up a cell: what W&B cannot take in time stays in its offline folder.
+A tracker never fails a cell, and a server that does not answer costs a command a few seconds once: what W&B cannot
+take in time stays in its folder, from where `wandb sync` uploads it.
 """
 
-import logging
-import netrc
 import os
-import threading
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlparse
 
 from bench.cell import Cell, Trial
 from bench.records import Record
 
-INIT_SECONDS = 6
+INIT_SECONDS = 5  # waited for the server once per command; closing what failed may take two more
 FINISH_SECONDS = 3
+LONGEST_TAG = 64  # W&B refuses longer ones
+ENVIRONMENT = {"disabled": "off", "offline": "offline", "dryrun": "offline"}  # WANDB_MODE: track.mode
 
 
 class Tracker(Protocol):
@@ -39,98 +41,128 @@ class NoTracker:
 
 
 def make_tracker(track: dict[str, Any], say: Callable[[str], None]) -> Tracker:
-    """A tracker for `track.mode`."""
+    """A tracker for `track.mode`; where that is auto, WANDB_MODE may still say offline or disabled."""
     mode = track["mode"]
-    if mode == "off":
-        return NoTracker()
     if mode == "auto":
-        mode = "online" if key_is_configured() else "offline"
-    return WandbTracker(mode, track["project"], track["entity"], say)
-
-
-def key_is_configured() -> bool:
-    """Whether a key for the W&B server lies in the environment or in ~/.netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    try:
-        return netrc.netrc().authenticators(host or "") is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
+        mode = ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto")
+    return NoTracker() if mode == "off" else WandbTracker(mode, track["project"], track["entity"], say)
 
 
 class WandbTracker:
-    """One run per trial, grouped by cell, with an id made of cell, learning rate and seed."""
+    """One run per trial, named by the trial's id and grouped by cell. asked: auto, online or offline."""
 
-    def __init__(self, mode: str, project: str, entity: str | None, say: Callable[[str], None]) -> None:
-        self.mode, self.project, self.entity, self.say = mode, project, entity, say
+    def __init__(self, asked: str, project: str, entity: str | None, say: Callable[[str], None]) -> None:
+        self.project, self.entity, self.say = project, entity, say
         self.folder = os.environ.get("WANDB_DIR", "outputs")
+        self.mode = "off"
         self.run: Any = None
-        os.environ.setdefault("WANDB_SILENT", "true")
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        logging.getLogger("wandb").setLevel(logging.CRITICAL)
-        if mode == "offline":
-            say(f"W&B: offline runs go to {self.folder}/wandb; 'wandb sync --sync-all {self.folder}/wandb' uploads them")
+        self.trial: str | None = None  # the run's; a W&B sweep's agent gives the run an id of its own
+        os.environ["WANDB_SILENT"] = "true"
+        os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
+        with self._guard():
+            self._begin(asked)
+
+    def _begin(self, asked: str) -> None:
+        """Start W&B's service before any worker, so that it takes no time from a trial, and settle the mode."""
+        import wandb
+
+        wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True))
+        if asked == "offline":
+            self._go_offline()
+            return
+        try:
+            self.mode = "online" if wandb.login(prompt=False, verify=False) else "off"
+        except wandb.errors.AuthenticationError as error:
+            self._go_offline(f"{_first_line(error)}; ")
+        if self.mode == "off":
+            self._go_offline("no API key is configured ('wandb login' or WANDB_API_KEY); ")
 
     def start(self, cell: Cell, trial: Trial) -> None:
         """Open a run; where the server does not answer within seconds, this and all later runs are offline."""
-        import wandb
-
-        os.makedirs(self.folder, exist_ok=True)  # noqa: PTH103 - wandb falls back to a temporary folder otherwise
-        try:
-            self.run = self._open(wandb, cell, trial)
-        except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError, TimeoutError) as error:
+        self.trial = trial.id
+        with self._guard():
+            if self.mode == "online":
+                try:
+                    self.run = self._open(cell, trial)
+                except Exception as error:  # noqa: BLE001 - down, refused or rejected: offline works all the same
+                    self._go_offline(f"the server did not take the run ({_first_line(error)}); ")
+                    _stop_service()  # in it, the failed run still holds its id
             if self.mode == "offline":
-                self.say(f"W&B: not tracked ({error})")
-                self.run = None
-                return
-            self.say(f"W&B: the server does not answer ({str(error).splitlines()[0]}); going on offline")
-            self.mode = "offline"
-            self.start(cell, trial)
-
-    def _open(self, wandb: Any, cell: Cell, trial: Trial) -> Any:
-        return wandb.init(
-            mode=self.mode,
-            project=self.project,
-            entity=self.entity,
-            dir=self.folder,
-            id=trial.id,
-            name=f"{cell.title} {trial.name}",
-            group=cell.id,
-            job_type="trial",
-            tags=[cell.method, cell.task, cell.source.label],
-            config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id},
-            resume=None if self.mode == "offline" else "allow",
-            reinit="create_new",
-            settings=wandb.Settings(
-                init_timeout=INIT_SECONDS, login_timeout=INIT_SECONDS, silent=True, console="off", disable_git=True,
-                x_disable_stats=True, x_disable_meta=True,
-            ),
-        )
+                self.run = self._open(cell, trial)
 
     def log(self, curve: dict[str, list[float]]) -> None:
         """Pass on a piece of the trial's curve."""
         if self.run is None:
             return
-        for row in zip(*curve.values(), strict=True):
-            values = dict(zip(curve, row, strict=True))
-            self.run.log({f"train/{key}": value for key, value in values.items() if key != "step"}, step=int(values["step"]))
+        with self._guard():
+            for row in zip(*curve.values(), strict=True):
+                values = dict(zip(curve, row, strict=True))
+                step = int(values.pop("step"))
+                self.run.log({f"train/{key}": value for key, value in values.items()}, step=step)
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
         """Write the summary and close the run, waiting for the server no longer than a few seconds.
 
-        cost: the cell's, from its probe.
+        record: of a trial that was not started, there is no run to close. cost: the cell's, from its probe.
         """
-        if self.run is None:
+        if self.run is None or record.trial is None or record.trial["id"] != self.trial:
             return
         run, self.run = self.run, None
-        for prefix, values in (("score", record.scores), ("trial", record.cost), ("cost", cost)):
-            for key, value in (values or {}).items():
-                run.summary[f"{prefix}/{key}"] = value
-        run.summary["outcome"] = record.outcome
-        if record.error:
-            run.summary["error"] = record.error["message"]
-        code = 0 if record.outcome == "ok" else 1
-        closing = threading.Thread(target=run.finish, kwargs={"exit_code": code}, daemon=True)
-        closing.start()
-        closing.join(FINISH_SECONDS)
+        parts = {"score": record.scores, "trial": record.cost, "cost": cost}
+        summary = {f"{part}/{key}": value for part, values in parts.items() for key, value in (values or {}).items()}
+        with self._guard():
+            run.summary.update(summary | {"outcome": record.outcome, "error": (record.error or {}).get("message")})
+            try:
+                run.finish(exit_code=0 if record.outcome == "ok" else 1)
+            except TimeoutError:
+                sync = f"wandb sync --include-online {shlex.quote(str(Path(run.dir).parent))}"
+                self._go_offline(f"the server stopped answering, to upload {run.id}: {sync}; from here on ")
+
+    def _go_offline(self, why: str = "") -> None:
+        if self.mode != "offline":
+            self.mode = "offline"
+            runs = f"{shlex.quote(self.folder)}/wandb/offline-run-*"
+            self.say(f"W&B: {why}runs are kept offline, to upload them: wandb sync {runs}")
+
+    def _open(self, cell: Cell, trial: Trial) -> Any:
+        import wandb
+
+        Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
+        return wandb.init(
+            mode=self.mode,  # type: ignore[arg-type]
+            project=self.project,
+            entity=self.entity,
+            dir=self.folder,
+            id=trial.id,  # without `resume`: a trial that is trained again replaces its run
+            name=f"{cell.title} {trial.name}",
+            group=cell.id,
+            job_type="trial",
+            tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label)],
+            config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id},
+            reinit="create_new",
+            settings=wandb.Settings(
+                init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True, silent=True,
+                console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True, x_save_requirements=False,
+            ),
+        )
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Whatever W&B raises, the cell goes on without it."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - see above
+            self.mode, self.run = "off", None
+            self.say(f"W&B: not tracked from here on ({_first_line(error)})")
+            _stop_service()
+
+
+def _stop_service() -> None:
+    with suppress(Exception, SystemExit):
+        import wandb
+
+        wandb.teardown(exit_code=1)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -34,7 +34,8 @@ from bench.models.load import empty_model, load_model, load_tokenizer
 from bench.schema import TaskConf
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.task import Task, subset
-from bench.train.loop import Diverged, Plan, run_trial
+from bench.train.curve import Diverged
+from bench.train.loop import Plan, run_trial
 from bench.train.precision import attention_for, describe_device, pick_device, pick_dtype
 
 transformers.logging.set_verbosity_error()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -22,7 +23,8 @@ def save_adapter(model: nn.Module, folder: Path, attach: dict[str, Any]) -> None
 
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(model, PeftModel):
-        model.save_pretrained(folder)
+        # "auto" would ask the hub whether the vocabulary was resized; it never is here.
+        model.save_pretrained(folder, save_embedding_layers=False)
         return
     trained = {name: tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
     save_file(trained, folder / WEIGHTS)
@@ -34,11 +36,13 @@ def load_adapter(model: nn.Module, folder: Path) -> nn.Module:
 
     ValueError: the folder holds no adapter of ours, or one that does not fit the model.
     """
-    config = json.loads((folder / CONFIG).read_text()) if (folder / CONFIG).is_file() else {}
+    try:
+        config, trained = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must be there, and whole") from error
     if config.get("peft_type") != "BENCH":
         raise ValueError(f"{folder} holds no adapter of this package; PEFT's own load with PeftModel.from_pretrained")
     model = instantiate(config["attach"])(model)
-    trained = load_file(folder / WEIGHTS)
     shapes = {name: tensor.shape for name, tensor in model.named_parameters() if tensor.requires_grad}
     if shapes != {name: tensor.shape for name, tensor in trained.items()}:
         raise ValueError(f"{folder} was saved from another model: its tensors do not fit this one")

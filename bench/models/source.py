@@ -4,14 +4,13 @@ Three kinds of names: `package:IMPORT_NAME/FOLDER`, an existing local folder, a 
 """
 
 import json
-import os
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 from bench.content import package_folder, sha256, sha256_of
-from bench.hub import hub_errors
+from bench.hub import fetch
 from bench.models.targets import roles_of
 from bench.schema import ModelConf, Weights
 
@@ -124,7 +123,7 @@ def _read_hub(repo: str, revision: str) -> tuple[dict[str, Any], str]:
     """Fetch (or find in the local cache) a repository's config.json; gives it with the commit it belongs to."""
     from huggingface_hub import hf_hub_download
 
-    with hub_errors(f"model {repo!r}", revision, remedy="set model.name= to a local folder, or use model=minilm"):
-        path = Path(hf_hub_download(repo, "config.json", revision=revision))
+    download = partial(hf_hub_download, repo, "config.json", revision=revision)
+    path = fetch(download, repo, revision, remedy="set model.name= to a local folder, or use model=minilm")
     # The cache keeps each commit in a folder of its own: snapshots/<commit>/config.json.
-    return json.loads(path.read_text()), path.parent.name if os.sep in str(path) else revision
+    return json.loads(path.read_text()), path.parent.name

@@ -43,12 +43,18 @@ class Encoded:
 
 def encode(task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path) -> Encoded:
     """Tokenise the three parts, or read them back from the cache."""
-    vocabulary = hashlib.sha256(tokenizer.backend_tokenizer.to_str().encode()).hexdigest()
+    vocabulary = _vocabulary(tokenizer)
     parts = {
         name: _encode_split(getattr(task, name), tokenizer, f"{vocabulary}/{max_length}", max_length, cache)
         for name in ("train", "select", "report")
     }
     return Encoded(**parts)
+
+
+def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Hash a tokenizer's rules, without the truncation and padding that its latest call left in it."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+    return hashlib.sha256(json.dumps(rules).encode()).hexdigest()
 
 
 def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, salt: str, max_length: int, cache: Path) -> Rows:

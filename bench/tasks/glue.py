@@ -1,11 +1,12 @@
 """GLUE's single-sentence tasks, from local files in GLUE's layout (TSV or parquet) or from the hub."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from bench.hub import hub_errors
+from bench.hub import fetch
 from bench.schema import TaskConf
 from bench.tasks.files import locate
 from bench.tasks.table import read_table
@@ -17,10 +18,8 @@ def load(task: TaskConf, data_seed: int, text: str = "sentence") -> Task:
 
     text: the column of the sentence. ValueError: a file that is not what the task says, or a hub out of reach.
     """
-    if task.path is not None:
-        parts = {part: _read_split(paths, text, task) for part, paths in locate(task.path, task.files).items()}
-    else:
-        parts = _from_hub(task, text)
+    files = locate(task.path, task.files) if task.path is not None else _fetch(task)
+    parts = {part: _read_split(paths, text, task) for part, paths in files.items()}
     train, select = carve(parts["train"], task.select_rows, data_seed)
     return Task(train, select, parts["report"])
 
@@ -41,20 +40,25 @@ def _split(table: pd.DataFrame, text: str, task: TaskConf, where: str) -> Split:
     return Split([str(sentence) for sentence in table[text]], [allowed[label] for label in labels])
 
 
-def _from_hub(task: TaskConf, text: str) -> dict[str, Split]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
+def _fetch(task: TaskConf) -> dict[str, list[Path]]:
+    """Fetch (or find in the local cache) the files of the folder `task.config` of the repository, at the revision.
+
+    Not by datasets.load_dataset: without a network it takes the cached revision that is newest, not the one asked for.
+    """
+    from huggingface_hub import snapshot_download
 
     assert task.repo is not None
     assert task.revision is not None
+    folder = task.config or ""
+    patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
+    download = partial(
+        snapshot_download, task.repo, repo_type="dataset", revision=task.revision, allow_patterns=patterns
+    )
     remedy = f"set task.path= to a folder with GLUE's {task.files['train'][0]} and {task.files['report'][0]}"
-    with hub_errors(f"data set {task.repo!r}", task.revision, remedy=remedy):
-        try:
-            parts = load_dataset(task.repo, task.config, revision=task.revision)
-        except DatasetNotFoundError as error:
-            # The data library wraps the hub client's exception, which knows more.
-            raise (error.__cause__ or FileNotFoundError(str(error))) from error
-        except ValueError as error:
-            raise FileNotFoundError(str(error)) from error
-    tables = {"train": parts["train"].to_pandas(), "report": parts["validation"].to_pandas()}
-    return {part: _split(table, text, task, f"{task.repo} {part}") for part, table in tables.items()}
+    root = fetch(download, task.repo, task.revision, kind="dataset", remedy=remedy)
+    try:
+        return locate(str(root / folder), task.files)
+    except ValueError as error:
+        raise ValueError(
+            f"data set {task.repo!r} has no {' and '.join(patterns)} at {task.revision}; {remedy}"
+        ) from error

@@ -23,11 +23,23 @@ def read_table(paths: Sequence[Path], columns: Sequence[str]) -> pd.DataFrame:
 
 def _read_file(path: Path) -> pd.DataFrame:
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        return pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, keep_default_na=False, encoding="utf-8")
+        return pd.read_parquet(path) if path.suffix == ".parquet" else _read_tsv(path)
     except UnicodeDecodeError as error:
-        row = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise ValueError(f"{path}: line {row} is not UTF-8; convert it: iconv -f latin1 -t utf-8") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as error:
+        line = _broken_line(path)
+        raise ValueError(f"{path}: line {line} is not UTF-8; convert it: iconv -f latin1 -t utf-8") from error
+    except (ValueError, OSError) as error:  # what pandas and pyarrow raise are kinds of these
         raise ValueError(f"{path}: cannot be read ({str(error).strip().splitlines()[0]})") from error
+
+
+def _read_tsv(path: Path) -> pd.DataFrame:
+    """All columns as text: a file whose sentences all look like numbers must not lose its zeros."""
+    table = pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE, dtype=str, keep_default_na=False, encoding="utf-8")
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the surplus columns for an index
+        raise ValueError("rows have more fields than the header line names")  # noqa: TRY004 - the file is wrong
+    return table
+
+
+def _broken_line(path: Path) -> int:
+    """Number of the first line that is not UTF-8, from 1; pandas tells the place within its cell only."""
+    with path.open("rb") as lines:
+        return next(number for number, line in enumerate(lines, 1) if line.decode(errors="ignore").encode() != line)

@@ -2,24 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bench.events import Ended, Event, Started, Stepped
+from bench.events import Ended, Event, Started
 from bench.tasks.encode import Encoded
 from bench.train.batches import epoch
+from bench.train.curve import Curve
 from bench.train.evaluate import accuracy, predict
 from bench.train.optim import make_optimizer, make_schedule, step, trainable
-
-FLUSH_STEPS = 10  # steps between two readings of losses that lie on the device
-
-
-class Diverged(Exception):  # noqa: N818 - an outcome, not a fault
-    """The loss or the gradient is no longer a number."""
 
 
 @dataclass(frozen=True)
@@ -40,40 +37,36 @@ class Plan:
         return cls(**{field.name: protocol[field.name] for field in fields(cls)})
 
 
-class Curve:
-    """Losses and norms, gathered on the device and read every few steps. Raises Diverged when it reads one that is not finite."""
+class Best:
+    """The trained weights at the best score on select so far, kept in main memory; the first of equals wins."""
 
-    def __init__(self, trial: str, emit: Callable[[Event], None]) -> None:
-        self.trial, self.emit = trial, emit
-        self.pending: list[tuple[int, Tensor, Tensor, float, int, int]] = []
-        self.since = time.perf_counter()
+    def __init__(self, parameters: list[nn.Parameter]) -> None:
+        self.parameters = parameters
+        self.history: list[float] = []
+        self.kept: list[Tensor] = []
 
-    def add(self, number: int, loss: Tensor, norm: Tensor, lr: float, tokens: int, rows: int) -> None:
-        self.pending.append((number, loss, norm, lr, tokens, rows))
-        if len(self.pending) == FLUSH_STEPS:
-            self.flush()
+    def offer(self, score: float) -> None:
+        if score > max(self.history, default=-math.inf):
+            self.kept = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
+        self.history.append(score)
 
-    def flush(self) -> None:
-        if not self.pending:
-            return
-        numbers, losses, norms, rates, tokens, rows = zip(*self.pending, strict=True)
-        loss, norm = torch.stack([torch.stack(losses), torch.stack(norms)]).tolist()
-        seconds = time.perf_counter() - self.since
-        self.pending.clear()
-        for number, value, size in zip(numbers, loss, norm, strict=True):
-            if not (math.isfinite(value) and math.isfinite(size)):
-                raise Diverged(f"step {number}: loss {value}, gradient norm {size}; try a lower learning rate")
-        speed = [sum(tokens) / seconds] * len(loss)
-        curve = {"step": list(numbers), "loss": loss, "lr": list(rates), "grad_norm": norm, "tokens_per_second": speed}
-        self.emit(Stepped(self.trial, curve, sum(rows) / seconds))
-        self.since = time.perf_counter()
+    @torch.no_grad()
+    def restore(self) -> None:
+        for parameter, kept in zip(self.parameters, self.kept, strict=True):
+            parameter.copy_(kept)
 
-    def pause(self) -> None:
-        """Flush, and do not count what happens until `resume` as training time."""
-        self.flush()
 
-    def resume(self) -> None:
-        self.since = time.perf_counter()
+class Clock:
+    """Seconds spent on training and on evaluation, apart."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, what: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[what] += time.perf_counter() - began
 
 
 def run_trial(
@@ -86,52 +79,42 @@ def run_trial(
     optimizer = make_optimizer(parameters, lr, plan.weight_decay)
     steps = plan.epochs * math.ceil(len(data.train) / plan.batch)
     schedule = make_schedule(optimizer, steps, plan.warmup)
-    curve = Curve(trial, emit)
+    curve, best, clock = Curve(trial, emit), Best(parameters), Clock()
     emit(Started(trial, steps))
     torch.manual_seed(seed)
-    number, train_seconds, eval_seconds, tokens = 0, 0.0, 0.0, 0
-    history: list[float] = []
-    best: list[Tensor] = []
-    for turn in range(plan.epochs):
+    for number in range(plan.epochs):
         model.train()
-        curve.resume()
-        began = time.perf_counter()
-        for batch in epoch(data.train, plan.batch, number=turn, seed=seed, data_seed=plan.data_seed):
-            rate = schedule.get_last_lr()[0]
-            loss, norm = step(model, batch.to(device), parameters, optimizer, plan.clip, dtype)
-            schedule.step()
-            number, tokens = number + 1, tokens + batch.tokens
-            curve.add(number, loss, norm, rate, batch.tokens, batch.rows)
-        curve.flush()
-        train_seconds += time.perf_counter() - began
-        began = time.perf_counter()
-        score = accuracy(predict(model, data.select, plan.eval_batch, device, dtype), data.select)
-        eval_seconds += time.perf_counter() - began
-        if score > max(history, default=-1.0):
-            best = [parameter.detach().to("cpu", copy=True) for parameter in parameters]
-        history.append(score)
-    with torch.no_grad():
-        for parameter, kept in zip(parameters, best, strict=True):
-            parameter.copy_(kept)
-    began = time.perf_counter()
-    predictions = {
-        part: predict(model, getattr(data, part), plan.eval_batch, device, dtype) for part in ("select", "report")
-    }
-    eval_seconds += time.perf_counter() - began
-    scores: dict[str, Any] = {
+        with clock("train"):
+            curve.resume()
+            for batch in epoch(data.train, plan.batch, number=number, seed=seed, data_seed=plan.data_seed):
+                rate = schedule.get_last_lr()[0]
+                loss, norm = step(model, batch.to(device), parameters, optimizer, plan.clip, dtype)
+                schedule.step()
+                curve.add(loss, norm, rate, batch)
+            curve.flush()
+        with clock("eval"):
+            best.offer(accuracy(predict(model, data.select, plan.eval_batch, device, dtype), data.select))
+    best.restore()
+    with clock("eval"):
+        found = {part: predict(model, getattr(data, part), plan.eval_batch, device, dtype) for part in ("select", "report")}
+    scores = {
         "metric": "accuracy",
-        "select": accuracy(predictions["select"], data.select),
-        "report": accuracy(predictions["report"], data.report),
-        "select_by_epoch": history,
-        "best_epoch": history.index(max(history)) + 1,
+        "select": accuracy(found["select"], data.select),
+        "report": accuracy(found["report"], data.report),
+        "select_by_epoch": best.history,
+        "best_epoch": best.history.index(max(best.history)) + 1,
     }
-    cost = {
-        "train_seconds": train_seconds,
-        "eval_seconds": eval_seconds,
-        "steps": steps,
-        "samples": plan.epochs * len(data.train),
-        "tokens": tokens,
-        "samples_per_second": plan.epochs * len(data.train) / train_seconds,
-        "tokens_per_second": tokens / train_seconds,
+    return Ended(trial, "ok", scores, {part: labels.tolist() for part, labels in found.items()}, _cost(clock, curve))
+
+
+def _cost(clock: Clock, curve: Curve) -> dict[str, Any]:
+    """What this trial took in full; the cell's cost, measured apart, is the probe's."""
+    return {
+        "train_seconds": clock.seconds["train"],
+        "eval_seconds": clock.seconds["eval"],
+        "steps": curve.steps,
+        "samples": curve.rows,
+        "tokens": curve.tokens,
+        "samples_per_second": curve.rows / clock.seconds["train"],
+        "tokens_per_second": curve.tokens / clock.seconds["train"],
     }
-    return Ended(trial, "ok", scores, {part: found.tolist() for part, found in predictions.items()}, cost)

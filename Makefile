@@ -1,0 +1,32 @@
+# make demo   from a fresh checkout to a comparison table       make test    the tests, offline
+# make check  what CI runs: lint, types, tests                  make bench   side by side with transformers' Trainer
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test check lint bench clean
+
+demo: $(READY)
+	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
+	$(BIN)/python -m bench.report model=minilm task=reviews
+
+test: $(READY)
+	$(BIN)/python -m pytest -m "not perf"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test
+
+bench: $(READY)
+	$(BIN)/python -m pytest -m perf -s tests/perf
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache outputs

@@ -1,0 +1,96 @@
+"""Small things that many tests need: a tiny random BERT, a tiny task, and the real command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+WORDS = "a an the film play was is not never good bad great dull warm cold fine poor i we it loved hated and but very".split()
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer BERT of width 32 and its tokenizer, as save_pretrained writes them."""
+    import torch
+    from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def sentences(count: int, offset: int = 0) -> list[tuple[str, int]]:
+    """Distinct short texts with balanced labels that a model can learn."""
+    import random
+
+    found: dict[str, int] = {}
+    generator = random.Random(offset)
+    while len(found) < count:
+        label = len(found) % 2
+        words = generator.sample(WORDS[:8] + WORDS[17:], generator.randint(2, 9))
+        words.insert(generator.randrange(len(words)), generator.choice(("good", "great", "loved") if label else ("bad", "dull", "hated")))
+        found.setdefault(" ".join(words), label)
+    return list(found.items())
+
+
+@pytest.fixture(scope="session")
+def tiny_sst2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in GLUE's layout: train.tsv (160 rows) and dev.tsv (40 rows)."""
+    folder = tmp_path_factory.mktemp("tiny-sst2")
+    for name, rows in (("train.tsv", sentences(160)), ("dev.tsv", sentences(40, offset=1))):
+        lines = ["sentence\tlabel", *(f"{text} \t{label}" for text, label in rows)]
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def tiny(tiny_bert: Path, tiny_sst2: Path, tmp_path: Path) -> list[str]:
+    """Overrides that make any cell of the command line train in well under a second, into a fresh folder."""
+    return [
+        f"model.name={tiny_bert}", "task=sst2", f"task.path={tiny_sst2}", "task.select_rows=40", "protocol=smoke",
+        "protocol.max_length=32", "rank=4", "track=off", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}",
+    ]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `python -m bench.MODULE` in an empty folder: bench("run", "method=lora", ..., env={...})."""
+
+    def call(module: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", f"bench.{module}", *arguments],
+            cwd=tmp_path, env={**os.environ, **OFFLINE, **(env or {})}, capture_output=True, text=True, timeout=timeout, check=False,
+        )
+
+    return call
+
+
+@pytest.fixture
+def inline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run bench.run's command line in this process, so that all tests share one warm server for their workers."""
+    from bench.run import cli
+
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["bench.run", *arguments])
+        capfd.readouterr()
+        code = cli()
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    return call

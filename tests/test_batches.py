@@ -1,0 +1,135 @@
+"""Batches by length: every row once, the same shapes for every seed, almost no padding."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from bench.tasks.encode import Rows
+from bench.train.batches import Batch, by_length, collate, epoch
+
+PAD = 99
+
+
+def rows_of(lengths: list[int]) -> Rows:
+    """Rows whose label is their number, and whose ids say row and column."""
+    ids = torch.cat([torch.arange(length) + 100 * (number + 1) for number, length in enumerate(lengths)])
+    sizes = torch.tensor(lengths)
+    return Rows(ids, torch.cumsum(sizes, 0) - sizes, sizes, torch.arange(len(lengths)), PAD)
+
+
+@pytest.fixture
+def rows() -> Rows:
+    """Lengths as in a corpus of sentences: many short, few long."""
+    return rows_of((3 + np.random.default_rng(0).gamma(2.0, 6.0, size=1003).astype(int)).clip(max=60).tolist())
+
+
+def batches(rows: Rows, *, seed: int = 0, number: int = 0, data_seed: int = 0) -> list[Batch]:
+    return list(epoch(rows, 16, number=number, seed=seed, data_seed=data_seed))
+
+
+def shapes(found: list[Batch]) -> list[tuple[int, ...]]:
+    return [tuple(batch.input_ids.shape) for batch in found]
+
+
+def padding(found: list[Batch]) -> float:
+    return 1 - sum(batch.tokens for batch in found) / sum(batch.input_ids.numel() for batch in found)
+
+
+def members(found: list[Batch]) -> list[set[int]]:
+    return [set(batch.labels.tolist()) for batch in found]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_epoch_visits_every_row_exactly_once(rows: Rows, number: int) -> None:
+    seen = torch.cat([batch.labels for batch in batches(rows, seed=4, number=number)])
+    assert sorted(seen.tolist()) == list(range(len(rows)))
+
+
+def test_all_batches_but_one_are_full(rows: Rows) -> None:
+    assert Counter(batch.rows for batch in batches(rows)) == {16: 62, 11: 1}
+
+
+def test_the_lengths_are_the_datas_and_the_rows_are_the_seeds(rows: Rows) -> None:
+    first, second = batches(rows, seed=0), batches(rows, seed=1)
+    assert shapes(first) == shapes(second)
+    assert [batch.tokens for batch in first] == [batch.tokens for batch in second]
+    changed = sum(one != other for one, other in zip(members(first), members(second), strict=True))
+    assert changed > len(first) / 2
+
+
+def test_the_same_seed_gives_the_same_rows(rows: Rows) -> None:
+    for one, other in zip(batches(rows, seed=3), batches(rows, seed=3), strict=True):
+        assert torch.equal(one.input_ids, other.input_ids)
+        assert torch.equal(one.labels, other.labels)
+
+
+def test_a_later_epoch_has_other_batches_in_another_order(rows: Rows) -> None:
+    first, second = batches(rows, number=0), batches(rows, number=1)
+    assert shapes(first) != shapes(second)
+    assert sorted(shapes(first)) == sorted(shapes(second))
+    assert sum(batch not in members(second) for batch in members(first)) > len(first) / 2
+
+
+def test_the_data_seed_orders_the_lengths_and_leaves_the_batches_as_they_are(rows: Rows) -> None:
+    first, second = batches(rows, data_seed=0), batches(rows, data_seed=1)
+    assert shapes(first) != shapes(second)
+    assert {frozenset(batch) for batch in members(first)} == {frozenset(batch) for batch in members(second)}
+
+
+def test_lengths_do_not_rise_through_an_epoch(rows: Rows) -> None:
+    lengths = [shape[1] for shape in shapes(batches(rows))]
+    assert abs(np.corrcoef(lengths, range(len(lengths)))[0, 1]) < 0.3
+
+
+def test_almost_nothing_is_padding(rows: Rows) -> None:
+    assert sum(batch.tokens for batch in batches(rows)) == len(rows.ids)
+    mixed = [collate(rows, numbers) for numbers in torch.arange(len(rows)).split(16)]
+    assert padding(batches(rows)) < 0.03
+    assert padding(mixed) > 0.4
+
+
+def test_without_a_seed_rows_keep_their_order_among_equals() -> None:
+    order = torch.cat(by_length(rows_of([5, 3, 5, 3, 4]), batch=2))
+    assert order.tolist() == [1, 3, 4, 0, 2]
+
+
+def test_the_mask_is_absent_exactly_where_nothing_is_padded(rows: Rows) -> None:
+    found = batches(rows)
+    for batch in found:
+        assert (batch.attention_mask is None) == (batch.tokens == batch.input_ids.numel())
+    assert {batch.attention_mask is None for batch in found} == {True, False}
+
+
+def test_a_batch_holds_its_rows_padded_on_the_right() -> None:
+    rows = rows_of([4, 2, 3, 1])
+    batch = collate(rows, torch.tensor([3, 0, 2]))
+    assert batch.input_ids.tolist() == [[400, PAD, PAD, PAD], [100, 101, 102, 103], [300, 301, 302, PAD]]
+    assert batch.attention_mask is not None
+    assert batch.attention_mask.tolist() == [[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 0]]
+    assert batch.labels.tolist() == [3, 0, 2]
+    assert (batch.tokens, batch.rows) == (8, 3)
+
+
+def test_rows_of_one_length_are_stacked_as_they_are() -> None:
+    batch = collate(rows_of([2, 3, 2]), torch.tensor([2, 0]))
+    assert batch.input_ids.tolist() == [[300, 301], [100, 101]]
+    assert batch.attention_mask is None
+
+
+def test_every_batch_holds_what_its_rows_hold(rows: Rows) -> None:
+    for batch in batches(rows, seed=2):
+        for line, number in zip(batch.input_ids, batch.labels.tolist(), strict=True):
+            begin, length = int(rows.starts[number]), int(rows.lengths[number])
+            assert torch.equal(line[:length], rows.ids[begin : begin + length])
+            assert (line[length:] == PAD).all()
+
+
+def test_moving_a_batch_keeps_what_it_holds() -> None:
+    for numbers in ([0, 1], [1, 2]):
+        batch = collate(rows_of([3, 2, 2]), torch.tensor(numbers))
+        moved = batch.to(torch.device("cpu"))
+        assert torch.equal(moved.input_ids, batch.input_ids)
+        assert (moved.attention_mask is None) == (batch.attention_mask is None)
+        assert moved.tokens == batch.tokens

@@ -1,0 +1,130 @@
+"""Each text is tokenised once: the second time, and for every other cell, it is read back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerBase
+
+from bench.tasks.encode import encode
+from bench.tasks.task import Split, Task
+
+TASK = Task(
+    train=Split(["the film was good", "bad", "a very cold and dull play", "we loved it"], [1, 0, 0, 1]),
+    select=Split(["i hated the film", "a warm play"], [0, 1]),
+    report=Split(["not bad", "it is never great", "poor but fine"], [1, 0, 1]),
+)
+PARTS = ("train", "select", "report")
+
+
+@pytest.fixture
+def tokenizer(tiny_bert: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(tiny_bert)
+
+
+def forbid(tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tokenised(*_: Any, **__: Any) -> None:
+        pytest.fail("tokenised again")
+
+    monkeypatch.setattr(type(tokenizer), "__call__", tokenised)
+
+
+def files(cache: Path) -> set[str]:
+    return {path.name for path in cache.iterdir()}
+
+
+def test_every_part_decodes_to_its_texts(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    encoded = encode(TASK, tokenizer, 32, tmp_path)
+    for part in PARTS:
+        rows, split = getattr(encoded, part), getattr(TASK, part)
+        spans = zip(rows.starts.tolist(), rows.lengths.tolist(), strict=True)
+        ids = [rows.ids[start : start + length].tolist() for start, length in spans]
+        assert [tokenizer.decode(row, skip_special_tokens=True) for row in ids] == split.texts
+        assert ids == tokenizer(split.texts)["input_ids"]
+        assert rows.labels.tolist() == split.labels
+        assert len(rows) == len(split)
+        assert rows.pad_id == tokenizer.pad_token_id
+        assert {tensor.dtype for tensor in (rows.ids, rows.starts, rows.lengths, rows.labels)} == {torch.int64}
+
+
+def test_rows_lie_end_to_end_without_padding(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    rows = encode(TASK, tokenizer, 32, tmp_path).train
+    assert rows.starts[0] == 0
+    assert torch.equal(rows.starts[1:], (rows.starts + rows.lengths)[:-1])
+    assert int(rows.lengths.sum()) == len(rows.ids)
+    assert tokenizer.pad_token_id not in rows.ids.tolist()
+
+
+def test_long_texts_are_cut_and_still_end_with_the_separator(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    rows = encode(TASK, tokenizer, 4, tmp_path).train
+    assert rows.lengths.tolist() == [4, 3, 4, 4]
+    ends = rows.ids[rows.starts + rows.lengths - 1]
+    assert (ends == tokenizer.sep_token_id).all()
+
+
+def test_the_second_call_does_not_tokenise(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = encode(TASK, tokenizer, 32, tmp_path)
+    forbid(tokenizer, monkeypatch)
+    second = encode(TASK, tokenizer, 32, tmp_path)
+    for part in PARTS:
+        for field in ("ids", "starts", "lengths", "labels"):
+            assert torch.equal(getattr(getattr(first, part), field), getattr(getattr(second, part), field))
+
+
+def test_another_process_with_the_same_tokenizer_does_not_tokenise(
+    tokenizer: PreTrainedTokenizerBase, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer(["what a call leaves behind"], truncation=True, max_length=3, padding="max_length")
+    encode(TASK, tokenizer, 32, tmp_path)
+    fresh = AutoTokenizer.from_pretrained(tiny_bert)
+    forbid(fresh, monkeypatch)
+    encode(TASK, fresh, 32, tmp_path)
+
+
+def test_what_the_latest_call_left_in_the_tokenizer_changes_nothing(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    expected = encode(TASK, tokenizer, 32, tmp_path / "one").train
+    tokenizer(["a film"], truncation=True, max_length=3, padding="max_length")
+    found = encode(TASK, tokenizer, 32, tmp_path / "two").train
+    assert torch.equal(found.ids, expected.ids)
+
+
+def test_another_length_is_another_entry(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    encode(TASK, tokenizer, 32, tmp_path)
+    before = files(tmp_path)
+    assert len(before) == len(PARTS)
+    cut = encode(TASK, tokenizer, 4, tmp_path).train
+    assert len(files(tmp_path) - before) == len(PARTS)
+    assert cut.lengths.max() == 4
+    assert encode(TASK, tokenizer, 32, tmp_path).train.lengths.max() > 4
+
+
+def test_another_vocabulary_is_another_entry(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    encode(TASK, tokenizer, 32, tmp_path)
+    before = files(tmp_path)
+    words = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    swapped = {word: number for number, word in enumerate([*words[:5], *words[:4:-1]])}
+    other = encode(TASK, BertTokenizerFast(vocab=swapped), 32, tmp_path)
+    assert len(files(tmp_path) - before) == len(PARTS)
+    assert not torch.equal(other.train.ids, encode(TASK, tokenizer, 32, tmp_path).train.ids)
+
+
+def test_another_text_is_another_entry_and_other_labels_are_not(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    encode(TASK, tokenizer, 32, tmp_path)
+    before = files(tmp_path)
+    flipped = Task(Split(TASK.train.texts, [0, 1, 1, 0]), TASK.select, TASK.report)
+    assert encode(flipped, tokenizer, 32, tmp_path).train.labels.tolist() == [0, 1, 1, 0]
+    assert files(tmp_path) == before
+    encode(Task(TASK.train, Split(["a warm film", "a warm play"], [0, 1]), TASK.report), tokenizer, 32, tmp_path)
+    assert len(files(tmp_path) - before) == 1
+
+
+def test_the_cache_holds_whole_files_only(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    encode(TASK, tokenizer, 32, tmp_path / "made" / "on the way")
+    assert {Path(name).suffix for name in files(tmp_path / "made" / "on the way")} == {".safetensors"}

@@ -1,0 +1,180 @@
+"""A task's files: which are found, which bytes they are, and what their tables hold."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.schema import TaskConf
+from bench.tasks.files import data_identity, locate
+from bench.tasks.table import read_table
+
+WANTED = {"train": ["train.tsv", "train*.parquet"], "report": ["dev.tsv", "dev*.parquet", "validation*.parquet"]}
+COLUMNS = ("sentence", "label")
+
+
+def fill(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text(f"{name}\n")
+    return folder
+
+
+def one_line(caught: pytest.ExceptionInfo[ValueError]) -> str:
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def table(tmp_path: Path, content: str | bytes, name: str = "train.tsv") -> Path:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_the_first_pattern_that_matches_wins(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "train.tsv", "train-0.parquet", "validation-0.parquet", "test.tsv")
+    assert locate(str(folder), WANTED) == {"train": [folder / "train.tsv"], "report": [folder / "validation-0.parquet"]}
+
+
+def test_all_pieces_of_a_part_are_found_in_order(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "train-1.parquet", "train-0.parquet", "train-2.parquet", "dev.tsv")
+    assert [path.name for path in locate(str(folder), WANTED)["train"]] == [f"train-{n}.parquet" for n in range(3)]
+
+
+def test_a_folder_that_is_not_there_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not a folder; point it at the folder that holds train.tsv and dev.tsv") as caught:
+        locate(str(tmp_path / "elsewhere"), WANTED)
+    assert str(tmp_path / "elsewhere") in one_line(caught)
+
+
+def test_a_part_without_a_file_is_refused_with_what_the_folder_holds(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "train.tsv", "notes.txt")
+    with pytest.raises(ValueError, match=r"no file for 'report' \(dev.tsv or .*\); it holds notes.txt, train.tsv$") as caught:
+        locate(str(folder), WANTED)
+    assert str(folder) in one_line(caught)
+
+
+def test_an_empty_folder_is_refused_as_empty(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it holds nothing$"):
+        locate(str(tmp_path), WANTED)
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    fill(tmp_path / "data", "train.tsv", "dev.tsv")
+    assert locate("~/data", WANTED)["train"] == [tmp_path / "data" / "train.tsv"]
+
+
+def test_a_packages_folder_is_found_and_a_missing_package_is_named() -> None:
+    (found,) = locate("package:bench/tasks", {"all": ["reviews.tsv"]})["all"]
+    assert found.is_file()
+    with pytest.raises(ValueError, match="'no_such_package_at_all' is not installed") as caught:
+        locate("package:no_such_package_at_all/data", {"all": ["reviews.tsv"]})
+    one_line(caught)
+
+
+def test_the_identity_of_local_data_is_its_bytes_and_not_its_place(tmp_path: Path) -> None:
+    one, two = (fill(tmp_path / name, "train.tsv", "dev.tsv", "notes.txt") for name in ("one", "two"))
+    first, second = (data_identity(TaskConf(name="sst2", path=str(folder), files=WANTED)) for folder in (one, two))
+    assert first == second
+    assert first.startswith("sha256:")
+    (two / "notes.txt").write_text("not read\n")
+    assert data_identity(TaskConf(name="sst2", path=str(two), files=WANTED)) == first
+    (two / "dev.tsv").write_text("other\n")
+    assert data_identity(TaskConf(name="sst2", path=str(two), files=WANTED)) != first
+
+
+def test_files_that_change_places_are_other_data(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "train.tsv", "dev.tsv")
+    task = TaskConf(name="sst2", path=str(folder), files=WANTED)
+    before = data_identity(task)
+    (folder / "train.tsv").rename(folder / "x")
+    (folder / "dev.tsv").rename(folder / "train.tsv")
+    (folder / "x").rename(folder / "dev.tsv")
+    assert data_identity(task) != before
+
+
+def test_the_identity_of_hub_data_is_its_revision() -> None:
+    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision="bcdcba7")
+    assert data_identity(task) == "nyu-mll/glue/sst2@bcdcba7"
+
+
+@pytest.mark.parametrize("task", [TaskConf(name="mine"), TaskConf(name="mine", repo="someone/data")])
+def test_a_task_that_names_no_data_is_refused(task: TaskConf) -> None:
+    with pytest.raises(ValueError, match=r"task 'mine' names no data: set task\.path=") as caught:
+        data_identity(task)
+    one_line(caught)
+
+
+def test_tsv_and_parquet_hold_the_same_table(tmp_path: Path) -> None:
+    tsv = read_table([table(tmp_path, "sentence\tlabel\na film\t1\ndull\t0\n")], COLUMNS)
+    pd.DataFrame({"sentence": ["a film", "dull"], "label": ["1", "0"]}).to_parquet(tmp_path / "train.parquet")
+    assert tsv.to_dict("list") == read_table([tmp_path / "train.parquet"], COLUMNS).to_dict("list")
+
+
+def test_several_files_are_one_table(tmp_path: Path) -> None:
+    paths = [table(tmp_path, f"sentence\tlabel\ntext {n}\t{n}\n", f"train-{n}.tsv") for n in range(3)]
+    found = read_table(paths, COLUMNS)
+    assert found["sentence"].tolist() == ["text 0", "text 1", "text 2"]
+    assert found.index.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", ['"quoted" and "', "null", "NA", "", "007", "1e3", "True", "it's # 5", "caf\u00e9"])
+def test_a_text_is_kept_letter_by_letter(text: str, tmp_path: Path) -> None:
+    assert read_table([table(tmp_path, f"sentence\tlabel\n{text}\t1\n")], COLUMNS)["sentence"].tolist() == [text]
+
+
+def test_an_open_quote_does_not_swallow_the_next_row(tmp_path: Path) -> None:
+    found = read_table([table(tmp_path, 'sentence\tlabel\n"open\t1\nnext"\t0\n')], COLUMNS)
+    assert found["sentence"].tolist() == ['"open', 'next"']
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfsentence\tlabel\na\t1\n", b"sentence\tlabel\r\na\t1\r\n", b"sentence\tlabel\na\t1"])
+def test_marks_of_other_systems_are_no_part_of_the_table(content: bytes, tmp_path: Path) -> None:
+    assert read_table([table(tmp_path, content)], COLUMNS).to_dict("list") == {"sentence": ["a"], "label": ["1"]}
+
+
+def complaint(path: Path) -> str:
+    with pytest.raises(ValueError, match=r"^.+$") as caught:
+        read_table([path], COLUMNS)
+    assert str(caught.value).startswith(f"{path}: ")
+    return one_line(caught)
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
+    found = complaint(table(tmp_path, "text\tlabel\na\t1\n"))
+    assert "no column 'sentence'; it has text, label" in found
+
+
+def test_the_file_that_lacks_the_column_is_the_one_that_is_named(tmp_path: Path) -> None:
+    good, bad = (table(tmp_path, f"{name}\tlabel\na\t1\n", f"{name}.tsv") for name in ("sentence", "text"))
+    with pytest.raises(ValueError, match=r"text\.tsv: no column"):
+        read_table([good, bad], COLUMNS)
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_is_refused(content: str, tmp_path: Path) -> None:
+    assert "cannot be read" in complaint(table(tmp_path, content))
+
+
+def test_a_header_alone_is_refused(tmp_path: Path) -> None:
+    assert "no rows below the header" in complaint(table(tmp_path, "sentence\tlabel\n"))
+
+
+@pytest.mark.parametrize("before", [0, 1, 50_000])
+def test_the_line_that_is_not_utf8_is_named(before: int, tmp_path: Path) -> None:
+    content = b"sentence\tlabel\n" + b"some text\t1\n" * before + b"caf\xe9\t1\n" + b"text\t1\n"
+    assert f"line {before + 2} is not UTF-8" in complaint(table(tmp_path, content))
+
+
+def test_a_row_with_a_field_too_many_is_named(tmp_path: Path) -> None:
+    assert "line 3" in complaint(table(tmp_path, "sentence\tlabel\na\t1\nb\tc\t1\n"))
+
+
+def test_rows_that_are_all_longer_than_the_header_are_refused(tmp_path: Path) -> None:
+    assert "more fields than the header" in complaint(table(tmp_path, "sentence\tlabel\na\tb\t1\nc\td\t0\n"))
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing else", b"sentence\tlabel\na\t1\n"])
+def test_a_file_that_is_no_parquet_is_refused(content: bytes, tmp_path: Path) -> None:
+    assert "cannot be read" in complaint(table(tmp_path, content, "train.parquet"))

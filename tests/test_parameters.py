@@ -1,0 +1,143 @@
+"""How much each method trains, by formula, at the true sizes: models on the meta device have shapes and no weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
+
+from bench.measure.parameters import Parameters, count
+from bench.models.targets import resolve
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+LAYERS, HIDDEN, INNER = 12, 768, 3072
+HEAD = 2 * HIDDEN + 2
+FULL = 109_483_778
+LAYER_NORMS = LAYERS * 2 * 2 * HIDDEN
+SIZES = {"q": 2 * HIDDEN, "k": 2 * HIDDEN, "v": 2 * HIDDEN, "o": 2 * HIDDEN, "up": HIDDEN + INNER, "down": INNER + HIDDEN}
+
+
+def bert_base(labels: int = 2) -> nn.Module:
+    architecture = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "bert-base.yaml").architecture)
+    assert isinstance(architecture, dict)
+    assert architecture.pop("model_type") == "bert"
+    return on_meta(BertConfig(**architecture, num_labels=labels))
+
+
+def roberta_base() -> nn.Module:
+    return on_meta(RobertaConfig(vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, num_labels=2))
+
+
+def on_meta(config: Any) -> nn.Module:
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(config)
+
+
+def counted(model: nn.Module, name: str, *, rank: int = 8, parts: list[str] | None = None) -> Parameters:
+    """Counts after the method of that name was attached as its yaml says."""
+    conf = OmegaConf.merge({"rank": rank}, OmegaConf.load(CONF / "method" / f"{name}.yaml"))
+    placed = {}
+    if "target" in conf.uses:
+        placed["target"] = resolve(parts or list(conf.target), model.config.model_type)
+    with torch.device("meta"):
+        return count(instantiate(OmegaConf.to_container(conf, resolve=True)["attach"])(model, **placed))
+
+
+@pytest.mark.parametrize("rank", [1, 8, 64])
+def test_lora_on_query_and_value_trains_36864_per_rank_and_the_head(rank: int) -> None:
+    assert counted(bert_base(), "lora", rank=rank) == Parameters(36_864 * rank + 1_538, 1_538, FULL + 36_864 * rank)
+
+
+@pytest.mark.parametrize("word", ["q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all"])
+def test_lora_trains_rank_times_both_sides_of_every_adapted_matrix(word: str) -> None:
+    parts = list(OmegaConf.load(CONF / "target" / f"{word}.yaml").parts)
+    expected = LAYERS * 8 * sum(SIZES[part] for part in parts)
+    assert counted(bert_base(), "lora", parts=parts).trainable == expected + HEAD
+
+
+def test_lora_is_the_same_size_on_each_attention_matrix() -> None:
+    # LoRA's tables 5 and 6 compare weight types at one budget: four matrices at r=2 cost what one costs at r=8.
+    one, four = (counted(bert_base(), "lora", rank=rank, parts=list(parts)) for rank, parts in ((8, "q"), (2, "qkvo")))
+    assert one == four
+
+
+@pytest.mark.parametrize("width", [8, 64, 256])
+def test_a_houlsby_adapter_follows_each_sublayer_and_trains_the_layer_norms(width: int) -> None:
+    adapters = 2 * LAYERS * (2 * HIDDEN * width + HIDDEN + width)
+    found = counted(bert_base(), "adapter", rank=width)
+    assert found == Parameters(adapters + LAYER_NORMS + HEAD, HEAD, FULL + adapters)
+
+
+def test_a_houlsby_adapter_of_width_64_has_the_published_size() -> None:
+    assert counted(bert_base(), "adapter", rank=64).trainable == 2_379_264 + 36_864 + 1_538
+
+
+@pytest.mark.parametrize("width", [8, 64, 256])
+def test_a_pfeiffer_adapter_trains_half_of_the_houlsby_adapters_and_no_layer_norm(width: int) -> None:
+    both = counted(bert_base(), "adapter", rank=width).trainable - LAYER_NORMS - HEAD
+    assert counted(bert_base(), "adapter_pfeiffer", rank=width).trainable == both // 2 + HEAD
+
+
+def test_a_pfeiffer_adapter_of_width_64_has_the_published_size() -> None:
+    assert counted(bert_base(), "adapter_pfeiffer", rank=64).trainable == 1_189_632 + 1_538
+
+
+def test_ia3_rescales_the_inner_activation_and_not_the_attention_output() -> None:
+    # 64,512 where the suffix output.dense leaks into the attention.
+    found = counted(bert_base(), "ia3")
+    assert found.trainable - found.head == LAYERS * (HIDDEN + HIDDEN + INNER) == 55_296
+    assert found.head == 1_538
+    assert found.total == FULL + 55_296
+
+
+def test_ia3_rescales_the_output_of_everything_but_the_feed_forward_output() -> None:
+    found = counted(bert_base(), "ia3", parts=["q", "k", "v", "o", "up", "down"])
+    assert found.trainable - found.head == LAYERS * (4 * HIDDEN + INNER + INNER)
+
+
+def test_full_trains_every_parameter() -> None:
+    assert counted(bert_base(), "full") == Parameters(FULL, 1_538, FULL)
+
+
+def test_head_trains_the_classifier_alone() -> None:
+    assert counted(bert_base(), "head") == Parameters(1_538, 1_538, FULL)
+
+
+def test_bitfit_trains_one_bias_per_output_and_the_head() -> None:
+    attention, feed_forward, layer_norms = 4 * HIDDEN, INNER + HIDDEN, 2 * HIDDEN
+    embeddings, pooler = HIDDEN, HIDDEN
+    expected = LAYERS * (attention + feed_forward + layer_norms) + embeddings + pooler + HEAD
+    assert counted(bert_base(), "bitfit") == Parameters(expected, HEAD, FULL)
+
+
+@pytest.mark.parametrize("labels", [3, 4])
+def test_the_head_grows_with_the_labels_and_nothing_else_does(labels: int) -> None:
+    two, more = counted(bert_base(), "lora"), counted(bert_base(labels), "lora")
+    assert more.head == labels * (HIDDEN + 1)
+    assert more.trainable - more.head == two.trainable - two.head
+
+
+def test_roberta_base_with_lora_has_the_papers_size_and_its_own_head() -> None:
+    head = HIDDEN * HIDDEN + HIDDEN + HEAD  # RoBERTa's head has a hidden layer
+    assert counted(roberta_base(), "lora", rank=8) == Parameters(294_912 + head, head, 124_647_170 + 294_912)
+
+
+@pytest.mark.parametrize("method", ["adapter", "adapter_pfeiffer", "ia3"])
+def test_a_method_adds_the_same_parameters_to_roberta_as_to_bert(method: str) -> None:
+    bert, roberta = (counted(model, method) for model in (bert_base(), roberta_base()))
+    assert bert.trainable - bert.head == roberta.trainable - roberta.head
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3"])
+def test_the_frozen_copy_of_the_head_is_not_counted(method: str) -> None:
+    found = counted(bert_base(), method)
+    assert found.total == FULL + found.trainable - found.head
+
+
+def test_percent_is_the_trainable_share() -> None:
+    assert Parameters(trainable=5, head=1, total=200).percent == 2.5
+    assert counted(bert_base(), "full").percent == 100

@@ -1,0 +1,223 @@
+"""The real command line on a tiny model: what is trained, what is skipped, and what is left when things go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import OFFLINE
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+LONG = ["protocol.epochs=4000", "protocol.probe_steps=1"]  # a trial that is still running when the test acts
+
+
+def trials(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))]
+    return [record for record in found if record["kind"] == "trial"]
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+
+
+def override(arguments: list[str], **changes: str) -> list[str]:
+    return [*(argument for argument in arguments if argument.partition("=")[0] not in changes),
+            *(f"{key}={value}" for key, value in changes.items())]
+
+
+@contextmanager
+def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, as a terminal starts it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.run", *arguments], cwd=folder, env={**os.environ, **OFFLINE}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.02)
+    pytest.fail("it did not happen in time")
+
+
+def worker_of(parent: int) -> psutil.Process | None:
+    """The worker is a child of the server, which is a child of the command."""
+    try:
+        return next((grandchild for child in psutil.Process(parent).children() for grandchild in child.children()), None)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *override(tiny, rank="1,4"), "method=lora,ia3,head"]
+    first = inline(*command)
+    assert first.returncode == 0, first.stderr
+    assert "ia3 kv+down: 2 of the jobs are this same cell" in first.stdout
+    assert "12 ok" in first.stdout
+    found = sorted((record["cell"]["method"], record["cell"]["rank"] or 0) for record in trials(tmp_path / "results"))
+    assert found == sorted([("lora", 1), ("lora", 4), ("ia3", 0), ("head", 0)] * 3)
+    before = stamps(tmp_path / "results")
+    assert len(before) == 12 + 4
+    second = inline(*command)
+    assert second.returncode == 0
+    assert "12 recorded, 0 to train" in second.stdout
+    assert stamps(tmp_path / "results") == before
+
+
+def test_one_cell_runs_without_multirun_and_learns(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    arguments = override(tiny, **{"protocol.train_rows": "null", "protocol.epochs": "12", "seeds": "[0]", "lrs": "[0.01]"})
+    assert inline(*arguments, "method=lora").returncode == 0
+    (record,) = trials(tmp_path / "results")
+    assert record["scores"]["report"] >= 0.8
+    assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
+    assert record["scores"]["select_by_epoch"][record["scores"]["best_epoch"] - 1] == record["scores"]["select"]
+    assert len(record["predictions"]["report"]) == 40
+    assert record["curve"]["step"] == list(range(1, record["cost"]["steps"] + 1))
+
+
+def test_equal_commands_give_equal_numbers(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    losses = []
+    for folder in ("one", "two"):
+        arguments = override(tiny, results_dir=str(tmp_path / folder), seeds="[3]", precision="fp32")
+        assert inline(*arguments, "method=adapter").returncode == 0
+        losses.append(trials(tmp_path / folder)[0]["curve"]["loss"])
+    assert losses[0] == losses[1]
+
+
+def test_force_trains_again_what_is_recorded(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = [*override(tiny, seeds="[0]"), "method=head"]
+    inline(*command)
+    before = stamps(tmp_path / "results")
+    assert inline(*command, "force=true").returncode == 0
+    after = stamps(tmp_path / "results")
+    assert after.keys() == before.keys()
+    assert all(after[path] > before[path] for path in before)
+
+
+def test_a_diverging_trial_is_recorded_and_the_sweep_goes_on(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *override(tiny, seeds="[0]", precision="fp32"), "method=full,head", "lrs=[1e38,1e-3]"]
+    done = inline(*command)
+    assert done.returncode == 1
+    outcomes = {(record["cell"]["method"], record["trial"]["lr"]): record for record in trials(tmp_path / "results")}
+    assert outcomes["full", 1e38]["outcome"] == "diverged"
+    assert "try a lower learning rate" in outcomes["full", 1e38]["error"]["message"]
+    assert outcomes["full", 1e-3]["outcome"] == outcomes["head", 1e-3]["outcome"] == "ok"
+    assert "diverged: full" in done.stdout
+
+
+def test_a_cell_that_raises_is_recorded_and_redone(
+    inline: Run, tiny: list[str], tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = tmp_path / "broken"
+    weights.mkdir()
+    for path in tiny_bert.iterdir():
+        content = path.read_bytes()
+        (weights / path.name).write_bytes(content[:-64] if path.suffix == ".safetensors" else content)
+    command = [*override(tiny, seeds="[0,1]", **{"model.name": str(weights)}), "method=head"]
+    done = inline(*command)
+    assert done.returncode == 1
+    assert "2 failed" in done.stdout
+    for record in trials(tmp_path / "results"):
+        assert record["outcome"] == "failed"
+        assert record["error"]["traceback"]
+    assert "0 recorded, 2 to train" in inline(*command).stdout
+
+
+def test_a_killed_worker_is_an_outcome_and_a_second_call_trains_just_that_cell(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    slow = override(tiny, seeds="[0]", **{"protocol.probe_steps": "1", "protocol.epochs": "4000", "protocol.train_rows": "32"})
+    quick = [argument for argument in slow if not argument.startswith("protocol.epochs")]
+    command = ["-m", *quick, "protocol.epochs=4000,1", "method=bitfit"]
+    with running(command, tmp_path) as process:
+        wait_for(lambda: list((tmp_path / "results").rglob("probe.json")))
+        time.sleep(0.3)
+        victim = wait_for(lambda: worker_of(process.pid))
+        victim.kill()
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1, err
+    by_epochs = {record["config"]["protocol"]["epochs"]: record for record in trials(tmp_path / "results")}
+    assert by_epochs[4000]["outcome"] == "failed"
+    assert "SIGKILL" in by_epochs[4000]["error"]["message"]
+    assert by_epochs[1]["outcome"] == "ok"
+    assert "1 failed" in out
+    before = stamps(tmp_path / "results")
+    with running(command, tmp_path) as process:
+        wait_for(lambda: worker_of(process.pid))
+        assert "1 recorded, 1 to train" in (process.stdout.readline() if process.stdout else "")
+    after = stamps(tmp_path / "results")
+    changed = {path for path in before if before[path] != after.get(path)}
+    assert not {path for path in changed if json.loads(path.read_text())["config"]["protocol"]["epochs"] == 1}
+
+
+def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
+    command = [*override(tiny, seeds="[0,1]"), "method=head", *LONG]
+    with running(command, tmp_path) as process:
+        wait_for(lambda: list((tmp_path / "results").rglob("probe.json")))
+        time.sleep(0.5)
+        began = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+        took = time.monotonic() - began
+    assert took < 2
+    assert process.returncode == 130
+    assert "Traceback" not in out + err
+    assert "the same command goes on" in err
+    (record,) = trials(tmp_path / "results")
+    assert record["outcome"] == "interrupted"
+    assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.suffix != ".json"]
+    with running(command, tmp_path) as process:
+        assert process.stdout is not None
+        assert "2 to train" in process.stdout.readline()
+
+
+def test_two_sweeps_over_the_same_cells_leave_whole_records_only(bench: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = ["-m", *override(tiny, rank="1,2"), "method=lora", "force=true"]
+    with ThreadPoolExecutor(2) as pool:
+        done = [future.result() for future in [pool.submit(bench, "run", *command) for _ in range(2)]]
+    assert [process.returncode for process in done] == [0, 0]
+    assert len(trials(tmp_path / "results")) == 6
+    assert {record["outcome"] for record in trials(tmp_path / "results")} == {"ok"}
+    assert all(path.suffix == ".json" for path in (tmp_path / "results").rglob("*") if path.is_file())
+
+
+def test_random_weights_are_marked(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    assert inline(*override(tiny, seeds="[0]"), "method=head", "model.weights=random").returncode == 0
+    (record,) = trials(tmp_path / "results")
+    assert record["cell"]["random"] is True
+    assert record["cell"]["model"].endswith("-random")
+
+
+def test_help_and_config_are_worth_reading(bench: Run) -> None:
+    shown = bench("run", "--help")
+    assert shown.returncode == 0
+    for word in ("method=lora,adapter,ia3 rank=1,4,8,64", "bitfit", "qkvo", "Exit codes", "--config-dir"):
+        assert word in shown.stdout
+    config = bench("run", "--cfg", "job", "method=ia3")
+    assert config.returncode == 0
+    assert "name: ia3" in config.stdout
+
+
+def test_the_command_line_does_not_import_torch(bench: Run) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys, bench.run; sys.exit('torch' in sys.modules or 'wandb' in sys.modules)"], check=False
+    )
+    assert done.returncode == 0

@@ -1,0 +1,117 @@
+"""A target word means exactly the weights that the LoRA paper means by it, on every architecture."""
+
+from functools import cache, partial
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+from peft import LoraConfig
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from bench.methods.peft import attach
+from bench.models.targets import ROLES, name_of, resolve, roles_of
+
+CONF = Path(__file__).resolve().parent.parent / "conf" / "target"
+QUERY, KEY, VALUE = "attention.self.query", "attention.self.key", "attention.self.value"
+OUTPUT, UP, DOWN = "attention.output.dense", "intermediate.dense", "output.dense"
+WORDS = {
+    "q": [QUERY], "k": [KEY], "v": [VALUE], "o": [OUTPUT], "qk": [QUERY, KEY], "qv": [QUERY, VALUE],
+    "qkvo": [QUERY, KEY, VALUE, OUTPUT], "mlp": [UP, DOWN], "all": [QUERY, KEY, VALUE, OUTPUT, UP, DOWN],
+}
+STEMS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta", "camembert": "roberta"}
+
+
+@cache
+def parts_of(word: str) -> list[str]:
+    return list(OmegaConf.load(CONF / f"{word}.yaml").parts)
+
+
+def model_of(model_type: str, layers: int = 12) -> nn.Module:
+    with torch.device("meta"):
+        config = AutoConfig.for_model(model_type, num_hidden_layers=layers)
+        return AutoModelForSequenceClassification.from_config(config)
+
+
+@cache
+def module_names(model_type: str) -> tuple[str, ...]:
+    return tuple(name for name, _ in model_of(model_type).named_modules())
+
+
+def full_names(model_type: str, word: str, layers: int = 12) -> set[str]:
+    return {f"{STEMS[model_type]}.encoder.layer.{n}.{end}" for n in range(layers) for end in WORDS[word]}
+
+
+def test_every_target_file_is_held_to_its_meaning_here() -> None:
+    assert {path.stem for path in CONF.glob("*.yaml")} - {"default"} == set(WORDS)
+    assert set(ROLES) == set(STEMS)
+
+
+@pytest.mark.parametrize("model_type", STEMS)
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_matches_its_modules_by_full_name_and_no_other_module(word: str, model_type: str) -> None:
+    target = resolve(parts_of(word), model_type)
+    matched = [name for name in module_names(model_type) if target.matches(name)]
+    assert len(matched) == 12 * len(WORDS[word])
+    assert set(matched) == full_names(model_type, word)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+@pytest.mark.parametrize("word", WORDS)
+def test_peft_adapts_exactly_the_modules_that_the_target_matches(word: str, model_type: str) -> None:
+    model = attach(model_of(model_type, layers=2), config=partial(LoraConfig, r=2),
+                   target=resolve(parts_of(word), model_type))
+    adapted = {name.removesuffix(".lora_A") for name, _ in model.named_modules() if name.endswith(".lora_A")}
+    assert adapted == {f"base_model.model.{name}" for name in full_names(model_type, word, layers=2)}
+
+
+@pytest.mark.parametrize("model_type", ["bert", "roberta"])
+def test_down_does_not_match_the_attention_output(model_type: str) -> None:
+    layer = f"{STEMS[model_type]}.encoder.layer.11"
+    down, attention = resolve(["down"], model_type), resolve(["o"], model_type)
+    assert down.matches(f"{layer}.output.dense")
+    assert not down.matches(f"{layer}.attention.output.dense")
+    assert attention.matches(f"{layer}.attention.output.dense")
+    assert not attention.matches(f"{layer}.output.dense")
+
+
+def test_all_leaves_pooler_and_head_alone() -> None:
+    target = resolve(parts_of("all"), "bert")
+    for name in ("bert.pooler.dense", "classifier", "classifier.dense", "bert.embeddings.word_embeddings"):
+        assert not target.matches(name)
+
+
+def test_the_wrapped_models_names_match_too() -> None:
+    assert resolve(["q"], "bert").matches("base_model.model.bert.encoder.layer.3.attention.self.query")
+    assert not resolve(["q"], "bert").matches("bert.encoder.layer.3.attention.self.query.lora_A")
+
+
+def test_the_down_pattern_names_the_feed_forward_outputs_and_is_absent_without_them() -> None:
+    assert resolve(["q", "v", "o", "up"], "bert").down_pattern is None
+    target = resolve(["k", "v", "down"], "bert")
+    assert target.down_pattern == resolve(["down"], "bert").pattern
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_parts_are_named_by_the_word_that_stands_for_them_in_any_order(word: str) -> None:
+    assert name_of(parts_of(word), "bert") == word
+    assert name_of(parts_of(word)[::-1], "roberta") == word
+
+
+def test_parts_without_a_word_are_joined() -> None:
+    assert name_of(["down", "v", "k"], "bert") == "kv+down"
+    assert name_of(["up"], "bert") == "up"
+
+
+@pytest.mark.parametrize("parts", [["q", "z"], ["qv"], []])
+def test_a_part_that_the_architecture_lacks_is_refused_with_the_choice(parts: list[str]) -> None:
+    with pytest.raises(ValueError, match="choose from q, k, v, o, up, down") as caught:
+        resolve(parts, "bert")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_architecture_has_no_roles() -> None:
+    assert roles_of("gpt2") == {}
+    with pytest.raises(ValueError, match="unknown for gpt2"):
+        resolve(["q"], "gpt2")
