@@ -36,7 +36,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table. `rank` and `parts` (the adapted weight types) are None where the method has no use for them.
+    """One entry of a table. `rank` and `parts` (the adapted weight types) are None where the method does not use them.
 
     data: the bytes of the task's data, as a hash or a pinned revision.
     config: the resolved configuration as plain data, as it goes into the records.
@@ -62,7 +62,7 @@ class Cell:
             source=source,
             data=data_identity(conf.task),
             rank=conf.rank if "rank" in conf.method.uses else None,
-            parts=tuple(parts) if "target" in conf.method.uses else None,
+            parts=tuple(dict.fromkeys(parts)) if "target" in conf.method.uses else None,
             config=plain,
         )
 
@@ -75,7 +75,10 @@ class Cell:
         task, method, protocol = (self.config[node] for node in ("task", "method", "protocol"))
         return {
             "model": self.source.identity,
-            "task": {"name": task["name"], "data": self.data, "labels": task["labels"], "select": task["select_rows"]},
+            "task": {
+                "name": task["name"], "data": self.data, "load": task["load"], "labels": task["labels"],
+                "select": task["select_rows"],
+            },
             "method": {"name": method["name"], "attach": method["attach"]},
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,

@@ -31,7 +31,10 @@ def sha256_of(paths: Iterable[Path]) -> str:
 def package_folder(name: str) -> Path:
     """Find `package:IMPORT_NAME/FOLDER` on disk without importing the package. ValueError: it is not installed."""
     package, _, folder = name.removeprefix("package:").partition("/")
-    spec = importlib.util.find_spec(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # a dotted name whose parent is not there, no name at all
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
             f"{name}: the package {package!r} is not installed; run 'pip install {package.replace('_', '-')}' "

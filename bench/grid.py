@@ -75,7 +75,7 @@ def one_line(error: BaseException) -> str:
         text = f"{text}\n{error.__cause__}"
     where = re.search(r"In '([^']+)'", text)
     key = re.search(r"full_key: (\S+)", text)
-    said = [line for line in text.splitlines() if not re.match(r"In '|\s*(full_key|object_type|reference_type)", line)]
+    said = [line for line in text.splitlines() if not re.match(r"In '|Error merging override|\s*(full_key|object_type|reference_type)", line)]
     return (
         f"{f'conf {where[1]}: ' if where else ''}{f'{key[1]}: ' if key else ''}{' '.join(' '.join(said).split())}"
         f"{_allowed(text) if 'not in' in text else ''}"

@@ -6,20 +6,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def fetch(download: Callable[..., str], repo: str, revision: str, *, kind: str = "model", remedy: str) -> Path:
+def fetch(
+    download: Callable[..., str],
+    repo: str,
+    revision: str,
+    *,
+    kind: str = "model",
+    needs: tuple[str, ...] = (),
+    remedy: str,
+) -> Path:
     """Call one of the hub client's download functions; the local cache will do where the hub says no, or nothing.
 
-    kind: model or dataset. remedy: what works without the hub. ValueError: neither has it, with what to do.
+    kind: model or dataset. needs: files of which the repository must have one. remedy: what works without the hub.
+    ValueError: neither the hub nor the cache has it, with what to do.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import httpx, logging
 
     logging.set_verbosity_error()  # what is wrong is told once, in the ValueError
-    with hub_errors(f"{'model' if kind == 'model' else 'data set'} {repo!r}", revision, remedy=remedy):
+    what = f"{'model' if kind == 'model' else 'data set'} {repo!r}"
+    with hub_errors(what, revision, remedy=remedy):
         try:
             # Without a network the download functions would ask six times, over half a minute. This asks once.
-            HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=10)
+            info = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=10)
         except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled) as refusal:
             if isinstance(refusal, httpx.TransportError):
                 os.environ["HF_HUB_OFFLINE"] = "1"  # workers are started later: they need not find out file by file
@@ -27,6 +37,8 @@ def fetch(download: Callable[..., str], repo: str, revision: str, *, kind: str =
                 return Path(download(local_files_only=True))
             except LocalEntryNotFoundError:
                 raise refusal from None
+        if needs and not {file.rfilename for file in info.siblings or ()}.intersection(needs):
+            raise ValueError(f"{what} has no {' or '.join(needs)} on the hub; {remedy}")
         return Path(download())
 
 

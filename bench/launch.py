@@ -5,7 +5,7 @@ Peak memory is then the cell's own, a killed worker takes nothing with it, and n
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cache
 from multiprocessing.connection import Connection
@@ -26,14 +26,6 @@ def _server() -> ForkServerContext:
     return context
 
 
-def warm_up() -> None:
-    """Start the server now, so that its imports run while the command line goes on."""
-    from multiprocessing import forkserver
-
-    _server()
-    forkserver.ensure_running()
-
-
 def complaint(cells: list[Cell]) -> str | None:
     """Ask a worker to try each task's data and each method on an empty model; one line where something is wrong."""
     with _process("check", cells) as (_, pipe):
@@ -44,7 +36,7 @@ def complaint(cells: list[Cell]) -> str | None:
     return " ".join(answer.split()) if answer else None
 
 
-def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Iterator[Event]:
+def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Generator[Event]:
     """Run trials of a cell and give its events as they come; a worker that is killed ends with Broken."""
     with _process("job", (cell, trials, probe)) as (process, pipe):
         while True:

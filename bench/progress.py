@@ -13,28 +13,33 @@ PLAIN_SECONDS = 20  # between two lines about a running trial, without a termina
 
 
 class Clock:
-    """Guesses the time that is left: the mean of the finished trials for each that is not."""
+    """Guesses the time that is left: the mean of the finished trials for each that is not.
+
+    A trial that never started, because its cell broke, counts as done and tells nothing of the others.
+    """
 
     def __init__(self, trials: int) -> None:
         self.left = trials
         self.spent: list[float] = []
-        self.began = time.monotonic()
+        self.began: float | None = None
         self.share = 0.0
 
     def start(self) -> None:
         self.began, self.share = time.monotonic(), 0.0
 
     def finish(self) -> None:
-        self.spent.append(time.monotonic() - self.began)
-        self.left, self.share = max(0, self.left - 1), 0.0
+        if self.began is not None:
+            self.spent.append(time.monotonic() - self.began)
+        self.left, self.began, self.share = max(0, self.left - 1), None, 0.0
 
     def remaining(self) -> str:
         """Hours, minutes and seconds; a dash before anything is known."""
-        running = time.monotonic() - self.began
-        known = [*self.spent, *([running / self.share] if self.share > 0.1 else [])]
+        known = list(self.spent)
+        if self.began is not None and self.share > 0.1:
+            known.append((time.monotonic() - self.began) / self.share)
         if not known:
             return "-"
-        seconds = round(sum(known) / len(known) * (self.left - self.share))
+        seconds = round(sum(known) / len(known) * max(0, self.left - self.share))
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
@@ -115,7 +120,8 @@ class Display:
 
 def _result(ended: Ended) -> str:
     if ended.scores is None or ended.cost is None:
-        return f"{ended.outcome}: {(ended.error or {}).get('message', '').splitlines()[0]}"
+        message = (ended.error or {}).get("message", "").strip()  # empty for a MemoryError
+        return f"{ended.outcome}{': ' if message else ''}{message.partition(chr(10))[0]}"
     return (
         f"select {ended.scores['select']:.3f} report {ended.scores['report']:.3f} "
         f"in {ended.cost['train_seconds']:.0f} s, {ended.cost['samples_per_second']:.0f} samples/s"

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench import __version__
+
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokenizers", "numpy", "hydra-core", "wandb")
 
 
@@ -19,7 +21,7 @@ def provenance() -> dict[str, Any]:
     """
     status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return {
-        "version": version("peftgrid"),
+        "version": __version__,
         "commit": _git("rev-parse", "HEAD"),
         "dirty": None if status is None else bool(status),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -10,10 +10,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 SCHEMA = 1
+KINDS = ("trial", "probe")
 OUTCOMES = ("ok", "diverged", "oom", "failed", "interrupted")
 FINAL = ("ok", "diverged")  # the others are tried again
+NEEDED = {  # what a reader may take for granted
+    "cell": ("id", "title", "model", "task", "method", "rank", "target", "random"),
+    "trial": ("id", "lr", "seed"),
+    "scores": ("metric", "select", "report"),
+    "predictions": ("select", "report"),
+    "identity": (),
+    "config": ("protocol", "precision"),
+    "provenance": (),
+}
 
 
 class RecordError(ValueError):
@@ -50,38 +61,65 @@ class Record:
 
 
 def write(path: Path, record: Record) -> None:
-    """Put a record in its place, whole or not at all. Top-level fields stand on a line each."""
+    """Put a record in its place, whole or not at all. Top-level fields stand on a line each.
+
+    ValueError: a number that is not finite; what is absent is None.
+    """
+    lines = (f" {json.dumps(key)}: {_dump(value, f'{path}: {key}')}" for key, value in asdict(record).items())
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in asdict(record).items())
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write("{\n" + ",\n".join(lines) + "\n}\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    # A name for this call alone: threads, processes and machines may write the same record at once.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something went wrong
+
+
+def _dump(value: Any, where: str) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{where} holds a number that is not finite; write None for what is absent") from error
 
 
 def read(path: Path) -> Record:
     """Read one record. RecordError: torn, foreign, or of another version."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not a whole JSON file ({error}); delete it and run the cell again") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise RecordError(f"{path}: JSON, but no record of this benchmark; move it elsewhere")
     if content["schema"] != SCHEMA:
-        raise RecordError(f"{path}: schema {content['schema']}, but this version reads {SCHEMA}; update the package")
+        raise RecordError(f"{path}: schema {content['schema']!r}, but this version reads {SCHEMA}; update the package")
     try:
         record = Record(**content)
     except TypeError as error:
         raise RecordError(f"{path}: fields do not match schema {SCHEMA} ({error})") from error
-    if record.kind not in {"trial", "probe"} or record.outcome not in OUTCOMES:
+    if record.kind not in KINDS or record.outcome not in OUTCOMES:
         raise RecordError(f"{path}: unknown kind {record.kind!r} or outcome {record.outcome!r}")
+    for name, keys in NEEDED.items():
+        node = getattr(record, name)
+        if node is None and name in {"trial", "scores", "predictions"}:
+            continue
+        if not isinstance(node, dict) or not set(keys) <= node.keys():
+            raise RecordError(f"{path}: {name} does not match schema {SCHEMA}: {', '.join(keys) or 'object'} needed")
     return record
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
+
+
 def read_all(folder: Path, complain: Callable[[str], None]) -> Iterator[Record]:
-    """Read every record below a folder, in the order of their paths; what is no record is complained of and left out."""
+    """Read every record below a folder, in the order of their paths; complain of what is none, and leave it out."""
     for path in sorted(folder.rglob("*.json")):
         try:
             yield read(path)

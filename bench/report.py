@@ -1,42 +1,40 @@
 """Entry point: records to comparison tables, in the terminal and beside the records as Markdown and CSV.
 
-    python -m bench.report [results_dir=DIR] [model=NAME] [task=NAME] [method=NAME,NAME]
+python -m bench.report [results_dir=DIR] [model=NAME] [task=NAME] [method=NAME,NAME]
 """
 
 import json
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from bench import records
 from bench.records import Record
+from bench.terminal import show
 
 FILTERS = ("model", "task", "method")
 DASH = "-"
 MIB = 2**20
+COUNTS = ("trainable_params", "peak_allocated_bytes", "peak_reserved_bytes", "peak_resident_bytes", "adapter_bytes")
+RATES = ("trainable_percent", "samples_per_second", "tokens_per_second", "step_seconds_median", "step_seconds_p95")
 
 
 def cli(arguments: list[str] | None = None) -> int:
     """Render the tables. Gives 0; or 2 where the command line is wrong or no record can be shown."""
-    console, complaints = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, emoji=False)
+    complaints = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     try:
         results, wanted = parse(sys.argv[1:] if arguments is None else arguments)
-        found = list(records.read_all(results, lambda line: complaints.print(line, markup=False)))
-        chosen = [record for record in found if all(record.cell[key] in names for key, names in wanted.items())]
-        if not chosen:
-            raise ValueError(
-                f"{len(found)} records in {results}, and none to show; run 'python -m bench.run' first, or widen the filter"
-            )
+        chosen = choose(list(records.read_all(results, complaints.print)), results, wanted)
         for path in render(chosen, results, console):
-            console.print(f"rendered: {path}", markup=False, soft_wrap=True)
+            console.print(f"rendered: {path}", soft_wrap=True)
     except ValueError as error:
-        complaints.print(f"error: {error}", markup=False)
+        complaints.print(f"error: {error}")
         return 2
     return 0
 
@@ -57,6 +55,17 @@ def parse(arguments: list[str]) -> tuple[Path, dict[str, set[str]]]:
     return results, wanted
 
 
+def choose(found: list[Record], results: Path, wanted: dict[str, set[str]]) -> list[Record]:
+    """The records that pass the filters, copies of one record once. ValueError: there are none."""
+    passed = [record for record in found if all(record.cell[key] in names for key, names in wanted.items())]
+    chosen = {(record.cell["model"], record.cell["id"], (record.trial or {}).get("id")): record for record in passed}
+    if not chosen:
+        raise ValueError(
+            f"{len(found)} records in {results}, and none to show; run 'python -m bench.run' first, or widen the filter"
+        )
+    return list(chosen.values())
+
+
 def render(chosen: list[Record], results: Path, console: Console) -> list[Path]:
     """Print one table per model, task and protocol, and write those of a model and task beside their records."""
     written = []
@@ -64,12 +73,13 @@ def render(chosen: list[Record], results: Path, console: Console) -> list[Path]:
         folder = results / model / task
         folder.mkdir(parents=True, exist_ok=True)
         pages, frames = [f"# {model} on {task}\n"], []
-        for members in _grouped(group, fairness).values():
+        tables = _grouped(group, fairness)
+        for number, members in enumerate(tables.values(), 1):
             frame = tidy(members)
-            shown, notes = display(frame), caption(members, frame)
-            _print(shown, f"{model} on {task}", notes, console)
+            shown, notes = display(frame), f"{differences(list(tables), number)}{caption(members, frame)}"
+            show(shown, f"{model} on {task}", notes, console)
             pages.append(f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{notes}\n")
-            frames.append(frame)
+            frames.append(frame.assign(table=number))
         (folder / "table.md").write_text("\n".join(pages), encoding="utf-8")
         pd.concat(frames).to_csv(folder / "table.csv", index=False)
         written += [folder / "table.md", folder / "table.csv"]
@@ -78,39 +88,61 @@ def render(chosen: list[Record], results: Path, console: Console) -> list[Path]:
 
 def fairness(record: Record) -> str:
     """What two cells must share to stand in one table: all of the identity but the method and its axes."""
-    return json.dumps({key: value for key, value in record.identity.items() if key not in {"method", "rank", "target"}})
+    shared = {key: value for key, value in record.identity.items() if key not in {"method", "rank", "target"}}
+    return json.dumps(shared, sort_keys=True)
+
+
+def differences(tables: list[str], number: int) -> str:
+    """Say what sets one of several tables apart from the others; nothing where it is the only one."""
+    settings = [_leaves("", json.loads(shared)) for shared in tables]
+    one = settings[number - 1]
+    own = [f"{name}={one[name]}" for name in one if any(other.get(name) != one[name] for other in settings)]
+    return f"Table {number} of {len(tables)}, not to be compared with the others: {', '.join(own)}.\n" if own else ""
+
+
+def _leaves(name: str, node: Any) -> dict[str, str]:
+    if not isinstance(node, dict):
+        return {name: json.dumps(node)}
+    return {leaf: text for key in node for leaf, text in _leaves(f"{name}.{key}".lstrip("."), node[key]).items()}
 
 
 def tidy(members: list[Record]) -> pd.DataFrame:
-    """One row per cell, sorted by method, rank and target. The learning rate is the best on select, by mean over seeds."""
+    """One row per cell, sorted by method, rank and target; what is unknown is missing."""
     cells = _grouped(members, lambda record: record.cell["id"]).values()
     frame = pd.DataFrame([_row(cell) for cell in cells])
-    return frame.sort_values(["method", "rank", "target"], na_position="first", ignore_index=True)
+    kinds = dict.fromkeys(("rank", *COUNTS), "Int64") | dict.fromkeys((*RATES, "report_mean", "report_std"), "float64")
+    return frame.astype(kinds).sort_values(["method", "rank", "target"], na_position="first", ignore_index=True)
 
 
 def _row(members: list[Record]) -> dict[str, Any]:
     cell = members[0].cell
-    trials = [record for record in members if record.trial is not None]
     cost = next((record.cost for record in members if record.kind == "probe"), None) or {}
-    by_lr = _grouped((record for record in trials if record.scores), lambda record: record.trial["lr"])  # type: ignore[index]
-    best = max(by_lr, key=lambda lr: pd.Series(_scores(by_lr[lr], "select")).mean(), default=None)
-    report = pd.Series(_scores(by_lr[best], "report") if best is not None and not cell["random"] else [], dtype=float)
-    outcomes = Counter(record.outcome for record in trials)
+    by_lr = _grouped([record for record in members if record.trial], lambda record: (record.trial or {})["lr"])
+    best = _best_lr(by_lr)
+    report = pd.Series([] if best is None or cell["random"] else _scores(by_lr[best], "report"), dtype=float)
+    outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
     return {
         **{key: cell[key] for key in ("model", "task", "method", "rank", "target")},
-        **{key: cost.get(key) for key in (
-            "trainable_params", "trainable_percent", "peak_allocated_bytes", "peak_reserved_bytes", "peak_resident_bytes",
-            "samples_per_second", "tokens_per_second", "step_seconds_median", "step_seconds_p95", "adapter_bytes",
-        )},
+        **{key: cost.get(key) for key in COUNTS + RATES},
         "lr": best,
-        "lrs_tried": len({record.trial["lr"] for record in trials if record.trial}),
+        "lrs_tried": len(by_lr),
         "report_mean": report.mean() if len(report) else None,
         "report_std": report.std(ddof=1) if len(report) > 1 else None,
         "seeds": len(report),
-        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()),
+        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
         "random": cell["random"],
         "cell": cell["id"],
     }
+
+
+def _best_lr(by_lr: dict[float, list[Record]]) -> float | None:
+    """The best on select by mean over seeds; the report part has no say. Of equals the lowest.
+
+    Only those with the most finished seeds compete: the mean of a rate that lost its bad seeds would flatter it.
+    """
+    scores = {lr: found for lr, trials in sorted(by_lr.items()) if (found := _scores(trials, "select"))}
+    most = max(map(len, scores.values()), default=0)
+    return max((lr for lr in scores if len(scores[lr]) == most), key=lambda lr: sum(scores[lr]) / most, default=None)
 
 
 def display(frame: pd.DataFrame) -> pd.DataFrame:
@@ -126,43 +158,39 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
         "peak MiB" if on_gpu else "peak MiB (resident)": (peak / MIB).map(lambda value: _text(value, "{:,.0f}")),
         "samples/s": frame["samples_per_second"].map(lambda value: _text(value, "{:,.0f}")),
         "lr": frame["lr"].map(lambda value: _text(value, "{:g}")),
-        "accuracy %": [_score(row) for row in frame.to_dict("records")],
-        "outcome": frame["outcome"],
+        "accuracy %": [_score(row) for _, row in frame.iterrows()],
+        "outcome": frame["outcome"].map(lambda value: _text(value, "{}")),
         "cell": frame["cell"],
     })
 
 
 def caption(members: list[Record], frame: pd.DataFrame) -> str:
     """What the reader must know to trust the table."""
-    config, provenance = members[0].config, members[0].provenance
+    config = members[0].config
     protocol = config["protocol"]
+    where = [record.provenance for record in members if record.provenance.get("dtype")]  # known once a worker is ready
+    machines = dict.fromkeys(f"{known['dtype']} on {known['device_name']}" for known in where)
     sizes = [len(record.predictions["report"]) for record in members if record.predictions]
     tried = sorted({int(count) for count in frame["lrs_tried"] if count})
     best = frame["report_mean"].max()
-    lines = [
-        f"Mean +- standard deviation over n seeds. Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}. "
-        "Learning rate and checkpoint are chosen on the select part; the report part is shown.",
-        f"Protocol: {protocol['epochs']} epochs of at most {protocol['train_rows'] or 'all'} rows, batch {protocol['batch']}, "
-        f"weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip {protocol['clip']}; "
-        f"precision {config['precision']} ({provenance.get('dtype')} on {provenance.get('device_name')}). "
-        "Cost is the probe's: one trial alone, warm steps.",
-    ]
+    chosen = (
+        "Mean +- standard deviation over n seeds. Learning rate and checkpoint are chosen on the select part; the "
+        f"report part is shown. Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}."
+    )
+    trained = (
+        f"Protocol: {protocol['epochs']} epochs of at most {protocol['train_rows'] or 'all'} rows, batch "
+        f"{protocol['batch']}, weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip "
+        f"{protocol['clip']}; precision {config['precision']} ({', '.join(machines) or DASH}). "
+        "Cost is the probe's: one trial alone, warm steps."
+    )
+    lines = [chosen, trained]
     if sizes and pd.notna(best):
         error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
         lines.append(f"With {sizes[0]} report examples one standard error of an accuracy is about {error:.1f} points.")
     return "\n".join(lines)
 
 
-def _print(shown: pd.DataFrame, title: str, notes: str, console: Console) -> None:
-    table = Table(title=title, caption=notes, caption_justify="left")
-    for column in shown:
-        table.add_column(column, justify="left" if column in {"method", "target", "outcome", "cell"} else "right")
-    for row in shown.to_numpy().tolist():
-        table.add_row(*row)
-    console.print(table)
-
-
-def _grouped(members: Iterable[Record], key: Any) -> dict[Any, list[Record]]:
+def _grouped(members: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
     groups: dict[Any, list[Record]] = defaultdict(list)
     for record in members:
         groups[key(record)].append(record)
@@ -173,12 +201,14 @@ def _scores(trials: list[Record], part: str) -> list[float]:
     return [record.scores[part] for record in trials if record.scores]
 
 
-def _score(row: dict[str, Any]) -> str:
+def _score(row: pd.Series) -> str:
+    """Mean +- standard deviation (n); what went wrong where there is no score; a dash for random weights."""
     if pd.notna(row["report_mean"]):
         spread = f" +- {100 * row['report_std']:.1f}" if pd.notna(row["report_std"]) else ""
         return f"{100 * row['report_mean']:.1f}{spread} ({row['seeds']})"
-    worst = row["outcome"].split(", ")[0].partition(" ")[2]
-    return DASH if row["random"] or worst in {"", "ok"} else worst.upper()
+    if pd.isna(row["outcome"]) or " ok" in row["outcome"]:
+        return DASH
+    return str(row["outcome"]).split(", ")[0].partition(" ")[2].upper()
 
 
 def _text(value: Any, form: str) -> str:

@@ -52,14 +52,12 @@ def run(planned: list[Cell]) -> int:
     global sweep  # noqa: PLW0603 - Hydra calls the job with a configuration and nothing else
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
-    waiting = [cell for cell in sweep.cells if sweep.todo[cell.id]]
-    if waiting:
-        launch.warm_up()
+    waiting = sweep.waiting
     if waiting and (problem := launch.complaint(waiting)):
         raise ValueError(problem)
     sweep.announce()
     if waiting:
-        with Display(len(waiting), sum(len(sweep.todo[cell.id]) for cell in waiting)) as display:
+        with Display(len(waiting), len(sweep.todo)) as display:
             sweep.display = display
             job()
     return 0 if sweep.summary() else 1

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,17 @@ class Recorder:
     """Gathers a cell's events into records and writes them."""
 
     cell: Cell
-    device: dict[str, Any]
-    curve: dict[str, list[float]]
+    cost: dict[str, Any] | None  # the cell's, once it is known
+    device: dict[str, Any] = field(default_factory=dict)
+    curve: dict[str, list[float]] = field(default_factory=dict)
     running: Trial | None = None
-
-    @classmethod
-    def of(cls, cell: Cell) -> "Recorder":
-        return cls(cell, {}, {})
 
     def extend(self, piece: dict[str, list[float]]) -> None:
         for key, values in piece.items():
             self.curve.setdefault(key, []).extend(values)
 
     def write_probe(self, cost: dict[str, Any]) -> None:
+        self.cost = cost
         records.write(path_of(self.cell, None), replace(self._blank("probe", None, "ok", None), cost=cost))
 
     def write_trial(self, trial: Trial, ended: Ended) -> Record:
@@ -77,51 +76,57 @@ class Recorder:
 
 
 class Sweep:
-    """The state of one command: what was planned, what is done. cells: in order, equal ones as often as named."""
+    """The state of one command. jobs: its cells in order; those that differ in trials alone may be equal."""
 
-    def __init__(self, cells: list[Cell], display: Display) -> None:
+    def __init__(self, jobs: list[Cell], display: Display) -> None:
         self.display = display
-        self.cells = list({cell.id: cell for cell in cells}.values())
-        self.todo = {cell.id: missing(cell, display.say) for cell in self.cells}
-        self.same = Counter(cell.id for cell in cells)
-        self.done: set[str] = set()
+        self.jobs = jobs
+        self.recorded = 0
+        self.todo: dict[Trial, Cell] = {}  # each trial belongs to the first job that names it
+        for cell in {(cell.id, cell.trials): cell for cell in jobs}.values():
+            waiting = missing(cell, display.say)
+            self.recorded += len(cell.trials) - len(waiting)
+            for trial in waiting:
+                self.todo.setdefault(trial, cell)
         self.tracker: Tracker | None = None
+
+    @property
+    def waiting(self) -> list[Cell]:
+        """The jobs that have something to train."""
+        return list({id(cell): cell for cell in self.todo.values()}.values())
 
     def announce(self) -> None:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
-        waiting = [trials for trials in self.todo.values() if trials]
-        trials, recorded = sum(map(len, waiting)), sum(len(cell.trials) for cell in self.cells)
-        self.display.say(f"{len(self.cells)} cells, {recorded} trials: {recorded - trials} recorded, {trials} to train")
-        for cell in self.cells:
-            if (named := self.same[cell.id]) > 1:
-                self.display.say(f"{cell.title}: {named} of the jobs are this same cell (it uses {_axes(cell)}); it runs once")
+        cells = {cell.id: cell for cell in self.jobs}
+        self.display.say(
+            f"{len(cells)} cells, {self.recorded + len(self.todo)} trials: {self.recorded} recorded, {len(self.todo)} to train"
+        )
+        named = Counter((cell.id, cell.trials) for cell in self.jobs)
+        for (name, _), times in named.items():
+            if times > 1:
+                cell = cells[name]
+                self.display.say(f"{cell.title}: {times} of the jobs are this same cell (it uses {_axes(cell)}); it runs once")
 
     def run(self, cell: Cell) -> None:
         """Run what is missing of a cell. KeyboardInterrupt: the trial that was running is recorded as interrupted."""
-        trials = () if cell.id in self.done else self.todo.get(cell.id, ())
-        self.done.add(cell.id)
+        trials = tuple(trial for trial in cell.trials if self.todo.pop(trial, None))
         if not trials:
             return
         if self.tracker is None:
             self.tracker = make_tracker(cell.config["track"], self.display.say)
         self.display.begin_cell(cell.title, len(trials))
-        recorder = Recorder.of(cell)
-        probed = records.read_if_there(path_of(cell, None), self.display.say)
-        cost = probed.cost if probed is not None and not cell.config["force"] else None
-        events = launch.run(cell, trials, probe=cost is None)
-        try:
-            self._follow(events, recorder, trials, cost)
-        except KeyboardInterrupt:
-            if recorder.running is not None:
-                recorder.write_trial(recorder.running, Ended(recorder.running.id, "interrupted"))
-            raise
-        finally:
-            events.close()  # type: ignore[attr-defined]
+        probed = None if cell.config["force"] else records.read_if_there(path_of(cell, None), self.display.say)
+        recorder = Recorder(cell, cost=probed.cost if probed else None)
+        with closing(launch.run(cell, trials, probe=recorder.cost is None)) as events:
+            try:
+                self._follow(events, recorder, trials, self.tracker)
+            except KeyboardInterrupt:
+                if recorder.running is not None:
+                    record = recorder.write_trial(recorder.running, Ended(recorder.running.id, "interrupted"))
+                    self.tracker.finish(record, recorder.cost)
+                raise
 
-    def _follow(
-        self, events: Iterable[Event], recorder: Recorder, trials: tuple[Trial, ...], cost: dict[str, Any] | None
-    ) -> None:
-        assert self.tracker is not None
+    def _follow(self, events: Iterable[Event], recorder: Recorder, trials: tuple[Trial, ...], tracker: Tracker) -> None:
         by_id = {trial.id: trial for trial in trials}
         left = dict(by_id)
         for event in events:
@@ -132,24 +137,25 @@ class Sweep:
                     recorder.write_probe(cost)
                 case Started(trial=name):
                     recorder.running = by_id[name]
-                    self.tracker.start(recorder.cell, by_id[name])
+                    tracker.start(recorder.cell, by_id[name])
                 case Stepped(curve=curve):
                     recorder.extend(curve)
-                    self.tracker.log(curve)
+                    tracker.log(curve)
                 case Ended(trial=name):
                     record = recorder.write_trial(left.pop(name), event)
-                    self.tracker.finish(record, cost)
+                    tracker.finish(record, recorder.cost)
                 case Broken(outcome=outcome, error=error):
                     for trial in left.values():
                         ended = Ended(trial.id, outcome, error=error)
-                        self.tracker.finish(recorder.write_trial(trial, ended), cost)
+                        tracker.finish(recorder.write_trial(trial, ended), recorder.cost)
                         self.display.tell(ended, trial.name)
             name = by_id[event.trial].name if isinstance(event, (Started, Stepped, Ended)) else ""
             self.display.tell(event, name)
 
     def summary(self) -> bool:
         """Print how the planned trials ended, as their records say; True where all are ok."""
-        found = [records.read_if_there(path_of(cell, trial), self.display.say) for cell in self.cells for trial in cell.trials]
+        planned = {trial: cell for cell in self.jobs for trial in cell.trials}
+        found = [records.read_if_there(path_of(cell, trial), self.display.say) for trial, cell in planned.items()]
         outcomes = Counter("missing" if record is None else record.outcome for record in found)
         self.display.say(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
         for record in found:

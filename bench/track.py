@@ -56,8 +56,6 @@ class WandbTracker:
         self.folder = os.environ.get("WANDB_DIR", "outputs")
         self.mode = "off"
         self.run: Any = None
-        self.trial: str | None = None  # the run's; a W&B sweep's agent gives the run an id of its own
-        os.environ["WANDB_SILENT"] = "true"
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
         with self._guard():
             self._begin(asked)
@@ -79,7 +77,6 @@ class WandbTracker:
 
     def start(self, cell: Cell, trial: Trial) -> None:
         """Open a run; where the server does not answer within seconds, this and all later runs are offline."""
-        self.trial = trial.id
         with self._guard():
             if self.mode == "online":
                 try:
@@ -103,9 +100,9 @@ class WandbTracker:
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
         """Write the summary and close the run, waiting for the server no longer than a few seconds.
 
-        record: of a trial that was not started, there is no run to close. cost: the cell's, from its probe.
+        record: the trial's; one that never started has no run to close. cost: the cell's, from its probe.
         """
-        if self.run is None or record.trial is None or record.trial["id"] != self.trial:
+        if self.run is None:
             return
         run, self.run = self.run, None
         parts = {"score": record.scores, "trial": record.cost, "cost": cost}

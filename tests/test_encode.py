@@ -56,7 +56,7 @@ def test_rows_lie_end_to_end_without_padding(tokenizer: PreTrainedTokenizerBase,
     assert tokenizer.pad_token_id not in rows.ids.tolist()
 
 
-def test_long_texts_are_cut_and_still_end_with_the_separator(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_long_texts_are_cut_and_still_end_with_a_separator(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     rows = encode(TASK, tokenizer, 4, tmp_path).train
     assert rows.lengths.tolist() == [4, 3, 4, 4]
     ends = rows.ids[rows.starts + rows.lengths - 1]

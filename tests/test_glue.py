@@ -1,6 +1,7 @@
 """GLUE's tasks from local files: what is read, how labels are understood, and what is refused."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from bench.tasks.glue import load
 from bench.tasks.task import Task
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task" / "sst2.yaml"
+Row = tuple[str, object]
 TRAIN = [(f"phrase number {n}", n % 2) for n in range(40)]
 REPORT = [(f"sentence number {n}", n % 2) for n in range(10)]
 
@@ -23,7 +25,7 @@ def conf(folder: Path, select_rows: int = 8) -> TaskConf:
     return task
 
 
-def write(folder: Path, kind: str, train: list[tuple[str, object]] = TRAIN, report: list[tuple[str, object]] = REPORT) -> Path:
+def write(folder: Path, kind: str, train: Sequence[Row] = TRAIN, report: Sequence[Row] = REPORT) -> Path:
     folder.mkdir(exist_ok=True)
     for name, rows in (("train", train), ("dev", report)):
         table = pd.DataFrame(rows, columns=["sentence", "label"])
@@ -64,7 +66,7 @@ def test_labels_are_numbers_or_names_in_either_kind_of_file(tmp_path: Path) -> N
 def test_select_is_carved_out_of_train_and_report_is_left_alone(tmp_path: Path) -> None:
     task = load(conf(write(tmp_path, "tsv")), data_seed=0)
     assert len(task.select) == 8
-    train, select, report = ([*zip(part.texts, part.labels, strict=True)] for part in (task.train, task.select, task.report))
+    train, select, report = ([*zip(texts, labels, strict=True)] for texts, labels in contents(task))
     assert Counter(train + select) == Counter(TRAIN)
     assert report == REPORT
 
@@ -103,7 +105,7 @@ def test_the_column_of_the_text_can_be_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize("label", [2, -1, "good"])
 @pytest.mark.parametrize("kind", ["tsv", "parquet"])
 def test_a_label_out_of_range_is_refused_with_file_and_row(kind: str, label: int | str, tmp_path: Path) -> None:
-    rows: list[tuple[str, object]] = [(text, str(number) if isinstance(label, str) else number) for text, number in REPORT]
+    rows: list[Row] = [(text, str(number) if isinstance(label, str) else number) for text, number in REPORT]
     rows[6] = ("the wrong one", label)
     found = complaint(write(tmp_path, kind, report=rows))
     assert found.startswith(str(tmp_path / "dev"))

@@ -1,5 +1,6 @@
 """What every method trains, where it sits in the model, and that it starts from the pretrained model."""
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,15 @@ METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
          "max_position_embeddings": 40}
 LAYER_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small only lose time by sharing their work out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def conf_of(name: str, rank: int = 4) -> dict[str, Any]:
@@ -90,9 +100,8 @@ def test_only_the_intended_tensors_and_the_head_are_trained(name: str, model_typ
 def test_the_first_gradient_reaches_every_kind_of_trained_tensor(name: str) -> None:
     model = attached(name)
     nn.functional.cross_entropy(logits(model), torch.tensor([0, 1, 0, 1])).backward()
-    moved = {part for part, parameter in model.named_parameters() if parameter.grad is not None and parameter.grad.any()}
-    # LoRA's A waits for B to leave zero; a key's bias shifts all scores alike, so softmax cancels it;
-    # positions and words that the batch lacks have rows without a gradient, but their tables have one.
+    moved = {part for part, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()}
+    # LoRA's A waits for B to leave zero; a key's bias shifts all scores alike, so softmax cancels it.
     still = {part for part in trained(model) if "lora_A" in part}
     ignored = {part for part in trained(model) if part.endswith("key.bias")}
     assert moved - ignored == trained(model) - still - ignored
@@ -191,8 +200,8 @@ def test_an_unknown_place_for_an_adapter_is_refused_before_the_model_is_touched(
 
 
 def test_the_head_is_found_by_whole_words_of_a_name() -> None:
-    for name in ("classifier.weight", "classifier.out_proj.bias", "base_model.model.classifier.modules_to_save.default.bias",
-                 "score.weight"):
+    for name in ("classifier.weight", "classifier.out_proj.bias", "score.weight",
+                 "base_model.model.classifier.modules_to_save.default.bias"):
         assert is_head(name), name
     for name in ("bert.encoder.layer.0.output.dense.weight", "bert.classifiers.weight", "underscore.weight"):
         assert not is_head(name), name
@@ -212,10 +221,13 @@ def test_a_peft_model_keeps_an_untrained_copy_of_the_head(name: str) -> None:
 
 def test_ia3_scales_the_input_of_the_feed_forward_output_and_the_output_of_all_others() -> None:
     model = peft.attach(tiny(), config=partial(IA3Config), target=resolve(["k", "o", "up", "down"], "bert"))
-    shapes = {part.removeprefix("base_model.model.bert.encoder.layer.0.").removesuffix(".ia3_l.default"): tuple(tensor.shape)
-              for part, tensor in model.named_parameters() if ".layer.0." in part and "ia3_l" in part}
-    assert shapes == {"attention.self.key": (32, 1), "attention.output.dense": (32, 1), "intermediate.dense": (64, 1),
-                      "output.dense": (1, 64)}
+    first = "base_model.model.bert.encoder.layer.0."
+    shapes = {part.removeprefix(first): tuple(tensor.shape) for part, tensor in model.named_parameters()
+              if part.startswith(first) and "ia3_l" in part}
+    assert shapes == {
+        "attention.self.key.ia3_l.default": (32, 1), "attention.output.dense.ia3_l.default": (32, 1),
+        "intermediate.dense.ia3_l.default": (64, 1), "output.dense.ia3_l.default": (1, 64),
+    }
 
 
 def test_ia3_without_the_feed_forward_has_no_feed_forward_modules() -> None:

@@ -106,10 +106,10 @@ def test_without_warm_up_the_first_step_has_the_full_rate(model: Scorer) -> None
 
 @pytest.mark.parametrize("clip", [1e-3, 1e3])
 def test_a_step_gives_the_norm_before_clipping_and_applies_the_clipped_gradient(model: Scorer, clip: float) -> None:
-    optimizer, applied = make_optimizer(model.parameters(), 0.0, 0.0), []
-    optimizer.register_step_pre_hook(lambda *_: applied.extend(parameter.grad.clone() for parameter in model.parameters()))
+    optimizer, parameters, applied = make_optimizer(model.parameters(), 0.0, 0.0), list(model.parameters()), []
+    optimizer.register_step_pre_hook(lambda *_: applied.extend(parameter.grad.clone() for parameter in parameters))
     loss, expected = gradients(model)
-    found, norm = step(model, BATCH, list(model.parameters()), optimizer, clip, torch.float32)
+    found, norm = step(model, BATCH, parameters, optimizer, clip, torch.float32)
     torch.testing.assert_close(found, loss)
     torch.testing.assert_close(norm, norm_of(expected))
     assert 1e-3 < norm < 1e3

@@ -18,7 +18,7 @@ LAYERS, HIDDEN, INNER = 12, 768, 3072
 HEAD = 2 * HIDDEN + 2
 FULL = 109_483_778
 LAYER_NORMS = LAYERS * 2 * 2 * HIDDEN
-SIZES = {"q": 2 * HIDDEN, "k": 2 * HIDDEN, "v": 2 * HIDDEN, "o": 2 * HIDDEN, "up": HIDDEN + INNER, "down": INNER + HIDDEN}
+SIDES = {**dict.fromkeys(("q", "k", "v", "o"), 2 * HIDDEN), **dict.fromkeys(("up", "down"), HIDDEN + INNER)}
 
 
 def bert_base(labels: int = 2) -> nn.Module:
@@ -55,7 +55,7 @@ def test_lora_on_query_and_value_trains_36864_per_rank_and_the_head(rank: int) -
 @pytest.mark.parametrize("word", ["q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all"])
 def test_lora_trains_rank_times_both_sides_of_every_adapted_matrix(word: str) -> None:
     parts = list(OmegaConf.load(CONF / "target" / f"{word}.yaml").parts)
-    expected = LAYERS * 8 * sum(SIZES[part] for part in parts)
+    expected = LAYERS * 8 * sum(SIDES[part] for part in parts)
     assert counted(bert_base(), "lora", parts=parts).trainable == expected + HEAD
 
 

@@ -83,8 +83,8 @@ def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(inline: R
 
 
 def test_one_cell_runs_without_multirun_and_learns(inline: Run, tiny: list[str], tmp_path: Path) -> None:
-    arguments = override(tiny, **{"protocol.train_rows": "null", "protocol.epochs": "12", "seeds": "[0]", "lrs": "[0.01]"})
-    assert inline(*arguments, "method=lora").returncode == 0
+    arguments = override(tiny, **{"protocol.train_rows": "null", "protocol.epochs": "15", "seeds": "[0]", "lrs": "[0.003]"})
+    assert inline(*arguments, "method=full", "protocol.dropout=0").returncode == 0
     (record,) = trials(tmp_path / "results")
     assert record["scores"]["report"] >= 0.8
     assert record["curve"]["loss"][-1] < record["curve"]["loss"][0]
@@ -100,6 +100,13 @@ def test_equal_commands_give_equal_numbers(inline: Run, tiny: list[str], tmp_pat
         assert inline(*arguments, "method=adapter").returncode == 0
         losses.append(trials(tmp_path / folder)[0]["curve"]["loss"])
     assert losses[0] == losses[1]
+
+
+def test_jobs_that_differ_in_trials_alone_train_each_trial_once(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    done = inline("-m", *override(tiny, seeds="[0],[0,1]"), "method=head")
+    assert done.returncode == 0
+    assert "1 cells, 2 trials: 0 recorded, 2 to train" in done.stdout
+    assert [record["trial"]["seed"] for record in trials(tmp_path / "results")] == [0, 1]
 
 
 def test_force_trains_again_what_is_recorded(inline: Run, tiny: list[str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from bench.models.targets import resolve
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 OURS = ["full", "head", "bitfit", "adapter", "adapter_pfeiffer"]
 PEFTS = ["lora", "ia3"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Models this small only lose time by sharing their work out."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def base(folder: Path, head_seed: int) -> nn.Module:
@@ -77,7 +87,7 @@ def test_a_peft_adapter_comes_back_the_same_without_this_package(
 
 
 @pytest.mark.parametrize("name", [*OURS, *PEFTS])
-def test_two_files_are_written_and_hold_nothing_but_what_was_trained(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_two_files_are_written_with_nothing_but_what_was_trained(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     model, attach = attached(base(tiny_bert, head_seed=1), name)
     save_adapter(model, tmp_path / "new" / "folder", attach)
     files = {path.name: path.stat().st_size for path in (tmp_path / "new" / "folder").iterdir()}
@@ -89,7 +99,9 @@ def test_two_files_are_written_and_hold_nothing_but_what_was_trained(name: str, 
 
 
 @pytest.mark.parametrize("name", PEFTS)
-def test_saving_a_peft_adapter_asks_no_hub(name: str, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_a_peft_adapter_asks_no_hub(
+    name: str, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, attach = attached(base(tiny_bert, head_seed=1), name)
     model.peft_config["default"].base_model_name_or_path = "google-bert/bert-base-uncased"
 

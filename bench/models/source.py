@@ -15,6 +15,7 @@ from bench.models.targets import roles_of
 from bench.schema import ModelConf, Weights
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
+WEIGHTS_ON_HUB = ("model.safetensors", "model.safetensors.index.json")  # pickled weights are not read
 OTHER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "merges.txt")
 
 
@@ -61,7 +62,9 @@ def find(model: ModelConf) -> Source:
         architecture, identity = _read_folder(Path(location), model)
     else:
         location = model.name
-        architecture, revision = _read_hub(model.name, model.revision or model.pins.get(model.name) or "main")
+        architecture, revision = _read_hub(
+            model.name, model.revision or model.pins.get(model.name) or "main", () if random else WEIGHTS_ON_HUB
+        )
         identity = f"{model.name}@{revision}"
     if not roles_of(str(architecture.get("model_type"))):
         raise ValueError(
@@ -119,11 +122,12 @@ def _verify(model: ModelConf, weights: list[Path]) -> None:
 
 
 @lru_cache(maxsize=64)
-def _read_hub(repo: str, revision: str) -> tuple[dict[str, Any], str]:
+def _read_hub(repo: str, revision: str, needs: tuple[str, ...]) -> tuple[dict[str, Any], str]:
     """Fetch (or find in the local cache) a repository's config.json; gives it with the commit it belongs to."""
     from huggingface_hub import hf_hub_download
 
     download = partial(hf_hub_download, repo, "config.json", revision=revision)
-    path = fetch(download, repo, revision, remedy="set model.name= to a local folder, or use model=minilm")
+    remedy = "set model.name= to a local folder, or use model=minilm"
+    path = fetch(download, repo, revision, needs=needs, remedy=remedy)
     # The cache keeps each commit in a folder of its own: snapshots/<commit>/config.json.
     return json.loads(path.read_text()), path.parent.name

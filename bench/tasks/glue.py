@@ -47,18 +47,17 @@ def _fetch(task: TaskConf) -> dict[str, list[Path]]:
     """
     from huggingface_hub import snapshot_download
 
-    assert task.repo is not None
-    assert task.revision is not None
+    repo, revision = str(task.repo), str(task.revision)  # neither is None: data_identity has refused that
     folder = task.config or ""
     patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
-    download = partial(
-        snapshot_download, task.repo, repo_type="dataset", revision=task.revision, allow_patterns=patterns
-    )
+    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
     remedy = f"set task.path= to a folder with GLUE's {task.files['train'][0]} and {task.files['report'][0]}"
-    root = fetch(download, task.repo, task.revision, kind="dataset", remedy=remedy)
+    root = fetch(download, repo, revision, kind="dataset", remedy=remedy)
     try:
         return locate(str(root / folder), task.files)
     except ValueError as error:
+        wanted = " and ".join(" or ".join(names) for names in task.files.values())
         raise ValueError(
-            f"data set {task.repo!r} has no {' and '.join(patterns)} at {task.revision}; {remedy}"
+            f"data set {repo!r} has no {wanted} in {folder!r} at {revision}; "
+            f"set task.config= to the folder that holds them, or {remedy}"
         ) from error

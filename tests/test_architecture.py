@@ -1,0 +1,184 @@
+"""The code follows the way of the data: who may import whom, what may be heavy, and how large a room may be."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+FILES = sorted((REPOSITORY / "bench").rglob("*.py"))
+HEAVY = {"torch", "transformers", "peft", "datasets", "bitsandbytes", "wandb"}
+
+# Every room with the rooms that it may import from; itself always. What is not named here has no place yet.
+ROOMS = {
+    "bench": set(),
+    "schema": set(),
+    "content": set(),
+    "hub": set(),
+    "events": set(),
+    "records": set(),
+    "terminal": set(),
+    "models": {"schema", "content", "hub"},
+    "tasks": {"schema", "content", "hub"},
+    "methods": {"models"},
+    "train": {"events", "tasks"},
+    "measure": {"methods", "tasks", "train"},
+    "check": {"schema", "models"},
+    "cell": {"schema", "check", "models", "tasks"},
+    "grid": {"schema", "cell"},
+    "worker": {"schema", "events", "models", "tasks", "methods", "train", "measure", "cell"},
+    "launch": {"events", "cell", "worker"},
+    "progress": {"events"},
+    "provenance": {"bench"},
+    "track": {"cell", "records"},
+    "sweep": {"events", "records", "cell", "launch", "progress", "provenance", "track"},
+    "run": {"schema", "cell", "grid", "launch", "progress", "sweep"},
+    "report": {"records", "terminal"},
+}
+# Files whose import may take seconds: the worker and what only it uses.
+TORCH = {"worker.py", "models/load.py", "tasks/encode.py", "methods/", "train/", "measure/"}
+COMMAND_LINE = ("bench.run", "bench.report", "bench.grid", "bench.sweep", "bench.launch", "bench.track")
+
+
+def name_of(path: Path) -> str:
+    """A file as it stands below bench/."""
+    return path.relative_to(REPOSITORY / "bench").as_posix()
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(REPOSITORY).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def room_of(module: str) -> str:
+    """The first name below bench; the package itself is a room too."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else parts[0]
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), path.name)
+
+
+def imported(tree: ast.AST, *, deferred: bool) -> Iterator[str]:
+    """Full names of imported modules; deferred: those inside functions too. Imports for type checkers do not count."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative import"
+            for alias in node.names:  # `from bench import records` names a module, `from bench import __version__` a value
+                whole = f"{node.module}.{alias.name}"
+                yield whole if whole in MODULES else str(node.module)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        elif deferred or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield from imported(node, deferred=deferred)
+
+
+def ours(path: Path, *, deferred: bool = True) -> set[str]:
+    return {name for name in imported(parsed(path), deferred=deferred) if name.split(".")[0] == "bench"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_the_way_of_the_data(path: Path) -> None:
+    room = room_of(module_of(path))
+    assert room in ROOMS, f"bench/{name_of(path)} has no place yet: give it one in ROOMS"
+    wrong = {name for name in ours(path) if room_of(name) not in ROOMS[room] | {room}}
+    assert not wrong, f"bench/{name_of(path)} imports {wrong}; allowed: {ROOMS[room] or 'nothing of bench'}"
+
+
+def test_every_room_exists_and_every_import_is_of_a_module_that_does() -> None:
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+    assert {name for path in FILES for name in ours(path)} <= set(MODULES)
+
+
+def test_the_rooms_have_an_order() -> None:
+    assert list(TopologicalSorter(ROOMS).static_order())  # CycleError where there is none
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    assert list(TopologicalSorter({module: ours(path) for module, path in MODULES.items()}).static_order())
+
+
+def test_methods_and_tasks_know_nothing_of_training_and_of_each_other() -> None:
+    """The seams: a method sees a model, a task its files."""
+    assert ROOMS["methods"] == {"models"}
+    assert not ROOMS["tasks"] & {"methods", "train", "measure", "models"}
+    assert not ROOMS["train"] & {"methods", "records", "track", "report", "launch"}
+    assert not [room for room, allowed in ROOMS.items() if "run" in allowed or "report" in allowed]
+
+
+def may_be_heavy(path: Path) -> bool:
+    return any(name_of(path) == place or (place.endswith("/") and name_of(path).startswith(place)) for place in TORCH)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not may_be_heavy(path)], ids=name_of)
+def test_what_the_command_line_reads_imports_nothing_heavy(path: Path) -> None:
+    found = {name.split(".")[0] for name in imported(parsed(path), deferred=False)}
+    assert not found & HEAVY
+
+
+@pytest.mark.parametrize("start", COMMAND_LINE)
+def test_the_command_line_reaches_no_heavy_file(start: str) -> None:
+    reached, waiting = set(), {start}
+    while waiting:
+        module = waiting.pop()
+        reached.add(module)
+        waiting |= ours(MODULES[module], deferred=False) - reached
+    assert not [name for name in reached if may_be_heavy(MODULES[name]) and MODULES[name].name != "__init__.py"]
+
+
+def test_only_the_tracker_imports_wandb() -> None:
+    assert [name_of(path) for path in FILES if "wandb" in {name.split(".")[0] for name in every(path)}] == ["track.py"]
+
+
+def test_only_worker_and_leaves_name_torch_at_all() -> None:
+    found = [name_of(path) for path in FILES if "torch" in {name.split(".")[0] for name in every(path)}]
+    assert not [name for name in found if not may_be_heavy(REPOSITORY / "bench" / name)]
+
+
+def every(path: Path) -> list[str]:
+    return list(imported(parsed(path), deferred=True))
+
+
+@pytest.mark.parametrize("name", ["records.py", "events.py", "content.py", "provenance.py", "schema.py"])
+def test_what_everyone_reads_needs_next_to_nothing(name: str) -> None:
+    import sys
+
+    found = {module.split(".")[0] for module in every(REPOSITORY / "bench" / name)} - set(sys.stdlib_module_names)
+    assert found <= {"bench", "hydra", "omegaconf"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_room_is_no_hall(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 220
+    functions = [node for node in ast.walk(parsed(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    assert not [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > 60]
+
+
+def test_no_room_is_a_lumber_room() -> None:
+    assert not [name_of(path) for path in FILES if {"utils", "util", "helpers", "common", "misc"} & set(path.with_suffix("").parts)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_that_was_downloaded_is_run(path: Path) -> None:
+    """No code of a model's repository, no pickles, no evaluated text."""
+    for call in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)):
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        called = ast.unparse(call.func)
+        assert given.get("trust_remote_code", "False") == "False", call.lineno
+        assert called != "torch.load" or given.get("weights_only") == "True", call.lineno
+        assert called not in {"eval", "exec", "pickle.load", "pickle.loads", "os.system"}, call.lineno
+        assert given.get("shell", "False") == "False", call.lineno
+        if called.endswith(".from_pretrained"):
+            assert given.get("trust_remote_code") == "False", f"line {call.lineno}: say trust_remote_code=False"
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    assert not [name_of(path) for path in FILES if path.stat().st_size and not ast.get_docstring(parsed(path))]

@@ -1,0 +1,207 @@
+"""What makes a cell the same cell, and a trial the same trial: the names by which records are found again."""
+
+import re
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from bench.cell import Cell
+from bench.grid import cells
+
+COMPOSED = ("method", "target", "rank")  # other overrides are leaves, and need no composing of their own
+
+
+@pytest.fixture
+def base(tiny: list[str]) -> list[str]:
+    """Overrides of a cell that needs neither a hub nor an installed model, the same for all tests."""
+    return [override for override in tiny if not override.startswith(("results_dir", "cache_dir", "rank"))]
+
+
+@cache
+def composed(*overrides: str) -> Cell:
+    (found,) = cells(list(overrides), multirun=False)
+    return found
+
+
+def cell(base: list[str], *more: str) -> Cell:
+    """The cell of these overrides."""
+    groups = {"method": "method=lora", "rank": "rank=4"}
+    groups |= {override.partition("=")[0]: override for override in more if override.partition("=")[0] in COMPOSED}
+    found = composed(*base, *groups.values())
+    if not (leaves := [override.lstrip("+") for override in more if override not in groups.values()]):
+        return found
+    return Cell.of(OmegaConf.merge(found.config, OmegaConf.from_dotlist(leaves)))
+
+
+def test_a_grid_keeps_its_order_and_names_equal_cells_as_often_as_they_are_named(base: list[str]) -> None:
+    found = cells([*base, "method=lora,ia3", "rank=1,4"], multirun=True)
+    assert [one.title for one in found] == ["lora r=1 qv", "lora r=4 qv", "ia3 kv+down", "ia3 kv+down"]
+    assert len({one.id for one in found}) == 3
+
+
+@pytest.mark.parametrize(("method", "unused"), [
+    ("ia3", ["rank"]), ("adapter", ["target"]), ("adapter_pfeiffer", ["target"]), ("full", ["rank", "target"]),
+    ("head", ["rank", "target"]), ("bitfit", ["rank", "target"]),
+])  # fmt: skip
+def test_an_unused_axis_does_not_split_a_cell(method: str, unused: list[str], base: list[str]) -> None:
+    low, high = {"rank": "rank=1", "target": "target=q"}, {"rank": "rank=8", "target": "target=all"}
+    one, other = (cell(base, f"method={method}", *(values[axis] for axis in unused)) for values in (low, high))
+    assert one.id == other.id
+    assert one.identity == other.identity
+    assert one.folder == other.folder
+    assert one.trials == other.trials
+
+
+@pytest.mark.parametrize(
+    ("method", "axis"), [("lora", "rank"), ("lora", "target"), ("adapter", "rank"), ("ia3", "target")]
+)
+def test_a_used_axis_splits_a_cell(method: str, axis: str, base: list[str]) -> None:
+    values = {"rank": ("1", "4"), "target": ("q", "mlp")}[axis]
+    one, other = (cell(base, f"method={method}", f"{axis}={value}") for value in values)
+    assert one.id != other.id
+    assert one.folder != other.folder
+
+
+@pytest.mark.parametrize("same", ["target=qv", "target.parts=[v,q]", "target.parts=[q,v,q]"])
+def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: list[str]) -> None:
+    one, other = cell(base, "target=default"), cell(base, same)
+    assert one.id == other.id
+    assert one.target == other.target == "qv"
+    assert one.folder == other.folder
+
+
+@pytest.mark.parametrize("override", [
+    "lrs=[1e-5]", "lrs=[1e-5,1e-4]", "lrs=${method.lr_grid}", "seeds=[7]", "seeds=[0,1,2,3]", "track.mode=offline",
+    "track.project=mine", "results_dir=elsewhere", "cache_dir=elsewhere", "force=true", "device=cpu", "device=cuda",
+    "protocol.probe_steps=9", "protocol.name=mine", "method.lr=1e-5", "method.paper=none", "method.family=mine",
+    "model.label=mine",
+])  # fmt: skip
+def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[str]) -> None:
+    one, other = cell(base, override), cell(base)
+    assert one.config != other.config
+    assert one.id == other.id
+
+
+@pytest.mark.parametrize("override", [
+    "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
+    "protocol.dropout=0", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
+    "protocol.max_length=16", "protocol.data_seed=1", "precision=fp32", "precision=bf16", "task.labels=[bad,good]",
+    "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
+    "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
+    "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
+    "+method.attach.config.use_dora=true",
+])  # fmt: skip
+def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -> None:
+    assert cell(base, override).id != cell(base).id
+
+
+def moved(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def test_data_and_model_in_another_folder_are_the_same_cell(
+    base: list[str], tiny_bert: Path, tiny_sst2: Path, tmp_path: Path
+) -> None:
+    model, data = moved(tiny_bert, tmp_path / "there" / "model"), moved(tiny_sst2, tmp_path / "there" / "data")
+    assert cell(base, f"model.name={model}", f"task.path={data}").id == cell(base).id
+
+
+def test_a_relative_path_names_the_same_cell(base: list[str], tiny_sst2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_sst2.parent)
+    assert cell(base, f"task.path={tiny_sst2.name}").id == cell(base).id
+
+
+@pytest.mark.parametrize("name", ["train.tsv", "dev.tsv"])
+def test_other_data_under_the_same_name_is_another_cell(
+    name: str, base: list[str], tiny_sst2: Path, tmp_path: Path
+) -> None:
+    data = moved(tiny_sst2, tmp_path / "data")
+    before = cell(base, f"task.path={data}").id
+    (data / name).write_text((data / name).read_text().replace("good", "fine"))
+    assert cell(base, f"task.path={data}").id != before == cell(base).id
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_another_model_under_the_same_name_is_another_cell(
+    name: str, base: list[str], tiny_bert: Path, tmp_path: Path
+) -> None:
+    model = moved(tiny_bert, tmp_path / "model")
+    before = cell(base, f"model.name={model}").id
+    content = (model / name).read_bytes()
+    changed = content[:-1] + bytes([content[-1] ^ 1]) if name == "model.safetensors" else content + b"\n"
+    (model / name).write_bytes(changed)
+    assert cell(base, f"model.name={model}").id != before == cell(base).id
+
+
+def test_a_file_that_no_one_reads_does_not_split_a_cell(
+    base: list[str], tiny_bert: Path, tiny_sst2: Path, tmp_path: Path
+) -> None:
+    model, data = moved(tiny_bert, tmp_path / "model"), moved(tiny_sst2, tmp_path / "data")
+    for folder in (model, data):
+        (folder / "README.md").write_text("notes")
+    assert cell(base, f"model.name={model}", f"task.path={data}").id == cell(base).id
+
+
+def test_trials_are_every_rate_with_every_seed_once(base: list[str]) -> None:
+    one = cell(base, "lrs=[1e-3,1e-4,0.001]", "seeds=[0,1,1]")
+    assert [(trial.lr, trial.seed) for trial in one.trials] == [(1e-3, 0), (1e-3, 1), (1e-4, 0), (1e-4, 1)]
+    assert {trial.cell_id for trial in one.trials} == {one.id}
+
+
+def test_trial_ids_are_unique_over_a_grid(base: list[str]) -> None:
+    trials = ["lrs=[1e-3,1.0000001e-3,3e-05,1e38,1]", "seeds=[0,1,10]"]
+    ranked = [[f"method={name}", f"rank={rank}"] for name in ("lora", "adapter") for rank in (1, 4, 8)]
+    found = {one.id: one for one in (cell(base, *axes, *trials) for axes in [["method=head"], *ranked])}
+    assert len(found) == 7
+    ids = [trial.id for one in found.values() for trial in one.trials]
+    assert len(set(ids)) == len(ids) == 7 * 5 * 3
+    assert all(re.fullmatch(r"[0-9a-f]{10}-lr[-+.0-9e]+-seed\d+", name) for name in ids)
+
+
+def test_ids_are_equal_in_another_process(base: list[str]) -> None:
+    child = (
+        "import sys\n"
+        "from bench.grid import cells\n"
+        "(cell,) = cells(sys.argv[1:], multirun=False)\n"
+        "print(cell.id, cell.folder, *(trial.id for trial in cell.trials))"
+    )
+    command = [sys.executable, "-c", child, *base, "method=lora", "rank=4", "seeds=[0,1]"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    one = cell(base, "seeds=[0,1]")
+    assert done.stdout.split() == [one.id, one.folder, *(trial.id for trial in one.trials)]
+
+
+def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> None:
+    assert composed(*base[::-1]).id == composed(*base).id
+
+
+@pytest.mark.parametrize(("overrides", "title"), [
+    (["method=lora", "rank=8", "target=q"], "lora r=8 q"), (["target.parts=[q,up]"], "lora r=4 q+up"),
+    (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"), (["method=full"], "full"),
+])  # fmt: skip
+def test_title_and_folder_are_readable(overrides: list[str], title: str, base: list[str], tiny_bert: Path) -> None:
+    one = cell(base, *overrides)
+    assert one.title == title
+    name = title.replace(" ", "-").replace("=", "")
+    assert one.folder == f"{tiny_bert.name}/sst2/{name}-{one.id}"
+    assert re.fullmatch(r"[\w.+/-]+", one.folder)
+    assert re.fullmatch(r"[0-9a-f]{10}", one.id)
+
+
+def test_random_weights_lie_apart_from_real_ones(base: list[str], tiny_bert: Path) -> None:
+    assert cell(base, "model.weights=random").folder.startswith(f"{tiny_bert.name}-random/")
+
+
+def test_a_cell_carries_its_whole_configuration_as_plain_data(base: list[str]) -> None:
+    config = cell(base, "rank=3").config
+    assert config["method"]["attach"]["config"]["r"] == 3
+    assert config["lrs"] == [config["method"]["lr"]]
+    assert config["precision"] == "auto"
+    assert "hydra" not in config
+    assert "${" not in str(config)

@@ -1,0 +1,167 @@
+"""What a person sees of a sweep: every outcome, on a terminal and in a file, and a guess that is no nonsense."""
+
+from io import StringIO
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import progress
+from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
+from bench.progress import Clock, Display
+
+TRIAL = "0123456789-lr0.001-seed0"
+COST = {"train_seconds": 12.4, "samples_per_second": 345.6}
+OK = Ended(TRIAL, "ok", {"select": 0.9123, "report": 0.8765}, cost=COST)
+READY = Ready({"device_name": "a CPU", "threads": 2, "dtype": "fp32"}, {"train": 12_800, "select": 1000, "report": 872})
+STEPPED = Stepped(TRIAL, {"step": [9.0, 10.0], "loss": [0.7, 0.6543]}, 345.6)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time: set now[0]."""
+    time = [1000.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: time[0]))
+    return time
+
+
+def told(*events: Event, terminal: bool = False, trials: int = 4) -> str:
+    """What a display of two cells says to these events of the first."""
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=terminal, width=120, soft_wrap=True, color_system=None)
+    with Display(2, trials, console) as display:
+        display.begin_cell("lora r=8 qv", trials)
+        for event in events:
+            display.tell(event, "lr0.001-seed0")
+    return screen.getvalue()
+
+
+def test_a_finished_trial_is_a_line_with_its_scores(now: list[float]) -> None:
+    assert told(Started(TRIAL, 10), OK).splitlines() == [
+        "cell 1/2 lora r=8 qv lr0.001-seed0: select 0.912 report 0.876 in 12 s, 346 samples/s  left 0:00:00"
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("outcome", ["oom", "failed", "diverged", "interrupted"])
+@pytest.mark.parametrize(("error", "said"), [
+    ({"type": "E", "message": "no memory\nat line 3", "traceback": ""}, ": no memory  left"),
+    ({"type": "MemoryError", "message": "", "traceback": ""}, "  left"),
+    ({"type": "E", "message": "\n\nlate", "traceback": ""}, ": late  left"),
+    (None, "  left"),
+])  # fmt: skip
+def test_every_outcome_is_one_line_whatever_the_error_says(
+    error: dict[str, str] | None, said: str, outcome: str, terminal: bool, now: list[float]  # noqa: FBT001
+) -> None:
+    out = told(Started(TRIAL, 10), Ended(TRIAL, outcome, error=error), terminal=terminal)
+    (line,) = [line for line in out.splitlines() if "lr0.001-seed0: " in line]
+    assert f"lr0.001-seed0: {outcome}{said}" in line
+
+
+def test_a_broken_cell_and_trials_that_never_started_are_told(now: list[float]) -> None:
+    now_and_then = Ended(TRIAL, "failed", error={"message": "the worker was killed by SIGKILL"})
+    out = told(Started(TRIAL, 10), Broken("failed", {"message": "x"}), now_and_then, now_and_then)
+    assert out.count("failed: the worker was killed by SIGKILL") == 2
+
+
+def test_data_and_device_are_told_once(now: list[float]) -> None:
+    screen = StringIO()
+    with Display(2, 2, Console(file=screen, width=120)) as display:
+        for _ in range(2):
+            display.begin_cell("full", 1)
+            display.tell(READY, "")
+    line = "data: train 12,800, select 1,000, report 872; a CPU, 2 threads, fp32"
+    assert screen.getvalue().count(line) == 1
+
+
+def test_cost_is_told(now: list[float]) -> None:
+    probed = Probed({"trainable_params": 1_234_567, "total_params": 22_713_986, "samples_per_second": 99.6})
+    assert "lora r=8 qv: 1,234,567 of 22,713,986 parameters, 100 samples/s" in told(probed)
+
+
+def test_a_file_gets_a_line_about_a_long_trial_now_and_then(now: list[float]) -> None:
+    screen = StringIO()
+    with Display(1, 1, Console(file=screen, width=120, soft_wrap=True)) as display:
+        display.begin_cell("full", 1)
+        display.tell(Started(TRIAL, 10), "")
+        for seconds in (1, 10, progress.PLAIN_SECONDS - 1):
+            now[0] = 1000 + seconds
+            display.tell(STEPPED, "")
+        assert not screen.getvalue()
+        for seconds in (progress.PLAIN_SECONDS + 1, progress.PLAIN_SECONDS + 2):
+            now[0] = 1000 + seconds
+            display.tell(STEPPED, "")
+    (line,) = screen.getvalue().splitlines()
+    assert line == "cell 1/1 full trial 1/1 step 10/10 loss 0.654 346 samples/s left 0:00:00"
+
+
+def test_a_terminal_shows_the_running_trial_live(now: list[float]) -> None:
+    out = told(READY, Started(TRIAL, 20), STEPPED, OK, terminal=True)
+    assert "cell 1/2 lora r=8 qv trial 1/4" in out
+    assert "step 10/20 loss 0.654" in out
+
+
+def test_what_is_said_is_said_as_it_is() -> None:
+    screen = StringIO()
+    Display(1, 1, Console(file=screen, width=20, soft_wrap=True)).say("a [bold]very[/bold] long line, 'lrs=[1e-4]'")
+    assert screen.getvalue() == "a [bold]very[/bold] long line, 'lrs=[1e-4]'\n"
+
+
+def trial(clock: Clock, now: list[float], seconds: float) -> None:
+    clock.start()
+    now[0] += seconds
+    clock.finish()
+
+
+def test_nothing_is_known_before_the_first_steps(now: list[float]) -> None:
+    clock = Clock(3)
+    assert clock.remaining() == "-"
+    clock.start()
+    now[0] += 50
+    clock.share = 0.05
+    assert clock.remaining() == "-"
+
+
+def test_time_left_is_the_mean_of_what_was_spent(now: list[float]) -> None:
+    clock = Clock(4)
+    trial(clock, now, 10)
+    trial(clock, now, 30)
+    assert clock.remaining() == "0:00:40"
+    clock.start()
+    now[0] += 10
+    clock.share = 0.5  # another trial of 20 seconds: half of it and one more
+    assert clock.remaining() == "0:00:30"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(59.4, "0:00:59"), (60, "0:01:00"), (3599.6, "1:00:00"), (90_061, "25:01:01")]
+)
+def test_time_left_reads_as_hours_minutes_and_seconds(seconds: float, text: str, now: list[float]) -> None:
+    clock = Clock(2)
+    trial(clock, now, seconds)
+    assert clock.remaining() == text
+
+
+def test_trials_that_never_started_do_not_spoil_the_guess(now: list[float]) -> None:
+    clock = Clock(5)
+    trial(clock, now, 10)
+    now[0] += 500
+    clock.finish()
+    clock.finish()
+    assert clock.remaining() == "0:00:20"
+
+
+def test_more_trials_than_planned_leave_no_negative_time(now: list[float]) -> None:
+    clock = Clock(1)
+    trial(clock, now, 10)
+    clock.start()
+    now[0] += 8
+    clock.share = 0.8
+    assert clock.remaining() == "0:00:00"
+
+
+def test_a_display_is_live_on_a_terminal_alone() -> None:
+    options: dict[str, Any] = {"file": StringIO(), "width": 80}
+    assert Display(1, 1, Console(**options, force_terminal=True)).live
+    assert not Display(1, 1, Console(**options, force_terminal=False)).live

@@ -1,0 +1,105 @@
+"""A record says which code, packages and machine its numbers come from, and says nothing that it does not know."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from bench import __version__, provenance
+
+Git = Callable[..., str]
+
+
+@pytest.fixture
+def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Git]:
+    """A repository with one commit, of which bench is said to be a part: git("commit", ...)."""
+
+    def call(*arguments: str) -> str:
+        who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    for name in [name for name in os.environ if name.startswith("GIT_")]:  # a hook's, if a hook runs the tests
+        monkeypatch.delenv(name)
+    for name in ("bench/code.py", "results/table.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("1\n")
+    call("init", "--quiet")
+    call("add", ".")
+    call("commit", "--quiet", "--message", "One.")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "bench" / "provenance.py"))
+    provenance.provenance.cache_clear()
+    yield call
+    provenance.provenance.cache_clear()
+
+
+def test_a_clean_checkout_is_named_by_its_commit(git: Git) -> None:
+    found = provenance.provenance()
+    assert found["commit"] == git("rev-parse", "HEAD")
+    assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
+    assert found["dirty"] is False
+
+
+@pytest.mark.parametrize(("name", "dirty"), [("bench/code.py", True), ("results/table.md", False), ("new.txt", False)])
+def test_dirty_means_changed_code_and_not_new_results(name: str, dirty: bool, git: Git, tmp_path: Path) -> None:  # noqa: FBT001
+    (tmp_path / name).write_text("2\n")
+    assert provenance.provenance()["dirty"] is dirty
+
+
+def test_a_staged_change_is_dirty_too(git: Git, tmp_path: Path) -> None:
+    (tmp_path / "bench" / "code.py").write_text("2\n")
+    git("add", ".")
+    assert provenance.provenance()["dirty"] is True
+
+
+def test_outside_a_checkout_commit_and_dirty_are_unknown(git: Git, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / ".git")
+    found = provenance.provenance()
+    assert found["commit"] is None
+    assert found["dirty"] is None
+    assert found["version"] == __version__
+
+
+def test_without_git_commit_and_dirty_are_unknown(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = provenance.provenance()
+    assert (found["commit"], found["dirty"]) == (None, None)
+
+
+def test_a_repository_without_a_commit_is_unknown(git: Git) -> None:
+    git("update-ref", "-d", "HEAD")
+    assert provenance.provenance()["commit"] is None
+
+
+def test_packages_are_those_that_are_installed() -> None:
+    found = provenance.provenance()["packages"]
+    assert found["torch"] == version("torch")
+    assert all(found.values())
+    assert {"torch", "transformers", "peft"} <= set(found)
+
+
+def test_a_package_that_is_not_installed_is_null(monkeypatch: pytest.MonkeyPatch, git: Git) -> None:
+    monkeypatch.setattr(provenance, "PACKAGES", ("no-such-package",))
+    assert provenance.provenance()["packages"] == {"no-such-package": None}
+
+
+def test_machine_and_version_are_named_and_all_of_it_is_json() -> None:
+    found = provenance.provenance()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["python"] == platform.python_version()
+    assert found["cpu_count"] == os.cpu_count()
+    assert platform.node() not in json.dumps(found).split('"')  # whose machine it was is no one's business
+
+
+def test_the_version_has_one_value() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert __version__ == project.get("version", __version__)

