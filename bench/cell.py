@@ -76,7 +76,10 @@ class Cell:
         return {
             "model": self.source.identity,
             "task": {
-                "name": task["name"], "data": self.data, "load": task["load"], "labels": task["labels"],
+                "name": task["name"],
+                "data": self.data,
+                "load": task["load"],
+                "labels": task["labels"],
                 "select": task["select_rows"],
             },
             "method": {"name": method["name"], "attach": method["attach"]},

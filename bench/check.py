@@ -13,7 +13,7 @@ AXES = ("rank", "target")
 
 def check_keys(config: dict[str, Any]) -> None:
     """Refuse keys that no part of the configuration knows: Hydra lets `+key=value` add any."""
-    nodes = {"": (Config, config)}
+    nodes: dict[str, tuple[Any, dict[str, Any]]] = {"": (Config, config)}
     nodes |= {f"{node.name}.": (node.type, config[node.name]) for node in fields(Config) if is_dataclass(node.type)}
     for where, (kind, values) in nodes.items():
         allowed = [field.name for field in fields(kind)]
@@ -23,31 +23,46 @@ def check_keys(config: dict[str, Any]) -> None:
 
 def check_values(conf: Config) -> None:
     """Refuse numbers that cannot mean anything. ValueError: which, what is allowed, what to do."""
+    _check_numbers(conf)
+    _check_trials(conf)
+    _check_method(conf)
+
+
+def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
-    _at_least(1, rank=conf.rank, epochs=protocol.epochs, batch=protocol.batch, eval_batch=protocol.eval_batch,
-              max_length=protocol.max_length, probe_steps=protocol.probe_steps, select_rows=conf.task.select_rows)
-    if protocol.train_rows is not None:
-        _at_least(1, train_rows=protocol.train_rows)
-    _at_least(0, weight_decay=protocol.weight_decay)
+    whole = ("epochs", "batch", "eval_batch", "max_length", "probe_steps", "train_rows")
+    counts = {f"protocol.{name}": getattr(protocol, name) for name in whole}
+    for name, value in {"rank": conf.rank, "task.select_rows": conf.task.select_rows, **counts}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value} must be at least 1")
+    if protocol.weight_decay < 0:
+        raise ValueError(f"protocol.weight_decay={protocol.weight_decay} must be at least 0")
     if not protocol.clip > 0:
         raise ValueError(f"protocol.clip={protocol.clip} must be above 0; the standard is 1.0")
     for name, share in (("warmup", protocol.warmup), ("dropout", protocol.dropout)):
         if share is not None and not 0 <= share < 1:
             raise ValueError(f"protocol.{name}={share} must be at least 0 and below 1")
-    for name, values in (("lrs", conf.lrs), ("seeds", conf.seeds)):
-        if not values:
-            raise ValueError(f"{name} is empty; give at least one, such as {name}=[{1e-3 if name == 'lrs' else 0}]")
+
+
+def _check_trials(conf: Config) -> None:
+    if not conf.lrs:
+        raise ValueError("lrs is empty; give at least one learning rate, such as lrs=[5e-4]")
+    if not conf.seeds:
+        raise ValueError("seeds is empty; give at least one, such as seeds=[0,1,2]")
     for lr in conf.lrs:
         if not (lr > 0 and math.isfinite(lr)):
             raise ValueError(f"lrs={conf.lrs}: a learning rate must be above 0 and finite, such as lrs=[5e-4]")
-    _at_least(0, seeds=min(conf.seeds))
+    if min(conf.seeds) < 0:
+        raise ValueError(f"seeds={conf.seeds}: a seed must be at least 0")
+
+
+def _check_method(conf: Config) -> None:
     if unknown := [axis for axis in conf.method.uses if axis not in AXES]:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
-    for node in ("method.attach", "task.load"):
-        group, key = node.split(".")
-        if "_target_" not in (getattr(getattr(conf, group), key) or {}):
+    for node, call in (("method.attach", conf.method.attach), ("task.load", conf.task.load)):
+        if "_target_" not in (call or {}):
             raise ValueError(f"{node} names no function: add _target_: your.module.function")
 
 
@@ -65,9 +80,3 @@ def check_fit(conf: Config, source: Source, parts: list[str]) -> None:
         )
     if "target" in conf.method.uses:
         resolve(parts, source.model_type)
-
-
-def _at_least(low: int, **values: float) -> None:
-    for name, value in values.items():
-        if value < low:
-            raise ValueError(f"{name}={value} must be at least {low}")

@@ -40,6 +40,7 @@ def cells(overrides: list[str], *, multirun: bool, extra: str | None = None) -> 
         master = loader.load_configuration("config", overrides + search, RunMode.MULTIRUN)
         params = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *overrides])
+        jobs: list[list[str]]
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         return [Cell.of(_without_hydra(loader.load_sweep_config(master, list(job)))) for job in jobs]
 
@@ -75,7 +76,11 @@ def one_line(error: BaseException) -> str:
         text = f"{text}\n{error.__cause__}"
     where = re.search(r"In '([^']+)'", text)
     key = re.search(r"full_key: (\S+)", text)
-    said = [line for line in text.splitlines() if not re.match(r"In '|Error merging override|\s*(full_key|object_type|reference_type)", line)]
+    said = [
+        line
+        for line in text.splitlines()
+        if not re.match(r"In '|Error merging override|\s*(full_key|object_type|reference_type)", line)
+    ]
     return (
         f"{f'conf {where[1]}: ' if where else ''}{f'{key[1]}: ' if key else ''}{' '.join(' '.join(said).split())}"
         f"{_allowed(text) if 'not in' in text else ''}"

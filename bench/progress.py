@@ -54,8 +54,11 @@ class Display:
         self.steps, self.said = 0, 0.0
         self.live = self.console.is_terminal
         self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[facts]}"),
-            console=self.console, transient=True,
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[facts]}"),
+            console=self.console,
+            transient=True,
         )
         self.line = self.bar.add_task("", total=1, facts="")
 

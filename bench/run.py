@@ -1,6 +1,6 @@
 """Entry point: fine-tune the cells of a grid and record every outcome.
 
-    python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
+python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
 """
 
 import sys
@@ -18,7 +18,7 @@ from bench.sweep import Sweep
 sweep: Sweep | None = None  # of this process; a remote launcher's process has none and makes one per job
 
 
-@hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")
+@hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")  # type: ignore[untyped-decorator]
 def job(config: DictConfig) -> None:
     """One Hydra job: one cell."""
     cell = Cell.of(config)

@@ -65,6 +65,7 @@ class TaskConf:
     revision: str | None = None
     labels: list[str] = MISSING
     epochs: int = MISSING
+    batch: int = MISSING
     train_rows: int | None = None
     select_rows: int = MISSING
     load: Any = MISSING

@@ -55,7 +55,10 @@ class Recorder:
     def write_trial(self, trial: Trial, ended: Ended) -> Record:
         record = replace(
             self._blank("trial", trial, ended.outcome, ended.error),
-            scores=ended.scores, predictions=ended.predictions, cost=ended.cost, curve=self.curve or None,
+            scores=ended.scores,
+            predictions=ended.predictions,
+            cost=ended.cost,
+            curve=self.curve or None,
         )
         records.write(path_of(self.cell, trial), record)
         self.curve, self.running = {}, None
@@ -66,12 +69,25 @@ class Recorder:
         return Record(
             kind=kind,
             cell={
-                "id": cell.id, "title": cell.title, "model": cell.source.label, "task": cell.task,
-                "method": cell.method, "rank": cell.rank, "target": cell.target, "random": cell.source.random,
+                "id": cell.id,
+                "title": cell.title,
+                "model": cell.source.label,
+                "task": cell.task,
+                "method": cell.method,
+                "rank": cell.rank,
+                "target": cell.target,
+                "random": cell.source.random,
             },
             trial=None if trial is None else {"id": trial.id, "lr": trial.lr, "seed": trial.seed},
-            outcome=outcome, error=error, scores=None, predictions=None, curve=None, cost=None,
-            identity=cell.identity, config=cell.config, provenance={**provenance(), **self.device},
+            outcome=outcome,
+            error=error,
+            scores=None,
+            predictions=None,
+            curve=None,
+            cost=None,
+            identity=cell.identity,
+            config=cell.config,
+            provenance={**provenance(), **self.device},
         )
 
 
@@ -98,14 +114,15 @@ class Sweep:
     def announce(self) -> None:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
         cells = {cell.id: cell for cell in self.jobs}
-        self.display.say(
-            f"{len(cells)} cells, {self.recorded + len(self.todo)} trials: {self.recorded} recorded, {len(self.todo)} to train"
-        )
+        trials, waiting = self.recorded + len(self.todo), len(self.todo)
+        self.display.say(f"{len(cells)} cells, {trials} trials: {self.recorded} recorded, {waiting} to train")
         named = Counter((cell.id, cell.trials) for cell in self.jobs)
         for (name, _), times in named.items():
             if times > 1:
                 cell = cells[name]
-                self.display.say(f"{cell.title}: {times} of the jobs are this same cell (it uses {_axes(cell)}); it runs once")
+                self.display.say(
+                    f"{cell.title}: {times} of the jobs are this same cell (it uses {_axes(cell)}); it runs once"
+                )
 
     def run(self, cell: Cell) -> None:
         """Run what is missing of a cell. KeyboardInterrupt: the trial that was running is recorded as interrupted."""
@@ -161,7 +178,9 @@ class Sweep:
         for record in found:
             if record is not None and record.outcome != "ok" and record.trial is not None:
                 why = (record.error or {}).get("message", "").strip().splitlines()
-                self.display.say(f"  {record.outcome}: {record.cell['title']} {record.trial['id']}: {why[0] if why else ''}")
+                self.display.say(
+                    f"  {record.outcome}: {record.cell['title']} {record.trial['id']}: {why[0] if why else ''}"
+                )
         return set(outcomes) <= {"ok"}
 
 

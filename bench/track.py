@@ -138,8 +138,15 @@ class WandbTracker:
             config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id},
             reinit="create_new",
             settings=wandb.Settings(
-                init_timeout=INIT_SECONDS, finish_timeout=FINISH_SECONDS, finish_timeout_raises=True, silent=True,
-                console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True, x_save_requirements=False,
+                init_timeout=INIT_SECONDS,
+                finish_timeout=FINISH_SECONDS,
+                finish_timeout_raises=True,
+                silent=True,
+                console="off",
+                disable_git=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                x_save_requirements=False,
             ),
         )
 

@@ -3,8 +3,6 @@
 This module is preloaded by the server that workers are forked from, so its imports are paid once for all cells.
 """
 
-import logging
-import os
 import tempfile
 import traceback
 import warnings
@@ -14,11 +12,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-import datasets
 import peft  # noqa: F401 - preloaded
 import torch
 import transformers
@@ -40,7 +33,6 @@ from bench.train.precision import attention_for, describe_device, pick_device, p
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
-datasets.disable_progress_bars()
 
 
 @dataclass(frozen=True)
@@ -87,11 +79,19 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     device = pick_device(cell.config["device"])
     dtype = pick_dtype(cell.config["precision"], device)
     task = load_task(cell)
-    data = encode(task, load_tokenizer(cell.source), protocol["max_length"], Path(cell.config["cache_dir"]).expanduser())
-    emit(Ready(describe_device(device, dtype), {part: len(getattr(data, part)) for part in ("train", "select", "report")}))
+    data = encode(
+        task, load_tokenizer(cell.source), protocol["max_length"], Path(cell.config["cache_dir"]).expanduser()
+    )
+    emit(
+        Ready(
+            describe_device(device, dtype), {part: len(getattr(data, part)) for part in ("train", "select", "report")}
+        )
+    )
     if job.probe:
         model = build(cell, seed=0, device=device)
-        emit(Probed(probe(model, data.train, data.select, protocol, dtype) | {"adapter_bytes": saved_bytes(model, cell)}))
+        emit(
+            Probed(probe(model, data.train, data.select, protocol, dtype) | {"adapter_bytes": saved_bytes(model, cell)})
+        )
         del model
     for trial in job.trials:
         emit(run_one(cell, trial, data, device, dtype, emit))

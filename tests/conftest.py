@@ -24,7 +24,11 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
         max_position_embeddings=64,
     )
     BertForMaskedLM(config).save_pretrained(folder)
@@ -40,7 +44,10 @@ def sentences(count: int, offset: int = 0) -> list[tuple[str, int]]:
     while len(found) < count:
         label = len(found) % 2
         words = generator.sample(WORDS[:8] + WORDS[17:], generator.randint(2, 9))
-        words.insert(generator.randrange(len(words)), generator.choice(("good", "great", "loved") if label else ("bad", "dull", "hated")))
+        words.insert(
+            generator.randrange(len(words)),
+            generator.choice(("good", "great", "loved") if label else ("bad", "dull", "hated")),
+        )
         found.setdefault(" ".join(words), label)
     return list(found.items())
 
@@ -59,8 +66,16 @@ def tiny_sst2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_bert: Path, tiny_sst2: Path, tmp_path: Path) -> list[str]:
     """Overrides that make any cell of the command line train in well under a second, into a fresh folder."""
     return [
-        f"model.name={tiny_bert}", "task=sst2", f"task.path={tiny_sst2}", "task.select_rows=40", "protocol=smoke",
-        "protocol.max_length=32", "rank=4", "track=off", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}",
+        f"model.name={tiny_bert}",
+        "task=sst2",
+        f"task.path={tiny_sst2}",
+        "task.select_rows=40",
+        "protocol=smoke",
+        "protocol.max_length=32",
+        "rank=4",
+        "track=off",
+        f"results_dir={tmp_path / 'results'}",
+        f"cache_dir={tmp_path / 'cache'}",
     ]
 
 
@@ -68,10 +83,17 @@ def tiny(tiny_bert: Path, tiny_sst2: Path, tmp_path: Path) -> list[str]:
 def bench(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run `python -m bench.MODULE` in an empty folder: bench("run", "method=lora", ..., env={...})."""
 
-    def call(module: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def call(
+        module: str, *arguments: str, env: dict[str, str] | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", f"bench.{module}", *arguments],
-            cwd=tmp_path, env={**os.environ, **OFFLINE, **(env or {})}, capture_output=True, text=True, timeout=timeout, check=False,
+            cwd=tmp_path,
+            env={**os.environ, **OFFLINE, **(env or {})},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
 
     return call

@@ -18,10 +18,22 @@ def identity_of(task: str, method: str, rank: int | None, target: str | None, **
 
 
 def record_of(
-    kind: str = "trial", *, method: str = "lora", rank: int | None = 8, target: str | None = "qv",
-    model: str = "minilm", task: str = "sst2", random: bool = False, outcome: str = "ok", lr: float = 1e-3,
-    seed: int = 0, select: float = 0.5, report: float = 0.5, cost: dict[str, Any] | None = None,
-    provenance: dict[str, Any] | None = None, **protocol: Any,
+    kind: str = "trial",
+    *,
+    method: str = "lora",
+    rank: int | None = 8,
+    target: str | None = "qv",
+    model: str = "minilm",
+    task: str = "sst2",
+    random: bool = False,
+    outcome: str = "ok",
+    lr: float = 1e-3,
+    seed: int = 0,
+    select: float = 0.5,
+    report: float = 0.5,
+    cost: dict[str, Any] | None = None,
+    provenance: dict[str, Any] | None = None,
+    **protocol: Any,
 ) -> Record:
     identity = identity_of(task, method, rank, target, **protocol)
     ident = hashlib.sha256(repr(identity).encode()).hexdigest()[:10]

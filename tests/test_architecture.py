@@ -1,6 +1,7 @@
 """The code follows the way of the data: who may import whom, what may be heavy, and how large a room may be."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -72,17 +73,22 @@ def imported(tree: ast.AST, *, deferred: bool) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import"
-            for alias in node.names:  # `from bench import records` names a module, `from bench import __version__` a value
+            for alias in node.names:  # `from bench import records` names a module, `... import __version__` a value
                 whole = f"{node.module}.{alias.name}"
                 yield whole if whole in MODULES else str(node.module)
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             continue
-        elif deferred or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+        elif deferred or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             yield from imported(node, deferred=deferred)
 
 
 def ours(path: Path, *, deferred: bool = True) -> set[str]:
     return {name for name in imported(parsed(path), deferred=deferred) if name.split(".")[0] == "bench"}
+
+
+def every(path: Path) -> set[str]:
+    """The first names of all that a file imports anywhere."""
+    return {name.split(".")[0] for name in imported(parsed(path), deferred=True)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
@@ -135,23 +141,16 @@ def test_the_command_line_reaches_no_heavy_file(start: str) -> None:
 
 
 def test_only_the_tracker_imports_wandb() -> None:
-    assert [name_of(path) for path in FILES if "wandb" in {name.split(".")[0] for name in every(path)}] == ["track.py"]
+    assert [name_of(path) for path in FILES if "wandb" in every(path)] == ["track.py"]
 
 
 def test_only_worker_and_leaves_name_torch_at_all() -> None:
-    found = [name_of(path) for path in FILES if "torch" in {name.split(".")[0] for name in every(path)}]
-    assert not [name for name in found if not may_be_heavy(REPOSITORY / "bench" / name)]
-
-
-def every(path: Path) -> list[str]:
-    return list(imported(parsed(path), deferred=True))
+    assert not [name_of(path) for path in FILES if "torch" in every(path) and not may_be_heavy(path)]
 
 
 @pytest.mark.parametrize("name", ["records.py", "events.py", "content.py", "provenance.py", "schema.py"])
 def test_what_everyone_reads_needs_next_to_nothing(name: str) -> None:
-    import sys
-
-    found = {module.split(".")[0] for module in every(REPOSITORY / "bench" / name)} - set(sys.stdlib_module_names)
+    found = every(REPOSITORY / "bench" / name) - sys.stdlib_module_names
     assert found <= {"bench", "hydra", "omegaconf"}
 
 
@@ -163,7 +162,8 @@ def test_a_room_is_no_hall(path: Path) -> None:
 
 
 def test_no_room_is_a_lumber_room() -> None:
-    assert not [name_of(path) for path in FILES if {"utils", "util", "helpers", "common", "misc"} & set(path.with_suffix("").parts)]
+    names = {part.removesuffix(".py") for path in FILES for part in name_of(path).split("/")}
+    assert not names & {"utils", "util", "helpers", "common", "misc"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

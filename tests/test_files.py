@@ -129,9 +129,14 @@ def test_an_open_quote_does_not_swallow_the_next_row(tmp_path: Path) -> None:
     assert found["sentence"].tolist() == ['"open', 'next"']
 
 
-@pytest.mark.parametrize("content", [
-    b"\xef\xbb\xbfsentence\tlabel\na\t1\n", b"sentence\tlabel\r\na\t1\r\n", b"sentence\tlabel\na\t1",
-])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfsentence\tlabel\na\t1\n",
+        b"sentence\tlabel\r\na\t1\r\n",
+        b"sentence\tlabel\na\t1",
+    ],
+)
 def test_marks_of_other_systems_are_no_part_of_the_table(content: bytes, tmp_path: Path) -> None:
     assert read_table([table(tmp_path, content)], COLUMNS).to_dict("list") == {"sentence": ["a"], "label": ["1"]}
 

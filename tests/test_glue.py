@@ -121,14 +121,17 @@ def test_a_row_without_a_label_is_refused_with_file_and_row(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-@pytest.mark.parametrize(("content", "told"), [
-    (b"text\tlabel\na\t1\n", "no column 'sentence'; it has text, label"),
-    (b"sentence\tgrade\na\t1\n", "no column 'label'; it has sentence, grade"),
-    (b"", "cannot be read"),
-    (b"sentence\tlabel\n", "no rows below the header"),
-    (b"sentence\tlabel\nfine\t1\ncaf\xe9\t1\n", "line 3 is not UTF-8"),
-    (b"sentence\tlabel\nfine\t1\na\tb\t1\n", "line 3"),
-])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"text\tlabel\na\t1\n", "no column 'sentence'; it has text, label"),
+        (b"sentence\tgrade\na\t1\n", "no column 'label'; it has sentence, grade"),
+        (b"", "cannot be read"),
+        (b"sentence\tlabel\n", "no rows below the header"),
+        (b"sentence\tlabel\nfine\t1\ncaf\xe9\t1\n", "line 3 is not UTF-8"),
+        (b"sentence\tlabel\nfine\t1\na\tb\t1\n", "line 3"),
+    ],
+)
 def test_a_broken_file_is_named_in_one_line(part: str, content: bytes, told: str, tmp_path: Path) -> None:
     write(tmp_path, "tsv")
     (tmp_path / f"{part}.tsv").write_bytes(content)

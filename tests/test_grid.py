@@ -57,14 +57,23 @@ def test_one_wrong_cell_of_a_grid_stops_all_before_the_first(inline: Run, tiny: 
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("name: mine\nlr: fast\n", ["method.lr", "fast"]),
-    ("name: mine\nlearning_rate: 1e-3\n", ["learning_rate", "lr_grid"]),
-    ("name: mine\nuses: [rnak]\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\nattach: {_target_: a.b}\n", ["rnak", "target"]),
-    ("name: mine\nuses: []\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\nattach: {}\n", ["method.attach", "_target_"]),
-    ("name: mine\n", ["method."]),
-    ("name: [mine\n", ["mine"]),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("name: mine\nlr: fast\n", ["method.lr", "fast"]),
+        ("name: mine\nlearning_rate: 1e-3\n", ["learning_rate", "lr_grid"]),
+        (
+            "name: mine\nuses: [rnak]\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\nattach: {_target_: a.b}\n",
+            ["rnak", "target"],
+        ),
+        (
+            "name: mine\nuses: []\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\nattach: {}\n",
+            ["method.attach", "_target_"],
+        ),
+        ("name: mine\n", ["method."]),
+        ("name: [mine\n", ["mine"]),
+    ],
+)
 def test_a_wrong_yaml_is_one_clear_line(text: str, words: list[str], inline: Run, tmp_path: Path) -> None:
     (tmp_path / "extra" / "method").mkdir(parents=True)
     (tmp_path / "extra" / "method" / "mine.yaml").write_text(text)

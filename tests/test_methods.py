@@ -20,8 +20,14 @@ from bench.models.targets import resolve
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
-SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
-         "max_position_embeddings": 40}
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+}
 LAYER_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 
 
@@ -91,8 +97,10 @@ def intended(name: str, model_type: str) -> set[str]:
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 @pytest.mark.parametrize("name", METHODS)
 def test_only_the_intended_tensors_and_the_head_are_trained(name: str, model_type: str) -> None:
-    found = {part.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
-             for part in trained(attached(name, model_type))}
+    found = {
+        part.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
+        for part in trained(attached(name, model_type))
+    }
     assert found == intended(name, model_type) | head_of(model_type)
 
 
@@ -200,8 +208,12 @@ def test_an_unknown_place_for_an_adapter_is_refused_before_the_model_is_touched(
 
 
 def test_the_head_is_found_by_whole_words_of_a_name() -> None:
-    for name in ("classifier.weight", "classifier.out_proj.bias", "score.weight",
-                 "base_model.model.classifier.modules_to_save.default.bias"):
+    for name in (
+        "classifier.weight",
+        "classifier.out_proj.bias",
+        "score.weight",
+        "base_model.model.classifier.modules_to_save.default.bias",
+    ):
         assert is_head(name), name
     for name in ("bert.encoder.layer.0.output.dense.weight", "bert.classifiers.weight", "underscore.weight"):
         assert not is_head(name), name
@@ -222,11 +234,16 @@ def test_a_peft_model_keeps_an_untrained_copy_of_the_head(name: str) -> None:
 def test_ia3_scales_the_input_of_the_feed_forward_output_and_the_output_of_all_others() -> None:
     model = peft.attach(tiny(), config=partial(IA3Config), target=resolve(["k", "o", "up", "down"], "bert"))
     first = "base_model.model.bert.encoder.layer.0."
-    shapes = {part.removeprefix(first): tuple(tensor.shape) for part, tensor in model.named_parameters()
-              if part.startswith(first) and "ia3_l" in part}
+    shapes = {
+        part.removeprefix(first): tuple(tensor.shape)
+        for part, tensor in model.named_parameters()
+        if part.startswith(first) and "ia3_l" in part
+    }
     assert shapes == {
-        "attention.self.key.ia3_l.default": (32, 1), "attention.output.dense.ia3_l.default": (32, 1),
-        "intermediate.dense.ia3_l.default": (64, 1), "output.dense.ia3_l.default": (1, 64),
+        "attention.self.key.ia3_l.default": (32, 1),
+        "attention.output.dense.ia3_l.default": (32, 1),
+        "intermediate.dense.ia3_l.default": (64, 1),
+        "output.dense.ia3_l.default": (1, 64),
     }
 
 

@@ -16,6 +16,7 @@ from sample_records import probe_of, record_of
 from bench import records
 from bench.records import FINAL, OUTCOMES, Record, RecordError
 
+HERE = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 READ_ME = Path(__file__).resolve().parent.parent / "results" / "README.md"
 
 
@@ -109,7 +110,7 @@ def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
         "os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)\n"
         "records.write(pathlib.Path(sys.argv[1]), record_of())\n"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    env = {**os.environ, "PYTHONPATH": HERE}
     done = subprocess.run([sys.executable, "-c", child, str(path)], check=False, env=env, timeout=60)
     assert done.returncode == -9
     assert len(files(tmp_path)) == 1
@@ -217,7 +218,7 @@ def test_processes_that_write_one_path_leave_a_whole_record(tmp_path: Path) -> N
         "    records.write(pathlib.Path(sys.argv[1]), record_of(select=float(sys.argv[2]), seed=number))\n"
         "    records.read(pathlib.Path(sys.argv[1]))\n"
     )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])}
+    env = {**os.environ, "PYTHONPATH": HERE}
     command = [sys.executable, "-c", child, str(path)]
     children = [subprocess.Popen([*command, str(number / 4)], env=env, stderr=subprocess.PIPE) for number in range(4)]
     errors = [process.communicate(timeout=60)[1] for process in children]

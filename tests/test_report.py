@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 from sample_records import MIB, probe_of, record_of, store
 
-from bench import records, report, terminal
+from bench import records, report, tables, terminal
 from bench.records import Record
 
 Ask = Callable[..., tuple[int, str, str]]
@@ -228,7 +228,7 @@ def test_csv_holds_the_same_numbers_to_the_last_digit(ask: Ask, tmp_path: Path) 
     for record in (record for record in many() if record.kind == "probe"):
         assert record.cost is not None
         row = stored.loc[record.cell["id"]]
-        for key in (*report.COUNTS, *report.RATES):
+        for key in (*tables.COUNTS, *tables.RATES):
             assert row[key] == record.cost[key] or (record.cost[key] is None and pd.isna(row[key]))
     text = (tmp_path / "minilm" / "sst2" / "table.csv").read_text()
     assert ",1234567," in text

@@ -30,16 +30,23 @@ def stamps(folder: Path) -> dict[Path, int]:
 
 
 def override(arguments: list[str], **changes: str) -> list[str]:
-    return [*(argument for argument in arguments if argument.partition("=")[0] not in changes),
-            *(f"{key}={value}" for key, value in changes.items())]
+    return [
+        *(argument for argument in arguments if argument.partition("=")[0] not in changes),
+        *(f"{key}={value}" for key, value in changes.items()),
+    ]
 
 
 @contextmanager
 def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The command in a process group of its own, as a terminal starts it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.run", *arguments], cwd=folder, env={**os.environ, **OFFLINE}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        [sys.executable, "-m", "bench.run", *arguments],
+        cwd=folder,
+        env={**os.environ, **OFFLINE},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         yield process
@@ -61,12 +68,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
 def worker_of(parent: int) -> psutil.Process | None:
     """The worker is a child of the server, which is a child of the command."""
     try:
-        return next((grandchild for child in psutil.Process(parent).children() for grandchild in child.children()), None)
+        return next(
+            (grandchild for child in psutil.Process(parent).children() for grandchild in child.children()), None
+        )
     except psutil.NoSuchProcess:
         return None
 
 
-def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
     command = ["-m", *override(tiny, rank="1,4"), "method=lora,ia3,head"]
     first = inline(*command)
     assert first.returncode == 0, first.stderr
@@ -83,7 +94,9 @@ def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(inline: R
 
 
 def test_one_cell_runs_without_multirun_and_learns(inline: Run, tiny: list[str], tmp_path: Path) -> None:
-    arguments = override(tiny, **{"protocol.train_rows": "null", "protocol.epochs": "15", "seeds": "[0]", "lrs": "[0.003]"})
+    arguments = override(
+        tiny, **{"protocol.train_rows": "null", "protocol.epochs": "15", "seeds": "[0]", "lrs": "[0.003]"}
+    )
     assert inline(*arguments, "method=full", "protocol.dropout=0").returncode == 0
     (record,) = trials(tmp_path / "results")
     assert record["scores"]["report"] >= 0.8
@@ -151,7 +164,9 @@ def test_a_cell_that_raises_is_recorded_and_redone(
 def test_a_killed_worker_is_an_outcome_and_a_second_call_trains_just_that_cell(
     inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
-    slow = override(tiny, seeds="[0]", **{"protocol.probe_steps": "1", "protocol.epochs": "4000", "protocol.train_rows": "32"})
+    slow = override(
+        tiny, seeds="[0]", **{"protocol.probe_steps": "1", "protocol.epochs": "4000", "protocol.train_rows": "32"}
+    )
     quick = [argument for argument in slow if not argument.startswith("protocol.epochs")]
     command = ["-m", *quick, "protocol.epochs=4000,1", "method=bitfit"]
     with running(command, tmp_path) as process:
@@ -225,6 +240,7 @@ def test_help_and_config_are_worth_reading(bench: Run) -> None:
 
 def test_the_command_line_does_not_import_torch(bench: Run) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "import sys, bench.run; sys.exit('torch' in sys.modules or 'wandb' in sys.modules)"], check=False
+        [sys.executable, "-c", "import sys, bench.run; sys.exit('torch' in sys.modules or 'wandb' in sys.modules)"],
+        check=False,
     )
     assert done.returncode == 0

@@ -149,10 +149,24 @@ def test_pefts_own_adapters_are_refused_with_the_way_to_load_them(name: str, tin
 
 def other(tiny_bert: Path, kind: str) -> nn.Module:
     sizes = AutoConfig.from_pretrained(tiny_bert).to_dict()
-    known = {key: sizes[key] for key in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-                                         "intermediate_size", "max_position_embeddings")}
-    changed = {"wider": {"hidden_size": 48}, "deeper": {"num_hidden_layers": 3}, "shallower": {"num_hidden_layers": 1},
-               "labels": {"num_labels": 3}, "roberta": {}}[kind]
+    known = {
+        key: sizes[key]
+        for key in (
+            "vocab_size",
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "intermediate_size",
+            "max_position_embeddings",
+        )
+    }
+    changed = {
+        "wider": {"hidden_size": 48},
+        "deeper": {"num_hidden_layers": 3},
+        "shallower": {"num_hidden_layers": 1},
+        "labels": {"num_labels": 3},
+        "roberta": {},
+    }[kind]
     config = (RobertaConfig if kind == "roberta" else BertConfig)(**{**known, **changed})
     return AutoModelForSequenceClassification.from_config(config)
 

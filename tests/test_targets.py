@@ -17,8 +17,15 @@ CONF = Path(__file__).resolve().parent.parent / "conf" / "target"
 QUERY, KEY, VALUE = "attention.self.query", "attention.self.key", "attention.self.value"
 OUTPUT, UP, DOWN = "attention.output.dense", "intermediate.dense", "output.dense"
 WORDS = {
-    "q": [QUERY], "k": [KEY], "v": [VALUE], "o": [OUTPUT], "qk": [QUERY, KEY], "qv": [QUERY, VALUE],
-    "qkvo": [QUERY, KEY, VALUE, OUTPUT], "mlp": [UP, DOWN], "all": [QUERY, KEY, VALUE, OUTPUT, UP, DOWN],
+    "q": [QUERY],
+    "k": [KEY],
+    "v": [VALUE],
+    "o": [OUTPUT],
+    "qk": [QUERY, KEY],
+    "qv": [QUERY, VALUE],
+    "qkvo": [QUERY, KEY, VALUE, OUTPUT],
+    "mlp": [UP, DOWN],
+    "all": [QUERY, KEY, VALUE, OUTPUT, UP, DOWN],
 }
 STEMS = {"bert": "bert", "roberta": "roberta", "xlm-roberta": "roberta", "camembert": "roberta"}
 
@@ -60,8 +67,9 @@ def test_a_word_matches_its_modules_by_full_name_and_no_other_module(word: str, 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 @pytest.mark.parametrize("word", WORDS)
 def test_peft_adapts_exactly_the_modules_that_the_target_matches(word: str, model_type: str) -> None:
-    model = attach(model_of(model_type, layers=2), config=partial(LoraConfig, r=2),
-                   target=resolve(parts_of(word), model_type))
+    model = attach(
+        model_of(model_type, layers=2), config=partial(LoraConfig, r=2), target=resolve(parts_of(word), model_type)
+    )
     adapted = {name.removesuffix(".lora_A") for name, _ in model.named_modules() if name.endswith(".lora_A")}
     assert adapted == {f"base_model.model.{name}" for name in full_names(model_type, word, layers=2)}
 

@@ -94,7 +94,12 @@ def drive(tmp_path: Path) -> Drive:
     def call(mode: str, *plan: str, patience: dict[str, int] | None = None, **env: str) -> Driven:
         done = subprocess.run(
             [sys.executable, "-c", DRIVER, mode, json.dumps(patience or {}), *plan],
-            cwd=tmp_path, env=clean(tmp_path, **env), capture_output=True, text=True, timeout=60, check=False,
+            cwd=tmp_path,
+            env=clean(tmp_path, **env),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         gone = time.time()
         assert done.returncode == 0, done.stderr
@@ -251,10 +256,17 @@ def test_a_server_that_falls_silent_costs_seconds_once_and_loses_nothing(
     for command in commands:
         subprocess.run(
             ["sh", "-c", f"{sys.executable} -m {command}"],
-            cwd=tmp_path, env=env, check=True, timeout=30, capture_output=True, stdin=subprocess.DEVNULL,
+            cwd=tmp_path,
+            env=env,
+            check=True,
+            timeout=30,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
         )
     assert {name: (len(run["history"]), run["exit_code"]) for name, run in server.runs.items()} == {
-        "0123456789-lr0.001-seed0": (3, 0), "0123456789-lr0.001-seed1": (3, 0), "0123456789-lr0.001-seed2": (3, 1),
+        "0123456789-lr0.001-seed0": (3, 0),
+        "0123456789-lr0.001-seed1": (3, 0),
+        "0123456789-lr0.001-seed2": (3, 1),
     }
 
 
@@ -272,8 +284,12 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
     assert fine["displayName"] == "lora r=4 qv lr0.001-seed0"
     assert sorted(fine["tags"]) == ["lora", "m" * 64, "sst2"]
     assert {key: value["value"] for key, value in own(json.loads(fine["config"])).items()} == {
-        "lrs": [0.001], "method": {"name": "lora", "attach": {"_target_": "peft.LoraConfig"}}, "none": None,
-        "lr": 0.001, "seed": 0, "cell": "0123456789",
+        "lrs": [0.001],
+        "method": {"name": "lora", "attach": {"_target_": "peft.LoraConfig"}},
+        "none": None,
+        "lr": 0.001,
+        "seed": 0,
+        "cell": "0123456789",
     }
     assert [(row["_step"], own(row)) for row in fine["history"]] == [
         (1, {"train/loss": 0.9, "train/lr": 1e-3, "train/grad_norm": 3.0, "train/tokens_per_second": 10.5}),
@@ -281,8 +297,14 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
         (3, {"train/loss": 0.1 + 0.2, "train/lr": 0.0, "train/grad_norm": 1.0, "train/tokens_per_second": 1e6}),
     ]
     assert {key: value for key, value in own(fine["summary"]).items() if not key.startswith("train/")} == {
-        "score/metric": "accuracy", "score/select": 0.75, "score/report": 0.5, "score/select_by_epoch": [0.5, 0.75],
-        "trial/train_seconds": 1.25, "trial/steps": 3, "cost/trainable_params": 10, "outcome": "ok",
+        "score/metric": "accuracy",
+        "score/select": 0.75,
+        "score/report": 0.5,
+        "score/select_by_epoch": [0.5, 0.75],
+        "trial/train_seconds": 1.25,
+        "trial/steps": 3,
+        "cost/trainable_params": 10,
+        "outcome": "ok",
     }
     assert (fine["exit_code"], failed["exit_code"]) == (0, 1)
     assert failed["summary"]["error"] == "failed on purpose"
@@ -316,7 +338,8 @@ def test_failed_trials_close_their_runs_as_failed_and_trials_that_never_started_
     assert driven.seconds < INIT_SECONDS
     assert len(driven.lines) == 1
     assert [(run.whole["exit_code"], run.whole["summary"]["error"]) for run in runs_in(tmp_path / "outputs")] == [
-        (1, "failed on purpose"), (1, "interrupted on purpose"),
+        (1, "failed on purpose"),
+        (1, "interrupted on purpose"),
     ]
 
 
@@ -324,7 +347,11 @@ def test_online_without_a_key_does_not_ask_for_one_on_a_terminal(tmp_path: Path)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, "online", "{}", "ok"],
-        cwd=tmp_path, env=clean(tmp_path, WANDB_BASE_URL=closed()), stdin=theirs, stdout=theirs, stderr=theirs,
+        cwd=tmp_path,
+        env=clean(tmp_path, WANDB_BASE_URL=closed()),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
     )
     os.close(theirs)
     try:

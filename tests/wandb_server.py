@@ -59,10 +59,21 @@ class Handler(BaseHTTPRequestHandler):
             run = self.server.runs.setdefault(variables["name"], {"history": [], "sent": 0})
             run.update({key: value for key, value in variables.items() if value is not None})
             project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": "someone"}}
-            return {"upsertBucket": {"inserted": True, "bucket": {
-                "id": "b", "name": variables["name"], "displayName": variables["displayName"], "description": None,
-                "config": None, "sweepName": None, "historyLineCount": 0, "project": project,
-            }}}
+            return {
+                "upsertBucket": {
+                    "inserted": True,
+                    "bucket": {
+                        "id": "b",
+                        "name": variables["name"],
+                        "displayName": variables["displayName"],
+                        "description": None,
+                        "config": None,
+                        "sweepName": None,
+                        "historyLineCount": 0,
+                        "project": project,
+                    },
+                }
+            }
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"} for file in variables["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
@@ -73,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         for file, piece in content.get("files", {}).items():
             lines = [json.loads(line) for line in piece["content"]]
             if file == "wandb-history.jsonl":
-                run["history"][piece["offset"]:] = lines
+                run["history"][piece["offset"] :] = lines
             elif file == "wandb-summary.json":
                 run["summary"] = lines[-1]
 

@@ -26,7 +26,7 @@ def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any],
     device = next(model.parameters()).device
     batches = _spread(train, protocol["batch"], protocol["probe_steps"])
     parameters = trainable(model)
-    optimizer = make_optimizer(parameters, 1e-6, protocol["weight_decay"])
+    optimizer = make_optimizer(model, 1e-6, protocol["weight_decay"])
     model.train()
     reset_peak(device)
     seconds = []

@@ -1,6 +1,7 @@
 """Bottleneck adapters: two small matrices after a sublayer (Houlsby et al., 2019; Pfeiffer et al., 2021)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
@@ -24,7 +25,8 @@ class Bottleneck(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.up(self.activation(self.down(x)))
+        change: Tensor = self.up(self.activation(self.down(x)))
+        return x + change
 
 
 class Adapted(nn.Module):
@@ -36,7 +38,8 @@ class Adapted(nn.Module):
         self.adapter = adapter
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.adapter(self.inner(x))
+        adapted: Tensor = self.adapter(self.inner(x))
+        return adapted
 
 
 def attach(model: nn.Module, *, width: int, after: Sequence[str], layer_norms: bool, activation: str) -> nn.Module:
@@ -49,7 +52,8 @@ def attach(model: nn.Module, *, width: int, after: Sequence[str], layer_norms: b
         raise ValueError(f"method.attach.after: {unknown[0]!r} is unknown; choose from {', '.join(PLACES)}")
     for name, parameter in model.named_parameters():
         parameter.requires_grad = is_head(name)
-    for layer in model.base_model.encoder.layer:
+    encoder: Any = model.base_model
+    for layer in encoder.encoder.layer:
         for path in PLACES.values():
             layer.get_submodule(path).LayerNorm.requires_grad_(layer_norms)
         for place in after:

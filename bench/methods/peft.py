@@ -23,4 +23,6 @@ def attach(model: nn.Module, *, config: Callable[..., Any], target: Target | Non
         placement["target_modules"] = target.pattern
         if "feedforward_modules" in {field.name for field in fields(config.func)}:  # type: ignore[attr-defined]
             placement["feedforward_modules"] = target.down_pattern or []
-    return get_peft_model(model, config(task_type="SEQ_CLS", modules_to_save=head_names(model), **placement))
+    settings = config(task_type="SEQ_CLS", modules_to_save=head_names(model), **placement)
+    wrapped: nn.Module = get_peft_model(model, settings)
+    return wrapped

@@ -31,9 +31,10 @@ def save_adapter(model: nn.Module, folder: Path, attach: dict[str, Any]) -> None
     (folder / CONFIG).write_text(json.dumps({"peft_type": "BENCH", "attach": attach}, indent=1) + "\n")
 
 
-def load_adapter(model: nn.Module, folder: Path) -> nn.Module:
+def load_adapter(model: nn.Module, folder: Path, trusted: tuple[str, ...] = ("bench.methods.",)) -> nn.Module:
     """Attach one of our own adapters to its base model and fill in the trained weights.
 
+    trusted: beginnings of the names of functions that the folder's config may call; add your own method's module.
     ValueError: the folder holds no adapter of ours, or one that does not fit the model.
     """
     try:
@@ -42,6 +43,8 @@ def load_adapter(model: nn.Module, folder: Path) -> nn.Module:
         raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must be there, and whole") from error
     if config.get("peft_type") != "BENCH":
         raise ValueError(f"{folder} holds no adapter of this package; PEFT's own load with PeftModel.from_pretrained")
+    if not str(config["attach"]["_target_"]).startswith(trusted):
+        raise ValueError(f"{folder} wants to call {config['attach']['_target_']}; allowed are names under {trusted}")
     model = instantiate(config["attach"])(model)
     shapes = {name: tensor.shape for name, tensor in model.named_parameters() if tensor.requires_grad}
     if shapes != {name: tensor.shape for name, tensor in trained.items()}:

@@ -65,9 +65,11 @@ def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, salt: str, m
         lengths = np.array([len(row) for row in encoded], dtype=np.int32)
         _write({"ids": np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded]), "lengths": lengths}, path)
     arrays = load_file(path)
-    lengths = torch.from_numpy(arrays["lengths"]).long()
-    starts = torch.cumsum(lengths, 0) - lengths
-    return Rows(torch.from_numpy(arrays["ids"]).long(), starts, lengths, torch.tensor(split.labels), int(tokenizer.pad_token_id))
+    sizes = torch.from_numpy(arrays["lengths"]).long()
+    starts = torch.cumsum(sizes, 0) - sizes
+    return Rows(
+        torch.from_numpy(arrays["ids"]).long(), starts, sizes, torch.tensor(split.labels), int(tokenizer.pad_token_id)
+    )
 
 
 def _write(arrays: dict[str, np.ndarray], path: Path) -> None:

@@ -25,10 +25,14 @@ def load(task: TaskConf, data_seed: int, text: str = "sentence") -> Task:
 
 
 def _read_split(paths: Sequence[Path], text: str, task: TaskConf) -> Split:
-    return _split(read_table(paths, (text, "label")), text, task, str(paths[0]))
+    pieces = [_split(read_table([path], (text, "label")), text, task, path) for path in paths]
+    return Split([row for piece in pieces for row in piece.texts], [row for piece in pieces for row in piece.labels])
 
 
-def _split(table: pd.DataFrame, text: str, task: TaskConf, where: str) -> Split:
+def _split(table: pd.DataFrame, text: str, task: TaskConf, where: Path) -> Split:
+    empty = table[[text, "label"]].isna().any(axis="columns")
+    if empty.any():
+        raise ValueError(f"{where}: row {int(empty.to_numpy().argmax()) + 1} has no {text} or no label; remove it")
     labels = table["label"].astype(str)
     allowed = {name: number for number, label in enumerate(task.labels) for name in (label, str(number))}
     if not (known := labels.isin(list(allowed))).all():

@@ -10,8 +10,7 @@ from bench.tasks.task import Split, Task
 
 def load(task: TaskConf, data_seed: int) -> Task:  # noqa: ARG001 - the parts are fixed
     """Read reviews.tsv."""
-    assert task.path is not None
-    table = read_table(locate(task.path, task.files)["all"], ("part", "label", "text"))
+    table = read_table(locate(str(task.path), task.files)["all"], ("part", "label", "text"))
     return Task(**{part: _split(table[table["part"] == part]) for part in ("train", "select", "report")})
 
 

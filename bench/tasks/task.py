@@ -37,7 +37,8 @@ def carve(split: Split, rows: int, seed: int) -> tuple[Split, Split]:
     """
     if rows * 2 > len(split):
         raise ValueError(
-            f"task.select_rows={rows} is more than half of the {len(split)} training rows; choose at most {len(split) // 2}"
+            f"task.select_rows={rows} is more than half of the {len(split)} training rows; "
+            f"choose at most {len(split) // 2}"
         )
     groups: dict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(split.texts):

@@ -44,7 +44,7 @@ def by_length(rows: Rows, batch: int, seed: int | None = None) -> list[Tensor]:
     """
     lengths = rows.lengths.numpy()
     ties = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
-    return list(torch.from_numpy(np.lexsort((ties, lengths))).split(batch))
+    return list(torch.split(torch.from_numpy(np.lexsort((ties, lengths))), batch))
 
 
 def epoch(rows: Rows, batch: int, *, number: int, seed: int, data_seed: int) -> Iterator[Batch]:

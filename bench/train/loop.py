@@ -70,13 +70,20 @@ class Clock:
 
 
 def run_trial(
-    model: nn.Module, data: Encoded, plan: Plan, *, trial: str, lr: float, seed: int, dtype: torch.dtype,
+    model: nn.Module,
+    data: Encoded,
+    plan: Plan,
+    *,
+    trial: str,
+    lr: float,
+    seed: int,
+    dtype: torch.dtype,
     emit: Callable[[Event], None],
 ) -> Ended:
     """Train one trial from a freshly attached model and score it. Raises Diverged."""
     device = next(model.parameters()).device
     parameters = trainable(model)
-    optimizer = make_optimizer(parameters, lr, plan.weight_decay)
+    optimizer = make_optimizer(model, lr, plan.weight_decay)
     steps = plan.epochs * math.ceil(len(data.train) / plan.batch)
     schedule = make_schedule(optimizer, steps, plan.warmup)
     curve, best, clock = Curve(trial, emit), Best(parameters), Clock()
@@ -87,7 +94,7 @@ def run_trial(
         with clock("train"):
             curve.resume()
             for batch in epoch(data.train, plan.batch, number=number, seed=seed, data_seed=plan.data_seed):
-                rate = schedule.get_last_lr()[0]
+                rate = float(schedule.get_last_lr()[0])
                 loss, norm = step(model, batch.to(device), parameters, optimizer, plan.clip, dtype)
                 schedule.step()
                 curve.add(loss, norm, rate, batch)
@@ -96,7 +103,9 @@ def run_trial(
             best.offer(accuracy(predict(model, data.select, plan.eval_batch, device, dtype), data.select))
     best.restore()
     with clock("eval"):
-        found = {part: predict(model, getattr(data, part), plan.eval_batch, device, dtype) for part in ("select", "report")}
+        found = {
+            part: predict(model, getattr(data, part), plan.eval_batch, device, dtype) for part in ("select", "report")
+        }
     scores = {
         "metric": "accuracy",
         "select": accuracy(found["select"], data.select),

@@ -1,7 +1,5 @@
 """The optimizer, its schedule and one training step, the same for every method."""
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
@@ -17,19 +15,28 @@ def trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> AdamW:
-    """AdamW; matrices decay, biases and layer norms do not (as BERT was trained)."""
-    parameters = list(parameters)
-    groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Matrices decay; biases and layer norms do not (as BERT was trained), nor do IA3's factors, which start at 1."""
+    return parameter.ndim > 1 and ".ia3_l." not in name
+
+
+def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> AdamW:
+    """AdamW over what is trainable."""
+    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups[decays(name, parameter)].append(parameter)
+    return AdamW(
+        [{"params": group, "weight_decay": weight_decay * decay} for decay, group in groups.items() if group],
+        lr=lr,
+        fused=True,
+    )
 
 
 def make_schedule(optimizer: AdamW, steps: int, warmup: float) -> LRScheduler:
     """Linear warm-up over a share of the steps, then linear to zero."""
-    return get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
+    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
+    return schedule
 
 
 def step(

@@ -34,7 +34,9 @@ def phrases(reviews: Split) -> Split:
     words = " ".join(reviews.texts).split()
     lengths = np.interp(np.random.default_rng(0).random(ROWS), np.linspace(0, 1, len(WORDS)), WORDS).round().astype(int)
     ends = np.cumsum(lengths)
-    return Split([" ".join(words[end - length : end]) for end, length in zip(ends, lengths, strict=True)], reviews.labels[:ROWS])
+    return Split(
+        [" ".join(words[end - length : end]) for end, length in zip(ends, lengths, strict=True)], reviews.labels[:ROWS]
+    )
 
 
 def ours(cell: grid.Cell, data: Encoded, dtype: torch.dtype) -> float:
@@ -50,9 +52,21 @@ def trainer(cell: grid.Cell, rows: Rows, dtype: torch.dtype, folder: Path, **set
 
     model = worker.build(cell, seed=0, device=torch.device("cpu"))
     arguments = TrainingArguments(
-        output_dir=str(folder), num_train_epochs=1, per_device_train_batch_size=BATCH, learning_rate=5e-4, weight_decay=0.01,
-        warmup_steps=1, max_grad_norm=1.0, use_cpu=True, bf16=dtype is torch.bfloat16, logging_steps=10, report_to=[],
-        save_strategy="no", disable_tqdm=True, seed=0, **settings,
+        output_dir=str(folder),
+        num_train_epochs=1,
+        per_device_train_batch_size=BATCH,
+        learning_rate=5e-4,
+        weight_decay=0.01,
+        warmup_steps=1,
+        max_grad_norm=1.0,
+        use_cpu=True,
+        bf16=dtype is torch.bfloat16,
+        logging_steps=10,
+        report_to=[],
+        save_strategy="no",
+        disable_tqdm=True,
+        seed=0,
+        **settings,
     )
     items = [
         {"input_ids": ids.tolist(), "labels": int(label)}
@@ -76,7 +90,9 @@ def test_our_loop_is_at_least_two_and_a_half_times_the_trainer(precision: str, t
     contestants: dict[str, Callable[[], float]] = {
         "ours": lambda: ours(cell, data, dtype),
         "Trainer, default collator": lambda: trainer(cell, data.train, dtype, tmp_path),
-        "Trainer, grouped by length": lambda: trainer(cell, data.train, dtype, tmp_path, train_sampling_strategy="group_by_length"),
+        "Trainer, grouped by length": lambda: trainer(
+            cell, data.train, dtype, tmp_path, train_sampling_strategy="group_by_length"
+        ),
     }
     speeds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(ROUNDS):
@@ -86,9 +102,17 @@ def test_our_loop_is_at_least_two_and_a_half_times_the_trainer(precision: str, t
         name: median(a / b for a, b in zip(speeds["ours"], values, strict=True)) for name, values in speeds.items()
     }
     for name, values in speeds.items():
-        print(f"{precision} {name}: {median(values):.0f} samples/s ({min(values):.0f} to {max(values):.0f}), ours is {ratios[name]:.2f}x")
+        print(
+            f"{precision} {name}: {median(values):.0f} samples/s ({min(values):.0f} to {max(values):.0f}), ours is {ratios[name]:.2f}x"
+        )
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    known[precision] = {"samples_per_second": speeds, "ratio": ratios, "rows": ROWS, "batch": BATCH, "threads": torch.get_num_threads()}
+    known[precision] = {
+        "samples_per_second": speeds,
+        "ratio": ratios,
+        "rows": ROWS,
+        "batch": BATCH,
+        "threads": torch.get_num_threads(),
+    }
     RESULT.write_text(json.dumps(known, indent=1) + "\n")
     assert ratios["Trainer, default collator"] >= 2.5
