@@ -38,15 +38,14 @@ def cells(overrides: list[str], *, multirun: bool, extra: str | None = None) -> 
         if not multirun:
             return [Cell.of(_without_hydra(loader.load_configuration("config", overrides + search, RunMode.RUN)))]
         master = loader.load_configuration("config", overrides + search, RunMode.MULTIRUN)
-        params = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
+        params = [f"{key}={value}" for key, value in dict(master.hydra.sweeper.get("params") or {}).items()]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *overrides])
-        jobs: list[list[str]]
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         return [Cell.of(_without_hydra(loader.load_sweep_config(master, list(job)))) for job in jobs]
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 @contextmanager

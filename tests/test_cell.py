@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from bench.cell import Cell
 from bench.grid import cells
+from bench.schema import Config
 
 COMPOSED = ("method", "target", "rank")  # other overrides are leaves, and need no composing of their own
 
@@ -35,7 +36,7 @@ def cell(base: list[str], *more: str) -> Cell:
     found = composed(*base, *groups.values())
     if not (leaves := [override.lstrip("+") for override in more if override not in groups.values()]):
         return found
-    return Cell.of(OmegaConf.merge(found.config, OmegaConf.from_dotlist(leaves)))
+    return Cell.of(OmegaConf.merge(Config, found.config, OmegaConf.from_dotlist(leaves)))
 
 
 def test_a_grid_keeps_its_order_and_names_equal_cells_as_often_as_they_are_named(base: list[str]) -> None:
@@ -89,7 +90,7 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
 
 @pytest.mark.parametrize("override", [
     "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
-    "protocol.dropout=0", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
+    "protocol.dropout=0.1", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
     "protocol.max_length=16", "protocol.data_seed=1", "precision=fp32", "precision=bf16", "task.labels=[bad,good]",
     "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
     "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",

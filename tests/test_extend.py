@@ -35,6 +35,7 @@ files:
   report: [moods_report.tsv]
 labels: [low, high]
 epochs: 2
+batch: 16
 select_rows: 20
 load:
   _target_: mine_of_own.load

@@ -164,7 +164,7 @@ def test_the_loss_falls_over_steps_in_either_arithmetic() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         model = Scorer()
         parameters = list(model.parameters())
-        optimizer = make_optimizer(parameters, 0.05, 0.0)
+        optimizer = make_optimizer(model, 0.05, 0.0)
         losses = [step(model, BATCH, parameters, optimizer, 1.0, dtype)[0] for _ in range(20)]
         assert losses[-1] < losses[0] / 5
         assert {parameter.dtype for parameter in parameters} == {torch.float32}
