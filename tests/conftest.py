@@ -10,7 +10,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
-WORDS = "a an the film play was is not never good bad great dull warm cold fine poor i we it loved hated and but very".split()
+WORDS = [
+    "a", "an", "the", "film", "play", "was", "is", "not", "never", "good", "bad", "great", "dull", "warm",
+    "cold", "fine", "poor", "i", "we", "it", "loved", "hated", "and", "but", "very",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -123,12 +123,9 @@ def test_a_method_a_task_and_a_model_of_ones_own_make_a_cell(mine: Path, bench: 
     assert cost["head_params"] == 32 * 2 + 2
 
 
-def test_code_of_ones_own_that_is_not_there_is_one_line(mine: Path, bench: Run, tmp_path: Path) -> None:
-    (mine / "mine_of_own.py").unlink()
-    done = bench(
-        "run", "--config-dir", str(mine), "method=last_layers", "task=moods", "model=pocket", "rank=1", "track=off",
-        "protocol.max_length=32", env={"PYTHONPATH": path_with(mine)},
-    )  # fmt: skip
+def test_code_of_ones_own_that_is_not_there_is_one_line(mine: Path, inline: Run, tmp_path: Path) -> None:
+    chosen = ["method=last_layers", "task=moods", "model=pocket", "rank=1", "protocol.max_length=32", "track=off"]
+    done = inline("--config-dir", str(mine), *chosen)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1

@@ -52,11 +52,7 @@ def test_a_finished_trial_is_a_line_with_its_scores(now: list[float]) -> None:
     (None, "  left"),
 ])  # fmt: skip
 def test_every_outcome_is_one_line_whatever_the_error_says(
-    error: dict[str, str] | None,
-    said: str,
-    outcome: str,
-    terminal: bool,
-    now: list[float],  # noqa: FBT001
+    error: dict[str, str] | None, said: str, outcome: str, now: list[float], *, terminal: bool
 ) -> None:
     out = told(Started(TRIAL, 10), Ended(TRIAL, outcome, error=error), terminal=terminal)
     (line,) = [line for line in out.splitlines() if "lr0.001-seed0: " in line]

@@ -50,7 +50,7 @@ def test_a_clean_checkout_is_named_by_its_commit(git: Git) -> None:
 
 
 @pytest.mark.parametrize(("name", "dirty"), [("bench/code.py", True), ("results/table.md", False), ("new.txt", False)])
-def test_dirty_means_changed_code_and_not_new_results(name: str, dirty: bool, git: Git, tmp_path: Path) -> None:  # noqa: FBT001
+def test_dirty_means_changed_code_and_not_new_results(name: str, git: Git, tmp_path: Path, *, dirty: bool) -> None:
     (tmp_path / name).write_text("2\n")
     assert provenance.provenance()["dirty"] is dirty
 

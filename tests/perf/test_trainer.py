@@ -14,7 +14,6 @@ from statistics import median
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from bench import grid, worker
 from bench.tasks.encode import Encoded, Rows, encode
@@ -102,9 +101,8 @@ def test_our_loop_is_at_least_two_and_a_half_times_the_trainer(precision: str, t
         name: median(a / b for a, b in zip(speeds["ours"], values, strict=True)) for name, values in speeds.items()
     }
     for name, values in speeds.items():
-        print(
-            f"{precision} {name}: {median(values):.0f} samples/s ({min(values):.0f} to {max(values):.0f}), ours is {ratios[name]:.2f}x"
-        )
+        spread = f"{min(values):.0f} to {max(values):.0f}"
+        print(f"{precision} {name}: {median(values):.0f} samples/s ({spread}), ours is {ratios[name]:.2f}x")
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     known[precision] = {
