@@ -3,6 +3,7 @@
 python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
 """
 
+import signal
 import sys
 
 import hydra
@@ -32,6 +33,7 @@ def job(config: DictConfig) -> None:
 def cli() -> int:
     """Run the command line. Gives 0: all recorded; 1: a cell failed; 2: wrong input; 130: interrupted."""
     register()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C too
     arguments = get_args_parser().parse_args()
     if arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion:
         job()

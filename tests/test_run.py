@@ -190,13 +190,16 @@ def test_a_killed_worker_is_an_outcome_and_a_second_call_trains_just_that_cell(
     assert not {path for path in changed if json.loads(path.read_text())["config"]["protocol"]["epochs"] == 1}
 
 
-def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
+    stop: signal.Signals, tiny: list[str], tmp_path: Path
+) -> None:
     command = [*override(tiny, seeds="[0,1]"), "method=head", *LONG]
     with running(command, tmp_path) as process:
         wait_for(lambda: list((tmp_path / "results").rglob("probe.json")))
         time.sleep(0.5)
         began = time.monotonic()
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, stop) if stop is signal.SIGINT else process.terminate()
         out, err = process.communicate(timeout=20)
         took = time.monotonic() - began
     assert took < 2
