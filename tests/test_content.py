@@ -44,6 +44,7 @@ def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_where_files_lie_and_in_what_order_they_are_named_is_no_matter(tmp_path: Path) -> None:
     here, there = files(tmp_path / "here", a="1", b="2"), files(tmp_path / "there" / "deep", b="2", a="1")
     assert sha256_of(here) == sha256_of(there) == sha256_of(iter(here))
+    assert sha256_of([*files(tmp_path / "z", a="1"), *files(tmp_path / "y", b="2")]) == sha256_of(here)
 
 
 @pytest.mark.parametrize("other", [

@@ -8,6 +8,7 @@ import pytest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+COMPLETE = "name: mine\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\n"
 WRONG = {
     "unknown method": (["method=lorra"], ["method 'lorra' is unknown", "lora", "bitfit"]),
     "unknown target": (["target=qz"], ["target 'qz' is unknown", "qkvo"]),
@@ -63,11 +64,11 @@ def test_one_wrong_cell_of_a_grid_stops_all_before_the_first(inline: Run, tiny: 
         ("name: mine\nlr: fast\n", ["method.lr", "fast"]),
         ("name: mine\nlearning_rate: 1e-3\n", ["learning_rate", "lr_grid"]),
         (
-            "name: mine\nuses: [rnak]\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\nattach: {_target_: a.b}\n",
+            COMPLETE + "uses: [rnak]\nattach: {_target_: a.b}\n",
             ["rnak", "target"],
         ),
         (
-            "name: mine\nuses: []\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\nattach: {}\n",
+            COMPLETE + "uses: []\nattach: {}\n",
             ["method.attach", "_target_"],
         ),
         ("name: mine\n", ["method."]),

@@ -1,4 +1,7 @@
-"""Peak memory of this process, which runs one cell and nothing else."""
+"""Peak memory of this process, which runs one cell and nothing else.
+
+The CUDA figures have not been read on a GPU yet.
+"""
 
 import resource
 import sys
