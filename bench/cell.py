@@ -78,6 +78,7 @@ class Cell:
             "task": {
                 "name": task["name"],
                 "data": self.data,
+                "files": task["files"],
                 "load": task["load"],
                 "labels": task["labels"],
                 "select": task["select_rows"],

@@ -20,7 +20,7 @@ WRONG = {
     "rank no number": (["rank=many"], ["rank", "many", "Integer"]),
     "learning rate zero": (["lrs=[0]"], ["lrs", "above 0"]),
     "no seeds": (["seeds=[]"], ["seeds is empty"]),
-    "negative seed": (["seeds=[-1]"], ["seeds=-1"]),
+    "negative seed": (["seeds=[-1]"], ["seeds=[-1]", "at least 0"]),
     "batch of nothing": (["protocol.batch=0"], ["batch=0", "at least 1"]),
     "dropout": (["protocol.dropout=1.5"], ["protocol.dropout=1.5"]),
     "too long": (["protocol.max_length=1000"], ["protocol.max_length=1000", "512"]),

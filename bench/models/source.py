@@ -53,12 +53,12 @@ def find(model: ModelConf) -> Source:
     random = model.weights is Weights.random
     if random and model.architecture and model.name in model.pins:
         location = _tokenizer_location(model.tokenizer)
-        architecture, revision, identity = dict(model.architecture), None, f"random:{json.dumps(model.architecture)}"
+        architecture, revision, identity = dict(model.architecture), None, f"random:{json.dumps([model.architecture, model.tokenizer])}"
     elif model.name.startswith("package:"):
         location, revision = str(package_folder(model.name)), None
         architecture, identity = _read_folder(Path(location), model)
     elif _looks_local(model.name):
-        location, revision = model.name, None
+        location, revision = str(Path(model.name).expanduser()), None
         architecture, identity = _read_folder(Path(location), model)
     else:
         location = model.name
@@ -77,7 +77,7 @@ def find(model: ModelConf) -> Source:
 
 
 def _label(model: ModelConf, *, random: bool) -> str:
-    name = model.label if model.name in model.pins else Path(model.name).name
+    name = model.label if model.name in model.pins else Path(model.name).expanduser().resolve().name
     return f"{name}-random" if random else name
 
 
@@ -106,7 +106,7 @@ def _read_folder(folder: Path, model: ModelConf) -> tuple[dict[str, Any], str]:
         )
     _verify(model, weights)
     rest = [folder / name for name in OTHER_FILES if (folder / name).is_file()]
-    return json.loads((folder / "config.json").read_text()), f"sha256:{sha256_of(weights + rest)}"
+    return _read_config(folder / "config.json"), f"sha256:{sha256_of(weights + rest)}"
 
 
 def _verify(model: ModelConf, weights: list[Path]) -> None:
@@ -130,4 +130,14 @@ def _read_hub(repo: str, revision: str, needs: tuple[str, ...]) -> tuple[dict[st
     remedy = "set model.name= to a local folder, or use model=minilm"
     path = fetch(download, repo, revision, needs=needs, remedy=remedy)
     # The cache keeps each commit in a folder of its own: snapshots/<commit>/config.json.
-    return json.loads(path.read_text()), path.parent.name
+    return _read_config(path), path.parent.name
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not a whole JSON file ({error}); fetch it again, or set model.name= anew") from error
+    if not isinstance(found, dict) or "model_type" not in found:
+        raise ValueError(f"{path}: names no model_type; set model.name= to a folder saved by save_pretrained")
+    return found
