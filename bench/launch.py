@@ -42,7 +42,7 @@ def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Generator[Even
         while True:
             try:
                 yield pipe.recv()
-            except EOFError:
+            except (EOFError, OSError):  # at its end, or in the middle of a message when it was killed
                 break
         process.join()
         if process.exitcode:

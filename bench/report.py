@@ -24,7 +24,8 @@ def cli(arguments: list[str] | None = None) -> int:
     try:
         results, wanted = parse(sys.argv[1:] if arguments is None else arguments)
         chosen = choose(list(records.read_all(results, complaints.print)), results, wanted)
-        for path in render(chosen, results, console):
+        # A table of some methods must not take the place of the whole one.
+        for path in render(chosen, results, console, write="method" not in wanted):
             console.print(f"rendered: {path}", soft_wrap=True)
     except ValueError as error:
         complaints.print(f"error: {error}")
@@ -59,12 +60,10 @@ def choose(found: list[Record], results: Path, wanted: dict[str, set[str]]) -> l
     return list(chosen.values())
 
 
-def render(chosen: list[Record], results: Path, console: Console) -> list[Path]:
+def render(chosen: list[Record], results: Path, console: Console, *, write: bool = True) -> list[Path]:
     """Print one table per model, task and protocol, and write those of a model and task beside their records."""
     written = []
     for (model, task), group in grouped(chosen, lambda record: (record.cell["model"], record.cell["task"])).items():
-        folder = results / model / task
-        folder.mkdir(parents=True, exist_ok=True)
         pages, frames = [f"# {model} on {task}\n"], []
         tables = grouped(group, fairness)
         for number, members in enumerate(tables.values(), 1):
@@ -73,6 +72,10 @@ def render(chosen: list[Record], results: Path, console: Console) -> list[Path]:
             show(shown, f"{model} on {task}", notes, console)
             pages.append(f"{shown.to_markdown(index=False, disable_numparse=True)}\n\n{notes}\n")
             frames.append(frame.assign(table=number))
+        if not write:
+            continue
+        folder = results / model / task
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.md").write_text("\n".join(pages), encoding="utf-8")
         pd.concat(frames).to_csv(folder / "table.csv", index=False)
         written += [folder / "table.md", folder / "table.csv"]

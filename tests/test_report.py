@@ -179,9 +179,21 @@ def test_every_model_and_task_has_files_of_its_own(ask: Ask, tmp_path: Path) -> 
 def test_filters_show_what_they_name(ask: Ask, tmp_path: Path) -> None:
     for model in ("a", "b"):
         store(tmp_path, *(record_of(method=method, model=model) for method in ("lora", "ia3", "full")))
-    assert ask(f"results_dir={tmp_path}", "model=b", "method=lora,full")[0] == 0
-    assert [row["method"] for row in rows_of(tmp_path / "b" / "sst2")] == ["full", "lora"]
+    assert ask(f"results_dir={tmp_path}", "model=b")[0] == 0
+    assert [row["method"] for row in rows_of(tmp_path / "b" / "sst2")] == ["full", "ia3", "lora"]
     assert not (tmp_path / "a" / "sst2" / "table.md").exists()
+
+
+def test_a_table_of_some_methods_does_not_replace_the_whole_one(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *(record_of(method=method) for method in ("lora", "ia3")))
+    assert ask(f"results_dir={tmp_path}")[0] == 0
+    code, out, _ = ask(f"results_dir={tmp_path}", "method=lora")
+    assert code == 0
+    assert "lora" in out
+    assert "ia3" not in out
+    assert "rendered" not in out
+    (table,) = tmp_path.rglob("table.csv")
+    assert [row["method"] for row in rows_of(table.parent)] == ["ia3", "lora"]
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
