@@ -15,7 +15,7 @@ from bench.models.source import Source
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model."""
-    return AutoTokenizer.from_pretrained(source.tokenizer, revision=source.revision, trust_remote_code=False)
+    return AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
 
 
 def load_model(

@@ -21,7 +21,11 @@ OTHER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.
 
 @dataclass(frozen=True)
 class Source:
-    """A model that was found: `location` is a folder or a hub repository, `identity` names its bytes for good."""
+    """A model that was found.
+
+    location: the folder or hub repository of the tokenizer and, unless the weights are random, of the weights.
+    identity: names the bytes for good.
+    """
 
     label: str
     location: str
@@ -29,7 +33,6 @@ class Source:
     identity: str
     random: bool
     architecture: dict[str, Any] = field(hash=False)
-    tokenizer: str = ""
 
     @property
     def model_type(self) -> str:
@@ -50,49 +53,47 @@ class Source:
 
 def find(model: ModelConf) -> Source:
     """Locate a model and read its architecture. ValueError: it cannot be had, with what to do."""
-    random = model.weights is Weights.random
-    if random and model.architecture and model.name in model.pins:
-        location = _tokenizer_location(model.tokenizer)
-        architecture, revision, identity = dict(model.architecture), None, f"random:{json.dumps([model.architecture, model.tokenizer])}"
+    if model.weights is Weights.random and model.architecture and model.name in model.pins:
+        source = _written(model)
     elif model.name.startswith("package:"):
-        location, revision = str(package_folder(model.name)), None
-        architecture, identity = _read_folder(Path(location), model)
+        source = _in_folder(model, package_folder(model.name))
     elif _looks_local(model.name):
-        location, revision = str(Path(model.name).expanduser()), None
-        architecture, identity = _read_folder(Path(location), model)
+        source = _in_folder(model, Path(model.name).expanduser())
     else:
-        location = model.name
-        architecture, revision = _read_hub(
-            model.name, model.revision or model.pins.get(model.name) or "main", () if random else WEIGHTS_ON_HUB
-        )
-        identity = f"{model.name}@{revision}"
-    if not roles_of(str(architecture.get("model_type"))):
+        source = _on_hub(model)
+    if not roles_of(source.model_type):
         raise ValueError(
-            f"model {model.name!r} is a {architecture.get('model_type')!r}; choose a BERT or a RoBERTa "
+            f"model {model.name!r} is a {source.model_type!r}; choose a BERT or a RoBERTa "
             "(bert, roberta, xlm-roberta, camembert)"
         )
-    if random and not identity.startswith("random:"):
-        identity = f"random:{identity}"
-    return Source(_label(model, random=random), location, revision, identity, random, architecture, location)
+    return source
 
 
-def _label(model: ModelConf, *, random: bool) -> str:
+def _source(
+    model: ModelConf, location: str, revision: str | None, identity: str, architecture: dict[str, Any]
+) -> Source:
+    random = model.weights is Weights.random
     name = model.label if model.name in model.pins else Path(model.name).expanduser().resolve().name
-    return f"{name}-random" if random else name
+    return Source(
+        label=f"{name}-random" if random else name,
+        location=location,
+        revision=revision,
+        identity=f"random:{identity}" if random else identity,
+        random=random,
+        architecture=architecture,
+    )
 
 
-def _looks_local(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).is_dir() or name.count("/") > 1
-
-
-def _tokenizer_location(name: str | None) -> str:
-    if name is None:
+def _written(model: ModelConf) -> Source:
+    """Random weights of the architecture that the yaml spells out: only a tokenizer must be found."""
+    if model.tokenizer is None:
         raise ValueError("model.architecture needs model.tokenizer beside it: a package:, a folder or a hub name")
-    return str(package_folder(name)) if name.startswith("package:") else name
+    package = model.tokenizer.startswith("package:")
+    location = str(package_folder(model.tokenizer)) if package else model.tokenizer
+    return _source(model, location, None, json.dumps([model.architecture, model.tokenizer]), dict(model.architecture))
 
 
-def _read_folder(folder: Path, model: ModelConf) -> tuple[dict[str, Any], str]:
-    folder = folder.expanduser()
+def _in_folder(model: ModelConf, folder: Path) -> Source:
     if not (folder / "config.json").is_file():
         raise ValueError(
             f"model {model.name!r}: no config.json in that folder; set model.name= to a folder saved by "
@@ -106,7 +107,19 @@ def _read_folder(folder: Path, model: ModelConf) -> tuple[dict[str, Any], str]:
         )
     _verify(model, weights)
     rest = [folder / name for name in OTHER_FILES if (folder / name).is_file()]
-    return _read_config(folder / "config.json"), f"sha256:{sha256_of(weights + rest)}"
+    identity = f"sha256:{sha256_of(weights + rest)}"
+    return _source(model, str(folder), None, identity, _read_config(folder / "config.json"))
+
+
+def _on_hub(model: ModelConf) -> Source:
+    needs = () if model.weights is Weights.random else WEIGHTS_ON_HUB
+    wanted = model.revision or model.pins.get(model.name) or "main"
+    architecture, revision = _read_hub(model.name, wanted, needs)
+    return _source(model, model.name, revision, f"{model.name}@{revision}", architecture)
+
+
+def _looks_local(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or Path(name).is_dir() or name.count("/") > 1
 
 
 def _verify(model: ModelConf, weights: list[Path]) -> None:
