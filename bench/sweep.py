@@ -1,7 +1,7 @@
 """One command's cells: skip what is recorded, run the rest, record every outcome."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ def path_of(cell: Cell, trial: Trial | None) -> Path:
     return folder_of(cell) / f"{'probe' if trial is None else trial.name}.json"
 
 
-def missing(cell: Cell, say: Any) -> tuple[Trial, ...]:
+def missing(cell: Cell, say: Callable[[str], None]) -> tuple[Trial, ...]:
     """Trials that have no final record yet; all of them where the cell is forced."""
     if cell.config["force"]:
         return cell.trials
@@ -99,8 +99,14 @@ class Sweep:
         self.jobs = jobs
         self.recorded = 0
         self.todo: dict[Trial, Cell] = {}  # each trial belongs to the first job that names it
-        for cell in {(cell.id, cell.trials): cell for cell in jobs}.values():
+        self.unprobed: dict[str, Cell] = {}
+        unique: dict[tuple[str, tuple[Trial, ...]], Cell] = {}
+        for cell in jobs:
+            unique.setdefault((cell.id, cell.trials), cell)
+        for cell in unique.values():
             waiting = missing(cell, display.say)
+            if _cost(cell, display.say) is None:
+                self.unprobed.setdefault(cell.id, cell)
             self.recorded += len(cell.trials) - len(waiting)
             for trial in waiting:
                 self.todo.setdefault(trial, cell)
@@ -109,13 +115,16 @@ class Sweep:
     @property
     def waiting(self) -> list[Cell]:
         """The jobs that have something to train."""
-        return list({id(cell): cell for cell in self.todo.values()}.values())
+        return list({id(cell): cell for cell in [*self.todo.values(), *self.unprobed.values()]}.values())
 
     def announce(self) -> None:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
         cells = {cell.id: cell for cell in self.jobs}
         trials, waiting = self.recorded + len(self.todo), len(self.todo)
-        self.display.say(f"{len(cells)} cells, {trials} trials: {self.recorded} recorded, {waiting} to train")
+        self.display.say(
+            f"{len(cells)} cells, {trials} trials: {self.recorded} recorded, {waiting} to train"
+            f"{f', {len(self.unprobed)} costs to measure' if self.unprobed else ''}"
+        )
         named = Counter((cell.id, cell.trials) for cell in self.jobs)
         for (name, _), times in named.items():
             if times > 1:
@@ -127,14 +136,14 @@ class Sweep:
     def run(self, cell: Cell) -> None:
         """Run what is missing of a cell. KeyboardInterrupt: the trial that was running is recorded as interrupted."""
         trials = tuple(trial for trial in cell.trials if self.todo.pop(trial, None))
-        if not trials:
+        probe = self.unprobed.pop(cell.id, None) is not None
+        if not trials and not probe:
             return
         if self.tracker is None:
             self.tracker = make_tracker(cell.config["track"], self.display.say)
         self.display.begin_cell(cell.title, len(trials))
-        probed = None if cell.config["force"] else records.read_if_there(path_of(cell, None), self.display.say)
-        recorder = Recorder(cell, cost=probed.cost if probed else None)
-        with closing(launch.run(cell, trials, probe=recorder.cost is None)) as events:
+        recorder = Recorder(cell, cost=None if probe else _cost(cell, self.display.say))
+        with closing(launch.run(cell, trials, probe=probe)) as events:
             try:
                 self._follow(events, recorder, trials, self.tracker)
             except KeyboardInterrupt:
@@ -181,7 +190,16 @@ class Sweep:
                 self.display.say(
                     f"  {record.outcome}: {record.cell['title']} {record.trial['id']}: {why[0] if why else ''}"
                 )
-        return set(outcomes) <= {"ok"}
+        unmeasured = {cell.id: cell for cell in self.jobs if not path_of(cell, None).exists()}
+        for cell in unmeasured.values():
+            self.display.say(f"  no cost: {cell.title}")
+        return set(outcomes) <= {"ok"} and not unmeasured
+
+
+def _cost(cell: Cell, say: Callable[[str], None]) -> dict[str, Any] | None:
+    """What the probe of a cell found out; None where it is to be run."""
+    probed = None if cell.config["force"] else records.read_if_there(path_of(cell, None), say)
+    return probed.cost if probed else None
 
 
 def _axes(cell: Cell) -> str:

@@ -122,6 +122,20 @@ def test_jobs_that_differ_in_trials_alone_train_each_trial_once(inline: Run, tin
     assert [record["trial"]["seed"] for record in trials(tmp_path / "results")] == [0, 1]
 
 
+def test_a_lost_probe_is_measured_again_without_training(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    command = [*override(tiny, seeds="[0]"), "method=head"]
+    inline(*command)
+    (probe,) = (tmp_path / "results").rglob("probe.json")
+    (trial,) = (path for path in (tmp_path / "results").rglob("*.json") if path != probe)
+    probe.unlink()
+    before = trial.stat().st_mtime_ns
+    done = inline(*command)
+    assert done.returncode == 0
+    assert "1 recorded, 0 to train, 1 costs to measure" in done.stdout
+    assert probe.exists()
+    assert trial.stat().st_mtime_ns == before
+
+
 def test_force_trains_again_what_is_recorded(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     command = [*override(tiny, seeds="[0]"), "method=head"]
     inline(*command)

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.measure.parameters import count
 from bench.tasks.encode import Rows
-from bench.train.batches import Batch, by_length, collate
+from bench.train.batches import by_length, collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer, step, trainable
 
@@ -18,19 +18,21 @@ WARM_STEPS = 5
 
 
 def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """Measure steps over batches spread evenly over the lengths of the data, the longest among them.
+    """Measure steps over batches spread evenly over the lengths of the data, after warm ones with the longest first.
 
     Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (without padding) per
     second; peak bytes of training; seconds to evaluate the select part. The model is used up: its weights have moved.
     """
     device = next(model.parameters()).device
-    batches = _spread(train, protocol["batch"], protocol["probe_steps"])
+    cut = by_length(train, protocol["batch"])
+    batches = [collate(train, numbers) for numbers in _spread(cut, protocol["probe_steps"])]
+    warm = [collate(train, numbers) for numbers in [cut[-1], *_spread(cut, WARM_STEPS - 1)]]
     parameters = trainable(model)
     optimizer = make_optimizer(model, 1e-6, protocol["weight_decay"])
     model.train()
     reset_peak(device)
     seconds = []
-    for batch in [*_warm(batches), *batches]:
+    for batch in [*warm, *batches]:
         began = time.perf_counter()
         step(model, batch.to(device), parameters, optimizer, protocol["clip"], dtype)
         _wait(device)
@@ -56,14 +58,10 @@ def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any],
     }
 
 
-def _spread(rows: Rows, size: int, steps: int) -> list[Batch]:
-    cut = by_length(rows, size)
-    chosen = np.linspace(0, len(cut) - 1, min(steps, len(cut))).round().astype(int)
-    return [collate(rows, cut[number]) for number in chosen]
-
-
-def _warm(batches: list[Batch]) -> list[Batch]:
-    return [batches[number % len(batches)] for number in range(-1, WARM_STEPS - 1)]
+def _spread(cut: list[Tensor], steps: int) -> list[Tensor]:
+    """The middles of equally many equal parts of the batches, which are sorted by length: their mean is the data's."""
+    steps = min(steps, len(cut))
+    return [cut[int((part + 0.5) * len(cut) / steps)] for part in range(steps)]
 
 
 def _wait(device: torch.device) -> None:
