@@ -14,11 +14,9 @@ from bench.train.batches import by_length, collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer, step, trainable
 
-WARM_STEPS = 5
-
 
 def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """Measure steps over batches spread evenly over the lengths of the data, after warm ones with the longest first.
+    """Measure steps over batches spread evenly over the lengths of the data, each of them warm, the longest seen before.
 
     Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (without padding) per
     second; peak bytes of training; seconds to evaluate the select part. The model is used up: its weights have moved.
@@ -26,7 +24,8 @@ def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any],
     device = next(model.parameters()).device
     cut = by_length(train, protocol["batch"])
     batches = [collate(train, numbers) for numbers in _spread(cut, protocol["probe_steps"])]
-    warm = [collate(train, numbers) for numbers in [cut[-1], *_spread(cut, WARM_STEPS - 1)]]
+    # Once before it counts: kernels are chosen and built at the first sight of a length.
+    warm = [collate(train, cut[-1]), *batches]
     parameters = trainable(model)
     optimizer = make_optimizer(model, 1e-6, protocol["weight_decay"])
     model.train()
