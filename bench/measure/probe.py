@@ -16,7 +16,7 @@ from bench.train.optim import make_optimizer, step, trainable
 
 
 def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """Measure steps over batches spread evenly over the lengths of the data, each of them warm, the longest seen before.
+    """Measure warm steps over batches spread evenly over the lengths of the data; the longest has run before them.
 
     Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (without padding) per
     second; peak bytes of training; seconds to evaluate the select part. The model is used up: its weights have moved.
