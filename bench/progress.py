@@ -50,7 +50,7 @@ class Display:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.cells, self.cell, self.title = cells, 0, ""
         self.clock = Clock(trials)
-        self.trial, self.trials, self.name = 0, 0, ""
+        self.trial, self.trials = 0, 0
         self.steps, self.said = 0, 0.0
         self.live = self.console.is_terminal
         self.bar = Progress(
@@ -96,7 +96,6 @@ class Display:
                 )
             case Started(steps=steps):
                 self.trial, self.steps, self.said = self.trial + 1, steps, time.monotonic()
-                self.name = name
                 self.clock.start()
                 self._show(f"{where} trial {self.trial}/{self.trials}", 0, "first steps")
             case Stepped(curve=curve, samples_per_second=speed):

@@ -55,8 +55,11 @@ def run(planned: list[Cell]) -> int:
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
     waiting = sweep.waiting
-    if waiting and (problem := launch.complaint(waiting)):
-        raise ValueError(problem)
+    if waiting:
+        with quiet.console.status("starting the worker server, checking data and methods"):
+            problem = launch.complaint(waiting)
+        if problem:
+            raise ValueError(problem)
     sweep.announce()
     if waiting:
         with Display(len(waiting), len(sweep.todo)) as display:

@@ -7,6 +7,7 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -61,9 +62,8 @@ def check(cells: list[Cell], pipe: Connection) -> None:
             load_task(cell)
         for cell in {(cell.source, str(cell.identity["method"]), cell.parts): cell for cell in cells}.values():
             pick_device(cell.config["device"])
-            attach(empty_model(cell.source, len(cell.config["task"]["labels"])), cell)
-    except NotImplementedError:
-        pipe.send(None)  # an initialisation that needs real weights: the cell itself will tell
+            with suppress(NotImplementedError):  # an initialisation that needs real weights: the cell itself will tell
+                attach(empty_model(cell.source, len(cell.config["task"]["labels"])), cell)
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         pipe.send(f"{cell.title}: {error}")
     except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
@@ -74,27 +74,24 @@ def check(cells: list[Cell], pipe: Connection) -> None:
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
-    """The pipeline: task, model, method, probe, trials."""
-    cell, protocol = job.cell, job.cell.config["protocol"]
+    """The pipeline: data, then model and method for the probe and for each trial."""
+    cell = job.cell
     device = pick_device(cell.config["device"])
     dtype = pick_dtype(cell.config["precision"], device)
-    task = load_task(cell)
-    data = encode(
-        task, load_tokenizer(cell.source), protocol["max_length"], Path(cell.config["cache_dir"]).expanduser()
-    )
-    emit(
-        Ready(
-            describe_device(device, dtype), {part: len(getattr(data, part)) for part in ("train", "select", "report")}
-        )
-    )
+    data = load_data(cell)
+    rows = {part: len(getattr(data, part)) for part in ("train", "select", "report")}
+    emit(Ready(describe_device(device, dtype), rows))
     if job.probe:
-        model = build(cell, seed=0, device=device)
-        emit(
-            Probed(probe(model, data.train, data.select, protocol, dtype) | {"adapter_bytes": saved_bytes(model, cell)})
-        )
-        del model
+        emit(Probed(measure(cell, data, device, dtype)))
     for trial in job.trials:
         emit(run_one(cell, trial, data, device, dtype, emit))
+
+
+def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """The cell's cost, on a model that is thrown away."""
+    model = build(cell, seed=0, device=device)
+    cost = probe(model, data.train, data.select, cell.config["protocol"], dtype)
+    return cost | {"adapter_bytes": saved_bytes(model, cell)}
 
 
 def run_one(
@@ -108,6 +105,12 @@ def run_one(
     except Exception as error:  # noqa: BLE001 - every failure is an outcome
         outcome, told = describe(error)
         return Ended(trial.id, outcome, error=told)
+
+
+def load_data(cell: Cell) -> Encoded:
+    """The task's three parts as token ids."""
+    cache = Path(cell.config["cache_dir"]).expanduser()
+    return encode(load_task(cell), load_tokenizer(cell.source), cell.config["protocol"]["max_length"], cache)
 
 
 def load_task(cell: Cell) -> Task:
