@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "OMP_NUM_THREADS": "2"}
+OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
 WORDS = [
     "a", "an", "the", "film", "play", "was", "is", "not", "never", "good", "bad", "great", "dull", "warm",
     "cold", "fine", "poor", "i", "we", "it", "loved", "hated", "and", "but", "very",
 ]  # fmt: skip
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Models this small only lose time by sharing their work out; the benchmarks need all cores."""
+    if config.option.markexpr != "perf":
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """What every method trains, where it sits in the model, and that it starts from the pretrained model."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,6 @@ SIZES = {
     "max_position_embeddings": 40,
 }
 LAYER_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small only lose time by sharing their work out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def conf_of(name: str, rank: int = 4) -> dict[str, Any]:

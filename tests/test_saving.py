@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,6 @@ from bench.models.targets import resolve
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 OURS = ["full", "head", "bitfit", "adapter", "adapter_pfeiffer"]
 PEFTS = ["lora", "ia3"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Models this small only lose time by sharing their work out."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def base(folder: Path, head_seed: int) -> nn.Module:
