@@ -109,7 +109,7 @@ def caption(members: list[Record], frame: pd.DataFrame) -> str:
         f"report part is shown. Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}."
     )
     trained = (
-        f"Protocol: {protocol['epochs']} epochs of at most {protocol['train_rows'] or 'all'} rows, batch "
+        f"Protocol: {protocol['epochs']} epochs over {_rows(protocol['train_rows'])}, batch "
         f"{protocol['batch']}, weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip "
         f"{protocol['clip']}; precision {config['precision']} ({', '.join(machines) or DASH}). "
         "Cost is the probe's: one trial alone, warm steps."
@@ -119,6 +119,10 @@ def caption(members: list[Record], frame: pd.DataFrame) -> str:
         error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
         lines.append(f"With {sizes[0]} report examples one standard error of an accuracy is about {error:.1f} points.")
     return "\n".join(lines)
+
+
+def _rows(limit: int | None) -> str:
+    return "all rows" if limit is None else f"at most {limit:,} rows"
 
 
 def grouped(members: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:

@@ -44,10 +44,12 @@ class Best:
         self.parameters = parameters
         self.history: list[float] = []
         self.kept: list[Tensor] = []
+        self.predictions = torch.empty(0)
 
-    def offer(self, score: float) -> None:
+    def offer(self, score: float, predictions: Tensor) -> None:
         if score > max(self.history, default=-math.inf):
             self.kept = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
+            self.predictions = predictions
         self.history.append(score)
 
     @torch.no_grad()
@@ -100,12 +102,11 @@ def run_trial(
                 curve.add(loss, norm, rate, batch)
             curve.flush()
         with clock("eval"):
-            best.offer(accuracy(predict(model, data.select, plan.eval_batch, device, dtype), data.select))
+            predictions = predict(model, data.select, plan.eval_batch, device, dtype)
+            best.offer(accuracy(predictions, data.select), predictions)
     best.restore()
     with clock("eval"):
-        found = {
-            part: predict(model, getattr(data, part), plan.eval_batch, device, dtype) for part in ("select", "report")
-        }
+        found = {"select": best.predictions, "report": predict(model, data.report, plan.eval_batch, device, dtype)}
     scores = {
         "metric": "accuracy",
         "select": accuracy(found["select"], data.select),
