@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @cache
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.quiet", "bench.worker"])
+    context.set_forkserver_preload(["bench.quiet", "bench.worker", "bench.leave"])
     return context
 
 
@@ -75,6 +75,7 @@ def _process(kind: str, what: Any) -> Iterator[tuple["BaseProcess", Connection]]
 
 def _enter(kind: str, what: Any, pipe: Connection) -> None:
     """The worker's first step: from here on it may import torch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches every process of the terminal; the parent decides
     from bench import worker
 
     if kind == "check":

@@ -19,6 +19,7 @@ ROOMS = {
     "content": set(),
     "hub": set(),
     "quiet": set(),
+    "leave": set(),
     "events": set(),
     "records": set(),
     "terminal": set(),

@@ -94,8 +94,14 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
     assert find(conf(str(folder), weights="random")).random
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5", "distilbert", None])
-def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind: str | None, folder: Path) -> None:
+@pytest.mark.parametrize("content", ["[]", "{}", '{"model_type": null}', '{"model_type": "be'])
+def test_a_config_that_names_no_architecture_is_refused_with_its_file(content: str, folder: Path) -> None:
+    (folder / "config.json").write_text(content)
+    assert "config.json: " in refused(conf(str(folder)))
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5", "distilbert"])
+def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind: str, folder: Path) -> None:
     change(folder, model_type=kind)
     said = refused(conf(str(folder)))
     assert f"is a {kind!r}" in said

@@ -151,6 +151,6 @@ def _read_config(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not a whole JSON file ({error}); fetch it again, or set model.name= anew") from error
-    if not isinstance(found, dict) or "model_type" not in found:
+    if not isinstance(found, dict) or not found.get("model_type"):
         raise ValueError(f"{path}: names no model_type; set model.name= to a folder saved by save_pretrained")
     return found
