@@ -16,14 +16,10 @@ from bench.records import Record
 from bench.track import Tracker, make_tracker
 
 
-def folder_of(cell: Cell) -> Path:
-    """The folder of a cell's records."""
-    return Path(cell.config["results_dir"]).expanduser() / cell.folder
-
-
 def path_of(cell: Cell, trial: Trial | None) -> Path:
     """The file of a trial's record, or of the cell's probe."""
-    return folder_of(cell) / f"{'probe' if trial is None else trial.name}.json"
+    folder = Path(cell.config["results_dir"]).expanduser() / cell.folder
+    return folder / f"{'probe' if trial is None else trial.name}.json"
 
 
 def missing(cell: Cell, say: Callable[[str], None]) -> tuple[Trial, ...]:

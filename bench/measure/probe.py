@@ -40,6 +40,7 @@ def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any],
     peaks = peak_bytes(device)
     began = time.perf_counter()
     predict(model, select, protocol["eval_batch"], device, dtype)
+    eval_seconds = time.perf_counter() - began
     counts = count(model)
     return {
         "trainable_params": counts.trainable,
@@ -51,7 +52,7 @@ def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any],
         "step_seconds_p95": float(np.quantile(seconds, 0.95)),
         "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),
         "tokens_per_second": sum(batch.tokens for batch in batches) / sum(seconds),
-        "eval_seconds": time.perf_counter() - began,
+        "eval_seconds": eval_seconds,
         "eval_rows": len(select),
         "probe_steps": len(batches),
     }
