@@ -8,9 +8,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bench.check import check_fit, check_keys, check_values
+from bench.check import check_keys, check_values
+from bench.fit import check_fit, effective_rank
 from bench.models.source import Source, find
-from bench.models.targets import Target, name_of, resolve
+from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config
 from bench.tasks.files import data_identity
 
@@ -51,18 +52,21 @@ class Cell:
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
         """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
-        plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True, enum_to_str=True)  # type: ignore[assignment]
+        plain = _plain(config)
         check_keys(plain)
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
         check_values(conf)
         source = find(conf.model)
         parts = conf.method.target if conf.target.parts is None else conf.target.parts
         check_fit(conf, source, parts)
+        rank = effective_rank(conf, source)
+        if rank not in {None, conf.rank}:  # what the method is given follows
+            plain = _plain(OmegaConf.merge(config, {"rank": rank}))
         return cls(
             source=source,
             data=data_identity(conf.task),
-            rank=conf.rank if "rank" in conf.method.uses else None,
-            parts=tuple(dict.fromkeys(parts)) if "target" in conf.method.uses else None,
+            rank=rank,
+            parts=spelled_out(parts, source.model_type) if "target" in conf.method.uses else None,
             config=plain,
         )
 
@@ -83,7 +87,10 @@ class Cell:
                 "labels": task["labels"],
                 "select": task["select_rows"],
             },
-            "method": {"name": method["name"], "attach": method["attach"]},
+            "method": {
+                **{key: method[key] for key in ("name", "attach", "hooks", "lr_ratio", "template")},
+                **{key: self.config[key] for key in ("quant", "optim")},
+            },
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,
             "protocol": {key: value for key, value in protocol.items() if key not in {"name", "probe_steps"}},
@@ -116,14 +123,31 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """What a person calls the cell: lora r=8 qv."""
-        rank = f" r={self.rank}" if self.rank is not None else ""
-        return f"{self.method}{rank}{f' {self.target}' if self.target else ''}"
+        """What a person calls the cell: lora r=8 qv, qlora r=8 all nf4 paged_adamw_32bit."""
+        rank = f"r={self.rank}" if self.rank is not None else ""
+        return " ".join(filter(None, [self.method, rank, self.target, self.base, self.optim]))
+
+    @property
+    def base(self) -> str | None:
+        """How the frozen base is stored, where it is not in full precision: nf4, nf4+double, int8."""
+        quant = self.config["quant"]
+        return None if quant["name"] == "none" else f"{quant['name']}{'+double' if quant['double'] else ''}"
+
+    @property
+    def merges(self) -> bool:
+        """Whether the method can be merged into the base as it is stored."""
+        return self.config["quant"]["name"] in self.config["method"]["merges"]
+
+    @property
+    def optim(self) -> str | None:
+        """The optimizer, where it is not AdamW."""
+        name = str(self.config["optim"]["name"])
+        return None if name == "adamw" else name
 
     @property
     def folder(self) -> str:
         """Where its records lie within the results: minilm/sst2/lora-r8-qv-0123456789."""
-        name = self.title.replace(" ", "-").replace("=", "")
+        name = self.title.replace(" ", "-").replace("=", "").replace("+double", "dq")
         return f"{self.source.label}/{self.task}/{name}-{self.id}"
 
     @property
@@ -131,3 +155,8 @@ class Cell:
         """All learning rates with all seeds, each once."""
         pairs = dict.fromkeys((lr, seed) for lr in self.config["lrs"] for seed in self.config["seeds"])
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return plain  # type: ignore[no-any-return]

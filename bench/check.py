@@ -1,11 +1,9 @@
-"""Checks of a configuration that need nothing but itself and the model's config.json: they run before any loading."""
+"""Checks of a configuration that need nothing but itself: they run before anything is looked for."""
 
 import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from bench.models.source import Source
-from bench.models.targets import resolve
 from bench.schema import Config
 
 AXES = ("rank", "target")
@@ -61,22 +59,13 @@ def _check_method(conf: Config) -> None:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
-    for node, call in (("method.attach", conf.method.attach), ("task.load", conf.task.load)):
+    if conf.method.template is not None and "{text}" not in conf.method.template:
+        raise ValueError(
+            f"method.template={conf.method.template!r} must hold {{text}}, the place of the data's own text"
+        )
+    calls = {"method.attach": conf.method.attach, "task.load": conf.task.load, "optim.build": conf.optim.build}
+    if conf.method.hooks is not None:
+        calls["method.hooks"] = conf.method.hooks
+    for node, call in calls.items():
         if "_target_" not in (call or {}):
             raise ValueError(f"{node} names no function: add _target_: your.module.function")
-
-
-def check_fit(conf: Config, source: Source, parts: list[str]) -> None:
-    """Refuse what does not fit the model. ValueError as above."""
-    if "rank" in conf.method.uses and conf.rank > source.hidden_size:
-        raise ValueError(
-            f"rank={conf.rank} is larger than the matrices of {source.label}, which are {source.hidden_size} wide; "
-            f"choose a rank from 1 to {source.hidden_size}"
-        )
-    if conf.protocol.max_length > source.positions:
-        raise ValueError(
-            f"protocol.max_length={conf.protocol.max_length} is more than the {source.positions} positions of "
-            f"{source.label}; choose at most {source.positions}"
-        )
-    if "target" in conf.method.uses:
-        resolve(parts, source.model_type)

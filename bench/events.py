@@ -29,7 +29,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """Some steps were done. curve: equally long lists step, loss, lr, grad_norm, tokens_per_second."""
+    """Some steps were done. curve: equally long lists step, loss, lr, grad_norm, tokens_per_second (and penalty)."""
 
     trial: str
     curve: dict[str, list[float]]
@@ -38,7 +38,7 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial is over. error: type, message and traceback where the outcome is not ok."""
+    """A trial is over. error: type, message and traceback where the outcome is not ok. saved: a folder, if any."""
 
     trial: str
     outcome: str
@@ -46,6 +46,7 @@ class Ended:
     predictions: dict[str, list[int]] | None = None
     cost: dict[str, Any] | None = None
     error: dict[str, str] | None = None
+    saved: str | None = None
 
 
 @dataclass(frozen=True)

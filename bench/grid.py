@@ -5,7 +5,7 @@ over the whole grid beforehand, and a mistake is one clear line.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,15 +21,19 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench import schema
 from bench.cell import Cell
+from bench.fit import Misfit
 
 HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (HERE / "conf", HERE.parent / "conf") if path.is_dir())  # the wheel, the checkout
 
 
-def cells(overrides: list[str], *, multirun: bool, extra: str | None = None) -> list[Cell]:
+def cells(
+    overrides: list[str], *, multirun: bool, extra: str | None = None, say: Callable[[str], None] = lambda _: None
+) -> list[Cell]:
     """All cells of a command line, in its order; equal ones appear as often as they are named.
 
-    extra: a directory of the user's own yaml files, searched first. ValueError: one line about what is wrong.
+    extra: a directory of the user's own yaml files, searched first. say: is told what of a grid makes no sense and is
+    left out. ValueError: one line about what is wrong, or that nothing of the grid makes sense.
     """
     schema.register()
     search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
@@ -41,7 +45,23 @@ def cells(overrides: list[str], *, multirun: bool, extra: str | None = None) -> 
         params = [f"{key}={value}" for key, value in dict(master.hydra.sweeper.get("params") or {}).items()]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *overrides])
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        return [Cell.of(_without_hydra(loader.load_sweep_config(master, list(job)))) for job in jobs]
+        composed = (_without_hydra(loader.load_sweep_config(master, list(job))) for job in jobs)
+        return _fitting(composed, say)
+
+
+def _fitting(configs: Iterable[DictConfig], say: Callable[[str], None]) -> list[Cell]:
+    """The cells that make sense; of the others each reason is told once."""
+    found, misfits = [], []
+    for config in configs:
+        try:
+            found.append(Cell.of(config))
+        except Misfit as misfit:
+            misfits.append(misfit)
+    if misfits and not found:
+        raise misfits[0]
+    for reason in dict.fromkeys(map(str, misfits)):
+        say(f"left out: {reason}")
+    return found
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

@@ -26,14 +26,21 @@ def _server() -> ForkServerContext:
     return context
 
 
-def complaint(cells: list[Cell]) -> str | None:
-    """Ask a worker to try each task's data and each method on an empty model; one line where something is wrong."""
+def check(cells: list[Cell]) -> tuple[dict[str, str], str | None]:
+    """Ask a worker to try each task's data and each method on an empty model.
+
+    Gives why cells are left out, by their ids, and one line where something is wrong.
+    """
     with _process("check", cells) as (_, pipe):
         try:
-            answer: str | None = pipe.recv()
+            misfits, complaint = pipe.recv()
         except EOFError:
-            return "the check of the configuration ended without an answer; run one cell to see why"
-    return " ".join(answer.split()) if answer else None
+            return {}, "the check of the configuration ended without an answer; run one cell to see why"
+    return {name: _one_line(why) for name, why in misfits.items()}, _one_line(complaint) if complaint else None
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Generator[Event]:

@@ -36,8 +36,8 @@ class Record:
     """A finished trial (kind trial) or a measured cost (kind probe). Absent values are None.
 
     cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
-    curve: equally long lists. predictions: label numbers per part, in the data's order. results/README.md explains
-    every field.
+    curve: equally long lists. predictions: label numbers per part, in the data's order. saved: the
+    folder of the adapter or merged model. results/README.md explains every field.
     """
 
     kind: str
@@ -52,6 +52,7 @@ class Record:
     identity: dict[str, Any]
     config: dict[str, Any]
     provenance: dict[str, Any]
+    saved: str | None = None
     schema: int = SCHEMA
 
     @property

@@ -12,6 +12,7 @@ from omegaconf import DictConfig
 
 from bench import grid, launch
 from bench.cell import Cell
+from bench.fit import Misfit
 from bench.progress import Display
 from bench.schema import register
 from bench.sweep import Sweep
@@ -22,7 +23,10 @@ sweep: Sweep | None = None  # of this process; a remote launcher's process has n
 @hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")  # type: ignore[untyped-decorator]
 def job(config: DictConfig) -> None:
     """One Hydra job: one cell."""
-    cell = Cell.of(config)
+    try:
+        cell = Cell.of(config)
+    except Misfit:  # left out of the grid, which has said so
+        return
     if sweep is not None:
         sweep.run(cell)
         return
@@ -39,7 +43,7 @@ def cli() -> int:
         job()
         return 0
     try:
-        planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir)
+        planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir, say=_say)
         return run(planned)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
@@ -57,15 +61,23 @@ def run(planned: list[Cell]) -> int:
     waiting = sweep.waiting
     if waiting:
         with quiet.console.status("starting the worker server, checking data and methods"):
-            problem = launch.complaint(waiting)
+            misfits, problem = launch.check(waiting)
         if problem:
             raise ValueError(problem)
+        for reason in sweep.leave_out(misfits):
+            _say(f"left out: {reason}")
+        if not sweep.jobs:
+            raise ValueError(next(iter(misfits.values())))
     sweep.announce()
-    if waiting:
-        with Display(len(waiting), len(sweep.todo)) as display:
+    if sweep.waiting:
+        with Display(len(sweep.waiting), len(sweep.todo)) as display:
             sweep.display = display
             job()
     return 0 if sweep.summary() else 1
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The types of the configuration, a dataclass per node. The values live in `conf/`, the reasons beside them."""
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 
 class Weights(Enum):
@@ -29,6 +30,29 @@ class Device(Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+class RankLimit(Enum):
+    """What bounds a method's rank: the model's width, the positions that its inputs leave free, its layers."""
+
+    width = "width"
+    positions = "positions"
+    layers = "layers"
+
+
+class ComputeType(Enum):
+    """Arithmetic on a quantised base."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+class Save(Enum):
+    """What is kept of a trained trial: nothing, its adapter, the whole model with the adapter merged into it."""
+
+    none = "none"
+    adapter = "adapter"
+    merged = "merged"
 
 
 class TrackMode(Enum):
@@ -75,18 +99,51 @@ class TaskConf:
 class MethodConf:
     """`uses` names the axes that mean something for the method: any of rank, target.
 
-    `target` lists the weight types that the method's own paper adapts, for `target=default`.
+    What it is: `rank_is` says what the rank counts, `target` lists the weight types that the method's own paper adapts
+    (for `target=default`).
+    What it fits: the rank must be a multiple of `rank_step`, and `rank_limit` says what bounds it; `models` are
+    the architectures (empty: all), `quant` the quantised bases, `merges` the bases
+    (`none`: full precision) that it can be merged into, `needs_cuda` the device.
+    What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
+    the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own.
     """
 
     name: str = MISSING
     family: str = MISSING
     paper: str = MISSING
     uses: list[str] = MISSING
+    rank_is: str | None = None
+    rank_limit: RankLimit = RankLimit.width
+    rank_step: int = 1
     target: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    quant: list[str] = field(default_factory=list)
+    needs_cuda: bool = False
+    merges: list[str] = field(default_factory=list)
+    template: str | None = None
     lr: float = MISSING
     lr_grid: list[float] = MISSING
     lr_source: str = MISSING
+    lr_ratio: dict[str, float] = field(default_factory=dict)
+    hooks: Any = None
     attach: Any = MISSING
+
+
+@dataclass
+class QuantConf:
+    """How the frozen base is stored; `compute` is the arithmetic on it (null: the cell's own precision)."""
+
+    name: str = MISSING
+    double: bool = False
+    compute: ComputeType | None = None
+
+
+@dataclass
+class OptimConf:
+    """`build` makes the optimizer from groups of parameters and `lr=`."""
+
+    name: str = MISSING
+    build: Any = MISSING
 
 
 @dataclass
@@ -131,6 +188,8 @@ class Config:
     task: TaskConf = field(default_factory=TaskConf)
     method: MethodConf = field(default_factory=MethodConf)
     target: TargetConf = field(default_factory=TargetConf)
+    quant: QuantConf = field(default_factory=QuantConf)
+    optim: OptimConf = field(default_factory=OptimConf)
     protocol: ProtocolConf = field(default_factory=ProtocolConf)
     track: TrackConf = field(default_factory=TrackConf)
     rank: int = MISSING
@@ -138,11 +197,19 @@ class Config:
     seeds: list[int] = MISSING
     precision: Precision = MISSING
     device: Device = MISSING
+    merge: bool = MISSING
+    save: Save = MISSING
     force: bool = MISSING
     results_dir: str = MISSING
+    save_dir: str = MISSING
     cache_dir: str = MISSING
 
 
 def register() -> None:
-    """Make the types known to Hydra, which checks every yaml against them while composing."""
+    """Make the types known to Hydra, which checks every yaml against them while composing, and two words of yaml.
+
+    `${times:20,${rank}}` is a whole number; `${words:${task.labels}}` joins a list with spaces.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(int, factors)), replace=True)
+    OmegaConf.register_new_resolver("words", " ".join, replace=True)

@@ -1,7 +1,7 @@
 """One command's cells: skip what is recorded, run the rest, record every outcome."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,11 +23,17 @@ def path_of(cell: Cell, trial: Trial | None) -> Path:
 
 
 def missing(cell: Cell, say: Callable[[str], None]) -> tuple[Trial, ...]:
-    """Trials that have no final record yet; all of them where the cell is forced."""
+    """Trials that have no final record yet, or were not kept as is now wanted; all where the cell is forced."""
     if cell.config["force"]:
         return cell.trials
     found = {trial: records.read_if_there(path_of(cell, trial), say) for trial in cell.trials}
-    return tuple(trial for trial, record in found.items() if record is None or not record.is_final)
+    return tuple(trial for trial, record in found.items() if record is None or not _is_done(record, cell.config["save"]))
+
+
+def _is_done(record: Record, save: str) -> bool:
+    wanted = save != "none" and record.outcome == "ok"
+    kept = record.saved is not None and Path(record.saved).name == save and Path(record.saved).is_dir()
+    return record.is_final and (kept or not wanted)
 
 
 @dataclass
@@ -55,6 +61,7 @@ class Recorder:
             predictions=ended.predictions,
             cost=ended.cost,
             curve=self.curve or None,
+            saved=ended.saved,
         )
         records.write(path_of(self.cell, trial), record)
         self.curve, self.running = {}, None
@@ -72,6 +79,8 @@ class Recorder:
                 "method": cell.method,
                 "rank": cell.rank,
                 "target": cell.target,
+                "base": cell.base,
+                "optim": cell.optim,
                 "random": cell.source.random,
             },
             trial=None if trial is None else {"id": trial.id, "lr": trial.lr, "seed": trial.seed},
@@ -112,6 +121,14 @@ class Sweep:
     def waiting(self) -> list[Cell]:
         """The jobs that have something to train."""
         return list({id(cell): cell for cell in [*self.todo.values(), *self.unprobed.values()]}.values())
+
+    def leave_out(self, misfits: Mapping[str, str]) -> list[str]:
+        """Forget the cells of these ids; gives the reasons, each once."""
+        named = [cell.id for cell in self.jobs if cell.id in misfits]
+        self.jobs = [cell for cell in self.jobs if cell.id not in misfits]
+        self.todo = {trial: cell for trial, cell in self.todo.items() if cell.id not in misfits}
+        self.unprobed = {name: cell for name, cell in self.unprobed.items() if name not in misfits}
+        return list(dict.fromkeys(misfits[name] for name in named))
 
     def announce(self) -> None:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
@@ -193,9 +210,10 @@ class Sweep:
 
 
 def _cost(cell: Cell, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """What the probe of a cell found out; None where it is to be run."""
+    """What the probe of a cell found out; None where it is to be run, or to be run again with latencies."""
     probed = None if cell.config["force"] else records.read_if_there(path_of(cell, None), say)
-    return probed.cost if probed else None
+    cost = probed.cost if probed else None
+    return None if cost and cell.config["merge"] and "latency" not in cost else cost
 
 
 def _axes(cell: Cell) -> str:

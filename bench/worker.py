@@ -3,34 +3,31 @@
 This module is preloaded by the server that workers are forked from, so its imports are paid once for all cells.
 """
 
-import tempfile
 import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import peft  # noqa: F401 - preloaded
 import torch
 import transformers
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
-from torch import nn
 
+from bench.build import attach, build, keep, load, load_data, load_task, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
 from bench.events import Broken, Ended, Event, Probed, Ready
+from bench.fit import Misfit
+from bench.measure.latency import merging
 from bench.measure.probe import probe
-from bench.methods.saving import adapter_bytes, save_adapter
-from bench.models.load import empty_model, load_model, load_tokenizer
-from bench.schema import TaskConf
-from bench.tasks.encode import Encoded, encode
-from bench.tasks.task import Task, subset
+from bench.methods.saving import merged
+from bench.models.load import empty_model
+from bench.tasks.encode import Encoded
 from bench.train.curve import Diverged
 from bench.train.loop import Plan, run_trial
-from bench.train.precision import attention_for, describe_device, pick_device, pick_dtype
+from bench.train.precision import describe_device, pick_device, pick_dtype
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -55,22 +52,50 @@ def main(job: Job, pipe: Connection) -> None:
 
 
 def check(cells: list[Cell], pipe: Connection) -> None:
-    """See that every task loads and every method attaches, and send the first complaint, or None."""
+    """See that every task loads and every method attaches; send what does not fit, and the first complaint or None.
+
+    Sends a pair: {cell id: why it is left out}, complaint.
+    """
     warnings.simplefilter("ignore")
+    misfits: dict[str, str] = {}
+    cell = cells[0]
     try:
         for cell in {str(cell.config["task"]): cell for cell in cells}.values():
             load_task(cell)
         for cell in {(cell.source, str(cell.identity["method"]), cell.parts): cell for cell in cells}.values():
-            pick_device(cell.config["device"])
-            with suppress(NotImplementedError):  # an initialisation that needs real weights: the cell itself will tell
-                attach(empty_model(cell.source, len(cell.config["task"]["labels"])), cell)
+            try:
+                try_out(cell)
+            except Misfit as misfit:
+                misfits |= {same.id: str(misfit) for same in cells if _alike(same, cell)}
     except (ValueError, TypeError, ImportError, AttributeError) as error:
-        pipe.send(f"{cell.title}: {error}")
+        pipe.send((misfits, f"{cell.title}: {error}"))
     except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
         cause = error.__cause__ or error
-        pipe.send(f"{cell.title}: {type(cause).__name__}: {cause}")
+        pipe.send((misfits, f"{cell.title}: {type(cause).__name__}: {cause}"))
     else:
-        pipe.send(None)
+        pipe.send((misfits, None))
+
+
+def try_out(cell: Cell) -> None:
+    """Attach the method to an empty model, and build its optimizer and hooks. Misfit: it cannot work here."""
+    device = pick_device(cell.config["device"])
+    if cell.config["method"]["needs_cuda"] and device.type != "cuda":
+        raise Misfit(
+            f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
+        )
+    recipe_of(cell)
+    with (
+        suppress(RuntimeError),
+        torch.device("meta"),
+    ):  # some initialisations need real weights: the cell itself will tell
+        try:
+            attach(empty_model(cell.source, len(cell.config["task"]["labels"])), cell)
+        except ValueError as error:  # the library's own word on shapes and settings
+            raise Misfit(f"{cell.title}: {error}") from error
+
+
+def _alike(one: Cell, other: Cell) -> bool:
+    return (one.source, one.identity["method"], one.parts) == (other.source, other.identity["method"], other.parts)
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
@@ -89,9 +114,16 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
 
 def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """The cell's cost, on a model that is thrown away."""
-    model = build(cell, seed=0, device=device)
-    cost = probe(model, data.train, data.select, cell.config["protocol"], dtype)
-    return cost | {"adapter_bytes": saved_bytes(model, cell)}
+    protocol, method = cell.config["protocol"], cell.config["method"]
+    model = build(cell, seed=0, device=device, dtype=dtype)
+    steps, plan = protocol["probe_steps"], Plan.of(protocol)
+    cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype)
+    cost |= {"adapter_bytes": saved_bytes(model, cell)}
+    if cell.config["merge"]:
+        merge = partial(merged, attach=method["attach"]) if cell.merges else None
+        bare = load(cell, seed=0, device=device, dtype=dtype)
+        cost |= merging(model, merge, bare, data.select, plan.eval_batch, dtype)
+    return cost
 
 
 def run_one(
@@ -99,46 +131,15 @@ def run_one(
 ) -> Ended:
     """One trial, whatever becomes of it."""
     try:
-        model = build(cell, seed=trial.seed, device=device)
-        plan = Plan.of(cell.config["protocol"])
-        return run_trial(model, data, plan, trial=trial.id, lr=trial.lr, seed=trial.seed, dtype=dtype, emit=emit)
+        model = build(cell, seed=trial.seed, device=device, dtype=dtype)
+        plan, recipe = Plan.of(cell.config["protocol"]), recipe_of(cell)
+        ended = run_trial(
+            model, data, plan, recipe, trial=trial.id, lr=trial.lr, seed=trial.seed, dtype=dtype, emit=emit
+        )
+        return replace(ended, saved=keep(model, cell, trial))
     except Exception as error:  # noqa: BLE001 - every failure is an outcome
         outcome, told = describe(error)
         return Ended(trial.id, outcome, error=told)
-
-
-def load_data(cell: Cell) -> Encoded:
-    """The task's three parts as token ids."""
-    cache = Path(cell.config["cache_dir"]).expanduser()
-    return encode(load_task(cell), load_tokenizer(cell.source), cell.config["protocol"]["max_length"], cache)
-
-
-def load_task(cell: Cell) -> Task:
-    """Read the data and cut the training part to the protocol's size."""
-    conf: TaskConf = OmegaConf.to_object(OmegaConf.merge(TaskConf, cell.config["task"]))  # type: ignore[assignment]
-    protocol = cell.config["protocol"]
-    task: Task = instantiate({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
-    return Task(subset(task.train, protocol["train_rows"], protocol["data_seed"]), task.select, task.report)
-
-
-def build(cell: Cell, *, seed: int, device: torch.device) -> nn.Module:
-    """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
-    labels, dropout = cell.config["task"]["labels"], cell.config["protocol"]["dropout"]
-    model = load_model(cell.source, len(labels), seed=seed, attention=attention_for(device), dropout=dropout)
-    return attach(model, cell).to(device)
-
-
-def attach(model: nn.Module, cell: Cell) -> nn.Module:
-    """Apply the cell's method to a model."""
-    method: Callable[..., nn.Module] = instantiate(cell.config["method"]["attach"])
-    return method(model) if cell.modules is None else method(model, target=cell.modules)
-
-
-def saved_bytes(model: nn.Module, cell: Cell) -> int:
-    """Size of the adapter on disk, found out by saving it."""
-    with tempfile.TemporaryDirectory() as folder:
-        save_adapter(model, Path(folder), cell.config["method"]["attach"])
-        return adapter_bytes(Path(folder))
 
 
 def describe(error: Exception) -> tuple[str, dict[str, str]]:

@@ -1,10 +1,11 @@
 """How many parameters a method trains."""
 
+import math
 from dataclasses import dataclass
 
 from torch import nn
 
-from bench.methods.head import is_head
+from bench.models.parts import is_head
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,12 @@ def count(model: nn.Module) -> Parameters:
     trained = [(name, parameter.numel()) for name, parameter in named if parameter.requires_grad]
     return Parameters(
         trainable=sum(size for _, size in trained),
-        head=sum(size for name, size in trained if is_head(name)),
-        total=sum(parameter.numel() for _, parameter in named),
+        head=sum(size for name, size in trained if is_head(name, model)),
+        total=sum(_size(parameter) for _, parameter in named),
     )
+
+
+def _size(parameter: nn.Parameter) -> int:
+    """Numbers that a parameter stands for: a 4-bit one holds two in a byte."""
+    packed = getattr(parameter, "quant_state", None)
+    return parameter.numel() if packed is None else math.prod(packed.shape)

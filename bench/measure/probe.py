@@ -9,37 +9,44 @@ from torch import Tensor, nn
 
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.measure.parameters import count
-from bench.tasks.encode import Rows
+from bench.tasks.encode import Encoded
 from bench.train.batches import by_length, collate
 from bench.train.evaluate import predict
-from bench.train.optim import make_optimizer, step, trainable
+from bench.train.loop import Plan, Recipe, rehearse
+from bench.train.optim import make_optimizer
+from bench.train.step import Stepper
 
 
-def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any], dtype: torch.dtype) -> dict[str, Any]:
+def probe(
+    model: nn.Module, data: Encoded, plan: Plan, recipe: Recipe, *, steps: int, lr: float, dtype: torch.dtype
+) -> dict[str, Any]:
     """Measure warm steps over batches spread evenly over the lengths of the data; the longest has run before them.
 
-    Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (without padding) per
-    second; peak bytes of training; seconds to evaluate the select part. The model is used up: its weights have moved.
+    Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (the data's own: neither
+    padding nor virtual tokens) per second; peak bytes of training; seconds to evaluate the select part. The model is
+    used up: its weights have moved by a few steps at the given rate.
     """
     device = next(model.parameters()).device
-    cut = by_length(train, protocol["batch"])
-    batches = [collate(train, numbers) for numbers in _spread(cut, protocol["probe_steps"])]
+    rehearse(model, data, plan, recipe.hooks, device, dtype)
+    cut = by_length(data.train, plan.batch)
+    batches = [collate(data.train, numbers) for numbers in _spread(cut, steps)]
     # Once before it counts: kernels are chosen and built at the first sight of a length.
-    warm = [collate(train, cut[-1]), *batches]
-    parameters = trainable(model)
-    optimizer = make_optimizer(model, 1e-6, protocol["weight_decay"])
+    warm = [collate(data.train, cut[-1]), *batches]
+    optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
+    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype)
+    recipe.hooks.begin(model, len(warm) + len(batches))
     model.train()
     reset_peak(device)
     seconds = []
     for batch in [*warm, *batches]:
         began = time.perf_counter()
-        step(model, batch.to(device), parameters, optimizer, protocol["clip"], dtype)
+        step(batch.to(device))
         _wait(device)
         seconds.append(time.perf_counter() - began)
     seconds = seconds[-len(batches) :]
     peaks = peak_bytes(device)
     began = time.perf_counter()
-    predict(model, select, protocol["eval_batch"], device, dtype)
+    predict(model, data.select, plan.eval_batch, device, dtype)
     eval_seconds = time.perf_counter() - began
     counts = count(model)
     return {
@@ -53,7 +60,7 @@ def probe(model: nn.Module, train: Rows, select: Rows, protocol: dict[str, Any],
         "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),
         "tokens_per_second": sum(batch.tokens for batch in batches) / sum(seconds),
         "eval_seconds": eval_seconds,
-        "eval_rows": len(select),
+        "eval_rows": len(data.select),
         "probe_steps": len(batches),
     }
 

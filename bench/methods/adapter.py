@@ -1,36 +1,74 @@
-"""Bottleneck adapters: two small matrices after a sublayer (Houlsby et al., 2019; Pfeiffer et al., 2021)."""
+"""Bottleneck adapters: two small matrices after a sublayer, or beside the feed-forward.
+
+Houlsby et al. 2019 (arXiv:1902.00751), Pfeiffer et al. 2021 (arXiv:2005.00247), He et al. 2022 (arXiv:2110.04366),
+Rücklé et al. 2021 (arXiv:2010.11918).
+"""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from bench.methods.head import is_head
+from bench.models.parts import blocks, train_head_alone
+from bench.models.parts import width as width_of
 
 INIT_STD = 1e-3  # adapter-bert: near the identity, so that training starts from the pretrained model
-PLACES = {"attention": "attention.output", "feed_forward": "output"}
 
 
-class Bottleneck(nn.Module):
-    """x + up(activation(down(x))). x: [..., hidden]; the inner width is the method's rank."""
+@dataclass(frozen=True)
+class Places:
+    """Where adapters go in a block. after: the last module of each sublayer before its residual sum.
+
+    beside: the module that an adapter runs parallel to. norms: the block's layer norms.
+    """
+
+    after: dict[str, str]
+    beside: str
+    norms: tuple[str, ...]
+
+
+BERT = Places(
+    after={"attention": "attention.output.dropout", "feed_forward": "output.dropout"},
+    beside="output",
+    norms=("attention.output.LayerNorm", "output.LayerNorm"),
+)
+LLAMA = Places(
+    after={"attention": "self_attn.o_proj", "feed_forward": "mlp.down_proj"},
+    beside="mlp",
+    norms=("input_layernorm", "post_attention_layernorm"),
+)
+
+
+class Squeeze(nn.Module):
+    """up(activation(down(x))). x: [..., hidden]; the inner width is the method's rank."""
 
     def __init__(self, hidden_size: int, width: int, activation: str) -> None:
         super().__init__()
         self.down = nn.Linear(hidden_size, width)
         self.activation = ACT2FN[activation]
         self.up = nn.Linear(width, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        changed: Tensor = self.up(self.activation(self.down(x)))
+        return changed
+
+
+class Bottleneck(Squeeze):
+    """x + up(activation(down(x))), near the identity at first."""
+
+    def __init__(self, hidden_size: int, width: int, activation: str) -> None:
+        super().__init__(hidden_size, width, activation)
         for layer in (self.down, self.up):
             nn.init.trunc_normal_(layer.weight, std=INIT_STD, a=-2 * INIT_STD, b=2 * INIT_STD)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.up(self.activation(self.down(x)))
-        return x + change
+        return x + super().forward(x)
 
 
 class Adapted(nn.Module):
-    """A sublayer's dropout followed by its adapter: the last thing before the residual sum and its layer norm."""
+    """A sublayer's last module followed by its adapter: before the residual sum and its layer norm."""
 
     def __init__(self, inner: nn.Module, adapter: Bottleneck) -> None:
         super().__init__()
@@ -42,21 +80,63 @@ class Adapted(nn.Module):
         return adapted
 
 
-def attach(model: nn.Module, *, width: int, after: Sequence[str], layer_norms: bool, activation: str) -> nn.Module:
-    """Freeze the model and put an adapter after the named sublayers of every layer.
+class Parallel(nn.Module):
+    """A feed-forward with an adapter beside it: FFN(x) + scale * up(activation(down(x))); zero at first."""
 
-    after: any of attention, feed_forward (both: Houlsby). layer_norms: train those of the layers too.
+    def __init__(self, inner: nn.Module, adapter: Squeeze, scale: float) -> None:
+        super().__init__()
+        self.inner = inner
+        self.adapter = adapter
+        self.scale = scale
+        nn.init.kaiming_uniform_(adapter.down.weight, a=5**0.5)
+        for tensor in (adapter.down.bias, adapter.up.weight, adapter.up.bias):
+            nn.init.zeros_(tensor)
+
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x: [..., hidden], or with a residual the inner activation: BERT's output layer adds the two itself."""
+        if residual is None:
+            changed: Tensor = self.inner(x) + self.scale * self.adapter(x)
+        else:
+            changed = self.inner(x, residual + self.scale * self.adapter(residual))
+        return changed
+
+
+def attach(
+    model: nn.Module, *, width: int, after: Sequence[str], layer_norms: bool, activation: str, skip: float = 0.0
+) -> nn.Module:
+    """Freeze the model and put an adapter after the named sublayers of every block.
+
+    after: any of attention, feed_forward (both: Houlsby). layer_norms: train those of the blocks too. skip: share of
+    the blocks, from the input, that get none (AdapterDrop), rounded down.
     Trainable: per adapter 2 * hidden * width + hidden + width. ValueError: an unknown place.
     """
-    if unknown := [place for place in after if place not in PLACES]:
-        raise ValueError(f"method.attach.after: {unknown[0]!r} is unknown; choose from {', '.join(PLACES)}")
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = is_head(name)
-    encoder: Any = model.base_model
-    for layer in encoder.encoder.layer:
-        for path in PLACES.values():
-            layer.get_submodule(path).LayerNorm.requires_grad_(layer_norms)
+    places = _places(model)
+    if unknown := [place for place in after if place not in places.after]:
+        raise ValueError(f"method.attach.after: {unknown[0]!r} is unknown; choose from {', '.join(places.after)}")
+    train_head_alone(model)
+    found = blocks(model)
+    for block in found[int(skip * len(found)) :]:
+        for norm in places.norms:
+            block.get_submodule(norm).requires_grad_(layer_norms)
         for place in after:
-            output = layer.get_submodule(PLACES[place])
-            output.dropout = Adapted(output.dropout, Bottleneck(output.dense.out_features, width, activation))
+            path = places.after[place]
+            adapter = Bottleneck(width_of(model), width, activation)
+            block.set_submodule(path, Adapted(block.get_submodule(path), adapter))
     return model
+
+
+def attach_parallel(model: nn.Module, *, width: int, scale: float, activation: str) -> nn.Module:
+    """Freeze the model and put an adapter beside the feed-forward of every block (scaled parallel adapter).
+
+    Trainable: per block 2 * hidden * width + hidden + width.
+    """
+    path = _places(model).beside
+    train_head_alone(model)
+    for block in blocks(model):
+        adapter = Squeeze(width_of(model), width, activation)
+        block.set_submodule(path, Parallel(block.get_submodule(path), adapter, scale))
+    return model
+
+
+def _places(model: nn.Module) -> Places:
+    return BERT if hasattr(model.base_model, "encoder") else LLAMA

@@ -1,13 +1,17 @@
 """Adapters on disk: what PEFT writes for its own methods, and the same two files for ours."""
 
 import json
+import tempfile
+from copy import copy
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -16,19 +20,16 @@ WEIGHTS = "adapter_model.safetensors"
 def save_adapter(model: nn.Module, folder: Path, attach: dict[str, Any]) -> None:
     """Write the trained tensors and what is needed to attach them again.
 
-    attach: the resolved `attach` node of the method. A PEFT model is written by PEFT and loads with
-    `PeftModel.from_pretrained`; ours load with `load_adapter`.
+    attach: the resolved `attach` node of the method. What PEFT writes loads with `PeftModel.from_pretrained` onto the
+    model as it was published; ours load with `load_adapter`.
     """
-    from peft import PeftModel
-
     folder.mkdir(parents=True, exist_ok=True)
-    if isinstance(model, PeftModel):
-        # "auto" would ask the hub whether the vocabulary was resized; it never is here.
-        model.save_pretrained(folder, save_embedding_layers=False)
+    if _is_peft_format(model):
+        _save_peft(model, folder)
         return
-    trained = {name: tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
-    save_file(trained, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps({"peft_type": "BENCH", "attach": attach}, indent=1) + "\n")
+    save_file(_own(attach, "state", trained_state)(model), folder / WEIGHTS)
+    about = {"peft_type": "BENCH", "attach": attach, "new_modules": list(getattr(model, "new_modules", ()))}
+    (folder / CONFIG).write_text(json.dumps(about, indent=1) + "\n")
 
 
 def load_adapter(model: nn.Module, folder: Path, trusted: tuple[str, ...] = ("bench.methods.",)) -> nn.Module:
@@ -43,16 +44,86 @@ def load_adapter(model: nn.Module, folder: Path, trusted: tuple[str, ...] = ("be
         raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must be there, and whole") from error
     if config.get("peft_type") != "BENCH":
         raise ValueError(f"{folder} holds no adapter of this package; PEFT's own load with PeftModel.from_pretrained")
-    if not str(config["attach"]["_target_"]).startswith(trusted):
-        raise ValueError(f"{folder} wants to call {config['attach']['_target_']}; allowed are names under {trusted}")
+    if untrusted := [name for name in _calls(config["attach"]) if not name.startswith((*trusted, "peft."))]:
+        raise ValueError(f"{folder} wants to call {untrusted[0]}; allowed are names under {trusted}")
+    model.new_modules = tuple(config.get("new_modules", ()))  # type: ignore[assignment]
     model = instantiate(config["attach"])(model)
+    try:
+        _own(config["attach"], "restore", restore_trained)(model, trained)
+    except ValueError as error:
+        raise ValueError(f"{folder} was saved from another model: its tensors do not fit this one") from error
+    return model
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """What is trained. A method's module may define its own `state` and `restore` where that is not what to keep."""
+    return {name: tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def restore_trained(model: nn.Module, trained: dict[str, Tensor]) -> None:
+    """Fill in what `trained_state` gave. ValueError: names or shapes differ."""
     shapes = {name: tensor.shape for name, tensor in model.named_parameters() if tensor.requires_grad}
     if shapes != {name: tensor.shape for name, tensor in trained.items()}:
-        raise ValueError(f"{folder} was saved from another model: its tensors do not fit this one")
+        raise ValueError("tensors do not fit")
     model.load_state_dict(trained, strict=False)
-    return model
+
+
+def merged(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
+    """The model with the adapter merged into its weights, as plain transformers knows it. Uses the model up."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        plain: nn.Module = model.merge_and_unload()
+        return plain
+    changed: nn.Module = _own(attach, "merged", lambda same: same)(model)
+    return changed
+
+
+def save_merged(model: nn.Module, folder: Path, attach: dict[str, Any], labels: list[str]) -> None:
+    """Write the merged model as plain transformers loads it. Uses the model up."""
+    plain: Any = merged(model, attach)
+    plain.config.id2label = dict(enumerate(labels))
+    plain.config.label2id = {label: number for number, label in enumerate(labels)}
+    plain.save_pretrained(folder)
 
 
 def adapter_bytes(folder: Path) -> int:
     """Size of the weights on disk."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _own(attach: dict[str, Any], name: str, default: Any) -> Any:
+    """A function of the module that the method lives in, or the default."""
+    return getattr(import_module(attach["_target_"].rpartition(".")[0]), name, default)
+
+
+def _calls(node: Any) -> list[str]:
+    """Every function that instantiating a node would call."""
+    if isinstance(node, dict):
+        return [str(node[key]) for key in node if key == "_target_"] + _calls(list(node.values()))
+    return [name for part in node for name in _calls(part)] if isinstance(node, list) else []
+
+
+def _is_peft_format(model: nn.Module) -> bool:
+    """Whether PEFT writes all that is trained: its class for LLaMA-Adapter knows nothing of a head."""
+    from peft import PeftModel
+
+    if not isinstance(model, PeftModel):
+        return False
+    return "modules_to_save" in {field.name for field in fields(model.active_peft_config)}
+
+
+def _save_peft(model: Any, folder: Path) -> None:
+    start = getattr(model, "start", None)
+    # "auto" would ask the hub whether the vocabulary was resized; it never is here.
+    if start is None:
+        model.save_pretrained(folder, save_embedding_layers=False)
+        return
+    with tempfile.TemporaryDirectory() as place:  # PEFT wants the start on disk, as an adapter of its own
+        config = copy(model.active_peft_config)
+        config.init_lora_weights = True
+        config.save_pretrained(Path(place) / "start")
+        save_file(start, Path(place) / "start" / WEIGHTS)
+        model.save_pretrained(
+            folder, save_embedding_layers=False, path_initial_model_for_weight_conversion=str(Path(place) / "start")
+        )

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bench.methods.head import is_head
+from bench.models.parts import blocks, is_head, train_head_alone
 
 
 def full(model: nn.Module) -> nn.Module:
@@ -12,13 +12,19 @@ def full(model: nn.Module) -> nn.Module:
 
 def head(model: nn.Module) -> nn.Module:
     """Train the task's head alone, over frozen features (a linear probe)."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = is_head(name)
+    return train_head_alone(model)
+
+
+def top_k(model: nn.Module, *, layers: int) -> nn.Module:
+    """Train the last `layers` transformer blocks and the head; all blocks where there are no more."""
+    train_head_alone(model)
+    for block in list(blocks(model))[-layers:]:
+        block.requires_grad_(requires_grad=True)
     return model
 
 
 def bitfit(model: nn.Module) -> nn.Module:
     """Train only the bias terms and the head (Ben Zaken et al., 2022, arXiv:2106.10199)."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.endswith(".bias") or is_head(name)
+        parameter.requires_grad = name.endswith(".bias") or is_head(name, model)
     return model

@@ -1,5 +1,7 @@
 """The backbone with a classification head, and its tokenizer."""
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import (
@@ -10,37 +12,59 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from bench.models.parts import HEADS
+from bench.models.quant import Quant, keep_gradients
 from bench.models.source import Source
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a model."""
-    return AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
+    """The fast tokenizer of a model; a decoder's pads on the left, so that a text's last token is the row's last."""
+    tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
+    if source.is_decoder:
+        tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def load_model(
-    source: Source, num_labels: int, *, seed: int, attention: str, dropout: float | None = None
+    source: Source,
+    num_labels: int,
+    *,
+    seed: int,
+    attention: str,
+    dropout: float | None = None,
+    quant: Quant | None = None,
+    device: torch.device | None = None,
 ) -> nn.Module:
     """Load a backbone in fp32; the head, and random weights where those are asked for, are drawn from `seed`.
 
-    attention: transformers' name of the attention implementation. dropout: None keeps the model's own.
+    attention: transformers' name of the attention implementation. dropout: None keeps the model's own. quant: how the
+    base's matrices are stored, None for fp32; a quantised base is made on the device, and stays there.
     """
     torch.manual_seed(seed)
     config = _config(source, num_labels, dropout)
-    model: nn.Module
+    given: dict[str, Any] = {"attn_implementation": attention}
+    kind: Any
     if source.random:
-        model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
+        model: nn.Module = AutoModelForSequenceClassification.from_config(config, **given)
+        if quant is None:
+            return _named(model, source, [])
+        kind, location, given = type(model), None, given | {"state_dict": model.state_dict()}
     else:
-        model = AutoModelForSequenceClassification.from_pretrained(
-            source.location,
-            config=config,
-            revision=source.revision,
-            attn_implementation=attention,
-            dtype=torch.float32,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
-    return model
+        kind, location = AutoModelForSequenceClassification, source.location
+        given |= {"revision": source.revision, "use_safetensors": True}
+    if quant is not None:
+        given |= {"quantization_config": quant.settings([*HEADS, "pooler"]), "device_map": {"": device or "cpu"}}
+    model, info = kind.from_pretrained(
+        location,
+        config=config,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        output_loading_info=True,
+        **given,
+    )
+    return _named(keep_gradients(model), source, info["missing_keys"])
 
 
 def empty_model(source: Source, num_labels: int) -> nn.Module:
@@ -49,6 +73,13 @@ def empty_model(source: Source, num_labels: int) -> nn.Module:
     config.num_hidden_layers = 1
     with torch.device("meta"):
         model: nn.Module = AutoModelForSequenceClassification.from_config(config)
+    return _named(model, source, [])
+
+
+def _named(model: nn.Module, source: Source, missing: list[str]) -> nn.Module:
+    """Note where the model comes from, and which of its modules the checkpoint lacks: they are new for the task."""
+    model.config.name_or_path = source.location  # type: ignore[union-attr]
+    model.new_modules = ("pooler",) if any(".pooler." in key for key in missing) else ()  # type: ignore[assignment]
     return model
 
 
@@ -56,6 +87,16 @@ def _config(source: Source, num_labels: int, dropout: float | None) -> Pretraine
     architecture = {key: value for key, value in source.architecture.items() if key != "model_type"}
     if dropout is not None:
         architecture |= dict.fromkeys(
-            ("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"), dropout
+            (
+                "hidden_dropout_prob",
+                "attention_probs_dropout_prob",
+                "classifier_dropout",
+                "attention_dropout",
+            ),
+            dropout,
         )
-    return AutoConfig.for_model(source.model_type, **{**architecture, "num_labels": num_labels})
+    config = AutoConfig.for_model(source.model_type, **{**architecture, "num_labels": num_labels})
+    if config.pad_token_id is None:  # a decoder's classifier looks for the last token that is not this one
+        end = config.eos_token_id
+        config.pad_token_id = end[0] if isinstance(end, list) else end
+    return config

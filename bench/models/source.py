@@ -45,9 +45,19 @@ class Source:
         return int(self.architecture["hidden_size"])
 
     @property
+    def num_layers(self) -> int:
+        """Number of transformer blocks."""
+        return int(self.architecture["num_hidden_layers"])
+
+    @property
+    def is_decoder(self) -> bool:
+        """Whether a token sees only those before it, so that the last one stands for the text."""
+        return self.model_type == "llama"
+
+    @property
     def positions(self) -> int:
         """Longest input in tokens; RoBERTa's numbering spends two of its positions."""
-        reserved = 0 if self.model_type == "bert" else 2
+        reserved = 0 if self.model_type in {"bert", "llama"} else 2
         return int(self.architecture["max_position_embeddings"]) - reserved
 
 
@@ -63,8 +73,8 @@ def find(model: ModelConf) -> Source:
         source = _on_hub(model)
     if not roles_of(source.model_type):
         raise ValueError(
-            f"model {model.name!r} is a {source.model_type!r}; choose a BERT or a RoBERTa "
-            "(bert, roberta, xlm-roberta, camembert)"
+            f"model {model.name!r} is a {source.model_type!r}; choose a BERT, a RoBERTa or a Llama "
+            "(bert, roberta, xlm-roberta, camembert, llama)"
         )
     return source
 

@@ -16,8 +16,18 @@ BERT = {
     "up": r"intermediate\.dense",
     "down": r"output\.dense",
 }
-ROLES = dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), BERT)
-LAYER = r"(?:.*\.)?layer\.\d+"
+LLAMA = {
+    "q": r"self_attn\.q_proj",
+    "k": r"self_attn\.k_proj",
+    "v": r"self_attn\.v_proj",
+    "o": r"self_attn\.o_proj",
+    "gate": r"mlp\.gate_proj",
+    "up": r"mlp\.up_proj",
+    "down": r"mlp\.down_proj",
+}
+ROLES = {**dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), BERT), "llama": LLAMA}
+MLP = ("gate", "up", "down")
+LAYER = r"(?:.*\.)?layers?\.\d+"
 
 
 @dataclass(frozen=True)
@@ -41,18 +51,25 @@ def roles_of(model_type: str) -> dict[str, str]:
     return ROLES.get(model_type, {})
 
 
+def spelled_out(parts: Sequence[str], model_type: str) -> tuple[str, ...]:
+    """The weight types that a list means, each once: `mlp` is all of the feed-forward, `all` is everything."""
+    roles = roles_of(model_type)
+    groups = {"mlp": [part for part in roles if part in MLP], "all": list(roles)}
+    return tuple(dict.fromkeys(part for name in parts for part in groups.get(name, [name])))
+
+
 def resolve(parts: Sequence[str], model_type: str) -> Target:
     """Turn weight types into module names. ValueError: a type that the architecture lacks."""
-    roles = roles_of(model_type)
-    if unknown := [part for part in parts if part not in roles]:
+    roles, meant = roles_of(model_type), spelled_out(parts, model_type)
+    if unknown := [part for part in meant if part not in roles]:
         raise ValueError(
-            f"target part {unknown[0]!r} is unknown for {model_type}; choose from {', '.join(roles)} "
+            f"target part {unknown[0]!r} is unknown for {model_type}; choose from {', '.join(roles)}, mlp, all "
             "(target.parts=[...]), or a named target: see conf/target"
         )
-    if not parts:
-        raise ValueError(f"target.parts is empty; choose from {', '.join(roles)}")
-    down = roles["down"] if "down" in parts else None
-    return Target(_pattern([roles[part] for part in parts]), _pattern([down]) if down else None)
+    if not meant:
+        raise ValueError(f"target.parts is empty; choose from {', '.join(roles)}, mlp, all")
+    down = roles["down"] if "down" in meant else None
+    return Target(_pattern([roles[part] for part in meant]), _pattern([down]) if down else None)
 
 
 def name_of(parts: Sequence[str], model_type: str) -> str:
@@ -60,7 +77,7 @@ def name_of(parts: Sequence[str], model_type: str) -> str:
     roles = list(roles_of(model_type))
     if set(parts) == set(roles):
         return "all"
-    if set(parts) == {"up", "down"}:
+    if set(parts) == {part for part in roles if part in MLP}:
         return "mlp"
     ordered = sorted(parts, key=roles.index)
     letters = "".join(part for part in ordered if len(part) == 1)

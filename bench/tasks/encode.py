@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ class Rows:
     """Encoded rows, laid end to end without padding.
 
     ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64.
+    pad_left: whether padding goes before a row, so that its last token stays the last.
     """
 
     ids: Tensor
@@ -27,9 +28,14 @@ class Rows:
     lengths: Tensor
     labels: Tensor
     pad_id: int
+    pad_left: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def first(self, rows: int) -> "Rows":
+        """The first rows alone."""
+        return replace(self, starts=self.starts[:rows], lengths=self.lengths[:rows], labels=self.labels[:rows])
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,12 @@ def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, salt: str, m
     sizes = torch.from_numpy(arrays["lengths"]).long()
     starts = torch.cumsum(sizes, 0) - sizes
     return Rows(
-        torch.from_numpy(arrays["ids"]).long(), starts, sizes, torch.tensor(split.labels), int(tokenizer.pad_token_id)
+        torch.from_numpy(arrays["ids"]).long(),
+        starts,
+        sizes,
+        torch.tensor(split.labels),
+        int(tokenizer.pad_token_id),
+        pad_left=tokenizer.padding_side == "left",
     )
 
 

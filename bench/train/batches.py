@@ -59,8 +59,10 @@ def collate(rows: Rows, numbers: Tensor) -> Batch:
     lengths, starts = rows.lengths[numbers], rows.starts[numbers]
     longest = int(lengths.max())
     columns = torch.arange(longest)
-    real = columns < lengths[:, None]
-    where = (starts[:, None] + columns).clamp_(max=len(rows.ids) - 1)
+    if rows.pad_left:
+        columns = columns - (longest - lengths)[:, None]
+    real = (columns >= 0) & (columns < lengths[:, None])
+    where = (starts[:, None] + columns).clamp_(min=0, max=len(rows.ids) - 1)
     padded = not bool(real.all())
     ids = torch.where(real, rows.ids[where], rows.pad_id) if padded else rows.ids[where]
     return Batch(ids, real.long() if padded else None, rows.labels[numbers], int(lengths.sum()))

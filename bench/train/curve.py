@@ -2,13 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from bench.events import Event, Stepped
 from bench.train.batches import Batch
+from bench.train.guard import Guard
+from bench.train.step import Measured
 
 FLUSH_STEPS = 10  # reading a number from the device makes it wait
 
@@ -18,37 +19,51 @@ class Diverged(Exception):  # noqa: N818 - an outcome, not a fault
 
 
 class Curve:
-    """Counts steps, rows and tokens; raises Diverged when it reads a number that is not finite."""
+    """Counts steps, rows and tokens; raises when it reads a number that is not finite, or gradients that are dead."""
 
     def __init__(self, trial: str, emit: Callable[[Event], None]) -> None:
         self.trial, self.emit = trial, emit
         self.steps, self.rows, self.tokens = 0, 0, 0
-        self.pending: list[tuple[Tensor, Tensor, float, int, int]] = []
+        self.pending: list[tuple[Measured, float, int, int]] = []
         self.since = time.perf_counter()
 
-    def add(self, loss: Tensor, norm: Tensor, lr: float, batch: Batch) -> None:
+    def add(self, measured: Measured, lr: float, batch: Batch) -> None:
         self.steps, self.rows, self.tokens = self.steps + 1, self.rows + batch.rows, self.tokens + batch.tokens
-        self.pending.append((loss, norm, lr, batch.rows, batch.tokens))
+        self.pending.append((measured, lr, batch.rows, batch.tokens))
         if len(self.pending) == FLUSH_STEPS:
             self.flush()
 
     def flush(self) -> None:
-        """Read what is pending, and pass it on."""
+        """Read what is pending, and pass it on. Diverged: a number is not finite. Unsound: no gradient is alive."""
         if not self.pending:
             return
-        losses, norms, rates, rows, tokens = zip(*self.pending, strict=True)
-        loss, norm = torch.stack([torch.stack(losses), torch.stack(norms)]).tolist()
-        numbers = list(range(self.steps - len(loss) + 1, self.steps + 1))
-        seconds = time.perf_counter() - self.since
+        measured, rates, rows, tokens = zip(*self.pending, strict=True)
         self.pending.clear()
-        for number, value, size in zip(numbers, loss, norm, strict=True):
-            if not (math.isfinite(value) and math.isfinite(size)):
-                raise Diverged(f"step {number}: loss {value}, gradient norm {size}; try a lower learning rate")
-        speed = [sum(tokens) / seconds] * len(loss)
-        piece = {"step": numbers, "loss": loss, "lr": list(rates), "grad_norm": norm, "tokens_per_second": speed}
+        read = _read(measured)
+        seconds = time.perf_counter() - self.since
+        numbers: list[float] = list(range(self.steps - len(rates) + 1, self.steps + 1))
+        for number, loss, norm in zip(numbers, read["loss"], read["grad_norm"], strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise Diverged(f"step {number}: loss {loss}, gradient norm {norm}; try a lower learning rate")
+        Guard.alive(read.pop("body_norm", []), self.steps)
+        speed = [sum(tokens) / seconds] * len(rates)
+        piece: dict[str, list[float]] = {"step": numbers, **read, "lr": list(rates), "tokens_per_second": speed}
         self.emit(Stepped(self.trial, piece, sum(rows) / seconds))
         self.resume()
 
     def resume(self) -> None:
         """Count time from now on: what lay before was no training."""
         self.since = time.perf_counter()
+
+
+def _read(measured: Sequence[Measured]) -> dict[str, list[float]]:
+    """The numbers of some updates, fetched from the device at once."""
+    rows = {
+        "loss": [one.loss for one in measured],
+        "grad_norm": [one.norm for one in measured],
+        "penalty": [one.penalty for one in measured if one.penalty is not None],
+        "body_norm": [one.body_norm for one in measured if one.body_norm is not None],
+    }
+    there = {name: torch.stack(values).float() for name, values in rows.items() if values}
+    numbers: list[list[float]] = torch.stack(list(there.values())).tolist()
+    return dict(zip(there, numbers, strict=True))

@@ -1,5 +1,7 @@
 """Predictions for a part of the data, in its own order."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -8,9 +10,14 @@ from bench.train.batches import Batch, by_length, collate
 from bench.train.precision import autocast
 
 
+def arguments(batch: Batch) -> dict[str, Any]:
+    """What a model is called with."""
+    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+
+
 def forward(model: nn.Module, batch: Batch) -> Tensor:
     """Logits [rows, labels] in fp32."""
-    logits: Tensor = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+    logits: Tensor = model(**arguments(batch)).logits
     return logits.float()
 
 

@@ -3,20 +3,27 @@
 import math
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from bench.events import Ended, Event, Started
+from bench.hooks import Hooks
 from bench.tasks.encode import Encoded
 from bench.train.batches import epoch
 from bench.train.curve import Curve
-from bench.train.evaluate import accuracy, predict
-from bench.train.optim import make_optimizer, make_schedule, step, trainable
+from bench.train.evaluate import accuracy, arguments, predict
+from bench.train.guard import Guard
+from bench.train.optim import make_optimizer, make_schedule
+from bench.train.step import Stepper
+
+PREPARING = 16  # batches that a method may look at before it trains
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,16 @@ class Best:
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
         self.history: list[float] = []
+        self.score, self.epoch = -math.inf, 0
         self.kept: list[Tensor] = []
         self.predictions = torch.empty(0)
 
-    def offer(self, score: float, predictions: Tensor) -> None:
-        if score > max(self.history, default=-math.inf):
-            self.kept = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
-            self.predictions = predictions
+    def offer(self, score: float, predictions: Tensor, *, final: bool = True) -> None:
+        """Keep the weights if the score is the best yet. final: whether they may be the method's result at all."""
         self.history.append(score)
+        if final and score > self.score:
+            self.kept = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
+            self.score, self.epoch, self.predictions = score, len(self.history), predictions
 
     @torch.no_grad()
     def restore(self) -> None:
@@ -71,10 +80,20 @@ class Clock:
         self.seconds[what] += time.perf_counter() - began
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How a method is trained: its hooks, and how its optimizer is built."""
+
+    hooks: Hooks
+    build: Callable[..., Optimizer]
+    lr_ratio: Mapping[str, float]
+
+
 def run_trial(
     model: nn.Module,
     data: Encoded,
     plan: Plan,
+    recipe: Recipe,
     *,
     trial: str,
     lr: float,
@@ -82,28 +101,31 @@ def run_trial(
     dtype: torch.dtype,
     emit: Callable[[Event], None],
 ) -> Ended:
-    """Train one trial from a freshly attached model and score it. Raises Diverged."""
+    """Train a freshly attached model and score it; it is left with its best weights. Raises Diverged or Unsound."""
     device = next(model.parameters()).device
-    parameters = trainable(model)
-    optimizer = make_optimizer(model, lr, plan.weight_decay)
-    steps = plan.epochs * math.ceil(len(data.train) / plan.batch)
+    hooks, steps = recipe.hooks, plan.epochs * math.ceil(len(data.train) / plan.batch)
+    rehearse(model, data, plan, hooks, device, dtype)
+    optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
     schedule = make_schedule(optimizer, steps, plan.warmup)
-    curve, best, clock = Curve(trial, emit), Best(parameters), Clock()
+    step = Stepper(model, optimizer, hooks, clip=plan.clip, dtype=dtype)
+    guard, best, clock, curve = Guard(model), Best(step.head + step.body), Clock(), Curve(trial, emit)
     emit(Started(trial, steps))
     torch.manual_seed(seed)
+    hooks.begin(model, steps)
     for number in range(plan.epochs):
         model.train()
         with clock("train"):
             curve.resume()
             for batch in epoch(data.train, plan.batch, number=number, seed=seed, data_seed=plan.data_seed):
                 rate = float(schedule.get_last_lr()[0])
-                loss, norm = step(model, batch.to(device), parameters, optimizer, plan.clip, dtype)
+                measured = step(batch.to(device))
                 schedule.step()
-                curve.add(loss, norm, rate, batch)
+                curve.add(measured, rate, batch)
             curve.flush()
         with clock("eval"):
             predictions = predict(model, data.select, plan.eval_batch, device, dtype)
-            best.offer(accuracy(predictions, data.select), predictions)
+            best.offer(accuracy(predictions, data.select), predictions, final=hooks.is_final(step.steps))
+    guard.check(model)
     best.restore()
     with clock("eval"):
         found = {"select": best.predictions, "report": predict(model, data.report, plan.eval_batch, device, dtype)}
@@ -112,9 +134,22 @@ def run_trial(
         "select": accuracy(found["select"], data.select),
         "report": accuracy(found["report"], data.report),
         "select_by_epoch": best.history,
-        "best_epoch": best.history.index(max(best.history)) + 1,
+        "best_epoch": best.epoch,
     }
     return Ended(trial, "ok", scores, {part: labels.tolist() for part, labels in found.items()}, _cost(clock, curve))
+
+
+def rehearse(
+    model: nn.Module, data: Encoded, plan: Plan, hooks: Hooks, device: torch.device, dtype: torch.dtype
+) -> None:
+    """What comes before the first step: the method's start from data, and an evaluation of one batch.
+
+    The evaluation is there for its after-effects: what it breaks must show in training, where the guard sees it.
+    """
+    model.eval()
+    batches = epoch(data.train, plan.batch, number=0, seed=plan.data_seed, data_seed=plan.data_seed)
+    hooks.prepare(model, [arguments(batch.to(device)) for batch in islice(batches, PREPARING)])
+    predict(model, data.select.first(plan.batch), plan.eval_batch, device, dtype)
 
 
 def _cost(clock: Clock, curve: Curve) -> dict[str, Any]:

@@ -1,18 +1,14 @@
-"""The optimizer, its schedule and one training step, the same for every method."""
+"""The optimizer and its schedule."""
 
-import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_linear_schedule_with_warmup
 
-from bench.train.batches import Batch
-from bench.train.evaluate import forward
-from bench.train.precision import autocast
-
-
-def trainable(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+from bench.models.parts import is_head
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
@@ -20,34 +16,33 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and ".ia3_l." not in name
 
 
-def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> AdamW:
-    """AdamW over what is trainable."""
-    groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+def make_optimizer(
+    model: nn.Module,
+    build: Callable[..., Optimizer],
+    *,
+    lr: float,
+    weight_decay: float,
+    lr_ratio: Mapping[str, float],
+) -> Optimizer:
+    """An optimizer over what is trainable.
+
+    build: takes groups of parameters and `lr=`. lr_ratio: multiplies the rate of parameters whose name holds the key;
+    the key `head` means the task's head. The first group's rate is the plain one, where any parameter has that.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups[decays(name, parameter)].append(parameter)
-    return AdamW(
-        [{"params": group, "weight_decay": weight_decay * decay} for decay, group in groups.items() if group],
-        lr=lr,
-        fused=True,
-    )
+            place = "head" if is_head(name, model) else name
+            ratio = next((ratio for part, ratio in lr_ratio.items() if part in place), 1.0)
+            groups.setdefault((ratio, decays(name, parameter)), []).append(parameter)
+    settings: list[dict[str, Any]] = [
+        {"params": members, "lr": lr * ratio, "weight_decay": weight_decay * decay}
+        for (ratio, decay), members in sorted(groups.items(), key=lambda group: group[0][0] != 1.0)
+    ]
+    return build(settings, lr=lr)
 
 
-def make_schedule(optimizer: AdamW, steps: int, warmup: float) -> LRScheduler:
+def make_schedule(optimizer: Optimizer, steps: int, warmup: float) -> LRScheduler:
     """Linear warm-up over a share of the steps, then linear to zero."""
     schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
     return schedule
-
-
-def step(
-    model: nn.Module, batch: Batch, parameters: list[nn.Parameter], optimizer: AdamW, clip: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """One update. Gives loss and gradient norm before clipping, as tensors on the device: reading them would wait."""
-    with autocast(batch.labels.device, dtype):
-        logits = forward(model, batch)
-    loss = nn.functional.cross_entropy(logits, batch.labels)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = nn.utils.clip_grad_norm_(parameters, clip)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return loss.detach(), norm

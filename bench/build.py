@@ -1,0 +1,97 @@
+"""From a cell to what is run: its data, its model with the method attached, how that is trained and kept."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from bench.cell import Cell, Trial
+from bench.hooks import Hooks
+from bench.methods.saving import adapter_bytes, save_adapter, save_merged
+from bench.models.load import load_model, load_tokenizer
+from bench.models.quant import quant_of
+from bench.schema import TaskConf
+from bench.tasks.encode import Encoded, encode
+from bench.tasks.task import Task, subset
+from bench.tasks.template import worded
+from bench.train.loop import Recipe
+from bench.train.precision import attention_for
+
+
+def load_data(cell: Cell) -> Encoded:
+    """The task's three parts as token ids."""
+    cache = Path(cell.config["cache_dir"]).expanduser()
+    task, tokenizer, template = load_task(cell), load_tokenizer(cell.source), cell.config["method"]["template"]
+    longest = cell.config["protocol"]["max_length"]
+    if template is not None:
+        task = worded(task, template, tokenizer, longest)
+    return encode(task, tokenizer, longest, cache)
+
+
+def load_task(cell: Cell) -> Task:
+    """Read the data and cut the training part to the protocol's size."""
+    conf: TaskConf = OmegaConf.to_object(OmegaConf.merge(TaskConf, cell.config["task"]))  # type: ignore[assignment]
+    protocol = cell.config["protocol"]
+    task: Task = instantiate({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
+    return Task(subset(task.train, protocol["train_rows"], protocol["data_seed"]), task.select, task.report)
+
+
+def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The backbone with a fresh head, on the device."""
+    config = cell.config
+    quant = quant_of(config["quant"], dtype)
+    model = load_model(
+        cell.source,
+        len(config["task"]["labels"]),
+        seed=seed,
+        attention=attention_for(device),
+        dropout=config["protocol"]["dropout"],
+        quant=quant,
+        device=device,
+    )
+    return model if quant else model.to(device)  # a quantised base lies there already, and may not be moved
+
+
+def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
+    model = attach(load(cell, seed=seed, device=device, dtype=dtype), cell)
+    return model if cell.base else model.to(device)
+
+
+def attach(model: nn.Module, cell: Cell) -> nn.Module:
+    """Apply the cell's method to a model."""
+    method: Callable[..., nn.Module] = instantiate(cell.config["method"]["attach"])
+    return method(model) if cell.modules is None else method(model, target=cell.modules)
+
+
+def recipe_of(cell: Cell) -> Recipe:
+    """How the cell's method is trained."""
+    method = cell.config["method"]
+    hooks: Hooks = instantiate(method["hooks"]) if method["hooks"] else Hooks()
+    return Recipe(hooks, instantiate(cell.config["optim"]["build"]), method["lr_ratio"])
+
+
+def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
+    """Save what the configuration wants of a trained model; gives the folder, relative as it was asked for."""
+    what = cell.config["save"]
+    if what == "none":
+        return None
+    folder = Path(cell.config["save_dir"]).expanduser() / cell.folder / trial.name / what
+    attach_node = cell.config["method"]["attach"]
+    if what == "adapter":
+        save_adapter(model, folder, attach_node)
+    else:
+        save_merged(model, folder, attach_node, cell.config["task"]["labels"])
+        load_tokenizer(cell.source).save_pretrained(folder)
+    return str(folder)
+
+
+def saved_bytes(model: nn.Module, cell: Cell) -> int:
+    """Size of the adapter on disk, found out by saving it."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_adapter(model, Path(folder), cell.config["method"]["attach"])
+        return adapter_bytes(Path(folder))

@@ -1,0 +1,76 @@
+"""Which combinations make sense: a method with a model, a rank, a quantised base. Found out from the config alone."""
+
+from bench.models.source import Source
+from bench.models.targets import resolve
+from bench.schema import Config, RankLimit, Save
+
+
+class Misfit(ValueError):  # noqa: N818 - no fault: a corner of a grid
+    """A combination that makes no sense. In a grid it is left out with its message; alone it is an error."""
+
+
+def check_fit(conf: Config, source: Source, parts: list[str]) -> None:
+    """Refuse what does not fit the model or itself. Misfit: what, and what would work. ValueError: a wrong value."""
+    protocol = conf.protocol
+    if protocol.max_length > source.positions:
+        raise ValueError(
+            f"protocol.max_length={protocol.max_length} is more than the {source.positions} positions of "
+            f"{source.label}; choose at most {source.positions}"
+        )
+    if "target" in conf.method.uses:
+        resolve(parts, source.model_type)
+    _check_model(conf, source)
+    if "rank" in conf.method.uses:
+        _check_rank(conf, source)
+    _check_base(conf)
+
+
+def effective_rank(conf: Config, source: Source) -> int | None:
+    """The rank that makes a difference: None where the method has none, and never more blocks than the model has."""
+    if "rank" not in conf.method.uses:
+        return None
+    return min(conf.rank, source.num_layers) if conf.method.rank_limit is RankLimit.layers else conf.rank
+
+
+def _check_model(conf: Config, source: Source) -> None:
+    fits = conf.method.models
+    if fits and source.model_type not in fits:
+        raise Misfit(
+            f"method {conf.method.name!r} does not fit {source.label}, which is a {source.model_type}; "
+            f"it fits {', '.join(fits)}"
+        )
+
+
+def _check_rank(conf: Config, source: Source) -> None:
+    method, rank, room = conf.method, conf.rank, source.positions - conf.protocol.max_length
+    if method.rank_limit is RankLimit.width and rank > source.hidden_size:
+        raise Misfit(
+            f"rank={rank} is larger than the matrices of {source.label}, which are {source.hidden_size} wide; "
+            f"choose a rank from 1 to {source.hidden_size}"
+        )
+    if method.rank_limit is RankLimit.positions and rank > room:
+        raise Misfit(
+            f"rank={rank} virtual tokens and protocol.max_length={conf.protocol.max_length} are more than the "
+            f"{source.positions} positions of {source.label}; choose a rank of at most {room}, or a smaller max_length"
+        )
+    if rank % method.rank_step:
+        raise Misfit(f"method {method.name!r} needs a rank that is a multiple of {method.rank_step}; got rank={rank}")
+    least = (method.attach.get("config") or {}).get("target_r", 1)
+    if rank < least:
+        raise Misfit(
+            f"method {method.name!r} prunes from rank to target_r={least}, so rank={rank} is too small; choose at "
+            f"least rank={least}, or a lower method.attach.config.target_r"
+        )
+
+
+def _check_base(conf: Config) -> None:
+    method, quant = conf.method, conf.quant.name
+    if quant != "none" and quant not in method.quant:
+        works = f"it works on quant={', '.join(['none', *method.quant])}"
+        raise Misfit(f"method {method.name!r} does not work on a base quantised to {quant}; {works}")
+    if conf.quant.double and quant not in {"nf4", "fp4"}:
+        raise Misfit(f"quant.double=true needs 4-bit blocks; it works with quant=nf4, fp4, not with quant={quant}")
+    if conf.save is Save.merged and "none" not in method.merges:
+        raise Misfit(f"save=merged: method {method.name!r} cannot be merged into the model; use save=adapter")
+    if conf.save is Save.merged and quant != "none":
+        raise Misfit(f"save=merged: a base quantised to {quant} is not written merged; use save=adapter or quant=none")

@@ -1,0 +1,51 @@
+"""AdaLoRA's schedule and regulariser (Zhang et al. 2023, arXiv:2303.10512) for PEFT's AdaLoraModel."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.hooks import Hooks
+
+
+class Schedule(Hooks):
+    """Prune from the initial to the target rank, between two shares of the steps.
+
+    warmup: share at the full rank. final: share at the end with the ranks fixed. every: steps between two prunings.
+    """
+
+    has_penalty = True
+
+    def __init__(self, warmup: float, final: float, every: int) -> None:
+        self.warmup, self.final, self.every = warmup, final, every
+        self.fixed_from = 0
+
+    def begin(self, model: nn.Module, steps: int) -> None:
+        tuner = _tuner(model)
+        config = tuner.peft_config[tuner.trainable_adapter_name]
+        config.tinit, config.tfinal = round(self.warmup * steps), round(self.final * steps)
+        config.deltaT, config.total_step = self.every, steps
+        tuner.rankallocator.set_total_step(steps)
+        self.fixed_from = steps - config.tfinal
+
+    def penalty(self, model: nn.Module) -> Tensor:
+        """Mean Frobenius distance of the singular vectors from orthonormal ones, times its weight (equation 4)."""
+        tuner = _tuner(model)
+        distances = []
+        for name, matrix in model.named_parameters():
+            if "lora_A" in name or "lora_B" in name:
+                gram = matrix @ matrix.T if "lora_A" in name else matrix.T @ matrix
+                distances.append(torch.linalg.matrix_norm(gram - torch.eye(len(gram), device=gram.device)))
+        weight = tuner.peft_config[tuner.trainable_adapter_name].orth_reg_weight
+        mean: Tensor = weight * torch.stack(distances).mean()
+        return mean
+
+    def after_step(self, model: nn.Module, step: int) -> None:
+        _tuner(model).update_and_allocate(step)
+
+    def is_final(self, step: int) -> bool:
+        return step >= self.fixed_from
+
+
+def _tuner(model: nn.Module) -> Any:
+    return model.base_model

@@ -1,0 +1,3 @@
+"""To be removed."""
+
+from bench.hooks import Hooks as Hooks

@@ -1,0 +1,46 @@
+"""The parts of a model that methods speak of: the task's head, and the transformer blocks."""
+
+from typing import Any
+
+from torch import nn
+
+HEADS = ("classifier", "score")  # transformers' names in its sequence classification models
+
+
+def heads(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules that are new for the task: the classifier, and what else the checkpoint lacks.
+
+    A BERT that was saved without its pooler gets a new one; `load_model` then notes it in `new_modules`.
+    """
+    return (*HEADS, *getattr(model, "new_modules", ()))
+
+
+def is_head(name: str, model: nn.Module) -> bool:
+    """Whether a parameter's full name lies in the task's head, which is new and trained by every method."""
+    return not set(heads(model)).isdisjoint(name.split("."))
+
+
+def head_names(model: nn.Module) -> list[str]:
+    """The names of the head's modules that the model has."""
+    there = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+    return [name for name in heads(model) if name in there]
+
+
+def train_head_alone(model: nn.Module) -> nn.Module:
+    """Freeze everything but the head: where most methods begin."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = is_head(name, model)
+    return model
+
+
+def blocks(model: nn.Module) -> nn.ModuleList:
+    """The transformer blocks, from the input to the output."""
+    backbone: Any = model.base_model
+    found: nn.ModuleList = backbone.encoder.layer if hasattr(backbone, "encoder") else backbone.layers
+    return found
+
+
+def width(model: nn.Module) -> int:
+    """Width of the residual stream."""
+    config: Any = model.config
+    return int(config.hidden_size)

@@ -1,0 +1,53 @@
+"""A base whose frozen matrices are stored in 4 or 8 bits, by bitsandbytes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+
+SWITCH = "support_avx512bf16_for_cpu"
+
+
+@dataclass(frozen=True)
+class Quant:
+    """name: nf4, fp4 or int8. double: the block scales are quantised too (4 bits only). compute: of the products."""
+
+    name: str
+    double: bool
+    compute: torch.dtype
+
+    def settings(self, skip: list[str]) -> Any:
+        """What transformers needs to load a quantised model. skip: modules that are left as they are."""
+        from transformers import BitsAndBytesConfig
+
+        if self.name == "int8":
+            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=skip)
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.name,
+            bnb_4bit_use_double_quant=self.double,
+            bnb_4bit_compute_dtype=self.compute,
+            llm_int8_skip_modules=skip,
+        )
+
+
+def quant_of(conf: dict[str, Any], dtype: torch.dtype) -> Quant | None:
+    """Read the `quant` node of a configuration; None for a base in full precision. dtype: the cell's arithmetic."""
+    if conf["name"] == "none":
+        return None
+    chosen = {None: dtype, "fp32": torch.float32, "bf16": torch.bfloat16}[conf["compute"]]
+    return Quant(conf["name"], conf["double"], chosen)
+
+
+def keep_gradients(model: nn.Module) -> nn.Module:
+    """Keep 4-bit layers able to train after an evaluation.
+
+    On a CPU with AVX512_BF16 an eval-mode forward of bitsandbytes 0.50 repacks them into a layout that has no gradient
+    and outlives `.train()`: every adapter below the head would stand still, unnoticed.
+    """
+    for module in model.modules():
+        if hasattr(module, SWITCH):
+            setattr(module, SWITCH, False)
+    return model

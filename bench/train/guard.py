@@ -1,0 +1,68 @@
+"""What must hold of every trial, or its score means nothing: what is trained moves, what is frozen does not."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from bench.models.parts import head_names, is_head
+
+
+class Unsound(RuntimeError):  # noqa: N818 - a judgement on the trial
+    """The trial did not do what its method says; it is recorded as failed."""
+
+
+class Guard:
+    """Takes fingerprints of a model before training and compares them afterwards."""
+
+    def __init__(self, model: nn.Module) -> None:
+        if head_names(model) and not any(is_head(name, model) for name in _trained(model)):
+            raise Unsound("the task's head is frozen: the method must train it")
+        self.frozen = _fingerprints(_frozen(model))
+        self.trained = _fingerprints(_trained(model))
+
+    def check(self, model: nn.Module) -> None:
+        """Compare. Unsound: what is frozen has moved, or nothing but the head has."""
+        frozen = _fingerprints(_frozen(model))
+        if moved := [name for name in self.frozen if frozen.get(name) != self.frozen[name]]:
+            raise Unsound(
+                f"{len(moved)} frozen tensors moved, the first is {moved[0]}: the method must leave them alone"
+            )
+        trained = _fingerprints(_trained(model))
+        body = [name for name in trained if not is_head(name, model)]
+        if body and all(trained[name] == self.trained.get(name) for name in body):
+            raise Unsound(f"none of the {len(body)} trained tensors moved, except the head: no gradient reaches them")
+
+    @staticmethod
+    def alive(body_norms: list[float], step: int) -> None:
+        """Unsound: the body's gradients were exactly zero in all of some consecutive updates."""
+        if body_norms and not any(body_norms):
+            raise Unsound(
+                f"steps {step - len(body_norms) + 1} to {step}: the gradients of all that is trained, except the head, "
+                "are exactly zero: nothing is learned below the head"
+            )
+
+
+def _trained(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
+
+
+def _frozen(model: nn.Module) -> dict[str, Tensor]:
+    trained = _trained(model)
+    return {name: tensor for name, tensor in _tensors(model) if name not in trained}
+
+
+def _tensors(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+@torch.no_grad()
+def _fingerprints(tensors: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
+    """A hash of each tensor's bits, with its sum: the hash is blind to equal changes of an even number of entries."""
+    found = {name: tensor.detach() for name, tensor in tensors.items() if tensor.numel()}
+    if not found:
+        return {}
+    hashes = torch.stack([torch.hash_tensor(tensor).to(torch.int64) for tensor in found.values()]).tolist()
+    sums = torch.stack([tensor.sum().double() for tensor in found.values()]).tolist()
+    return dict(zip(found, zip(hashes, sums, strict=True), strict=True))
