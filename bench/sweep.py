@@ -27,7 +27,9 @@ def missing(cell: Cell, say: Callable[[str], None]) -> tuple[Trial, ...]:
     if cell.config["force"]:
         return cell.trials
     found = {trial: records.read_if_there(path_of(cell, trial), say) for trial in cell.trials}
-    return tuple(trial for trial, record in found.items() if record is None or not _is_done(record, cell.config["save"]))
+    return tuple(
+        trial for trial, record in found.items() if record is None or not _is_done(record, cell.config["save"])
+    )
 
 
 def _is_done(record: Record, save: str) -> bool:

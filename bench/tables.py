@@ -11,6 +11,7 @@ from bench.records import Record
 
 DASH = "-"
 MIB = 2**20
+AXES = ("method", "rank", "target", "base", "optim")
 COUNTS = ("trainable_params", "peak_allocated_bytes", "peak_reserved_bytes", "peak_resident_bytes", "adapter_bytes")
 RATES = ("trainable_percent", "samples_per_second", "tokens_per_second", "step_seconds_median", "step_seconds_p95")
 
@@ -40,7 +41,7 @@ def tidy(members: list[Record]) -> pd.DataFrame:
     cells = grouped(members, lambda record: record.cell["id"]).values()
     frame = pd.DataFrame([_row(cell) for cell in cells])
     kinds = dict.fromkeys(("rank", *COUNTS), "Int64") | dict.fromkeys((*RATES, "report_mean", "report_std"), "float64")
-    return frame.astype(kinds).sort_values(["method", "rank", "target"], na_position="first", ignore_index=True)
+    return frame.astype(kinds).sort_values(list(AXES), na_position="first", ignore_index=True)
 
 
 def _row(members: list[Record]) -> dict[str, Any]:
@@ -52,6 +53,7 @@ def _row(members: list[Record]) -> dict[str, Any]:
     outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
     return {
         **{key: cell[key] for key in ("model", "task", "method", "rank", "target")},
+        **{key: cell.get(key) for key in ("base", "optim")},
         **{key: cost.get(key) for key in COUNTS + RATES},
         "lr": best,
         "lrs_tried": len(by_lr),
@@ -83,6 +85,11 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             "method": frame["method"],
             "rank": frame["rank"].map(lambda value: _text(value, "{:.0f}")),
             "target": frame["target"].map(lambda value: _text(value, "{}")),
+            **{
+                key: frame[key].map(lambda value: _text(value, "{}"))
+                for key in ("base", "optim")
+                if frame[key].notna().any()
+            },
             "trainable": frame["trainable_params"].map(lambda value: _text(value, "{:,.0f}")),
             "%": frame["trainable_percent"].map(lambda value: _text(value, "{:.3f}")),
             "peak MiB" if on_gpu else "peak MiB (resident)": (peak / MIB).map(lambda value: _text(value, "{:,.0f}")),

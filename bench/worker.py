@@ -62,11 +62,11 @@ def check(cells: list[Cell], pipe: Connection) -> None:
     try:
         for cell in {str(cell.config["task"]): cell for cell in cells}.values():
             load_task(cell)
-        for cell in {(cell.source, str(cell.identity["method"]), cell.parts): cell for cell in cells}.values():
+        for cell in {_way(cell): cell for cell in cells}.values():
             try:
                 try_out(cell)
             except Misfit as misfit:
-                misfits |= {same.id: str(misfit) for same in cells if _alike(same, cell)}
+                misfits |= {same.id: str(misfit) for same in cells if _way(same) == _way(cell)}
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         pipe.send((misfits, f"{cell.title}: {error}"))
     except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
@@ -84,18 +84,17 @@ def try_out(cell: Cell) -> None:
             f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
         )
     recipe_of(cell)
-    with (
-        suppress(RuntimeError),
-        torch.device("meta"),
-    ):  # some initialisations need real weights: the cell itself will tell
+    # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
+    with suppress(RuntimeError), torch.device("meta"):
         try:
             attach(empty_model(cell.source, len(cell.config["task"]["labels"])), cell)
         except ValueError as error:  # the library's own word on shapes and settings
             raise Misfit(f"{cell.title}: {error}") from error
 
 
-def _alike(one: Cell, other: Cell) -> bool:
-    return (one.source, one.identity["method"], one.parts) == (other.source, other.identity["method"], other.parts)
+def _way(cell: Cell) -> tuple[Any, ...]:
+    """What decides whether a method attaches: cells that share it are tried once."""
+    return cell.source, str(cell.identity["method"]), cell.parts
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:

@@ -1,6 +1,7 @@
 """Batches by length: every row once, the same shapes for every seed, almost no padding."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,11 +13,11 @@ from bench.train.batches import Batch, by_length, collate, epoch
 PAD = 99
 
 
-def rows_of(lengths: list[int]) -> Rows:
+def rows_of(lengths: list[int], *, pad_left: bool = False) -> Rows:
     """Rows whose label is their number, and whose ids say row and column."""
     ids = torch.cat([torch.arange(length) + 100 * (number + 1) for number, length in enumerate(lengths)])
     sizes = torch.tensor(lengths)
-    return Rows(ids, torch.cumsum(sizes, 0) - sizes, sizes, torch.arange(len(lengths)), PAD)
+    return Rows(ids, torch.cumsum(sizes, 0) - sizes, sizes, torch.arange(len(lengths)), PAD, pad_left)
 
 
 @pytest.fixture
@@ -112,8 +113,29 @@ def test_a_batch_holds_its_rows_padded_on_the_right() -> None:
     assert (batch.tokens, batch.rows) == (8, 3)
 
 
-def test_rows_of_one_length_are_stacked_as_they_are() -> None:
-    batch = collate(rows_of([2, 3, 2]), torch.tensor([2, 0]))
+def test_a_decoders_batch_is_padded_on_the_left_so_that_a_texts_last_token_is_the_last() -> None:
+    rows = rows_of([4, 2, 3, 1], pad_left=True)
+    batch = collate(rows, torch.tensor([3, 0, 2]))
+    assert batch.input_ids.tolist() == [[PAD, PAD, PAD, 400], [100, 101, 102, 103], [PAD, 300, 301, 302]]
+    assert batch.attention_mask is not None
+    assert batch.attention_mask.tolist() == [[0, 0, 0, 1], [1, 1, 1, 1], [0, 1, 1, 1]]
+    assert batch.labels.tolist() == [3, 0, 2]
+    assert (batch.tokens, batch.rows) == (8, 3)
+
+
+def test_the_side_of_the_padding_changes_nothing_else(rows: Rows) -> None:
+    right, left = batches(rows), batches(replace(rows, pad_left=True))
+    for one, other in zip(right, left, strict=True):
+        assert torch.equal(one.labels, other.labels)
+        assert one.tokens == other.tokens
+        assert (one.attention_mask is None) == (other.attention_mask is None)
+        real = [slice(None) if batch.attention_mask is None else batch.attention_mask.bool() for batch in (one, other)]
+        assert torch.equal(one.input_ids[real[0]], other.input_ids[real[1]])
+
+
+@pytest.mark.parametrize("pad_left", [False, True])
+def test_rows_of_one_length_are_stacked_as_they_are(*, pad_left: bool) -> None:
+    batch = collate(rows_of([2, 3, 2], pad_left=pad_left), torch.tensor([2, 0]))
     assert batch.input_ids.tolist() == [[300, 301], [100, 101]]
     assert batch.attention_mask is None
 

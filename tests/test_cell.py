@@ -14,7 +14,7 @@ from bench.cell import Cell
 from bench.grid import cells
 from bench.schema import Config
 
-COMPOSED = ("method", "target", "rank")  # other overrides are leaves, and need no composing of their own
+COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves, and need no composing of their own
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_grid_keeps_its_order_and_names_equal_cells_as_often_as_they_are_named
 
 @pytest.mark.parametrize(("method", "unused"), [
     ("ia3", ["rank"]), ("adapter", ["target"]), ("adapter_pfeiffer", ["target"]), ("full", ["rank", "target"]),
-    ("head", ["rank", "target"]), ("bitfit", ["rank", "target"]),
+    ("head", ["rank", "target"]), ("bitfit", ["rank", "target"]), ("top_k", ["target"]),
 ])  # fmt: skip
 def test_an_unused_axis_does_not_split_a_cell(method: str, unused: list[str], base: list[str]) -> None:
     low, high = {"rank": "rank=1", "target": "target=q"}, {"rank": "rank=8", "target": "target=all"}
@@ -80,7 +80,8 @@ def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: l
     "lrs=[1e-5]", "lrs=[1e-5,1e-4]", "lrs=${method.lr_grid}", "seeds=[7]", "seeds=[0,1,2,3]", "track.mode=offline",
     "track.project=mine", "results_dir=elsewhere", "cache_dir=elsewhere", "force=true", "device=cpu", "device=cuda",
     "protocol.probe_steps=9", "protocol.name=mine", "method.lr=1e-5", "method.paper=none", "method.family=mine",
-    "model.label=mine",
+    "model.label=mine", "merge=true", "save=adapter", "save=merged", "save_dir=elsewhere", "method.merges=[none,nf4]",
+    "method.quant=[]", "method.models=[bert]", "method.rank_is=mine", "method.rank_step=2", "method.needs_cuda=true",
 ])  # fmt: skip
 def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[str]) -> None:
     one, other = cell(base, override), cell(base)
@@ -95,10 +96,32 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
     "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
     "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
     "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
-    "+method.attach.config.use_dora=true",
+    "+method.attach.config.use_dora=true", "quant=nf4", "quant=fp4", "quant=int8", "optim=sgd_momentum", "optim=lion",
+    "+optim.build.amsgrad=true", "method.lr_ratio.lora_B=20", "method.hooks._target_=bench.hooks.Hooks",
+    "method.template=it was {text}",
 ])  # fmt: skip
 def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -> None:
     assert cell(base, override).id != cell(base).id
+
+
+@pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=fp32", "quant.compute=bf16"])
+def test_how_a_quantised_base_is_stored_and_computed_splits_a_cell(override: str, base: list[str]) -> None:
+    assert cell(base, "quant=nf4", override).id != cell(base, "quant=nf4").id
+
+
+def test_a_rank_beyond_the_models_layers_is_the_rank_of_all_layers(base: list[str]) -> None:
+    """tiny_bert has two."""
+    first, second, beyond, farther = (cell(base, "method=top_k", f"rank={rank}") for rank in (1, 2, 6, 8))
+    assert len({second.id, beyond.id, farther.id}) == 1
+    assert second.config == beyond.config == farther.config
+    assert (farther.rank, farther.config["method"]["attach"]["layers"], farther.title) == (2, 2, "top_k r=2")
+    assert farther.folder == second.folder
+    assert farther.trials == second.trials
+    assert first.id != second.id
+
+
+def test_a_rank_within_the_models_width_stays_as_it_is(base: list[str]) -> None:
+    assert [cell(base, f"rank={rank}").rank for rank in (1, 3, 32)] == [1, 3, 32]
 
 
 def moved(folder: Path, to: Path) -> Path:
@@ -185,11 +208,13 @@ def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> 
 @pytest.mark.parametrize(("overrides", "title"), [
     (["method=lora", "rank=8", "target=q"], "lora r=8 q"), (["target.parts=[q,up]"], "lora r=4 q+up"),
     (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"), (["method=full"], "full"),
+    (["target=mlp"], "lora r=4 mlp"), (["quant=int8"], "lora r=4 qv int8"), (["optim=lion"], "lora r=4 qv lion"),
+    (["quant=nf4", "quant.double=true", "optim=adamw_8bit"], "lora r=4 qv nf4+double adamw_8bit"),
 ])  # fmt: skip
 def test_title_and_folder_are_readable(overrides: list[str], title: str, base: list[str], tiny_bert: Path) -> None:
     one = cell(base, *overrides)
     assert one.title == title
-    name = title.replace(" ", "-").replace("=", "")
+    name = title.replace(" ", "-").replace("=", "").replace("nf4+double", "nf4dq")
     assert one.folder == f"{tiny_bert.name}/sst2/{name}-{one.id}"
     assert re.fullmatch(r"[\w.+/-]+", one.folder)
     assert re.fullmatch(r"[0-9a-f]{10}", one.id)

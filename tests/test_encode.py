@@ -128,3 +128,27 @@ def test_another_text_is_another_entry_and_other_labels_are_not(
 def test_the_cache_holds_whole_files_only(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     encode(TASK, tokenizer, 32, tmp_path / "made" / "on the way")
     assert {Path(name).suffix for name in files(tmp_path / "made" / "on the way")} == {".safetensors"}
+
+
+def test_the_first_rows_are_the_first_alone(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    rows = encode(TASK, tokenizer, 32, tmp_path).train
+    few = rows.first(2)
+    assert len(few) == 2
+    for number in range(2):
+        spans = [slice(int(one.starts[number]), int(one.starts[number] + one.lengths[number])) for one in (rows, few)]
+        assert torch.equal(few.ids[spans[1]], rows.ids[spans[0]])
+    assert few.labels.tolist() == TASK.train.labels[:2]
+    assert (few.pad_id, few.pad_left) == (rows.pad_id, rows.pad_left)
+    assert len(rows.first(99)) == len(rows) == len(TASK.train)
+
+
+def test_rows_are_padded_on_the_side_that_the_tokenizer_names(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    right = encode(TASK, tokenizer, 32, tmp_path).train
+    before = files(tmp_path)
+    tokenizer.padding_side = "left"
+    left = encode(TASK, tokenizer, 32, tmp_path).train
+    assert (right.pad_left, left.pad_left) == (False, True)
+    assert torch.equal(left.ids, right.ids)
+    assert files(tmp_path) == before  # the ids are the same, and so is their cache

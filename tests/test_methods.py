@@ -14,11 +14,14 @@ from transformers import AutoModelForSequenceClassification, BertConfig, Roberta
 
 from bench.methods import adapter, peft
 from bench.methods.adapter import INIT_STD, Adapted, Bottleneck
-from bench.methods.head import head_names, is_head
+from bench.models.load import load_model
+from bench.models.parts import head_names, heads, is_head
+from bench.models.source import find
 from bench.models.targets import resolve
+from bench.schema import ModelConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
-METHODS = sorted(path.stem for path in CONF.glob("*.yaml"))
+METHODS = ["full", "head", "bitfit", "lora", "ia3", "adapter", "adapter_pfeiffer"]  # the others: test_every_method.py
 SIZES = {
     "vocab_size": 60,
     "hidden_size": 32,
@@ -187,7 +190,7 @@ def test_dropout_comes_before_the_adapter() -> None:
 def test_an_adapter_can_follow_the_attention_alone_with_layer_norms_frozen() -> None:
     model = adapter.attach(tiny(), width=4, after=["attention"], layer_norms=False, activation="gelu")
     assert {part for part in trained(model) if ".output.dropout.adapter." in part}
-    assert all("attention.output.dropout" in part or is_head(part) for part in trained(model))
+    assert all("attention.output.dropout" in part or is_head(part, model) for part in trained(model))
 
 
 def test_an_unknown_place_for_an_adapter_is_refused_before_the_model_is_touched() -> None:
@@ -198,20 +201,50 @@ def test_an_unknown_place_for_an_adapter_is_refused_before_the_model_is_touched(
 
 
 def test_the_head_is_found_by_whole_words_of_a_name() -> None:
+    model = tiny()
     for name in (
         "classifier.weight",
         "classifier.out_proj.bias",
         "score.weight",
         "base_model.model.classifier.modules_to_save.default.bias",
     ):
-        assert is_head(name), name
-    for name in ("bert.encoder.layer.0.output.dense.weight", "bert.classifiers.weight", "underscore.weight"):
-        assert not is_head(name), name
+        assert is_head(name, model), name
+    for name in (
+        "bert.encoder.layer.0.output.dense.weight",
+        "bert.classifiers.weight",
+        "underscore.weight",
+        "bert.pooler.dense.weight",  # a published one
+    ):
+        assert not is_head(name, model), name
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_the_heads_module_is_the_classifier(model_type: str) -> None:
     assert head_names(tiny(model_type)) == ["classifier"]
+
+
+def loaded(folder: Path) -> nn.Module:
+    return load_model(find(ModelConf(label="x", name=str(folder))), 2, seed=0, attention="eager").eval()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_pooler_that_the_checkpoint_lacks_is_new_and_trained_by_every_method(name: str, tiny_bert: Path) -> None:
+    conf, model = conf_of(name), loaded(tiny_bert)
+    assert heads(model) == ("classifier", "score", "pooler")
+    assert sorted(head_names(model)) == ["classifier", "pooler"]
+    placed = {"target": resolve(conf["target"], "bert")} if "target" in conf["uses"] else {}
+    found = {
+        part.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
+        for part in trained(instantiate(conf["attach"])(model, **placed))
+    }
+    assert found == intended(name, "bert") | head_of("bert") | {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+
+
+def test_a_pooler_that_the_checkpoint_has_is_no_part_of_the_head(tmp_path: Path) -> None:
+    tiny().save_pretrained(tmp_path)
+    model = loaded(tmp_path)
+    assert head_names(model) == ["classifier"]
+    assert not is_head("bert.pooler.dense.weight", model)
 
 
 @pytest.mark.parametrize("name", ["lora", "ia3"])

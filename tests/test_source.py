@@ -57,7 +57,7 @@ def test_a_folder_is_known_by_its_bytes(folder: Path, tiny_bert: Path, no_hub: N
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", one.identity)
     assert one.identity == other.identity
     assert (one.label, one.location, one.revision, one.random) == ("my-bert", str(folder), None, False)
-    assert (one.model_type, one.hidden_size, one.positions) == ("bert", 32, 64)
+    assert (one.model_type, one.hidden_size, one.num_layers, one.positions) == ("bert", 32, 2, 64)
     assert one.location == str(folder)
 
 
@@ -100,21 +100,27 @@ def test_a_config_that_names_no_architecture_is_refused_with_its_file(content: s
     assert "config.json: " in refused(conf(str(folder)))
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "t5", "distilbert"])
+@pytest.mark.parametrize("kind", ["gpt2", "mistral", "t5", "distilbert"])
 def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind: str, folder: Path) -> None:
     change(folder, model_type=kind)
     said = refused(conf(str(folder)))
     assert f"is a {kind!r}" in said
-    for word in ("bert", "roberta", "xlm-roberta", "camembert"):
-        assert word in said
+    for word in ("bert", "roberta", "xlm-roberta", "camembert", "llama"):
+        assert word in said.partition(kind)[2]
 
 
 @pytest.mark.parametrize(
-    ("kind", "positions"), [("bert", 514), ("roberta", 512), ("camembert", 512), ("xlm-roberta", 512)]
+    ("kind", "positions"), [("bert", 514), ("roberta", 512), ("camembert", 512), ("xlm-roberta", 512), ("llama", 514)]
 )
 def test_the_longest_input_is_what_the_architecture_can_number(kind: str, positions: int, folder: Path) -> None:
     change(folder, model_type=kind, max_position_embeddings=514)
     assert find(conf(str(folder))).positions == positions
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "camembert", "xlm-roberta", "llama"])
+def test_a_llama_alone_reads_from_left_to_right(kind: str, folder: Path) -> None:
+    change(folder, model_type=kind)
+    assert find(conf(str(folder))).is_decoder == (kind == "llama")
 
 
 def test_the_installed_package_has_the_published_weights(no_hub: None) -> None:

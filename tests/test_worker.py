@@ -1,10 +1,21 @@
 """What an exception means for the record, and what the check before a sweep lets through."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from bench import grid, worker
+from bench.cell import Cell
 from bench.train.curve import Diverged
+
+Answer = tuple[dict[str, str], str | None]
+METHODS = "full,head,bitfit,lora,ia3,adapter,adapter_pfeiffer"  # the others: test_every_method.py
+MODELS = ["model=minilm,bert-base", "model.weights=random", "track=off"]
+
+
+def pipe_to(answers: list[Answer]) -> SimpleNamespace:
+    return SimpleNamespace(send=answers.append)
 
 
 @pytest.mark.parametrize(
@@ -37,15 +48,46 @@ def test_running_out_of_memory_for_real_is_an_oom() -> None:
 
 def test_every_method_attaches_to_every_model_we_ship(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where no hub is: the architecture is enough."""
-    answers: list[str | None] = []
-    cells = grid.cells(
-        ["method=glob(*)", "rank=4", "model=minilm,bert-base", "model.weights=random", "track=off"], multirun=True
-    )
+    answers: list[Answer] = []
+    cells = grid.cells([f"method={METHODS}", "rank=4", *MODELS], multirun=True)
     assert len(cells) == 14
     monkeypatch.setattr(worker, "load_task", lambda _: None)
 
-    class Pipe:
-        send = staticmethod(answers.append)
+    worker.check(cells, pipe_to(answers))
+    assert answers == [({}, None)]
 
-    worker.check(cells, Pipe())
-    assert answers == [None]
+
+def checked(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> Answer:
+    answers: list[Answer] = []
+    monkeypatch.setattr(worker, "load_task", lambda _: None)
+    worker.check(cells, pipe_to(answers))
+    (answer,) = answers
+    return answer
+
+
+def test_a_cell_that_does_not_attach_is_told_by_its_id_and_the_others_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = ["method=adapter", "rank=4,8", "method.attach.after=[attention],[nose]", "track=off"]
+    cells = grid.cells(overrides, multirun=True)
+    wrong = {cell.id: cell for cell in cells if cell.config["method"]["attach"]["after"] == ["nose"]}
+    assert (len(cells), len(wrong)) == (4, 2)
+    misfits, complaint = checked(cells, monkeypatch)
+    assert complaint is None
+    assert set(misfits) == set(wrong)
+    for name, why in misfits.items():
+        assert why == f"{wrong[name].title}: method.attach.after: 'nose' is unknown; choose from attention, feed_forward"
+
+
+def test_a_method_that_needs_a_gpu_does_not_fit_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = grid.cells(["method=head", "method.needs_cuda=true,false", "device=cpu", "track=off"], multirun=True)
+    (name,) = {cell.id for cell in cells}
+    misfits, complaint = checked(cells[:1], monkeypatch)
+    assert complaint is None
+    assert "'head' needs a CUDA device" in misfits[name]
+    assert checked(cells[1:], monkeypatch) == ({}, None)
+
+
+def test_what_is_wrong_whatever_the_combination_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = grid.cells(["method=lora", "+method.attach.config.lora_alfa=3", "track=off"], multirun=False)
+    misfits, complaint = checked(cells, monkeypatch)
+    assert misfits == {}
+    assert "lora_alfa" in complaint

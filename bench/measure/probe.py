@@ -34,7 +34,7 @@ def probe(
     warm = [collate(data.train, cut[-1]), *batches]
     optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
     step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype)
-    recipe.hooks.begin(model, len(warm) + len(batches))
+    recipe.hooks.begin(model, plan.steps(len(data.train)))  # the first steps of a whole training
     model.train()
     reset_peak(device)
     seconds = []

@@ -31,7 +31,9 @@ def attach(
             parameter.requires_grad = True  # LLaMA-Adapter's class leaves it frozen
         if not set(freeze).isdisjoint(name.split(".")):
             parameter.requires_grad = False
-    if str(getattr(settings, "init_lora_weights", "")).startswith(MUTATING):
+    # A quantised base cannot be given back what was taken: there PEFT takes it anew when the adapter is loaded.
+    mutates = str(getattr(settings, "init_lora_weights", "")).startswith(MUTATING)
+    if mutates and not getattr(model, "is_quantized", False):
         wrapped.start = _start(wrapped)  # saving subtracts it again
     return wrapped  # type: ignore[no-any-return]
 

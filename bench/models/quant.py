@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import nn
 
-
 SWITCH = "support_avx512bf16_for_cpu"
 
 

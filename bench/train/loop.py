@@ -43,6 +43,10 @@ class Plan:
         """Take what training needs from the protocol."""
         return cls(**{field.name: protocol[field.name] for field in fields(cls)})
 
+    def steps(self, rows: int) -> int:
+        """Updates of a whole training on that many rows."""
+        return self.epochs * math.ceil(rows / self.batch)
+
 
 class Best:
     """The trained weights at the best score on select so far, kept in main memory; the first of equals wins."""
@@ -103,7 +107,7 @@ def run_trial(
 ) -> Ended:
     """Train a freshly attached model and score it; it is left with its best weights. Raises Diverged or Unsound."""
     device = next(model.parameters()).device
-    hooks, steps = recipe.hooks, plan.epochs * math.ceil(len(data.train) / plan.batch)
+    hooks, steps = recipe.hooks, plan.steps(len(data.train))
     rehearse(model, data, plan, hooks, device, dtype)
     optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
     schedule = make_schedule(optimizer, steps, plan.warmup)

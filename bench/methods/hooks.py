@@ -1,3 +1,0 @@
-"""To be removed."""
-
-from bench.hooks import Hooks as Hooks

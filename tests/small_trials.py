@@ -1,0 +1,79 @@
+"""A trial that takes a moment: a random model of width 32 and a task of random tokens that it can learn."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from transformers import AutoConfig
+
+from bench.events import Ended, Event, Stepped
+from bench.hooks import Hooks
+from bench.models.load import load_model
+from bench.models.quant import Quant
+from bench.models.source import Source
+from bench.tasks.encode import Encoded, Rows
+from bench.train.loop import Plan, Recipe, run_trial
+
+SIZES = {
+    "vocab_size": 60,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 40,
+    "pad_token_id": 0,
+}
+PLAN = Plan(epochs=1, batch=8, eval_batch=32, weight_decay=0.01, warmup=0.0, clip=1.0, data_seed=0)
+CPU = torch.device("cpu")
+
+
+def source(kind: str = "bert", width: int = 32) -> Source:
+    """A model of random weights that no folder holds."""
+    architecture = AutoConfig.for_model(kind, **SIZES | {"hidden_size": width}).to_dict()
+    return Source("tiny", "nowhere", None, "random:tiny", random=True, architecture=architecture)
+
+
+def small(kind: str = "bert", quant: Quant | None = None, width: int = 32) -> nn.Module:
+    return load_model(source(kind, width), 2, seed=0, attention="eager", dropout=0.0, quant=quant)
+
+
+def rows(count: int, seed: int) -> Rows:
+    """Texts of 4 to 12 tokens; a token below 10 at their beginning means the first label."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(4, 13, (count,), generator=generator)
+    starts = lengths.cumsum(0) - lengths
+    labels = torch.arange(count) % 2
+    ids = torch.randint(20, 60, (int(lengths.sum()),), generator=generator)
+    ids[starts] = torch.randint(1, 10, (count,), generator=generator) + 10 * labels
+    return Rows(ids, starts, lengths, labels, pad_id=0)
+
+
+DATA = Encoded(rows(64, seed=0), rows(24, seed=1), rows(24, seed=2))
+
+
+def adamw(groups: Any, lr: float) -> Optimizer:
+    return torch.optim.AdamW(groups, lr=lr)
+
+
+def train(
+    model: nn.Module, hooks: Hooks | None = None, *, plan: Plan = PLAN, lr: float = 1e-2
+) -> tuple[Ended, dict[str, list[float]]]:
+    """Run a trial; gives how it ended, and its curve."""
+    events: list[Event] = []
+    ended = run_trial(
+        model,
+        DATA,
+        plan,
+        Recipe(hooks or Hooks(), adamw, {}),
+        trial="one",
+        lr=lr,
+        seed=0,
+        dtype=torch.float32,
+        emit=events.append,
+    )
+    curve: dict[str, list[float]] = {}
+    for event in events:
+        for name, values in event.curve.items() if isinstance(event, Stepped) else ():
+            curve.setdefault(name, []).extend(values)
+    return ended, curve

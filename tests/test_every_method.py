@@ -1,0 +1,401 @@
+"""Every method on every kind of model: its size, that it learns, what is kept of it, and what merging leaves.
+
+A new method joins by its yaml, and by the formula of its size in SIZES.
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import WORDS
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from peft import PeftModel
+from torch import Tensor, nn
+from transformers import BertConfig, BertModel, BertTokenizerFast, LlamaConfig, LlamaModel
+
+from bench import schema
+from bench.build import build, load, recipe_of
+from bench.cell import Cell
+from bench.fit import Misfit
+from bench.grid import CONF, cells
+from bench.measure.parameters import count
+from bench.methods.saving import _is_peft_format, load_adapter, merged, save_adapter
+from bench.models.parts import is_head
+from bench.models.targets import resolve
+from bench.train.batches import Batch
+from bench.train.evaluate import arguments
+from bench.train.guard import Guard
+from bench.train.optim import make_optimizer
+from bench.train.step import Stepper
+from bench.worker import try_out
+
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+KINDS = ("bert", "llama")
+REFUSED = {("bitfit", "llama"), ("llama_adapter", "bert"), ("loftq", "bert"), ("loftq", "llama")}
+LABELS, STEPS = 2, 3
+TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+CPU = torch.device("cpu")
+
+# What a tiny model needs besides a rank of 4 and its small matrices.
+SETTINGS = {
+    "adalora": ["rank=8"],  # above target_r
+    "c3a": ["method.attach.config.block_size=32"],  # must divide 32, the width of the Llama's keys and values
+    "diff_pruning": ["method.attach.budget=0.1", "method.lr_ratio.alpha=100"],  # 0.005 and 2000 are for many steps
+    "lokr": ["rank=2"],  # so that the second factor is a product of two; the next test takes a large rank
+    "top_k": ["rank=1"],
+}
+# 1e-2 shows within three steps; it is too much where whole matrices or large scales move.
+RATES = {"diff_pruning": 1e-3, "full": 1e-3, "waveft": 1e-3}
+PRUNING = ("adalora", "diff_pruning")  # may bring a tensor back to zero, where it began
+# What PEFT has to say about itself; every other warning is an error.
+WARNINGS = {
+    "adalora": ["The following rank_pattern keys did not match", ".*have invalid shape"],
+    "boft": ["Failed to load the CUDA extension", "Setting boft_n_butterfly_factor to 1"],
+    "eva": ["lora with eva initialization used with low_cpu_mem_usage=False"],
+    "layernorm": ["Unsupported layer type"],
+    "qlora": ["Paged optimizers are not supported on CPU"],
+    "olora": ["OLoRA changes the base weights"],
+    "shira": ["Sparse invariant checks are implicitly disabled"],
+}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a formula may use. r: the rank. kv: the width of keys and values. norm: weights of one layer norm."""
+
+    kind: str
+    r: int
+    width: int = 64
+    inner: int = 128
+    kv: int = 64
+    layers: int = 3
+    vocab: int = len(TOKENS)
+    positions: int = 64
+    norm: int = 128
+
+    def sides(self, *roles: str) -> list[tuple[int, int]]:
+        """(in, out) of the matrices of those weight types, over all layers."""
+        w, inner, kv = self.width, self.inner, self.kv
+        known = {"q": (w, w), "k": (w, kv), "v": (w, kv), "o": (w, w), "up": (w, inner), "down": (inner, w)}
+        return [known[role] for role in roles for _ in range(self.layers)]
+
+    @property
+    def gate(self) -> list[str]:
+        """A Llama's feed-forward has a gate, as large as the way up."""
+        return ["up"] if self.kind == "llama" else []
+
+    def each(self, size: Callable[[int, int], int]) -> int:
+        """Sum over the query and value matrices: size(in, out)."""
+        return sum(size(i, o) for i, o in self.sides("q", "v"))
+
+    @property
+    def matrices(self) -> int:
+        """Weights of one block's matrices."""
+        return 2 * self.width * (self.width + self.kv) + (2 + len(self.gate)) * self.width * self.inner
+
+    @property
+    def biases(self) -> int:
+        """Of one block's matrices."""
+        return 0 if self.kind == "llama" else 5 * self.width + self.inner
+
+    @property
+    def block(self) -> int:
+        return self.matrices + self.biases + 2 * self.norm
+
+    @property
+    def rest(self) -> int:
+        """Everything but blocks and head: embeddings, their norm or the last one, and BERT's pooler."""
+        if self.kind == "llama":
+            return self.vocab * self.width + self.norm
+        return (self.vocab + self.positions + 2) * self.width + self.norm + self.width * self.width + self.width
+
+    @property
+    def tensors(self) -> int:
+        """How many tensors the backbone has."""
+        return 2 + 9 * self.layers if self.kind == "llama" else 7 + 16 * self.layers
+
+    @property
+    def backbone(self) -> int:
+        return self.rest + self.layers * self.block
+
+    @property
+    def head(self) -> int:
+        return LABELS * (self.width + (self.kind == "bert"))
+
+    @property
+    def bottleneck(self) -> int:
+        return 2 * self.width * self.r + self.width + self.r
+
+
+def sizes(kind: str, rank: int) -> Sizes:
+    return Sizes(kind, rank) if kind == "bert" else Sizes(kind, rank, kv=32, norm=64)
+
+
+def lokr_size(i: int, o: int, r: int) -> int:
+    """A Kronecker product of two near-square factors; the larger is a product of rank r where that is smaller."""
+
+    def halves(side: int) -> tuple[int, int]:
+        small = max(part for part in range(1, math.isqrt(side) + 1) if side % part == 0)
+        return small, side // small
+
+    (small_in, large_in), (small_out, large_out) = halves(i), halves(o)
+    low_rank = r < max(large_in, large_out) / 2
+    return small_in * small_out + (r * (large_in + large_out) if low_rank else large_in * large_out)
+
+
+def lstm_size(w: int) -> int:
+    """Two layers in both directions, four gates each with two biases; then two linear layers."""
+    first, second = (2 * 4 * (w * given + w * w + 2 * w) for given in (w, 2 * w))
+    return first + second + (2 * w * 2 * w + 2 * w) + (2 * w * w + w)
+
+
+def lora_size(s: Sizes) -> int:
+    return s.each(lambda i, o: s.r * (i + o))
+
+
+def prefix_size(s: Sizes) -> int:
+    return s.layers * 2 * s.kv * s.r
+
+
+def prompt_size(s: Sizes) -> int:
+    return s.r * s.width
+
+
+# Trained parameters beside the head.
+SIZES: dict[str, Callable[[Sizes], int]] = {
+    "adalora": lambda s: s.each(lambda i, o: s.r * (i + o + 1)),
+    "adapter": lambda s: s.layers * (2 * s.bottleneck + 2 * s.norm),
+    "adapter_drop": lambda s: (s.layers - int(0.42 * s.layers)) * s.bottleneck,
+    "adapter_parallel": lambda s: s.layers * s.bottleneck,
+    "adapter_pfeiffer": lambda s: s.layers * s.bottleneck,
+    "bitfit": lambda s: s.layers * (s.biases + 2 * s.width) + s.width + s.width,
+    "boft": lambda s: s.each(lambda i, o: i * s.r + o),  # one butterfly factor: two need PEFT's CUDA kernel
+    "c3a": lambda s: s.each(lambda i, o: i * o // 32),
+    "delora": lambda s: s.each(lambda i, o: s.r * (i + o) + 1),
+    "diff_pruning": lambda s: 2 * s.backbone + s.tensors,
+    "dora": lambda s: s.each(lambda i, o: s.r * (i + o) + o),
+    "eva": lora_size,
+    "fourierft": lambda s: s.each(lambda i, o: 1000),
+    "full": lambda s: s.backbone,
+    "gralora": lora_size,
+    "head": lambda s: 0,
+    "hira": lora_size,
+    "hra": lambda s: s.each(lambda i, o: s.r * i),
+    "hybrid": lambda s: s.layers * s.bottleneck + s.block,
+    "ia3": lambda s: s.layers * (2 * s.kv + s.inner),
+    "layernorm": lambda s: (2 * s.layers + 1) * s.norm,
+    "llama_adapter": lambda s: s.layers * (s.r * s.width + 1),
+    "loha": lambda s: 2 * lora_size(s),
+    "lokr": lambda s: s.each(lambda i, o: lokr_size(i, o, s.r)),
+    "lora": lora_size,
+    "lora_fa": lambda s: s.each(lambda i, o: s.r * o),
+    "lora_plus": lora_size,
+    "miss": lambda s: s.each(lambda i, o: s.r * o),
+    "oft": lambda s: s.each(lambda i, o: i // s.r * (s.r * (s.r - 1) // 2)),
+    "olora": lora_size,
+    "p_tuning": lambda s: prompt_size(s) + lstm_size(s.width),
+    "p_tuning_mlp": lambda s: prompt_size(s) + 3 * (s.width * s.width + s.width),
+    "pissa": lora_size,
+    "prefix": prefix_size,
+    "prefix_projection": lambda s: s.r * s.kv + (s.kv + 1) * (s.kv + s.layers * 2 * s.kv),
+    "prefix_text": prefix_size,
+    "prompt": prompt_size,
+    "prompt_labels": prompt_size,
+    "prompt_random": prompt_size,
+    "prompt_text": prompt_size,
+    "qlora": lambda s: s.r * sum(i + o for i, o in s.sides("q", "k", "v", "o", "up", "down", *s.gate)),
+    "randlora": lambda s: s.each(lambda i, o: -(-min(i, o) // s.r) * (s.r + min(i, o))),
+    "road": lambda s: s.each(lambda i, o: o),
+    "rslora": lora_size,
+    "shira": lora_size,
+    "top_k": lambda s: s.r * s.block,
+    "vblora": lambda s: 90 * 32 + s.each(lambda i, o: s.r * (i // 32 + o // 32) * 90),
+    "vera": lambda s: s.each(lambda i, o: s.r + o),
+    "waveft": lambda s: s.each(lambda i, o: 1000),
+}
+
+
+def fitting() -> list[Any]:
+    """All pairs of a method and a model that make sense."""
+    return [
+        pytest.param(
+            name, kind, marks=[pytest.mark.filterwarnings(f"ignore:{said}") for said in WARNINGS.get(name, [])]
+        )
+        for name in METHODS
+        for kind in KINDS
+        if (name, kind) not in REFUSED
+    ]
+
+
+@cache
+def composed(name: str, *overrides: str) -> DictConfig:
+    """The configuration that the command line would give, on the default model."""
+    schema.register()
+    small = ["rank=4", "protocol=smoke", "protocol.max_length=32", "precision=fp32", "device=cpu", "track=off"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", [f"method={name}", *small, *SETTINGS.get(name, []), *overrides])
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Random backbones of both kinds without a head, and a tokenizer beside each."""
+    given = Sizes("bert", 1)
+    shared = {
+        "vocab_size": given.vocab,
+        "hidden_size": given.width,
+        "num_hidden_layers": given.layers,
+        "num_attention_heads": 4,
+        "intermediate_size": given.inner,
+        "max_position_embeddings": given.positions,
+        "pad_token_id": 0,
+        "initializer_range": 0.1,
+    }
+    torch.manual_seed(0)
+    models = {
+        "bert": BertModel(BertConfig(**shared)),
+        "llama": LlamaModel(LlamaConfig(**shared, num_key_value_heads=2, bos_token_id=2, eos_token_id=3)),
+    }
+    found = {}
+    for kind, model in models.items():
+        found[kind] = tmp_path_factory.mktemp(f"tiny-{kind}")
+        model.save_pretrained(found[kind])
+        BertTokenizerFast(vocab={word: number for number, word in enumerate(TOKENS)}).save_pretrained(found[kind])
+    return found
+
+
+def cell_of(name: str, folder: Path, *overrides: str) -> Cell:
+    return Cell.of(OmegaConf.merge(composed(name, *overrides), {"model": {"name": str(folder)}}))
+
+
+def fresh(cell: Cell) -> nn.Module:
+    """The plain model as published, with a head of its own."""
+    return load(cell, seed=1, device=CPU, dtype=torch.float32)
+
+
+def batch_for(kind: str) -> Batch:
+    """Eight rows of five to twelve tokens, padded as that kind of model wants it."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.arange(8) + 5
+    columns = torch.arange(12).expand(8, 12)
+    real = columns < lengths[:, None] if kind == "bert" else columns >= 12 - lengths[:, None]
+    ids = torch.randint(5, len(TOKENS), (8, 12), generator=generator) * real
+    return Batch(ids, real.long(), torch.arange(8) % 2, int(lengths.sum()))
+
+
+@torch.no_grad()
+def logits(model: nn.Module, batch: Batch) -> Tensor:
+    return model.eval()(**arguments(batch)).logits
+
+
+def train(model: nn.Module, cell: Cell, batch: Batch) -> list[float]:
+    """Losses of some steps as the loop makes them, and after the last; the body learns alone wherever it is trained."""
+    recipe, conf = recipe_of(cell), cell.config["method"]
+    model.eval()
+    recipe.hooks.prepare(model, [arguments(batch)])
+    ratio = {**conf["lr_ratio"], "head": 0.0} if body_of(model) else conf["lr_ratio"]
+    optimizer = make_optimizer(model, recipe.build, lr=RATES.get(conf["name"], 1e-2), weight_decay=0.0, lr_ratio=ratio)
+    step = Stepper(model, optimizer, recipe.hooks, clip=1.0, dtype=torch.float32)
+    torch.manual_seed(0)
+    recipe.hooks.begin(model, STEPS)
+    model.train()
+    losses = [step(batch).loss.item() for _ in range(STEPS)]
+    return [*losses, nn.functional.cross_entropy(logits(model, batch), batch.labels).item()]
+
+
+def body_of(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of what is trained beside the head."""
+    named = model.named_parameters()
+    return {name: part.detach().clone() for name, part in named if part.requires_grad and not is_head(name, model)}
+
+
+def come_back(model: nn.Module, cell: Cell, folder: Path) -> nn.Module:
+    """What is loaded from disk onto a fresh model, after saving."""
+    save_adapter(model, folder, cell.config["method"]["attach"])
+    if _is_peft_format(model):
+        return PeftModel.from_pretrained(fresh(cell), folder)
+    return load_adapter(fresh(cell), folder)
+
+
+@pytest.mark.parametrize(("name", "kind"), fitting())
+def test_a_method_has_its_size_learns_comes_back_and_merges(
+    name: str, kind: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    cell, batch = cell_of(name, folders[kind]), batch_for(kind)
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    expected = sizes(kind, cell.rank or 0)
+    assert count(model).head == expected.head
+    assert count(model).trainable == SIZES[name](expected) + expected.head
+
+    guard, before = Guard(model), body_of(model)
+    losses = train(model, cell, batch)
+    guard.check(model)
+    still = {part: tensor for part, tensor in body_of(model).items() if torch.equal(tensor, before[part])}
+    assert not [part for part, tensor in still.items() if name not in PRUNING or tensor.any()]
+    assert losses[-1] < losses[0], losses
+
+    trained = logits(model, batch)
+    assert not torch.allclose(logits(fresh(cell), batch), trained, atol=1e-2)
+    loaded = come_back(model, cell, tmp_path)
+    doubled = name in ("pissa", "olora")
+    torch.testing.assert_close(logits(loaded, batch), trained, rtol=0, atol=1e-5 if doubled else 1e-6)
+    if doubled:
+        assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 2 * cell.rank
+
+    if cell.merges and not cell.base:
+        plain = merged(model, cell.config["method"]["attach"])
+        assert not isinstance(plain, PeftModel)
+        assert plain.state_dict().keys() == fresh(cell).state_dict().keys()
+        torch.testing.assert_close(logits(plain, batch), trained, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "kind"), sorted(REFUSED - {("loftq", kind) for kind in KINDS}))
+def test_a_method_is_refused_where_it_does_not_fit(name: str, kind: str, folders: dict[str, Path]) -> None:
+    command = [f"method={name}", f"model.name={folders[kind]}", "protocol.max_length=32", "rank=4", "track=off"]
+    with pytest.raises(Misfit, match=rf"^method '{name}' does not fit tiny-{kind}\d+, which is a {kind}; it fits "):
+        cells(command, multirun=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loftq_is_refused_without_cuda(kind: str, folders: dict[str, Path]) -> None:
+    with pytest.raises(Misfit, match=r"^method 'loftq' needs a CUDA device, and this one is a cpu"):
+        try_out(cell_of("loftq", folders[kind]))
+
+
+def test_a_large_rank_leaves_lokrs_second_factor_whole(folders: dict[str, Path]) -> None:
+    cell = cell_of("lokr", folders["bert"], "rank=32")
+    found = count(build(cell, seed=0, device=CPU, dtype=torch.float32))
+    assert found.trainable - found.head == 6 * (8 * 8 + 8 * 8)
+
+
+def test_every_method_has_a_formula_of_its_size() -> None:
+    assert set(METHODS) == set(SIZES) | {"loftq"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_yaml_is_complete(name: str) -> None:
+    conf = OmegaConf.to_object(composed(name).method)
+    assert conf.name == name
+    assert conf.family.strip()
+    assert conf.paper.strip()
+    assert conf.lr_source.strip()
+    assert conf.lr in conf.lr_grid
+    assert len(conf.lr_grid) == 3
+    assert 0 < conf.lr_grid[0] < conf.lr_grid[1] < conf.lr_grid[2]
+    assert all(ratio > 0 for ratio in conf.lr_ratio.values())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
+    conf, other = (OmegaConf.merge(composed(name), {"rank": rank}).method for rank in (8, 16))
+    assert ("rank" in conf.uses) == (conf.attach != other.attach) == bool(conf.rank_is)
+    assert ("target" in conf.uses) == bool(conf.target)
+    for kind in set(conf.models or KINDS) & set(KINDS):
+        if conf.target:
+            resolve(list(conf.target), kind)

@@ -1,0 +1,126 @@
+"""What makes no sense together is told from the configuration alone, with what would work - and that does work."""
+
+from functools import cache
+
+import pytest
+from omegaconf import OmegaConf
+
+from bench.cell import Cell
+from bench.fit import Misfit
+from bench.grid import cells
+from bench.schema import Config
+
+# What is wrong, the words that must be said of it, and the changes that the words ask for. The model is a BERT of two
+# layers, width 32 and 64 positions; texts have at most 32 tokens.
+MISFITS = {
+    "another architecture": (
+        ["method.models=[roberta,llama]"],
+        ["method 'lora' does not fit", "is a bert", "it fits roberta, llama"],
+        [["method.models=[roberta,bert]"], ["method.models=[]"]],
+    ),
+    "a rank above the width": (
+        ["rank=33"],
+        ["rank=33", "32 wide", "from 1 to 32"],
+        [["rank=32"], ["rank=1"]],
+    ),
+    "more virtual tokens than positions": (
+        ["method.rank_limit=positions", "rank=33"],
+        ["rank=33 virtual tokens", "protocol.max_length=32", "64 positions", "at most 32", "smaller max_length"],
+        [["rank=32"], ["protocol.max_length=31"]],
+    ),
+    "a rank between steps": (
+        ["method.rank_step=8", "rank=12"],
+        ["method 'lora'", "multiple of 8", "rank=12"],
+        [["rank=8"], ["rank=16"]],
+    ),
+    "a rank below the one it is pruned to": (
+        ["method.attach.config.target_r=8", "rank=7"],
+        ["target_r=8", "rank=7 is too small", "at least rank=8", "lower method.attach.config.target_r"],
+        [["rank=8"], ["method.attach.config.target_r=7"]],
+    ),
+    "a base that the method cannot stand on": (
+        ["quant.name=nf4", "method.quant=[int8,fp4]"],
+        ["method 'lora'", "quantised to nf4", "quant=none, int8, fp4"],
+        [["quant.name=none"], ["quant.name=int8"], ["quant.name=fp4"]],
+    ),
+    "a base that no quantisation suits": (
+        ["quant.name=nf4", "method.quant=[]"],
+        ["quantised to nf4", "it works on quant=none"],
+        [["quant.name=none"]],
+    ),
+    "double quantisation of eight bits": (
+        ["quant.name=int8", "quant.double=true"],
+        ["quant.double=true", "quant=nf4, fp4", "not with quant=int8"],
+        [["quant.name=nf4"], ["quant.name=fp4"], ["quant.double=false"]],
+    ),
+    "double quantisation of nothing": (
+        ["quant.double=true"],
+        ["quant.double=true", "quant=nf4, fp4", "not with quant=none"],
+        [["quant.name=nf4"], ["quant.name=fp4"], ["quant.double=false"]],
+    ),
+    "merging what cannot be merged": (
+        ["save=merged", "method.merges=[]"],
+        ["save=merged", "method 'lora' cannot be merged", "save=adapter"],
+        [["save=adapter"], ["method.merges=[none]"]],
+    ),
+    "writing a merged quantised base": (
+        ["save=merged", "quant.name=nf4"],
+        ["save=merged", "quantised to nf4", "save=adapter or quant=none"],
+        [["save=adapter"], ["quant.name=none"]],
+    ),
+}
+
+
+@cache
+def composed(*overrides: str) -> Cell:
+    (found,) = cells(list(overrides), multirun=False)
+    return found
+
+
+def cell(tiny: list[str], *leaves: str) -> Cell:
+    """A LoRA's cell with these values."""
+    plain = composed(*(override for override in tiny if not override.startswith(("results_dir", "cache_dir"))))
+    return Cell.of(OmegaConf.merge(Config, plain.config, OmegaConf.from_dotlist(list(leaves))))
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_a_misfit_is_one_line_that_names_what_would_work(name: str, tiny: list[str]) -> None:
+    wrong, words, _ = MISFITS[name]
+    with pytest.raises(Misfit) as caught:
+        cell(tiny, *wrong)
+    assert [word for word in words if word in str(caught.value)] == words
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_a_misfit_asks_for_works(name: str, tiny: list[str]) -> None:
+    wrong, _, remedies = MISFITS[name]
+    for remedy in remedies:
+        assert cell(tiny, *wrong, *remedy).id
+
+
+def test_a_methods_bounds_are_nothing_to_a_method_without_a_rank(tiny: list[str]) -> None:
+    bounds = ["method.rank_step=8", "method.attach.config.target_r=8", "rank=33"]
+    assert cell(tiny, *bounds, "method.uses=[target]").rank is None
+
+
+@pytest.mark.parametrize("limit", ["positions", "layers"])
+def test_only_what_the_width_bounds_is_held_to_it(limit: str, tiny: list[str]) -> None:
+    short = ["protocol.max_length=16", "rank=40"]
+    assert cell(tiny, *short, f"method.rank_limit={limit}").rank == {"positions": 40, "layers": 2}[limit]
+    with pytest.raises(Misfit):
+        cell(tiny, *short, "method.rank_limit=width")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("protocol.max_length=65", "protocol.max_length=65 is more than the 64 positions .* choose at most 64$"),
+        ("target.parts=[q,z]", "target part 'z' is unknown for bert; choose from q, k, v, o, up, down"),
+        ("rank=0", "rank=0 must be at least 1"),
+    ],
+)
+def test_a_value_that_is_wrong_in_itself_is_no_misfit(wrong: str, words: str, tiny: list[str]) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        cell(tiny, wrong)
+    assert not isinstance(caught.value, Misfit)

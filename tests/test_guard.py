@@ -1,0 +1,176 @@
+"""A trial that did not do what its method says has no score: what is trained moves, what is frozen does not."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from broken_leaves import detached, silenced, sound
+from peft import LoraConfig, VeraConfig, get_peft_model
+from small_trials import CPU, DATA, PLAN, small, train
+from torch import nn
+
+from bench import worker
+from bench.hooks import Hooks
+from bench.methods.selective import full, head
+from bench.models.parts import blocks, is_head
+from bench.models.quant import Quant
+from bench.train.batches import Batch
+from bench.train.curve import FLUSH_STEPS, Curve
+from bench.train.guard import Guard, Unsound, _fingerprints
+from bench.train.loop import rehearse
+from bench.train.step import Measured
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+METHOD = """
+name: detached
+family: broken
+paper: none
+uses: []
+lr: 1.0e-2
+lr_grid: [1.0e-3, 3.0e-3, 1.0e-2]
+lr_source: "none: an example"
+attach:
+  _target_: broken_leaves.detached
+  _partial_: true
+"""
+
+
+def lora(quant: Quant | None = None) -> nn.Module:
+    return get_peft_model(small(quant=quant), LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"], r=4))
+
+
+class Moving(Hooks):
+    """Changes a frozen tensor after each update."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+
+    @torch.no_grad()
+    def after_step(self, model: nn.Module, step: int) -> None:
+        tensors = [*model.named_parameters(), *model.named_buffers()]
+        next(tensor for name, tensor in tensors if self.part in name).add_(1)
+
+
+def test_a_trained_leaf_that_no_gradient_reaches_ends_as_failed_with_the_reason() -> None:
+    with pytest.raises(Unsound, match=r"steps 1 to 8: the gradients .* are exactly zero") as caught:
+        train(detached(small()))
+    outcome, error = worker.describe(caught.value)
+    assert (outcome, error["type"]) == ("failed", "Unsound")
+    assert "below the head" in error["message"]
+
+
+def test_the_same_leaf_with_a_gradient_passes() -> None:
+    ended, curve = train(sound(small()))
+    assert ended.outcome == "ok"
+    assert len(curve["loss"]) == ended.cost["steps"] == 8
+
+
+def test_weight_decay_alone_does_not_count_as_learning() -> None:
+    model = silenced(small())
+    with pytest.raises(Unsound, match="exactly zero"):
+        train(model, plan=replace(PLAN, weight_decay=0.5))
+    assert not torch.equal(blocks(model)[0].shift.detach(), torch.full((1, 32), 0.1))  # it did move
+
+
+def test_a_record_of_it_is_failed_and_has_no_score(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mine" / "method").mkdir(parents=True)
+    (tmp_path / "mine" / "method" / "detached.yaml").write_text(METHOD)
+    done = inline("--config-dir", str(tmp_path / "mine"), *tiny, "method=detached", "seeds=[0]")
+    assert done.returncode == 1
+    assert "1 failed" in done.stdout
+    assert "exactly zero" in done.stdout
+    (path,) = (tmp_path / "results").rglob("lr*-seed0.json")
+    record = json.loads(path.read_text())
+    assert (record["outcome"], record["scores"], record["predictions"]) == ("failed", None, None)
+    assert record["error"]["type"] == "Unsound"
+
+
+@pytest.mark.parametrize("part", ["word_embeddings.weight", "LayerNorm.bias", "position_ids", "original_module.weight"])
+def test_a_method_that_moves_what_is_frozen_is_failed(part: str) -> None:
+    with pytest.raises(Unsound, match=rf"1 frozen tensors moved, the first is .*{part}"):
+        train(lora(), Moving(part))
+
+
+def test_a_method_that_moves_what_it_trains_is_not() -> None:
+    assert train(lora(), Moving("lora_B"))[0].outcome == "ok"
+
+
+def test_a_trained_leaf_that_stands_still_is_failed_where_its_gradients_are_alive() -> None:
+    model = sound(small())
+    guard = Guard(model)
+    with torch.no_grad():
+        model.classifier.weight.add_(1)
+    with pytest.raises(Unsound, match="none of the 2 trained tensors moved"):
+        guard.check(model)
+
+
+def test_a_frozen_head_is_refused() -> None:
+    model = full(small())
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = not is_head(name, model)
+    with pytest.raises(Unsound, match="head is frozen"):
+        train(model)
+
+
+def test_the_method_that_trains_the_head_alone_passes() -> None:
+    assert train(head(small()))[0].outcome == "ok"
+
+
+def fed(norms: list[float]) -> None:
+    """A curve that reads these gradient norms of what lies below the head."""
+    curve = Curve("one", emit=lambda _: None)
+    batch = Batch(torch.ones(1, 1), None, torch.zeros(1), 1)
+    for norm in norms:
+        one = torch.ones(())
+        curve.add(Measured(one, None, one, torch.tensor(norm)), 1e-3, batch)
+
+
+def test_ten_updates_without_a_gradient_below_the_head_are_unsound_and_one_with_it_saves_them() -> None:
+    assert FLUSH_STEPS == 10
+    with pytest.raises(Unsound, match="steps 1 to 10"):
+        fed([0.0] * 10)
+    with pytest.raises(Unsound, match="steps 11 to 20"):
+        fed([1.0] * 10 + [0.0] * 10)
+    fed([0.0] * 9)
+    for alive in range(10):
+        fed([float(number == alive) * 1e-30 for number in range(10)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.int8])
+@pytest.mark.parametrize("entries", [1, 2, 64])
+def test_a_change_of_all_entries_alike_is_seen(entries: int, dtype: torch.dtype) -> None:
+    before, after = torch.ones(entries, dtype=dtype), torch.full((entries,), 3, dtype=dtype)
+    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+    assert _fingerprints({"it": before}) == _fingerprints({"it": before.clone()})
+
+
+def test_a_change_that_keeps_the_sum_is_seen() -> None:
+    before, after = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
+    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+
+
+def test_the_smallest_change_of_one_weight_is_seen() -> None:
+    before = torch.randn(500, 500)
+    after = before.clone()
+    after[7, 7] = torch.nextafter(after[7, 7], torch.tensor(9.0))
+    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+
+
+@pytest.mark.parametrize("what", ["head", "lora", "vera", "nf4"])
+def test_an_evaluation_changes_no_fingerprint(what: str) -> None:
+    if what == "head":
+        model = head(small())
+    elif what == "vera":
+        model = get_peft_model(small(), VeraConfig(task_type="SEQ_CLS", target_modules=["query", "value"], r=4))
+    else:
+        model = lora(Quant("nf4", double=True, compute=torch.float32) if what == "nf4" else None)
+    before = Guard(model)
+    rehearse(model, DATA, PLAN, Hooks(), CPU, torch.float32)
+    after = Guard(model)
+    assert before.frozen == after.frozen
+    assert before.trained == after.trained

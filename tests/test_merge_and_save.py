@@ -1,0 +1,174 @@
+"""What is kept of a trial predicts as the record says, also without this package; merging is measured on demand."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import OFFLINE
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from bench.methods.saving import load_adapter
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+# A rate at which a few steps tell the labels apart.
+LEARNS = [
+    "precision=fp32",
+    "seeds=[0]",
+    "lrs=[1e-2]",
+    "protocol.train_rows=120",
+    "protocol.epochs=8",
+    "protocol.batch=8",
+]
+
+ELSEWHERE = """
+import json, sys
+sys.modules["bench"] = None
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+base, adapter, merged, seed, *texts = sys.argv[1:]
+torch.manual_seed(int(seed))
+rows = AutoTokenizer.from_pretrained(base)(texts, return_tensors="pt", padding=True, truncation=True, max_length=32)
+plain = AutoModelForSequenceClassification.from_pretrained(merged)
+models = {
+    "adapter": PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(base), adapter),
+    "merged": plain,
+    "bare": AutoModelForSequenceClassification.from_pretrained(base),
+}
+with torch.inference_mode():
+    found = {name: model.eval()(**rows).logits.argmax(-1).tolist() for name, model in models.items()}
+print(json.dumps(found | {"labels": plain.config.id2label, "kind": type(plain).__name__}))
+"""
+
+
+def record(folder: Path, name: str = "lr*.json") -> dict[str, Any]:
+    (path,) = (folder / "results").rglob(name)
+    return json.loads(path.read_text())
+
+
+def stamps(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("lr*.json")}
+
+
+def report_texts(tiny_sst2: Path) -> list[str]:
+    lines = (tiny_sst2 / "dev.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    return [line.split("\t")[0].strip() for line in lines]
+
+
+def trained(done: subprocess.CompletedProcess[str]) -> str:
+    """What the command says it is going to do."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(line for line in done.stdout.splitlines() if " trials: " in line)
+
+
+def kept(folder: Path, what: str) -> Path:
+    """The folder that the record names, which holds safetensors and no pickles."""
+    said = record(folder)["saved"]
+    assert Path(said).name == what
+    assert not {path.suffix for path in Path(said).rglob("*")} & {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+    assert list(Path(said).glob("*.safetensors"))
+    return Path(said)
+
+
+def test_merging_is_measured_beside_the_adapter_and_the_bare_model(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    trained(inline(*tiny, *LEARNS, "method=lora", "merge=true", "protocol.eval_batch=16"))
+    cost = record(tmp_path, "probe.json")["cost"]
+    assert set(cost["latency"]) == {"bare", "adapted", "merged"}
+    for seconds in cost["latency"].values():
+        assert set(seconds) == {"1", "16"}
+        assert all(0 < taken["median"] <= taken["p95"] for taken in seconds.values())
+    assert 0 < cost["merge_difference"] < 1e-5
+
+
+def test_what_cannot_be_merged_has_no_merged_latency(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    trained(inline(*tiny, *LEARNS, "method=adapter", "merge=true"))
+    cost = record(tmp_path, "probe.json")["cost"]
+    assert cost["latency"]["merged"] == {"1": None, "128": None}
+    assert cost["latency"]["adapted"]["128"]["median"] > 0
+    assert cost["merge_difference"] is None
+
+
+def test_merging_can_be_measured_later_and_trains_nothing_again(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    arguments = [*tiny, *LEARNS, "method=lora"]
+    trained(inline(*arguments))
+    assert "latency" not in record(tmp_path, "probe.json")["cost"]
+    before = stamps(tmp_path)
+    assert trained(inline(*arguments, "merge=true")).endswith("1 recorded, 0 to train, 1 costs to measure")
+    assert "latency" in record(tmp_path, "probe.json")["cost"]
+    assert trained(inline(*arguments)).endswith("1 recorded, 0 to train")
+    assert "latency" in record(tmp_path, "probe.json")["cost"]
+    assert stamps(tmp_path) == before
+
+
+def test_what_is_kept_of_lora_predicts_the_same_without_this_package(
+    inline: Run, tiny: list[str], tiny_bert: Path, tiny_sst2: Path, tmp_path: Path
+) -> None:
+    folders, predictions = {}, {}
+    for what in ("adapter", "merged"):
+        assert "1 to train" in trained(inline(*tiny, *LEARNS, "method=lora", f"save={what}"))
+        folders[what], predictions[what] = kept(tmp_path, what), record(tmp_path)["predictions"]["report"]
+    assert predictions["adapter"] == predictions["merged"]
+    assert len(predictions["merged"]) == 40
+    assert set(predictions["merged"]) == {0, 1}
+    for seed in ("1", "2"):  # of what the checkpoint lacks, the pooler and the classifier
+        done = subprocess.run(
+            [sys.executable, "-c", ELSEWHERE, tiny_bert, *folders.values(), seed, *report_texts(tiny_sst2)],
+            cwd=tmp_path, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout.splitlines()[-1])
+        assert found["adapter"] == found["merged"] == predictions["merged"]
+        assert found["bare"] != predictions["merged"]
+        assert found["labels"] == {"0": "negative", "1": "positive"}
+        assert found["kind"] == "BertForSequenceClassification"
+
+
+@pytest.mark.parametrize("method", ["adapter", "bitfit"])
+def test_what_is_kept_of_our_own_methods_comes_back(
+    method: str, inline: Run, tiny: list[str], tiny_bert: Path, tiny_sst2: Path, tmp_path: Path
+) -> None:
+    trained(inline(*tiny, *LEARNS, f"method={method}", "save=adapter"))
+    torch.manual_seed(7)
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_bert, num_labels=2, dtype=torch.float32)
+    model = load_adapter(base, kept(tmp_path, "adapter")).eval()
+    rows = AutoTokenizer.from_pretrained(tiny_bert)(report_texts(tiny_sst2), return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        found = model(**rows).logits.argmax(-1).tolist()
+    assert found == record(tmp_path)["predictions"]["report"]
+    assert set(found) == {0, 1}
+
+
+def test_what_cannot_be_merged_is_not_saved_merged(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    done = inline(*tiny, "method=adapter", "save=merged")
+    assert done.returncode == 2
+    assert "save=merged: method 'adapter' cannot be merged" in done.stderr
+    assert "use save=adapter" in done.stderr
+    done = inline(*tiny, "method=lora", "quant=nf4", "save=merged")
+    assert done.returncode == 2
+    assert "use save=adapter or quant=none" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_not_kept_is_trained_again_to_be_kept(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    arguments = [*tiny, *LEARNS, "method=lora"]
+    trained(inline(*arguments))
+    first = record(tmp_path)
+    assert first["saved"] is None
+    assert "0 recorded, 1 to train" in trained(inline(*arguments, "save=adapter"))
+    assert record(tmp_path)["predictions"] == first["predictions"]
+    folder = kept(tmp_path, "adapter")
+    assert "1 recorded, 0 to train" in trained(inline(*arguments, "save=adapter"))
+    assert "1 recorded, 0 to train" in trained(inline(*arguments))
+    folder.rename(tmp_path / "elsewhere")  # a record does not stand for files that are gone
+    assert "0 recorded, 1 to train" in trained(inline(*arguments, "save=adapter"))
+    assert folder.is_dir()
