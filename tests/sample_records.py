@@ -10,9 +10,12 @@ from bench.records import Record
 MIB = 2**20
 
 
-def identity_of(task: str, method: str, rank: int | None, target: str | None, **protocol: Any) -> dict[str, Any]:
+def identity_of(
+    task: str, method: str, rank: int | None, target: str | None, base: str | None, optim: str | None, **protocol: Any
+) -> dict[str, Any]:
+    way = {"name": method, "quant": {"name": base or "none"}, "optim": {"name": optim or "adamw"}}
     return {
-        "model": "sha256:0", "task": {"name": task, "data": "sha256:1"}, "method": {"name": method},
+        "model": "sha256:0", "task": {"name": task, "data": "sha256:1"}, "method": way,
         "rank": rank, "target": target, "protocol": {"batch": 32, "dropout": None, **protocol}, "precision": "auto",
     }  # fmt: skip
 
@@ -23,6 +26,8 @@ def record_of(
     method: str = "lora",
     rank: int | None = 8,
     target: str | None = "qv",
+    base: str | None = None,
+    optim: str | None = None,
     model: str = "minilm",
     task: str = "sst2",
     random: bool = False,
@@ -35,7 +40,7 @@ def record_of(
     provenance: dict[str, Any] | None = None,
     **protocol: Any,
 ) -> Record:
-    identity = identity_of(task, method, rank, target, **protocol)
+    identity = identity_of(task, method, rank, target, base, optim, **protocol)
     ident = hashlib.sha256(repr(identity).encode()).hexdigest()[:10]
     ok = kind == "trial" and outcome == "ok"
     settings = {"epochs": 1, "train_rows": None, "weight_decay": 0.01, "warmup": 0.06, "clip": 1.0}
@@ -43,7 +48,7 @@ def record_of(
         kind=kind,
         cell={
             "id": ident, "title": f"{method} r={rank} {target}", "model": model, "task": task, "method": method,
-            "rank": rank, "target": target, "random": random,
+            "rank": rank, "target": target, "base": base, "optim": optim, "random": random,
         },
         trial={"id": f"{ident}-lr{lr}-seed{seed}", "lr": lr, "seed": seed} if kind == "trial" else None,
         outcome=outcome,

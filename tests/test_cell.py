@@ -14,7 +14,7 @@ from bench.cell import Cell
 from bench.grid import cells
 from bench.schema import Config
 
-COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves, and need no composing of their own
+COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
 
 
 @pytest.fixture

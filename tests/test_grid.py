@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.fit import Misfit
+from bench.grid import cells
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 COMPLETE = "name: mine\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\n"
@@ -35,6 +38,13 @@ WRONG = {
     "bad syntax": (["rank=[1"], ["rank=[1"]),
     "bad dtype of attach": (["method.attach.config.r=[1]"], ["lora"]),
     "unknown attach setting": (["+method.attach.config.lora_alfa=3"], ["lora_alfa"]),
+    "template without a place": (["method.template=words"], ["method.template='words'", "{text}"]),
+    "wrong architecture": (["method=llama_adapter"], ["'llama_adapter' does not fit minilm", "it fits llama"]),
+    "wrong base": (["method=bitfit", "quant=nf4"], ["'bitfit'", "quantised to nf4", "works on quant=none"]),
+    "unknown base": (["quant=nf8"], ["quant 'nf8' is unknown", "nf4", "int8"]),
+    "unknown optimizer": (["optim=adam"], ["optim 'adam' is unknown", "adamw", "sgd_momentum"]),
+    "merging what cannot be": (["method=adapter", "save=merged"], ["'adapter' cannot be merged", "save=adapter"]),
+    "nothing to keep": (["save=everything"], ["save", "everything", "merged"]),
     "unknown adapter place": (["method=adapter", "method.attach.after=[nose]"], ["nose", "feed_forward"]),
 }
 
@@ -56,6 +66,56 @@ def test_one_wrong_cell_of_a_grid_stops_all_before_the_first(inline: Run, tiny: 
     assert done.returncode == 2
     assert "qz" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def fitting(*overrides: str) -> tuple[list[str], list[str]]:
+    """Titles of what stays of a grid, and what is said of the rest."""
+    said: list[str] = []
+    return [cell.title for cell in cells(list(overrides), multirun=True, say=said.append)], said
+
+
+def test_a_combination_that_makes_no_sense_is_left_out_of_a_grid_and_said_once(tiny: list[str]) -> None:
+    titles, said = fitting(*tiny, "method=head,lora,adapter", "rank=4,33", "target=q")
+    assert sorted(titles) == ["adapter r=4", "head", "head", "lora r=4 q"]
+    (line,) = said  # of lora and of the adapter alike
+    assert line.startswith("left out: rank=33 is larger than the matrices of ")
+    assert line.endswith("choose a rank from 1 to 32")
+    assert "\n" not in line
+
+
+def test_each_reason_is_said(tiny: list[str]) -> None:
+    titles, said = fitting(*tiny, "method=bitfit,lora", "quant=none,nf4", "rank=4,33", "target=q")
+    assert sorted(titles) == ["bitfit", "bitfit", "lora r=4 q", "lora r=4 q nf4"]
+    assert [line.partition(" is larger ")[0] for line in said if "rank" in line] == ["left out: rank=33"]
+    assert [line for line in said if line.startswith("left out: method 'bitfit' does not work on a base quantised")]
+    assert len(said) == 2
+
+
+def test_a_grid_that_makes_sense_says_nothing(tiny: list[str]) -> None:
+    assert fitting(*tiny, "method=head,lora", "target=q") == (["head", "lora r=4 q"], [])
+
+
+def test_a_grid_of_which_nothing_is_left_is_an_error(tiny: list[str]) -> None:
+    said: list[str] = []
+    with pytest.raises(Misfit, match="rank=33"):
+        cells([*tiny, "method=lora,adapter", "rank=33,34"], multirun=True, say=said.append)
+    assert said == []
+
+
+def test_alone_a_combination_that_makes_no_sense_is_an_error(tiny: list[str]) -> None:
+    with pytest.raises(Misfit, match="rank=33"):
+        cells([*tiny, "method=lora", "rank=33"], multirun=False)
+
+
+def test_a_wrong_value_is_not_left_out(tiny: list[str]) -> None:
+    with pytest.raises(ValueError, match="'z' is unknown") as caught:
+        cells([*tiny, "method=lora,head", "target.parts=[z],[q]"], multirun=True, say=pytest.fail)
+    assert not isinstance(caught.value, Misfit)
+
+
+def test_a_rank_beyond_the_layers_names_the_same_cell_again(tiny: list[str]) -> None:
+    ids = [cell.id for cell in cells([*tiny, "method=top_k", "rank=1,2,6,8"], multirun=True, say=pytest.fail)]
+    assert ids[0] != ids[1] == ids[2] == ids[3]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,26 @@
 """How much each method trains, by formula, at the true sizes: models on the meta device have shapes and no weights."""
 
+import copy
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
-from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    RobertaConfig,
+)
 
+from bench import schema
 from bench.measure.parameters import Parameters, count
 from bench.models.targets import resolve, spelled_out
 
@@ -141,3 +152,88 @@ def test_the_frozen_copy_of_the_head_is_not_counted(method: str) -> None:
 def test_percent_is_the_trainable_share() -> None:
     assert Parameters(trainable=5, head=1, total=200).percent == 2.5
     assert counted(bert_base(), "full").percent == 100
+
+
+def llama_1b(kind: Any = AutoModelForSequenceClassification) -> nn.Module:
+    """Llama-3.2-1B as published."""
+    config = LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=2048,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        intermediate_size=8192,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+    )
+    with torch.device("meta"):
+        return kind.from_config(config)
+
+
+def test_a_prompt_of_20_tokens_with_four_classes_has_the_known_size() -> None:
+    assert counted(bert_base(labels=4), "prompt", rank=20) == Parameters(18_436, 4 * (HIDDEN + 1), 109_500_676)
+
+
+def test_llama_1b_has_the_published_size() -> None:
+    assert count(llama_1b(AutoModelForCausalLM)) == Parameters(1_235_814_400, 0, 1_235_814_400)
+    assert counted(llama_1b(), "full") == Parameters(1_235_814_400 + 2 * 2048, 2 * 2048, 1_235_814_400 + 2 * 2048)
+
+
+@pytest.mark.parametrize("rank", [1, 8, 64])
+def test_lora_on_llama_1b_trains_106496_per_rank(rank: int) -> None:
+    causal = counted(llama_1b(AutoModelForCausalLM), "lora", rank=rank)
+    assert causal == Parameters(106_496 * rank, 0, 1_235_814_400 + 106_496 * rank)
+    assert counted(llama_1b(), "lora", rank=rank).trainable == 106_496 * rank + 2 * 2048
+
+
+def test_ia3_on_llama_1b_trains_147456() -> None:
+    assert counted(llama_1b(AutoModelForCausalLM), "ia3") == Parameters(147_456, 0, 1_235_814_400 + 147_456)
+
+
+@lru_cache(maxsize=1)
+def real_bert_base() -> nn.Module:
+    """Random weights in memory, made once."""
+    return AutoModelForSequenceClassification.from_config(bert_base().config)
+
+
+@lru_cache(maxsize=1)
+def empty_llama_1b() -> nn.Module:
+    return llama_1b()
+
+
+@lru_cache(maxsize=1)
+def composed(name: str) -> dict[str, Any]:
+    """A method as the command line composes it."""
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        conf = OmegaConf.to_container(compose("config", [f"method={name}"]).method, resolve=True)
+    assert isinstance(conf, dict)
+    return conf
+
+
+def attach_seconds(name: str, model: nn.Module, tokenizer: Path) -> float:
+    """CPU time of attaching a method to a copy that shares the weights, which cost nothing to copy then."""
+    conf = composed(name)
+    fresh = copy.deepcopy(model, {id(part): nn.Parameter(part.detach()) for part in model.parameters()})
+    fresh.config.name_or_path = str(tokenizer)  # for prompts that start from words
+    placed = {"target": resolve(conf["target"], model.config.model_type)} if "target" in conf["uses"] else {}
+    began = time.process_time()
+    with next(model.parameters()).device:
+        instantiate(conf["attach"])(fresh, **placed)
+    return time.process_time() - began
+
+
+NEEDS_CUDA = {"loftq"}
+NEEDS_WEIGHTS = {"boft", "shira"}  # PEFT reads numbers while it attaches them, and meta tensors have none
+
+
+@pytest.mark.parametrize("name", sorted({path.stem for path in (CONF / "method").glob("*.yaml")} - NEEDS_CUDA))
+@pytest.mark.filterwarnings("ignore:lora with eva initialization used with low_cpu_mem_usage=False")
+@pytest.mark.filterwarnings("ignore:Unsupported layer type")
+@pytest.mark.filterwarnings("ignore:Failed to load the CUDA extension")
+@pytest.mark.filterwarnings("ignore:Setting boft_n_butterfly_factor to 1")
+def test_attaching_takes_no_time(name: str, tiny_bert: Path) -> None:
+    if name != "llama_adapter":
+        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < 1 for _ in range(2))  # the first may be unlucky
+    if name not in {"bitfit"} | NEEDS_WEIGHTS:
+        assert any(attach_seconds(name, empty_llama_1b(), tiny_bert) < 3 for _ in range(2))

@@ -122,6 +122,42 @@ def test_jobs_that_differ_in_trials_alone_train_each_trial_once(inline: Run, tin
     assert [record["trial"]["seed"] for record in trials(tmp_path / "results")] == [0, 1]
 
 
+def test_what_does_not_fit_is_left_out_of_a_grid_with_its_reason_and_the_rest_is_trained(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    """The rank is seen in the configuration; that there is no such place, when the adapter is attached."""
+    grid = ["method.attach.after=[attention],[nose]", "rank=4,33"]
+    command = ["-m", *override(tiny, seeds="[0]"), "method=adapter"]
+    done = inline(*command, *grid)
+    assert done.returncode == 0, done.stderr
+    width, place = done.stderr.splitlines()
+    assert width.startswith("left out: rank=33 is larger than the matrices")
+    assert place.startswith("left out: adapter r=4: method.attach.after: 'nose' is unknown")
+    assert "1 cells, 1 trials: 0 recorded, 1 to train" in done.stdout
+    assert "1 ok" in done.stdout
+    (record,) = trials(tmp_path / "results")
+    assert (record["config"]["method"]["attach"]["after"], record["cell"]["rank"]) == (["attention"], 4)
+    before = stamps(tmp_path / "results")
+    assert len(before) == 2
+    again = inline(*command, *grid)
+    assert (again.returncode, again.stderr) == (0, done.stderr)
+    assert "1 recorded, 0 to train" in again.stdout
+    assert stamps(tmp_path / "results") == before
+
+
+@pytest.mark.parametrize("alone", [
+    ["rank=33"], ["-m", "rank=33,34"], ["method.attach.after=[nose]"], ["-m", "method.attach.after=[nose]", "rank=1,2"],
+])  # fmt: skip
+def test_where_nothing_fits_it_is_an_error_of_one_line(
+    alone: list[str], inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    done = inline(*alone, *(argument for argument in tiny if argument != "rank=4"), "method=adapter")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_lost_probe_is_measured_again_without_training(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     command = [*override(tiny, seeds="[0]"), "method=head"]
     inline(*command)

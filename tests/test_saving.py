@@ -14,7 +14,10 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
 from bench.methods.saving import adapter_bytes, load_adapter, save_adapter
+from bench.models.load import load_model
+from bench.models.source import find
 from bench.models.targets import resolve
+from bench.schema import ModelConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 OURS = ["full", "head", "bitfit", "adapter", "adapter_pfeiffer"]
@@ -178,3 +181,43 @@ def test_the_config_says_how_to_attach_again(tiny_bert: Path, tmp_path: Path) ->
     assert config["peft_type"] == "BENCH"
     assert config["attach"]["_target_"] == "bench.methods.adapter.attach"
     assert config["attach"]["width"] == 4
+
+
+def fresh(tiny_bert: Path, seed: int) -> nn.Module:
+    """As a cell gets it: the checkpoint has no pooler, so a new one is drawn with the head."""
+    return load_model(find(ModelConf(label="x", name=str(tiny_bert))), 2, seed=seed, attention="eager")
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_new_pooler_comes_back_with_the_head(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+    model, attach = attached(fresh(tiny_bert, seed=1), name)
+    save_adapter(trained(model), tmp_path, attach)
+    other = fresh(tiny_bert, seed=2)
+    other.new_modules = ()  # loaded without this package
+    assert torch.equal(logits(load_adapter(other, tmp_path)), logits(model))
+
+
+@pytest.mark.parametrize("place", ["attach", "deeper"])
+def test_a_folder_that_would_call_anything_else_is_refused_and_nothing_is_called(
+    place: str, tiny_bert: Path, tmp_path: Path
+) -> None:
+    saved(tiny_bert, tmp_path, "adapter")
+    path, mark = tmp_path / "adapter_config.json", tmp_path / "called"
+    config, call = json.loads(path.read_text()), {"_target_": "pathlib.Path.touch", "self": str(mark)}
+    config["attach"] = call if place == "attach" else config["attach"] | {"after": [{"what": [call]}]}
+    path.write_text(json.dumps(config))
+    assert "wants to call pathlib.Path.touch" in refused(base(tiny_bert, head_seed=2), tmp_path)
+    assert not mark.exists()
+
+
+def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
+    tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_alone.py").write_text("from bench.methods.selective import head\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = saved(tiny_bert, tmp_path / "saved", "head")
+    path = tmp_path / "saved" / "adapter_config.json"
+    path.write_text(path.read_text().replace("bench.methods.selective.head", "mine_alone.head"))
+    assert "mine_alone.head" in refused(base(tiny_bert, head_seed=2), tmp_path / "saved")
+    loaded = load_adapter(base(tiny_bert, head_seed=2), tmp_path / "saved", trusted=("mine_alone.",))
+    assert torch.equal(logits(loaded), expected)

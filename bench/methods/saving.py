@@ -1,13 +1,12 @@
 """Adapters on disk: what PEFT writes for its own methods, and the same two files for ours."""
 
 import json
-import tempfile
-from copy import copy
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -71,9 +70,13 @@ def restore_trained(model: nn.Module, trained: dict[str, Tensor]) -> None:
 def merged(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
     """The model with the adapter merged into its weights, as plain transformers knows it. Uses the model up."""
     from peft import PeftModel
+    from peft.utils import ModulesToSaveWrapper
 
     if isinstance(model, PeftModel):
         plain: nn.Module = model.merge_and_unload()
+        for name, module in list(plain.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):  # PEFT's class for layer norms leaves the head wrapped
+                plain.set_submodule(name, module.modules_to_save[module.active_adapter])
         return plain
     changed: nn.Module = _own(attach, "merged", lambda same: same)(model)
     return changed
@@ -114,16 +117,23 @@ def _is_peft_format(model: nn.Module) -> bool:
 
 
 def _save_peft(model: Any, folder: Path) -> None:
-    start = getattr(model, "start", None)
+    """What PEFT writes; where the start was taken out of the base weights, as a plain LoRA of twice the rank.
+
+    With the start A0, B0 the model computes W - B0 A0 + B A = W + [B, -B0] [A; A0].
+    """
     # "auto" would ask the hub whether the vocabulary was resized; it never is here.
+    model.save_pretrained(folder, save_embedding_layers=False)
+    start = getattr(model, "start", None)
     if start is None:
-        model.save_pretrained(folder, save_embedding_layers=False)
         return
-    with tempfile.TemporaryDirectory() as place:  # PEFT wants the start on disk, as an adapter of its own
-        config = copy(model.active_peft_config)
-        config.init_lora_weights = True
-        config.save_pretrained(Path(place) / "start")
-        save_file(start, Path(place) / "start" / WEIGHTS)
-        model.save_pretrained(
-            folder, save_embedding_layers=False, path_initial_model_for_weight_conversion=str(Path(place) / "start")
-        )
+    trained = load_file(folder / WEIGHTS)
+    for name, tensor in trained.items():
+        if ".lora_A." in name:
+            trained[name] = torch.cat([tensor, start[name].to(tensor)], dim=0)
+        elif ".lora_B." in name:
+            trained[name] = torch.cat([tensor, -start[name].to(tensor)], dim=1)
+    save_file(trained, folder / WEIGHTS, metadata={"format": "pt"})
+    config = json.loads((folder / CONFIG).read_text())
+    scale = 2**0.5 if config["use_rslora"] else 2  # alpha / sqrt(r) or alpha / r: it must stay the same
+    config |= {"r": 2 * config["r"], "lora_alpha": scale * config["lora_alpha"], "init_lora_weights": True}
+    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))

@@ -59,10 +59,10 @@ def _tensors(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def _fingerprints(tensors: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
-    """A hash of each tensor's bits, with its sum: the hash is blind to equal changes of an even number of entries."""
+    """A hash of each tensor's bits, with its norm: the hash is blind to equal changes of an even number of entries."""
     found = {name: tensor.detach() for name, tensor in tensors.items() if tensor.numel()}
     if not found:
         return {}
     hashes = torch.stack([torch.hash_tensor(tensor).to(torch.int64) for tensor in found.values()]).tolist()
-    sums = torch.stack([tensor.sum().double() for tensor in found.values()]).tolist()
-    return dict(zip(found, zip(hashes, sums, strict=True), strict=True))
+    norms = torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in found.values()]).tolist()
+    return dict(zip(found, zip(hashes, norms, strict=True), strict=True))

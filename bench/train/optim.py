@@ -32,8 +32,10 @@ def make_optimizer(
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            place = "head" if is_head(name, model) else name
-            ratio = next((ratio for part, ratio in lr_ratio.items() if part in place), 1.0)
+            if is_head(name, model):
+                ratio = lr_ratio.get("head", 1.0)
+            else:
+                ratio = next((ratio for part, ratio in lr_ratio.items() if part != "head" and part in name), 1.0)
             groups.setdefault((ratio, decays(name, parameter)), []).append(parameter)
     settings: list[dict[str, Any]] = [
         {"params": members, "lr": lr * ratio, "weight_decay": weight_decay * decay}

@@ -15,7 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench import grid, worker
+from bench.build import build, load_task, recipe_of
+from bench.cell import Cell
+from bench.grid import cells
+from bench.models.load import load_tokenizer
 from bench.tasks.encode import Encoded, Rows, encode
 from bench.tasks.task import Split, Task
 from bench.train.loop import Plan, run_trial
@@ -38,18 +41,20 @@ def phrases(reviews: Split) -> Split:
     )
 
 
-def ours(cell: grid.Cell, data: Encoded, dtype: torch.dtype) -> float:
-    model = worker.build(cell, seed=0, device=torch.device("cpu"))
+def ours(cell: Cell, data: Encoded, dtype: torch.dtype) -> float:
+    model = build(cell, seed=0, device=torch.device("cpu"), dtype=dtype)
     plan = Plan(epochs=1, batch=BATCH, eval_batch=128, weight_decay=0.01, warmup=0.06, clip=1.0, data_seed=0)
-    ended = run_trial(model, data, plan, trial="ours", lr=5e-4, seed=0, dtype=dtype, emit=lambda _: None)
+    ended = run_trial(
+        model, data, plan, recipe_of(cell), trial="ours", lr=5e-4, seed=0, dtype=dtype, emit=lambda _: None
+    )
     assert ended.cost is not None
     return float(ended.cost["samples_per_second"])
 
 
-def trainer(cell: grid.Cell, rows: Rows, dtype: torch.dtype, folder: Path, **settings: object) -> float:
+def trainer(cell: Cell, rows: Rows, dtype: torch.dtype, folder: Path, **settings: object) -> float:
     from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
-    model = worker.build(cell, seed=0, device=torch.device("cpu"))
+    model = build(cell, seed=0, device=torch.device("cpu"), dtype=dtype)
     arguments = TrainingArguments(
         output_dir=str(folder),
         num_train_epochs=1,
@@ -71,7 +76,7 @@ def trainer(cell: grid.Cell, rows: Rows, dtype: torch.dtype, folder: Path, **set
         {"input_ids": ids.tolist(), "labels": int(label)}
         for ids, label in zip(torch.split(rows.ids, rows.lengths.tolist()), rows.labels, strict=True)
     ]
-    collator = DataCollatorWithPadding(worker.load_tokenizer(cell.source))
+    collator = DataCollatorWithPadding(load_tokenizer(cell.source))
     peer = Trainer(model=model, args=arguments, train_dataset=items, data_collator=collator)
     began = time.perf_counter()
     peer.train()
@@ -81,10 +86,10 @@ def trainer(cell: grid.Cell, rows: Rows, dtype: torch.dtype, folder: Path, **set
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.filterwarnings("ignore")
 def test_our_loop_is_at_least_two_and_a_half_times_the_trainer(precision: str, tmp_path: Path) -> None:
-    (cell,) = grid.cells(["method=lora", "rank=8"], multirun=False)
-    train = phrases(worker.load_task(cell).train)
+    (cell,) = cells(["method=lora", "rank=8"], multirun=False)
+    train = phrases(load_task(cell).train)
     few = train.take(range(32))
-    data = encode(Task(train, few, few), worker.load_tokenizer(cell.source), 128, tmp_path)
+    data = encode(Task(train, few, few), load_tokenizer(cell.source), 128, tmp_path)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     contestants: dict[str, Callable[[], float]] = {
         "ours": lambda: ours(cell, data, dtype),
