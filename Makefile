@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/python -m bench.report model=minilm task=reviews
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not perf"
+	$(BIN)/python -m pytest -m "not perf" -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -64,8 +65,13 @@ def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) ->
 
 def attach(model: nn.Module, cell: Cell) -> nn.Module:
     """Apply the cell's method to a model."""
+    return method_of(cell)(model)
+
+
+def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:
+    """The cell's method, ready to be applied."""
     method: Callable[..., nn.Module] = instantiate(cell.config["method"]["attach"])
-    return method(model) if cell.modules is None else method(model, target=cell.modules)
+    return method if cell.modules is None else partial(method, target=cell.modules)
 
 
 def recipe_of(cell: Cell) -> Recipe:

@@ -55,11 +55,11 @@ def _check_rank(conf: Config, source: Source) -> None:
         )
     if rank % method.rank_step:
         raise Misfit(f"method {method.name!r} needs a rank that is a multiple of {method.rank_step}; got rank={rank}")
-    least = (method.attach.get("config") or {}).get("target_r", 1)
-    if rank < least:
+    left = (method.attach.get("config") or {}).get("target_r", 0)
+    if rank <= left:
         raise Misfit(
-            f"method {method.name!r} prunes from rank to target_r={least}, so rank={rank} is too small; choose at "
-            f"least rank={least}, or a lower method.attach.config.target_r"
+            f"method {method.name!r} prunes from rank to target_r={left}, so rank={rank} is too small; choose at least "
+            f"rank={left + 1}, or a lower method.attach.config.target_r"
         )
 
 

@@ -64,10 +64,11 @@ def run(planned: list[Cell]) -> int:
             misfits, problem = launch.check(waiting)
         if problem:
             raise ValueError(problem)
-        for reason in sweep.leave_out(misfits):
-            _say(f"left out: {reason}")
+        reasons = sweep.leave_out(misfits)
         if not sweep.jobs:
-            raise ValueError(next(iter(misfits.values())))
+            raise ValueError(reasons[0])
+        for reason in reasons:
+            _say(f"left out: {reason}")
     sweep.announce()
     if sweep.waiting:
         with Display(len(sweep.waiting), len(sweep.todo)) as display:

@@ -1,10 +1,9 @@
 """One command's cells: skip what is recorded, run the rest, record every outcome."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from bench import launch, records
@@ -12,30 +11,9 @@ from bench.cell import Cell, Trial
 from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
 from bench.progress import Display
 from bench.provenance import provenance
+from bench.recorded import cost_of, missing, path_of
 from bench.records import Record
 from bench.track import Tracker, make_tracker
-
-
-def path_of(cell: Cell, trial: Trial | None) -> Path:
-    """The file of a trial's record, or of the cell's probe."""
-    folder = Path(cell.config["results_dir"]).expanduser() / cell.folder
-    return folder / f"{'probe' if trial is None else trial.name}.json"
-
-
-def missing(cell: Cell, say: Callable[[str], None]) -> tuple[Trial, ...]:
-    """Trials that have no final record yet, or were not kept as is now wanted; all where the cell is forced."""
-    if cell.config["force"]:
-        return cell.trials
-    found = {trial: records.read_if_there(path_of(cell, trial), say) for trial in cell.trials}
-    return tuple(
-        trial for trial, record in found.items() if record is None or not _is_done(record, cell.config["save"])
-    )
-
-
-def _is_done(record: Record, save: str) -> bool:
-    wanted = save != "none" and record.outcome == "ok"
-    kept = record.saved is not None and Path(record.saved).name == save and Path(record.saved).is_dir()
-    return record.is_final and (kept or not wanted)
 
 
 @dataclass
@@ -112,7 +90,7 @@ class Sweep:
             unique.setdefault((cell.id, cell.trials), cell)
         for cell in unique.values():
             waiting = missing(cell, display.say)
-            if _cost(cell, display.say) is None:
+            if cost_of(cell, display.say) is None:
                 self.unprobed.setdefault(cell.id, cell)
             self.recorded += len(cell.trials) - len(waiting)
             for trial in waiting:
@@ -157,7 +135,7 @@ class Sweep:
         if self.tracker is None:
             self.tracker = make_tracker(cell.config["track"], self.display.say)
         self.display.begin_cell(cell.title, len(trials))
-        recorder = Recorder(cell, cost=None if probe else _cost(cell, self.display.say))
+        recorder = Recorder(cell, cost=None if probe else cost_of(cell, self.display.say))
         with closing(launch.run(cell, trials, probe=probe)) as events:
             try:
                 self._follow(events, recorder, trials, self.tracker)
@@ -211,12 +189,6 @@ class Sweep:
         return set(outcomes) <= {"ok"} and not unmeasured
 
 
-def _cost(cell: Cell, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """What the probe of a cell found out; None where it is to be run, or to be run again with latencies."""
-    probed = None if cell.config["force"] else records.read_if_there(path_of(cell, None), say)
-    cost = probed.cost if probed else None
-    return None if cost and cell.config["merge"] and "latency" not in cost else cost
-
-
 def _axes(cell: Cell) -> str:
-    return " and ".join(cell.config["method"]["uses"]) or "neither rank nor target"
+    used = " and ".join(cell.config["method"]["uses"]) or "neither rank nor target"
+    return f"{used}, up to the model's blocks" if cell.config["method"]["rank_limit"] == "layers" else used

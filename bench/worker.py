@@ -16,7 +16,7 @@ import peft  # noqa: F401 - preloaded
 import torch
 import transformers
 
-from bench.build import attach, build, keep, load, load_data, load_task, recipe_of, saved_bytes
+from bench.build import build, keep, load, load_data, load_task, method_of, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
 from bench.events import Broken, Ended, Event, Probed, Ready
 from bench.fit import Misfit
@@ -84,10 +84,11 @@ def try_out(cell: Cell) -> None:
             f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
         )
     recipe_of(cell)
+    method = method_of(cell)
     # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
     with suppress(RuntimeError), torch.device("meta"):
         try:
-            attach(empty_model(cell.source, len(cell.config["task"]["labels"])), cell)
+            method(empty_model(cell.source, len(cell.config["task"]["labels"])))
         except ValueError as error:  # the library's own word on shapes and settings
             raise Misfit(f"{cell.title}: {error}") from error
 

@@ -34,9 +34,9 @@ MISFITS = {
         [["rank=8"], ["rank=16"]],
     ),
     "a rank below the one it is pruned to": (
-        ["method.attach.config.target_r=8", "rank=7"],
-        ["target_r=8", "rank=7 is too small", "at least rank=8", "lower method.attach.config.target_r"],
-        [["rank=8"], ["method.attach.config.target_r=7"]],
+        ["method.attach.config.target_r=8", "rank=8"],
+        ["target_r=8", "rank=8 is too small", "at least rank=9", "lower method.attach.config.target_r"],
+        [["rank=9"], ["method.attach.config.target_r=7"]],
     ),
     "a base that the method cannot stand on": (
         ["quant.name=nf4", "method.quant=[int8,fp4]"],

@@ -121,13 +121,14 @@ def test_the_method_that_trains_the_head_alone_passes() -> None:
     assert train(head(small()))[0].outcome == "ok"
 
 
+ONE = Batch(torch.ones(1, 1), None, torch.zeros(1), 1)
+
+
 def fed(norms: list[float]) -> None:
     """A curve that reads these gradient norms of what lies below the head."""
     curve = Curve("one", emit=lambda _: None)
-    batch = Batch(torch.ones(1, 1), None, torch.zeros(1), 1)
     for norm in norms:
-        one = torch.ones(())
-        curve.add(Measured(one, None, one, torch.tensor(norm)), 1e-3, batch)
+        curve.add(Measured(torch.ones(()), None, torch.ones(()), torch.tensor(norm)), 1e-3, ONE)
 
 
 def test_ten_updates_without_a_gradient_below_the_head_are_unsound_and_one_with_it_saves_them() -> None:
@@ -141,6 +142,21 @@ def test_ten_updates_without_a_gradient_below_the_head_are_unsound_and_one_with_
         fed([float(number == alive) * 1e-30 for number in range(10)])
 
 
+def test_a_single_update_without_a_gradient_at_the_end_of_an_epoch_is_sound() -> None:
+    curve = Curve("one", emit=lambda _: None)
+    for norm in [1.0] * 10 + [0.0]:
+        curve.add(Measured(torch.ones(()), None, torch.ones(()), torch.tensor(norm)), 1e-3, ONE)
+    curve.flush()
+    curve.finish()
+
+
+def test_where_the_head_has_no_gradient_either_there_is_nothing_left_to_learn() -> None:
+    curve = Curve("one", emit=lambda _: None)
+    for _ in range(20):
+        curve.add(Measured(torch.zeros(()), None, torch.zeros(()), torch.zeros(())), 1e-3, ONE)
+    curve.finish()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.int8])
 @pytest.mark.parametrize("entries", [1, 2, 64])
 def test_a_change_of_all_entries_alike_is_seen(entries: int, dtype: torch.dtype) -> None:
@@ -151,6 +167,11 @@ def test_a_change_of_all_entries_alike_is_seen(entries: int, dtype: torch.dtype)
 
 def test_a_change_that_keeps_the_sum_is_seen() -> None:
     before, after = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
+    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+
+
+def test_a_change_of_opposite_signs_is_seen() -> None:
+    before, after = torch.zeros(4), torch.tensor([0.5, -0.5, -0.5, 0.5])
     assert _fingerprints({"it": before}) != _fingerprints({"it": after})
 
 

@@ -234,6 +234,6 @@ NEEDS_WEIGHTS = {"boft", "shira"}  # PEFT reads numbers while it attaches them, 
 @pytest.mark.filterwarnings("ignore:Setting boft_n_butterfly_factor to 1")
 def test_attaching_takes_no_time(name: str, tiny_bert: Path) -> None:
     if name != "llama_adapter":
-        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < 1 for _ in range(2))  # the first may be unlucky
+        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < 1 for _ in range(3))  # one may be unlucky
     if name not in {"bitfit"} | NEEDS_WEIGHTS:
         assert any(attach_seconds(name, empty_llama_1b(), tiny_bert) < 3 for _ in range(2))

@@ -213,7 +213,8 @@ def test_a_folder_that_would_call_anything_else_is_refused_and_nothing_is_called
 def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mine_alone.py").write_text("from bench.methods.selective import head\n")
+    lines = ["from bench.methods import selective", "", "def head(model):", "    return selective.head(model)"]
+    (tmp_path / "mine_alone.py").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     expected = saved(tiny_bert, tmp_path / "saved", "head")
     path = tmp_path / "saved" / "adapter_config.json"
@@ -221,3 +222,13 @@ def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
     assert "mine_alone.head" in refused(base(tiny_bert, head_seed=2), tmp_path / "saved")
     loaded = load_adapter(base(tiny_bert, head_seed=2), tmp_path / "saved", trusted=("mine_alone.",))
     assert torch.equal(logits(loaded), expected)
+
+
+@pytest.mark.parametrize(
+    "name", ["bench.methods.saving.Path.touch", "bench.methods.saving.import_module", "peft.utils.other.os.system"]
+)
+def test_what_a_trusted_module_merely_imports_is_not_called(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+    saved(tiny_bert, tmp_path, "head")
+    path = tmp_path / "adapter_config.json"
+    path.write_text(path.read_text().replace("bench.methods.selective.head", name))
+    assert name in refused(base(tiny_bert, head_seed=2), tmp_path)

@@ -18,15 +18,16 @@ class Schedule(Hooks):
 
     def __init__(self, warmup: float, final: float, every: int) -> None:
         self.warmup, self.final, self.every = warmup, final, every
-        self.fixed_from = 0
+        self.steps, self.fixed_from = 0, 0
 
     def begin(self, model: nn.Module, steps: int) -> None:
         tuner = _tuner(model)
         config = tuner.peft_config[tuner.trainable_adapter_name]
-        config.tinit, config.tfinal = round(self.warmup * steps), round(self.final * steps)
+        # The ranks are fixed at the second step at the earliest: what is important must have been seen once.
+        self.steps, self.fixed_from = steps, max(2, steps - round(self.final * steps))
+        config.tinit, config.tfinal = min(round(self.warmup * steps), self.fixed_from - 1), steps - self.fixed_from
         config.deltaT, config.total_step = self.every, steps
         tuner.rankallocator.set_total_step(steps)
-        self.fixed_from = steps - config.tfinal
 
     def penalty(self, model: nn.Module) -> Tensor:
         """Mean Frobenius distance of the singular vectors from orthonormal ones, times its weight (equation 4)."""
@@ -41,10 +42,11 @@ class Schedule(Hooks):
         return mean
 
     def after_step(self, model: nn.Module, step: int) -> None:
-        _tuner(model).update_and_allocate(step)
+        if self.steps > 1:
+            _tuner(model).update_and_allocate(step)
 
     def is_final(self, step: int) -> bool:
-        return step >= self.fixed_from
+        return step >= min(self.fixed_from, self.steps)
 
 
 def _tuner(model: nn.Module) -> Any:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bench.hooks import Hooks
 
@@ -14,4 +15,11 @@ class FromActivations(Hooks):
     def prepare(self, model: nn.Module, batches: Sequence[dict[str, Any]]) -> None:
         from peft.tuners.lora.eva import initialize_lora_eva_weights
 
-        initialize_lora_eva_weights(model, dataloader=batches, show_progress_bar=False)
+        # The library wants a mask, also where nothing is padded.
+        masked = [batch | {"attention_mask": _mask(batch)} for batch in batches]
+        initialize_lora_eva_weights(model, dataloader=masked, show_progress_bar=False)
+
+
+def _mask(batch: dict[str, Any]) -> Tensor:
+    mask: Tensor | None = batch["attention_mask"]
+    return torch.ones_like(batch["input_ids"]) if mask is None else mask

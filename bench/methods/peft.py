@@ -39,9 +39,8 @@ def attach(
 
 
 def _placement(model: nn.Module, config: Any, target: Target | None) -> dict[str, Any]:
-    """Settings that depend on the model: the adapted layers, the head, the tokenizer of an initial text."""
+    """Settings that depend on the model: the adapted layers, the head, how many blocks there are."""
     known = {field.name for field in fields(config.func)}
-    base: Any = model.config
     found: dict[str, Any] = {}
     if target is not None:
         found["target_modules"] = target.pattern
@@ -49,8 +48,6 @@ def _placement(model: nn.Module, config: Any, target: Target | None) -> dict[str
             found["feedforward_modules"] = target.down_pattern or []
     if "modules_to_save" in known:
         found["modules_to_save"] = head_names(model)
-    if "tokenizer_name_or_path" in known:
-        found["tokenizer_name_or_path"] = base.name_or_path
     if "adapter_layers" in known and "adapter_layers" not in config.keywords:
         found["adapter_layers"] = len(blocks(model))
     return found

@@ -43,8 +43,11 @@ def load_adapter(model: nn.Module, folder: Path, trusted: tuple[str, ...] = ("be
         raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must be there, and whole") from error
     if config.get("peft_type") != "BENCH":
         raise ValueError(f"{folder} holds no adapter of this package; PEFT's own load with PeftModel.from_pretrained")
-    if untrusted := [name for name in _calls(config["attach"]) if not name.startswith((*trusted, "peft."))]:
-        raise ValueError(f"{folder} wants to call {untrusted[0]}; allowed are names under {trusted}")
+    if untrusted := [name for name in _calls(config["attach"]) if not _is_trusted(name, trusted)]:
+        raise ValueError(
+            f"{folder} wants to call {untrusted[0]}; allowed are what {', '.join(trusted)} defines and PEFT's "
+            "configurations"
+        )
     model.new_modules = tuple(config.get("new_modules", ()))  # type: ignore[assignment]
     model = instantiate(config["attach"])(model)
     try:
@@ -105,6 +108,21 @@ def _calls(node: Any) -> list[str]:
     if isinstance(node, dict):
         return [str(node[key]) for key in node if key == "_target_"] + _calls(list(node.values()))
     return [name for part in node for name in _calls(part)] if isinstance(node, list) else []
+
+
+def _is_trusted(name: str, trusted: tuple[str, ...]) -> bool:
+    """Whether a name is defined, and not merely imported, by a trusted module; or is a class of PEFT."""
+    import peft
+
+    place, _, attribute = name.rpartition(".")
+    if place == "peft":
+        return isinstance(getattr(peft, attribute, None), type)
+    if not name.startswith(trusted):
+        return False
+    try:
+        return getattr(getattr(import_module(place), attribute, None), "__module__", None) == place
+    except ImportError:
+        return False
 
 
 def _is_peft_format(model: nn.Module) -> bool:

@@ -55,7 +55,7 @@ def load_model(
         kind, location = AutoModelForSequenceClassification, source.location
         given |= {"revision": source.revision, "use_safetensors": True}
     if quant is not None:
-        given |= {"quantization_config": quant.settings([*HEADS, "pooler"]), "device_map": {"": device or "cpu"}}
+        given |= {"quantization_config": quant.settings([*HEADS, ".*pooler"]), "device_map": {"": device or "cpu"}}
     model, info = kind.from_pretrained(
         location,
         config=config,

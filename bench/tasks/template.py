@@ -8,9 +8,15 @@ from bench.tasks.task import Split, Task
 def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Task:
     """Put every text of a task into a template. template: holds {text}.
 
-    A text that is too long is cut before it is put in, so that the template's own words are always there.
+    A text that is too long is cut before it is put in, so that the template's own words are always there. ValueError:
+    they leave no room.
     """
     room = max_length - len(tokenizer(template.format(text=""), add_special_tokens=False)["input_ids"])
+    if room <= tokenizer.num_special_tokens_to_add():
+        raise ValueError(
+            f"method.template={template!r} leaves no room for a text in protocol.max_length={max_length} tokens; "
+            "choose a longer max_length or fewer words"
+        )
     parts = (_worded(split, template, tokenizer, room) for split in (task.train, task.select, task.report))
     return Task(*parts)
 
@@ -18,5 +24,7 @@ def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_le
 def _worded(split: Split, template: str, tokenizer: PreTrainedTokenizerBase, room: int) -> Split:
     """room: tokens that the text may have, with the special ones."""
     cut = tokenizer(split.texts, truncation=True, max_length=room, return_offsets_mapping=True)["offset_mapping"]
-    texts = [text[: max(end for _, end in offsets)] for text, offsets in zip(split.texts, cut, strict=True)]
+    texts = [
+        text[: max((end for _, end in offsets), default=0)] for text, offsets in zip(split.texts, cut, strict=True)
+    ]
     return Split([template.format(text=text) for text in texts], split.labels)

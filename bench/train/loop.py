@@ -129,6 +129,7 @@ def run_trial(
         with clock("eval"):
             predictions = predict(model, data.select, plan.eval_batch, device, dtype)
             best.offer(accuracy(predictions, data.select), predictions, final=hooks.is_final(step.steps))
+    curve.finish()
     guard.check(model)
     best.restore()
     with clock("eval"):
