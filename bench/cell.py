@@ -15,6 +15,12 @@ from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config
 from bench.tasks.files import data_identity
 
+# conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
+NEUTRAL: dict[str, dict[str, Any]] = {
+    "quant": {"name": "none", "double": False, "compute": None},
+    "optim": {"name": "adamw", "build": {"_target_": "torch.optim.AdamW", "_partial_": True, "fused": True}},
+}
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -74,7 +80,8 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Everything that makes this cell differ from another, and nothing else.
 
-        Where results go, how they are shown and on what device they are measured does not change what a cell is.
+        Where results go, how they are shown and on what device they are measured does not change what a cell is. What a
+        method or the base leaves at its neutral value is left out, so that a new setting renames no cell without it.
         """
         task, method, protocol = (self.config[node] for node in ("task", "method", "protocol"))
         return {
@@ -88,8 +95,9 @@ class Cell:
                 "select": task["select_rows"],
             },
             "method": {
-                **{key: method[key] for key in ("name", "attach", "hooks", "lr_ratio", "template")},
-                **{key: self.config[key] for key in ("quant", "optim")},
+                **{key: method[key] for key in ("name", "attach")},
+                **{key: method[key] for key in ("hooks", "lr_ratio", "template") if method[key]},
+                **{key: self.config[key] for key in NEUTRAL if self.config[key] != NEUTRAL[key]},
             },
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,

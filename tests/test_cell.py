@@ -1,5 +1,6 @@
 """What makes a cell the same cell, and a trial the same trial: the names by which records are found again."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bench.cell import Cell
+from bench.cell import NEUTRAL, Cell
 from bench.grid import cells
 from bench.schema import Config
+
+RECORDS = Path(__file__).resolve().parent.parent / "results" / "minilm" / "sst2"
 
 COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
 
@@ -231,3 +234,13 @@ def test_a_cell_carries_its_whole_configuration_as_plain_data(base: list[str]) -
     assert config["precision"] == "auto"
     assert "hydra" not in config
     assert "${" not in str(config)
+
+
+def test_a_setting_at_its_neutral_value_does_not_name_a_cell() -> None:
+    """Records of lora and others from before quant, optim and hooks existed are still theirs."""
+    (plain,) = cells(["method=lora", "rank=8"], multirun=False)
+    assert {key: plain.config[key] for key in NEUTRAL} == NEUTRAL
+    assert set(plain.identity["method"]) == {"name", "attach"}
+    (sst2,) = cells(["method=lora", "rank=8", "task=sst2"], multirun=False)
+    recorded = json.loads(next(RECORDS.glob("lora-r8-qv-*/probe.json")).read_text())["identity"]
+    assert sst2.identity | {"task": None} == recorded | {"task": None}
