@@ -1,7 +1,7 @@
 """How much each method trains, by formula, at the true sizes: models on the meta device have shapes and no weights."""
 
 import copy
-import time
+import resource
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -212,15 +212,18 @@ def composed(name: str) -> dict[str, Any]:
 
 
 def attach_seconds(name: str, model: nn.Module, tokenizer: Path) -> float:
-    """CPU time of attaching a method to a copy that shares the weights, which cost nothing to copy then."""
+    """CPU time of attaching a method to a copy that shares the weights, which cost nothing to copy then.
+
+    The system's part is left out: what fresh memory costs depends on what else runs.
+    """
     conf = composed(name)
     fresh = copy.deepcopy(model, {id(part): nn.Parameter(part.detach()) for part in model.parameters()})
     fresh.config.name_or_path = str(tokenizer)  # for prompts that start from words
     placed = {"target": resolve(conf["target"], model.config.model_type)} if "target" in conf["uses"] else {}
-    began = time.process_time()
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     with next(model.parameters()).device:
         instantiate(conf["attach"])(fresh, **placed)
-    return time.process_time() - began
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - began
 
 
 NEEDS_CUDA = {"loftq"}
