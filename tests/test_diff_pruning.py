@@ -340,3 +340,11 @@ def test_settings_that_mean_nothing_are_refused() -> None:
     for project_at in (0, 1.1):
         with pytest.raises(ValueError, match="project_at"):
             Schedule(project_at=project_at, weight=1e-7)
+
+
+def test_merging_a_copy_leaves_the_original_as_it_was() -> None:
+    model = searched().eval()
+    before = logits(model)
+    plain = merged(copy.deepcopy(model)).eval()
+    assert torch.equal(logits(model), before)
+    torch.testing.assert_close(logits(plain), before, rtol=0, atol=1e-6)

@@ -143,10 +143,14 @@ def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
 
 def merged(model: nn.Module) -> nn.Module:
     """The plain model with the changed weights. Uses the model up."""
-    for name, diff in _diffs(model).items():
-        diff.eval()  # no sampling
-        path, _, kind = name.rpartition(".")
-        parametrize.remove_parametrizations(model.get_submodule(path), kind, leave_parametrized=True)
+    for module in [module for module in model.modules() if parametrize.is_parametrized(module)]:
+        module.eval()  # no sampling
+        tuned = {kind: getattr(module, kind).detach().clone() for kind in module.parametrizations}  # type: ignore[union-attr]
+        # Not remove_parametrizations: it takes the tensor's name from a class that copies of the module share.
+        module.__class__ = type(module).__base__  # type: ignore[assignment]
+        del module.parametrizations
+        for kind, tensor in tuned.items():
+            module.register_parameter(kind, nn.Parameter(tensor))
     return model
 
 
