@@ -15,12 +15,12 @@ from bench.hooks import Hooks
 from bench.methods.saving import adapter_bytes, save_adapter, save_merged
 from bench.models.load import load_model, load_tokenizer
 from bench.models.quant import quant_of
+from bench.models.streams import own_streams
 from bench.schema import TaskConf
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.task import Task, subset
 from bench.tasks.template import worded
-from bench.train.loop import Recipe
-from bench.train.precision import attention_for
+from bench.train.plan import Recipe
 
 
 def load_data(cell: Cell) -> Encoded:
@@ -49,7 +49,6 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         cell.source,
         len(config["task"]["labels"]),
         seed=seed,
-        attention=attention_for(device),
         dropout=config["protocol"]["dropout"],
         quant=quant,
         device=device,
@@ -59,13 +58,8 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 
 def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
-    model = attach(load(cell, seed=seed, device=device, dtype=dtype), cell)
+    model = own_streams(method_of(cell)(load(cell, seed=seed, device=device, dtype=dtype)))
     return model if cell.base else model.to(device)
-
-
-def attach(model: nn.Module, cell: Cell) -> nn.Module:
-    """Apply the cell's method to a model."""
-    return method_of(cell)(model)
 
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:

@@ -50,6 +50,8 @@ def _check_trials(conf: Config) -> None:
     for lr in conf.lrs:
         if not (lr > 0 and math.isfinite(lr)):
             raise ValueError(f"lrs={conf.lrs}: a learning rate must be above 0 and finite, such as lrs=[5e-4]")
+    if conf.pack != "auto" and not (isinstance(conf.pack, int) and conf.pack >= 1):
+        raise ValueError(f"pack={conf.pack} must be auto or a whole number, the trials that train together at most")
     if min(conf.seeds) < 0:
         raise ValueError(f"seeds={conf.seeds}: a seed must be at least 0")
 

@@ -1,8 +1,9 @@
 """Which combinations make sense: a method with a model, a rank, a quantised base. Found out from the config alone."""
 
+from bench.choices import RankLimit, Save
 from bench.models.source import Source
 from bench.models.targets import resolve
-from bench.schema import Config, RankLimit, Save
+from bench.schema import Config
 
 
 class Misfit(ValueError):  # noqa: N818 - no fault: a corner of a grid

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class Hooks:
     """A method names its own in its yaml; the training loop calls all of these, in this order, for every method."""
 
-    has_penalty = False  # whether a term is added to the loss
+    alone: str | None = None  # why trials cannot share a model: the method changes more than numbers while it trains
 
     def prepare(self, model: nn.Module, batches: Sequence[dict[str, Any]]) -> None:
         """Before the optimizer is made: initialise from data. batches: keyword arguments of the model."""

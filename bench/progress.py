@@ -15,31 +15,39 @@ PLAIN_SECONDS = 20  # between two lines about a running trial, without a termina
 class Clock:
     """Guesses the time that is left: the mean of the finished trials for each that is not.
 
-    A trial that never started, because its cell broke, counts as done and tells nothing of the others.
+    Trials that run together share the time that they take. A trial that never started, because its cell broke, counts
+    as done and tells nothing of the others.
     """
 
     def __init__(self, trials: int) -> None:
         self.left = trials
         self.spent: list[float] = []
-        self.began: float | None = None
-        self.share = 0.0
+        self.together: set[str] = set()
+        self.running: set[str] = set()
+        self.began, self.share = 0.0, 0.0
 
-    def start(self) -> None:
-        self.began, self.share = time.monotonic(), 0.0
+    def start(self, trial: str) -> None:
+        if not self.running:
+            self.together, self.began, self.share = set(), time.monotonic(), 0.0
+        self.together.add(trial)
+        self.running.add(trial)
 
-    def finish(self) -> None:
-        if self.began is not None:
-            self.spent.append(time.monotonic() - self.began)
-        self.left, self.began, self.share = max(0, self.left - 1), None, 0.0
+    def finish(self, trial: str) -> None:
+        self.left = max(0, self.left - 1)
+        self.running.discard(trial)
+        if self.together and not self.running:
+            each = (time.monotonic() - self.began) / len(self.together)
+            self.spent += [each] * len(self.together)
+            self.together, self.share = set(), 0.0
 
     def remaining(self) -> str:
         """Hours, minutes and seconds; a dash before anything is known."""
         known = list(self.spent)
-        if self.began is not None and self.share > 0.1:
-            known.append((time.monotonic() - self.began) / self.share)
+        if self.running and self.share > 0.1:
+            known += [(time.monotonic() - self.began) / self.share / len(self.together)] * len(self.together)
         if not known:
             return "-"
-        seconds = round(sum(known) / len(known) * max(0, self.left - self.share))
+        seconds = round(sum(known) / len(known) * max(0, self.left - self.share * len(self.running)))
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
@@ -50,7 +58,7 @@ class Display:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.cells, self.cell, self.title = cells, 0, ""
         self.clock = Clock(trials)
-        self.trial, self.trials = 0, 0
+        self.ended, self.trials = 0, 0
         self.steps, self.said = 0, 0.0
         self.live = self.console.is_terminal
         self.bar = Progress(
@@ -77,7 +85,7 @@ class Display:
 
     def begin_cell(self, title: str, trials: int) -> None:
         self.cell += 1
-        self.title, self.trial, self.trials = title, 0, trials
+        self.title, self.ended, self.trials = title, 0, trials
         self._show(f"cell {self.cell}/{self.cells} {title}", 0, "starting")
 
     def tell(self, event: Event, name: str) -> None:
@@ -95,9 +103,9 @@ class Display:
                     f"{cost['samples_per_second']:.0f} samples/s"
                 )
             case Started(steps=steps):
-                self.trial, self.steps, self.said = self.trial + 1, steps, time.monotonic()
-                self.clock.start()
-                self._show(f"{where} trial {self.trial}/{self.trials}", 0, "first steps")
+                self.steps, self.said = steps, time.monotonic()
+                self.clock.start(event.trial)
+                self._show(f"{where} {self._trials()}", 0, "first steps")
             case Stepped(curve=curve, samples_per_second=speed):
                 done = curve["step"][-1]
                 self.clock.share = done / self.steps
@@ -105,12 +113,18 @@ class Display:
                     f"step {done:.0f}/{self.steps} loss {curve['loss'][-1]:.3f} {speed:.0f} samples/s "
                     f"left {self.clock.remaining()}"
                 )
-                self._show(f"{where} trial {self.trial}/{self.trials}", self.clock.share, facts)
+                self._show(f"{where} {self._trials()}", self.clock.share, facts)
             case Ended():
-                self.clock.finish()
+                self.clock.finish(event.trial)
+                self.ended += 1
                 self.say(f"{where} {name}: {_result(event)}  left {self.clock.remaining()}")
             case _:
                 pass
+
+    def _trials(self) -> str:
+        """Which of the cell's trials are running: trial 2/9, trials 1-9/9."""
+        first, last = self.ended + 1, self.ended + len(self.clock.running)
+        return f"trial{'' if first == last else 's'} {first}{'' if first == last else f'-{last}'}/{self.trials}"
 
     def _show(self, what: str, share: float, facts: str) -> None:
         if self.live:

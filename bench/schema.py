@@ -2,66 +2,12 @@
 
 import math
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-
-class Weights(Enum):
-    """Where a model's weights come from: published ones, or a seeded draw (cost is real, accuracy is not)."""
-
-    pretrained = "pretrained"
-    random = "random"
-
-
-class Precision(Enum):
-    """Arithmetic of the forward pass; `auto` takes bf16 where the device computes it fast, else fp32."""
-
-    auto = "auto"
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class Device(Enum):
-    """`auto` takes the accelerator where there is one."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class RankLimit(Enum):
-    """What bounds a method's rank: the model's width, the positions that its inputs leave free, its layers."""
-
-    width = "width"
-    positions = "positions"
-    layers = "layers"
-
-
-class ComputeType(Enum):
-    """Arithmetic on a quantised base."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-
-
-class Save(Enum):
-    """What is kept of a trained trial: nothing, its adapter, the whole model with the adapter merged into it."""
-
-    none = "none"
-    adapter = "adapter"
-    merged = "merged"
-
-
-class TrackMode(Enum):
-    """`auto` is online when a W&B key is configured, else offline."""
-
-    auto = "auto"
-    online = "online"
-    offline = "offline"
-    off = "off"
+from bench.choices import ComputeType, Device, LastLayer, LinearWay, Precision, RankLimit, Save, TrackMode, Weights
 
 
 @dataclass
@@ -172,6 +118,14 @@ class ProtocolConf:
 
 
 @dataclass
+class FastConf:
+    """Faster ways to the same numbers: they change no result beyond rounding, and are no part of a cell's identity."""
+
+    linear: LinearWay = MISSING
+    last_layer: LastLayer = MISSING
+
+
+@dataclass
 class TrackConf:
     """Where the runs are shown, beside the records."""
 
@@ -191,12 +145,14 @@ class Config:
     quant: QuantConf = field(default_factory=QuantConf)
     optim: OptimConf = field(default_factory=OptimConf)
     protocol: ProtocolConf = field(default_factory=ProtocolConf)
+    fast: FastConf = field(default_factory=FastConf)
     track: TrackConf = field(default_factory=TrackConf)
     rank: int = MISSING
     lrs: list[float] = MISSING
     seeds: list[int] = MISSING
     precision: Precision = MISSING
     device: Device = MISSING
+    pack: Any = MISSING
     merge: bool = MISSING
     save: Save = MISSING
     force: bool = MISSING

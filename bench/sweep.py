@@ -23,12 +23,15 @@ class Recorder:
     cell: Cell
     cost: dict[str, Any] | None  # the cell's, once it is known
     device: dict[str, Any] = field(default_factory=dict)
-    curve: dict[str, list[float]] = field(default_factory=dict)
-    running: Trial | None = None
+    running: dict[Trial, dict[str, list[float]]] = field(default_factory=dict)  # with their curves so far
 
-    def extend(self, piece: dict[str, list[float]]) -> None:
+    def begin(self, trial: Trial) -> None:
+        """A trial starts, or starts again with fewer beside it."""
+        self.running[trial] = {}
+
+    def extend(self, trial: Trial, piece: dict[str, list[float]]) -> None:
         for key, values in piece.items():
-            self.curve.setdefault(key, []).extend(values)
+            self.running[trial].setdefault(key, []).extend(values)
 
     def write_probe(self, cost: dict[str, Any]) -> None:
         self.cost = cost
@@ -40,11 +43,10 @@ class Recorder:
             scores=ended.scores,
             predictions=ended.predictions,
             cost=ended.cost,
-            curve=self.curve or None,
+            curve=self.running.pop(trial, None) or None,
             saved=ended.saved,
         )
         records.write(path_of(self.cell, trial), record)
-        self.curve, self.running = {}, None
         return record
 
     def _blank(self, kind: str, trial: Trial | None, outcome: str, error: dict[str, str] | None) -> Record:
@@ -127,7 +129,7 @@ class Sweep:
                 )
 
     def run(self, cell: Cell) -> None:
-        """Run what is missing of a cell. KeyboardInterrupt: the trial that was running is recorded as interrupted."""
+        """Run what is missing of a cell. KeyboardInterrupt: the trials that were running are recorded as such."""
         trials = tuple(trial for trial in cell.trials if self.todo.pop(trial, None))
         probe = self.unprobed.pop(cell.id, None) is not None
         if not trials and not probe:
@@ -140,8 +142,8 @@ class Sweep:
             try:
                 self._follow(events, recorder, trials, self.tracker)
             except KeyboardInterrupt:
-                if recorder.running is not None:
-                    record = recorder.write_trial(recorder.running, Ended(recorder.running.id, "interrupted"))
+                for trial in list(recorder.running):
+                    record = recorder.write_trial(trial, Ended(trial.id, "interrupted"))
                     self.tracker.finish(record, recorder.cost)
                 raise
 
@@ -155,11 +157,12 @@ class Sweep:
                 case Probed(cost=cost):
                     recorder.write_probe(cost)
                 case Started(trial=name):
-                    recorder.running = by_id[name]
-                    tracker.start(recorder.cell, by_id[name])
-                case Stepped(curve=curve):
-                    recorder.extend(curve)
-                    tracker.log(curve)
+                    if by_id[name] not in recorder.running:
+                        tracker.start(recorder.cell, by_id[name])
+                    recorder.begin(by_id[name])
+                case Stepped(trial=name, curve=curve):
+                    recorder.extend(by_id[name], curve)
+                    tracker.log(name, curve)
                 case Ended(trial=name):
                     record = recorder.write_trial(left.pop(name), event)
                     tracker.finish(record, recorder.cost)

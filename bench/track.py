@@ -25,7 +25,7 @@ class Tracker(Protocol):
 
     def start(self, cell: Cell, trial: Trial) -> None: ...
 
-    def log(self, curve: dict[str, list[float]]) -> None: ...
+    def log(self, trial: str, curve: dict[str, list[float]]) -> None: ...
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None: ...
 
@@ -35,7 +35,7 @@ class NoTracker:
 
     def start(self, cell: Cell, trial: Trial) -> None: ...
 
-    def log(self, curve: dict[str, list[float]]) -> None: ...
+    def log(self, trial: str, curve: dict[str, list[float]]) -> None: ...
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None: ...
 
@@ -55,7 +55,7 @@ class WandbTracker:
         self.project, self.entity, self.say = project, entity, say
         self.folder = os.environ.get("WANDB_DIR", "outputs")
         self.mode = "off"
-        self.run: Any = None
+        self.runs: dict[str, Any] = {}  # open ones, by the trial's id: the trials of a pack run side by side
         os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
         with self._guard():
             self._begin(asked)
@@ -80,31 +80,33 @@ class WandbTracker:
         with self._guard():
             if self.mode == "online":
                 try:
-                    self.run = self._open(cell, trial)
+                    self.runs[trial.id] = self._open(cell, trial)
                 except Exception as error:  # noqa: BLE001 - down, refused or rejected: offline works all the same
                     self._go_offline(f"the server did not take the run ({_first_line(error)}); ")
+                    self.runs.clear()
                     _stop_service()  # in it, the failed run still holds its id
             if self.mode == "offline":
-                self.run = self._open(cell, trial)
+                self.runs[trial.id] = self._open(cell, trial)
 
-    def log(self, curve: dict[str, list[float]]) -> None:
-        """Pass on a piece of the trial's curve."""
-        if self.run is None:
+    def log(self, trial: str, curve: dict[str, list[float]]) -> None:
+        """Pass on a piece of a trial's curve, by its id."""
+        run = self.runs.get(trial)
+        if run is None:
             return
         with self._guard():
             for row in zip(*curve.values(), strict=True):
                 values = dict(zip(curve, row, strict=True))
                 step = int(values.pop("step"))
-                self.run.log({f"train/{key}": value for key, value in values.items()}, step=step)
+                run.log({f"train/{key}": value for key, value in values.items()}, step=step)
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
         """Write the summary and close the run, waiting for the server no longer than a few seconds.
 
         record: the trial's; one that never started has no run to close. cost: the cell's, from its probe.
         """
-        if self.run is None:
+        run = self.runs.pop((record.trial or {}).get("id", ""), None)
+        if run is None:
             return
-        run, self.run = self.run, None
         parts = {"score": record.scores, "trial": record.cost, "cost": cost}
         summary = {f"{part}/{key}": value for part, values in parts.items() for key, value in (values or {}).items()}
         with self._guard():
@@ -156,7 +158,8 @@ class WandbTracker:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - see above
-            self.mode, self.run = "off", None
+            self.mode = "off"
+            self.runs.clear()
             self.say(f"W&B: not tracked from here on ({_first_line(error)})")
             _stop_service()
 

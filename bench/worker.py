@@ -3,11 +3,10 @@
 This module is preloaded by the server that workers are forked from, so its imports are paid once for all cells.
 """
 
-import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
@@ -16,18 +15,20 @@ import peft  # noqa: F401 - preloaded
 import torch
 import transformers
 
-from bench.build import build, keep, load, load_data, load_task, method_of, recipe_of, saved_bytes
+from bench.build import build, load, load_data, load_task, method_of, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
-from bench.events import Broken, Ended, Event, Probed, Ready
+from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
 from bench.measure.latency import merging
 from bench.measure.probe import probe
 from bench.methods.saving import merged
+from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
-from bench.train.curve import Diverged
-from bench.train.loop import Plan, run_trial
+from bench.train.outcome import describe
+from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device, pick_dtype
+from bench.trials import Trials
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -105,51 +106,22 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     dtype = pick_dtype(cell.config["precision"], device)
     data = load_data(cell)
     rows = {part: len(getattr(data, part)) for part in ("train", "select", "report")}
-    emit(Ready(describe_device(device, dtype), rows))
+    fast = pick_fast(cell.config["fast"], device, dtype)
+    emit(Ready({**describe_device(device, dtype), **fast.told()}, rows))
     if job.probe:
-        emit(Probed(measure(cell, data, device, dtype)))
-    for trial in job.trials:
-        emit(run_one(cell, trial, data, device, dtype, emit))
+        emit(Probed(measure(cell, data, device, dtype, fast)))
+    Trials(cell, data, device, dtype, fast, emit).run(job.trials)
 
 
-def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast) -> dict[str, Any]:
     """The cell's cost, on a model that is thrown away."""
     protocol, method = cell.config["protocol"], cell.config["method"]
     model = build(cell, seed=0, device=device, dtype=dtype)
     steps, plan = protocol["probe_steps"], Plan.of(protocol)
-    cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype)
+    cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
     cost |= {"adapter_bytes": saved_bytes(model, cell)}
     if cell.config["merge"]:
         merge = partial(merged, attach=method["attach"]) if cell.merges else None
         bare = load(cell, seed=0, device=device, dtype=dtype)
-        cost |= merging(model, merge, bare, data.select, plan.eval_batch, dtype)
+        cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
     return cost
-
-
-def run_one(
-    cell: Cell, trial: Trial, data: Encoded, device: torch.device, dtype: torch.dtype, emit: Callable[[Event], None]
-) -> Ended:
-    """One trial, whatever becomes of it."""
-    try:
-        model = build(cell, seed=trial.seed, device=device, dtype=dtype)
-        plan, recipe = Plan.of(cell.config["protocol"]), recipe_of(cell)
-        ended = run_trial(
-            model, data, plan, recipe, trial=trial.id, lr=trial.lr, seed=trial.seed, dtype=dtype, emit=emit
-        )
-        return replace(ended, saved=keep(model, cell, trial))
-    except Exception as error:  # noqa: BLE001 - every failure is an outcome
-        outcome, told = describe(error)
-        return Ended(trial.id, outcome, error=told)
-
-
-def describe(error: Exception) -> tuple[str, dict[str, str]]:
-    """The outcome that an exception means, and what the record says about it."""
-    message = str(error)
-    if isinstance(error, Diverged):
-        outcome = "diverged"
-    elif isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in message:
-        outcome = "oom"
-    else:
-        outcome = "failed"
-    told: dict[str, Any] = {"type": type(error).__name__, "message": message}
-    return outcome, told | {"traceback": "".join(traceback.format_exception(error))}

@@ -13,7 +13,10 @@ from bench.models.load import load_model
 from bench.models.quant import Quant
 from bench.models.source import Source
 from bench.tasks.encode import Encoded, Rows
-from bench.train.loop import Plan, Recipe, run_trial
+from bench.train.alone import Alone
+from bench.train.loop import run_trials
+from bench.train.plan import Plan, Recipe, Wanted
+from bench.train.start import rehearse
 
 SIZES = {
     "vocab_size": 60,
@@ -61,17 +64,12 @@ def train(
 ) -> tuple[Ended, dict[str, list[float]]]:
     """Run a trial; gives how it ended, and its curve."""
     events: list[Event] = []
-    ended = run_trial(
-        model,
-        DATA,
-        plan,
-        Recipe(hooks or Hooks(), adamw, {}),
-        trial="one",
-        lr=lr,
-        seed=0,
-        dtype=torch.float32,
-        emit=events.append,
-    )
+    recipe, steps = Recipe(hooks or Hooks(), adamw, {}), plan.steps(len(DATA.train))
+    rehearse(model, DATA, plan, recipe.hooks, torch.float32)
+    pack = Alone(model, Wanted("one", lr, 0), recipe, plan, steps, dtype=torch.float32, emit=events.append)
+    ((_, ended),) = run_trials(pack, DATA, plan, events.append)
+    if isinstance(ended, Exception):
+        raise ended
     curve: dict[str, list[float]] = {}
     for event in events:
         for name, values in event.curve.items() if isinstance(event, Stepped) else ():

@@ -10,7 +10,7 @@ import pytest
 import torch
 from broken_leaves import detached, silenced, sound
 from peft import LoraConfig, VeraConfig, get_peft_model
-from small_trials import CPU, DATA, PLAN, small, train
+from small_trials import DATA, PLAN, small, train
 from torch import nn
 
 from bench import worker
@@ -19,10 +19,9 @@ from bench.methods.selective import full, head
 from bench.models.parts import blocks, is_head
 from bench.models.quant import Quant
 from bench.train.batches import Batch
-from bench.train.curve import FLUSH_STEPS, Curve
-from bench.train.guard import Guard, Unsound, _fingerprints
-from bench.train.loop import rehearse
-from bench.train.step import Measured
+from bench.train.curve import FLUSH_STEPS, Curve, Measured
+from bench.train.guard import Guard, Unsound, fingerprints
+from bench.train.start import rehearse
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -161,25 +160,25 @@ def test_where_the_head_has_no_gradient_either_there_is_nothing_left_to_learn() 
 @pytest.mark.parametrize("entries", [1, 2, 64])
 def test_a_change_of_all_entries_alike_is_seen(entries: int, dtype: torch.dtype) -> None:
     before, after = torch.ones(entries, dtype=dtype), torch.full((entries,), 3, dtype=dtype)
-    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
-    assert _fingerprints({"it": before}) == _fingerprints({"it": before.clone()})
+    assert fingerprints({"it": before}) != fingerprints({"it": after})
+    assert fingerprints({"it": before}) == fingerprints({"it": before.clone()})
 
 
 def test_a_change_that_keeps_the_sum_is_seen() -> None:
     before, after = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
-    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+    assert fingerprints({"it": before}) != fingerprints({"it": after})
 
 
 def test_a_change_of_opposite_signs_is_seen() -> None:
     before, after = torch.zeros(4), torch.tensor([0.5, -0.5, -0.5, 0.5])
-    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+    assert fingerprints({"it": before}) != fingerprints({"it": after})
 
 
 def test_the_smallest_change_of_one_weight_is_seen() -> None:
     before = torch.randn(500, 500)
     after = before.clone()
     after[7, 7] = torch.nextafter(after[7, 7], torch.tensor(9.0))
-    assert _fingerprints({"it": before}) != _fingerprints({"it": after})
+    assert fingerprints({"it": before}) != fingerprints({"it": after})
 
 
 @pytest.mark.parametrize("what", ["head", "lora", "vera", "nf4"])
@@ -191,7 +190,7 @@ def test_an_evaluation_changes_no_fingerprint(what: str) -> None:
     else:
         model = lora(Quant("nf4", double=True, compute=torch.float32) if what == "nf4" else None)
     before = Guard(model)
-    rehearse(model, DATA, PLAN, Hooks(), CPU, torch.float32)
+    rehearse(model, DATA, PLAN, Hooks(), torch.float32)
     after = Guard(model)
     assert before.frozen == after.frozen
     assert before.trained == after.trained

@@ -18,11 +18,14 @@ from bench.fit import Misfit
 from bench.grid import CONF
 from bench.hooks import Hooks
 from bench.measure.probe import probe
+from bench.models.fast import Fast
 from bench.models.targets import resolve
 from bench.train import loop
 from bench.train.batches import epoch
 from bench.train.evaluate import arguments, forward
-from bench.train.loop import Best, Recipe, rehearse
+from bench.train.member import Best
+from bench.train.plan import Recipe
+from bench.train.start import rehearse
 
 TARGET_R = 4
 
@@ -139,7 +142,7 @@ def test_a_method_without_a_penalty_has_none_in_its_curve() -> None:
 def test_eva_starts_a_from_the_data_and_leaves_b_at_zero() -> None:
     model, hooks = attached("eva")
     drawn = {name: tensor.detach().clone() for name, tensor in parts(model, "lora_A").items()}
-    rehearse(model, DATA, PLAN, hooks, CPU, torch.float32)
+    rehearse(model, DATA, PLAN, hooks, torch.float32)
     found = parts(model, "lora_A")
     assert len(found) == 4
     assert found.keys() == drawn.keys()
@@ -157,7 +160,7 @@ def test_eva_starts_from_the_same_vectors_whatever_the_seed() -> None:
     for seed in (1, 2):
         model, hooks = attached("eva")
         torch.manual_seed(seed)
-        rehearse(model, DATA, PLAN, hooks, CPU, torch.float32)
+        rehearse(model, DATA, PLAN, hooks, torch.float32)
         found.append(torch.cat(list(parts(model, "lora_A").values())))
     assert torch.equal(*found)
 
@@ -219,7 +222,7 @@ def test_virtual_tokens_are_not_counted_as_data(kind: str) -> None:
         ended, _ = train(soft(which))
         tokens.append(ended.cost["tokens"])
         recipe = Recipe(Hooks(), adamw, {})
-        cost = probe(soft(which), DATA, PLAN, recipe, steps=2, lr=1e-3, dtype=torch.float32)
+        cost = probe(soft(which), DATA, PLAN, recipe, steps=2, lr=1e-3, dtype=torch.float32, fast=Fast("torch", "all"))
         ratios.append(cost["tokens_per_second"] / cost["samples_per_second"])
     assert tokens == [int(DATA.train.lengths.sum())] * 2
     assert ratios[0] == pytest.approx(ratios[1])

@@ -109,15 +109,15 @@ def test_what_is_said_is_said_as_it_is() -> None:
 
 
 def trial(clock: Clock, now: list[float], seconds: float) -> None:
-    clock.start()
+    clock.start(TRIAL)
     now[0] += seconds
-    clock.finish()
+    clock.finish(TRIAL)
 
 
 def test_nothing_is_known_before_the_first_steps(now: list[float]) -> None:
     clock = Clock(3)
     assert clock.remaining() == "-"
-    clock.start()
+    clock.start(TRIAL)
     now[0] += 50
     clock.share = 0.05
     assert clock.remaining() == "-"
@@ -128,7 +128,7 @@ def test_time_left_is_the_mean_of_what_was_spent(now: list[float]) -> None:
     trial(clock, now, 10)
     trial(clock, now, 30)
     assert clock.remaining() == "0:00:40"
-    clock.start()
+    clock.start(TRIAL)
     now[0] += 10
     clock.share = 0.5  # another trial of 20 seconds: half of it and one more
     assert clock.remaining() == "0:00:30"
@@ -147,15 +147,15 @@ def test_trials_that_never_started_do_not_spoil_the_guess(now: list[float]) -> N
     clock = Clock(5)
     trial(clock, now, 10)
     now[0] += 500
-    clock.finish()
-    clock.finish()
+    clock.finish(TRIAL)
+    clock.finish(TRIAL)
     assert clock.remaining() == "0:00:20"
 
 
 def test_more_trials_than_planned_leave_no_negative_time(now: list[float]) -> None:
     clock = Clock(1)
     trial(clock, now, 10)
-    clock.start()
+    clock.start(TRIAL)
     now[0] += 8
     clock.share = 0.8
     assert clock.remaining() == "0:00:00"
@@ -165,3 +165,17 @@ def test_a_display_is_live_on_a_terminal_alone() -> None:
     options: dict[str, Any] = {"file": StringIO(), "width": 80}
     assert Display(1, 1, Console(**options, force_terminal=True)).live
     assert not Display(1, 1, Console(**options, force_terminal=False)).live
+
+
+def test_trials_that_run_together_share_their_time(now: list[float]) -> None:
+    clock = Clock(6)
+    for name in "abc":
+        clock.start(name)
+    now[0] += 15
+    clock.share = 0.5  # 30 seconds for three: half of these, and three more
+    assert clock.remaining() == "0:00:45"
+    clock.finish("b")  # it diverged; the others still run
+    now[0] += 15
+    for name in "ac":
+        clock.finish(name)
+    assert clock.remaining() == "0:00:30"

@@ -48,10 +48,10 @@ for number, outcome in enumerate(plan):
     trial = Trial(cell.id, 0.001, 0 if outcome == "again" else number)
     if outcome != "unstarted":
         tracker.start(cell, trial)
-        tracker.log({key: values[:2] for key, values in curve.items()})
+        tracker.log(trial.id, {key: values[:2] for key, values in curve.items()})
     if outcome == "orphaned":
         [service.kill() for service in psutil.Process().children()]
-    tracker.log({key: values[2:] for key, values in curve.items()})
+    tracker.log(trial.id, {key: values[2:] for key, values in curve.items()})
     if outcome == "abandoned":
         break
     ok = outcome in ("ok", "again")

@@ -9,16 +9,26 @@ from torch import Tensor, nn
 
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.measure.parameters import count
+from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded
 from bench.train.batches import by_length, collate
 from bench.train.evaluate import predict
-from bench.train.loop import Plan, Recipe, rehearse
 from bench.train.optim import make_optimizer
+from bench.train.plan import Plan, Recipe
+from bench.train.start import rehearse
 from bench.train.step import Stepper
 
 
 def probe(
-    model: nn.Module, data: Encoded, plan: Plan, recipe: Recipe, *, steps: int, lr: float, dtype: torch.dtype
+    model: nn.Module,
+    data: Encoded,
+    plan: Plan,
+    recipe: Recipe,
+    *,
+    steps: int,
+    lr: float,
+    dtype: torch.dtype,
+    fast: Fast,
 ) -> dict[str, Any]:
     """Measure warm steps over batches spread evenly over the lengths of the data; the longest has run before them.
 
@@ -27,7 +37,8 @@ def probe(
     used up: its weights have moved by a few steps at the given rate.
     """
     device = next(model.parameters()).device
-    rehearse(model, data, plan, recipe.hooks, device, dtype)
+    rehearse(model, data, plan, recipe.hooks, dtype)
+    quicken(model, fast)
     cut = by_length(data.train, plan.batch)
     batches = [collate(data.train, numbers) for numbers in _spread(cut, steps)]
     # Once before it counts: kernels are chosen and built at the first sight of a length.

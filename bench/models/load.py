@@ -12,7 +12,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from bench.models.parts import HEADS
+from bench.models.attention import NAME as ATTENTION
+from bench.models.parts import HEADS, head_names
 from bench.models.quant import Quant, keep_gradients
 from bench.models.source import Source
 
@@ -32,22 +33,23 @@ def load_model(
     num_labels: int,
     *,
     seed: int,
-    attention: str,
+    attention: str = ATTENTION,
     dropout: float | None = None,
     quant: Quant | None = None,
     device: torch.device | None = None,
 ) -> nn.Module:
-    """Load a backbone in fp32; the head, and random weights where those are asked for, are drawn from `seed`.
+    """Load a backbone in fp32; the head is drawn from `seed`. Random weights are the same for every seed: they stand
+    for a checkpoint, which all trials share.
 
     attention: transformers' name of the attention implementation. dropout: None keeps the model's own. quant: how the
     base's matrices are stored, None for fp32; a quantised base is made on the device, and stays there.
     """
-    torch.manual_seed(seed)
+    torch.manual_seed(0 if source.random else seed)
     config = _config(source, num_labels, dropout)
     given: dict[str, Any] = {"attn_implementation": attention}
     kind: Any
     if source.random:
-        model: nn.Module = AutoModelForSequenceClassification.from_config(config, **given)
+        model = _with_head(AutoModelForSequenceClassification.from_config(config, **given), seed)
         if quant is None:
             return _named(model, source, [])
         kind, location, given = type(model), None, given | {"state_dict": model.state_dict()}
@@ -65,6 +67,17 @@ def load_model(
         **given,
     )
     return _named(keep_gradients(model), source, info["missing_keys"])
+
+
+def _with_head(model: Any, seed: int) -> nn.Module:
+    """Draw the task's head anew."""
+    torch.manual_seed(seed)
+    for name, module in model.named_modules():
+        if name in head_names(model):
+            for part in module.parameters():
+                part._is_hf_initialized = False  # noqa: SLF001 - or transformers would leave it as it is
+            module.apply(model._init_weights)  # noqa: SLF001
+    return model  # type: ignore[no-any-return]
 
 
 def empty_model(source: Source, num_labels: int) -> nn.Module:

@@ -26,6 +26,13 @@ def head_names(model: nn.Module) -> list[str]:
     return [name for name in heads(model) if name in there]
 
 
+def trained(model: nn.Module) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
+    """What is trained, by name: the task's head, and the rest."""
+    named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    head = {name: parameter for name, parameter in named.items() if is_head(name, model)}
+    return head, {name: parameter for name, parameter in named.items() if name not in head}
+
+
 def train_head_alone(model: nn.Module) -> nn.Module:
     """Freeze everything but the head: where most methods begin."""
     for name, parameter in model.named_parameters():
@@ -38,6 +45,21 @@ def blocks(model: nn.Module) -> nn.ModuleList:
     backbone: Any = model.base_model
     found: nn.ModuleList = backbone.encoder.layer if hasattr(backbone, "encoder") else backbone.layers
     return found
+
+
+def plain_model(model: Any) -> nn.Module:
+    """What PEFT has wrapped, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[no-any-return]
+
+
+def trained_depth(model: nn.Module) -> float:
+    """Share of the blocks from the first that is trained up to the last: below it, what is computed is everyone's."""
+    base = plain_model(model)
+    rest = {id(parameter) for parameter in trained(model)[1].values()}
+    inside = [rest.intersection(map(id, block.parameters())) for block in blocks(base)]
+    if rest.difference(*inside):
+        return 1.0  # prompts, embeddings
+    return next((1 - place / len(inside) for place, found in enumerate(inside) if found), 0.0)
 
 
 def width(model: nn.Module) -> int:

@@ -9,10 +9,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+from bench.choices import Weights
 from bench.content import package_folder, sha256, sha256_of
 from bench.hub import fetch
 from bench.models.targets import roles_of
-from bench.schema import ModelConf, Weights
+from bench.schema import ModelConf
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 WEIGHTS_ON_HUB = ("model.safetensors", "model.safetensors.index.json")  # pickled weights are not read

@@ -4,7 +4,7 @@ The sequence of batch lengths is a function of the data alone, so that all trial
 rows fill a batch is a function of the trial's seed alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,11 @@ from bench.tasks.encode import Rows
 
 @dataclass(frozen=True)
 class Batch:
-    """input_ids: [rows, length]. attention_mask: the same, or None where nothing is padded. labels: [rows]."""
+    """input_ids: [rows, length]. attention_mask: the same, or None where nothing is padded. labels: [rows].
+
+    Where trials of several seeds go together: input_ids [seeds, rows, length], labels [seeds, rows]; the mask is one.
+    tokens: of one trial.
+    """
 
     input_ids: Tensor
     attention_mask: Tensor | None
@@ -25,7 +29,7 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        return len(self.labels)
+        return self.labels.shape[-1]
 
     def to(self, device: torch.device) -> "Batch":
         mask = self.attention_mask
@@ -52,6 +56,16 @@ def epoch(rows: Rows, batch: int, *, number: int, seed: int, data_seed: int) -> 
     batches = by_length(rows, batch, seed=seed * 1_000_003 + number)
     for position in np.random.default_rng([data_seed, number]).permutation(len(batches)):
         yield collate(rows, batches[position])
+
+
+def lockstep(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
+    """Passes of several seeds side by side. Their batches have the same lengths at the same step, row by row."""
+    if len(passes) == 1:
+        yield from passes[0]
+        return
+    for batches in zip(*passes, strict=True):
+        ids, labels = ([getattr(one, part) for one in batches] for part in ("input_ids", "labels"))
+        yield Batch(torch.stack(ids), batches[0].attention_mask, torch.stack(labels), batches[0].tokens)
 
 
 def collate(rows: Rows, numbers: Tensor) -> Batch:

@@ -4,34 +4,50 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from bench.events import Event, Stepped
 from bench.train.batches import Batch
 from bench.train.guard import Guard
-from bench.train.step import Measured
+from bench.train.outcome import Diverged
 
 FLUSH_STEPS = 10  # reading a number from the device makes it wait
 
 
-class Diverged(Exception):  # noqa: N818 - an outcome, not a fault
-    """The loss or the gradient is no longer a number."""
+@dataclass(frozen=True)
+class Measured:
+    """What an update tells, as scalars on the device: reading them would wait.
+
+    loss: the cross-entropy. penalty: what the method adds to it. norm: of all gradients before clipping. body_norm: of
+    those that are not the head's, None where the head alone is trained.
+    """
+
+    loss: Tensor
+    penalty: Tensor | None
+    norm: Tensor
+    body_norm: Tensor | None
 
 
 class Curve:
-    """Counts steps, rows and tokens; raises when it reads a number that is not finite, or gradients that are dead."""
+    """Counts steps, rows and tokens; raises when it reads a number that is not finite, or gradients that are dead.
+
+    The speeds that it tells are the machine's: of all trials that share an update.
+    """
 
     def __init__(self, trial: str, emit: Callable[[Event], None]) -> None:
         self.trial, self.emit = trial, emit
         self.steps, self.rows, self.tokens = 0, 0, 0
-        self.pending: list[tuple[Measured, float, int, int]] = []
+        self.pending: list[tuple[Measured, float, int, int]] = []  # with rate, rows and tokens of the whole pack
         self.body_norms: deque[float] = deque(maxlen=FLUSH_STEPS)
         self.since = time.perf_counter()
 
-    def add(self, measured: Measured, lr: float, batch: Batch) -> None:
+    def add(self, measured: Measured, lr: float, batch: Batch, trials: int = 1) -> None:
+        """Note an update of one of so many trials. Diverged, Unsound: as for flush."""
         self.steps, self.rows, self.tokens = self.steps + 1, self.rows + batch.rows, self.tokens + batch.tokens
-        self.pending.append((measured, lr, batch.rows, batch.tokens))
+        self.pending.append((measured, lr, batch.rows * trials, batch.tokens * trials))
         if len(self.pending) == FLUSH_STEPS:
             self.flush()
 

@@ -6,10 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.parts import head_names, is_head
-
-
-class Unsound(RuntimeError):  # noqa: N818 - a judgement on the trial
-    """The trial did not do what its method says; it is recorded as failed."""
+from bench.train.outcome import Unsound
 
 
 class Guard:
@@ -18,20 +15,24 @@ class Guard:
     def __init__(self, model: nn.Module) -> None:
         if head_names(model) and not any(is_head(name, model) for name in _trained(model)):
             raise Unsound("the task's head is frozen: the method must train it")
-        self.frozen = _fingerprints(_frozen(model))
-        self.trained = _fingerprints(_trained(model))
+        self.frozen = fingerprints(_frozen(model))
+        self.trained = fingerprints(_trained(model))
 
     def check(self, model: nn.Module) -> None:
         """Compare. Unsound: what is frozen has moved, or nothing but the head has."""
-        frozen = _fingerprints(_frozen(model))
+        self.check_frozen(model)
+        trained = fingerprints(_trained(model))
+        body = [name for name in trained if not is_head(name, model)]
+        if body and all(trained[name] == self.trained.get(name) for name in body):
+            raise Unsound(f"none of the {len(body)} trained tensors moved, except the head: no gradient reaches them")
+
+    def check_frozen(self, model: nn.Module) -> None:
+        """Unsound: what is frozen has moved."""
+        frozen = fingerprints(_frozen(model))
         if moved := [name for name in self.frozen if frozen.get(name) != self.frozen[name]]:
             raise Unsound(
                 f"{len(moved)} frozen tensors moved, the first is {moved[0]}: the method must leave them alone"
             )
-        trained = _fingerprints(_trained(model))
-        body = [name for name in trained if not is_head(name, model)]
-        if body and all(trained[name] == self.trained.get(name) for name in body):
-            raise Unsound(f"none of the {len(body)} trained tensors moved, except the head: no gradient reaches them")
 
     @staticmethod
     def alive(body_norms: list[float], step: int) -> None:
@@ -58,7 +59,7 @@ def _tensors(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
 
 
 @torch.no_grad()
-def _fingerprints(tensors: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
+def fingerprints(tensors: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
     """A hash of each tensor's bits, with its norm: the hash is blind to equal changes of an even number of entries."""
     found = {name: tensor.detach() for name, tensor in tensors.items() if tensor.numel()}
     if not found:

@@ -43,8 +43,3 @@ def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
 def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
     """The forward pass in that arithmetic; weights stay in fp32."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)
-
-
-def attention_for(device: torch.device) -> str:
-    """The attention implementation: on a CPU plain softmax beats the fused kernel at these lengths."""
-    return "eager" if device.type == "cpu" else "sdpa"

@@ -1,6 +1,4 @@
-"""One update, the same for every method."""
-
-from dataclasses import dataclass
+"""One update of one trial in the model itself, the same for every method."""
 
 import torch
 from torch import Tensor, nn
@@ -8,41 +6,30 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from bench.hooks import Hooks
-from bench.models.parts import is_head
+from bench.models.parts import trained
+from bench.models.streams import Streams, drawing, of_trial
 from bench.train.batches import Batch
+from bench.train.curve import Measured
 from bench.train.evaluate import forward
 from bench.train.precision import autocast
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What an update tells, as scalars on the device: reading them would wait.
-
-    loss: the cross-entropy. penalty: what the method adds to it. norm: of all gradients before clipping. body_norm: of
-    those that are not the head's, None where the head alone is trained.
-    """
-
-    loss: Tensor
-    penalty: Tensor | None
-    norm: Tensor
-    body_norm: Tensor | None
-
-
 class Stepper:
-    """Forward, backward, clip, update."""
+    """Forward, backward, clip, update. seed: of the trial's own random numbers."""
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, hooks: Hooks, *, clip: float, dtype: torch.dtype
+        self, model: nn.Module, optimizer: Optimizer, hooks: Hooks, *, clip: float, dtype: torch.dtype, seed: int = 0
     ) -> None:
         self.model, self.optimizer, self.hooks, self.clip, self.dtype = model, optimizer, hooks, clip, dtype
-        trained = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-        self.head = [parameter for name, parameter in trained if is_head(name, model)]
-        self.body = [parameter for name, parameter in trained if not is_head(name, model)]
+        head, body = trained(model)
+        self.head, self.body = list(head.values()), list(body.values())
+        self.streams = Streams([seed], next(model.parameters()).device)
         self.steps = 0
 
     def __call__(self, batch: Batch) -> Measured:
         """Update once from a batch that is on the model's device."""
-        with autocast(batch.labels.device, self.dtype):
+        self.streams.start(self.steps)
+        with drawing(self.streams), of_trial(torch.tensor(0)), autocast(batch.labels.device, self.dtype):
             logits = forward(self.model, batch)
         loss = nn.functional.cross_entropy(logits, batch.labels)
         penalty = self.hooks.penalty(self.model)

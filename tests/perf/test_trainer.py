@@ -2,7 +2,7 @@
 
     make bench
 
-The texts have SST-2's lengths (words per training phrase, below), cut from the embedded reviews.
+The texts have SST-2's lengths, cut from the embedded reviews.
 """
 
 import json
@@ -11,42 +11,38 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import pytest
 import torch
+from sst2_lengths import phrases
 
 from bench.build import build, load_task, recipe_of
 from bench.cell import Cell
+from bench.events import Ended
 from bench.grid import cells
+from bench.models.fast import pick_fast, quicken
 from bench.models.load import load_tokenizer
 from bench.tasks.encode import Encoded, Rows, encode
-from bench.tasks.task import Split, Task
-from bench.train.loop import Plan, run_trial
+from bench.tasks.task import Task
+from bench.train.alone import Alone
+from bench.train.loop import run_trials
+from bench.train.plan import Plan, Wanted
+from bench.train.start import rehearse
 
 pytestmark = pytest.mark.perf
 
-# Every fifth percentile of the number of words in SST-2's 67,349 training phrases.
-WORDS = [1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 21, 26, 52]
 ROWS, BATCH, ROUNDS = 640, 32, 3
 RESULT = Path(__file__).resolve().parents[2] / "results" / "perf" / "trainer.json"
-
-
-def phrases(reviews: Split) -> Split:
-    """As many texts as rows, with SST-2's lengths."""
-    words = " ".join(reviews.texts).split()
-    lengths = np.interp(np.random.default_rng(0).random(ROWS), np.linspace(0, 1, len(WORDS)), WORDS).round().astype(int)
-    ends = np.cumsum(lengths)
-    return Split(
-        [" ".join(words[end - length : end]) for end, length in zip(ends, lengths, strict=True)], reviews.labels[:ROWS]
-    )
 
 
 def ours(cell: Cell, data: Encoded, dtype: torch.dtype) -> float:
     model = build(cell, seed=0, device=torch.device("cpu"), dtype=dtype)
     plan = Plan(epochs=1, batch=BATCH, eval_batch=128, weight_decay=0.01, warmup=0.06, clip=1.0, data_seed=0)
-    ended = run_trial(
-        model, data, plan, recipe_of(cell), trial="ours", lr=5e-4, seed=0, dtype=dtype, emit=lambda _: None
-    )
+    recipe, steps = recipe_of(cell), plan.steps(len(data.train))
+    rehearse(model, data, plan, recipe.hooks, dtype)
+    quicken(model, pick_fast(cell.config["fast"], torch.device("cpu"), dtype))
+    pack = Alone(model, Wanted("ours", 5e-4, 0), recipe, plan, steps, dtype=dtype, emit=lambda _: None)
+    ((_, ended),) = run_trials(pack, data, plan, lambda _: None)
+    assert isinstance(ended, Ended)
     assert ended.cost is not None
     return float(ended.cost["samples_per_second"])
 
@@ -87,7 +83,7 @@ def trainer(cell: Cell, rows: Rows, dtype: torch.dtype, folder: Path, **settings
 @pytest.mark.filterwarnings("ignore")
 def test_our_loop_is_at_least_two_and_a_half_times_the_trainer(precision: str, tmp_path: Path) -> None:
     (cell,) = cells(["method=lora", "rank=8"], multirun=False)
-    train = phrases(load_task(cell).train)
+    train = phrases(load_task(cell).train, ROWS)
     few = train.take(range(32))
     data = encode(Task(train, few, few), load_tokenizer(cell.source), 128, tmp_path)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32

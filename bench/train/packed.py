@@ -1,0 +1,218 @@
+"""Several trials over one copy of the frozen model: what they train is stacked, and one pass serves all of them.
+
+The loss of one trial is a function of its row of trained numbers; `torch.func` maps it over the rows, without a line of
+code per method. What does not depend on a trial's row or seed is computed once: the layers below the first adapted
+one, wherever trials share a batch.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value
+
+from bench.events import Event
+from bench.models.parts import trained_depth
+from bench.models.streams import Streams, drawing, of_trial
+from bench.tasks.encode import Rows
+from bench.train.batches import Batch, by_length, collate
+from bench.train.curve import Measured
+from bench.train.evaluate import arguments
+from bench.train.guard import Guard, fingerprints
+from bench.train.mapped import over_trials
+from bench.train.member import Member
+from bench.train.outcome import Unsound, is_oom
+from bench.train.plan import Plan, Recipe, Wanted
+from bench.train.precision import autocast
+from bench.train.start import Layout, Start, Unpackable
+
+CACHED_TOKENS = 1536  # MiniLM at batch 32: 3 trials at once run at 1.0 to 1.1 of the speed of one, 9 at 0.6 to 0.8
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # of the gradient's norm: packed against a model of its own
+
+
+class Packed:
+    """The trials of one cell in one model. starts: of every seed that the trials have."""
+
+    def __init__(
+        self,
+        frame: nn.Module,
+        starts: Sequence[Start],
+        wanted: Sequence[Wanted],
+        recipe: Recipe,
+        plan: Plan,
+        steps: int,
+        *,
+        dtype: torch.dtype,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.frame, self.plan, self.dtype = frame, plan, dtype
+        self.device = next(frame.parameters()).device
+        self.layout, self.guard = Layout.of(frame), Guard(frame)
+        self.seeds = [start.seed for start in starts]
+        self.other = {name: torch.stack([start.other[name] for start in starts]) for name in starts[0].other}
+        ordered = sorted(wanted, key=lambda one: self.seeds.index(one.seed))
+        self.rows = torch.stack([starts[self.seeds.index(one.seed)].row for one in ordered])
+        self.grads = torch.zeros_like(self.rows)
+        self.chunk = len(ordered)  # trials that go through the model at once
+        self.steps, self.depth = 0, trained_depth(frame)
+        self.shares = True  # what does not depend on the trial is computed once
+        self.members: list[Member] = []
+        for row, gradient, one in zip(self.rows, self.grads, ordered, strict=True):
+            parameters = {name: nn.Parameter(part) for name, part in self.layout.split(row).items()}
+            self.layout.point(parameters, row, gradient)
+            head = self.layout.names_of_head
+            self.members.append(Member(one, parameters, head, recipe, plan, steps, emit))
+        self._settle()
+        self.before = {id(member): self._body(place) for place, member in enumerate(self.members)}
+
+    def verify(self, starts: Sequence[Start], sample: Batch) -> None:
+        """Compare the gradients at the start with those of a model per seed. Unpackable: they differ, or cannot be."""
+        grads = self._tried(sample)
+        for member, found in zip(self.members, grads, strict=True):
+            expected = starts[self.seeds.index(member.wanted.seed)].gradient
+            apart, size = torch.linalg.vector_norm(found - expected), torch.linalg.vector_norm(expected)
+            if not apart <= TOLERANCE[self.dtype] * size:
+                raise Unpackable(f"packed gradients are {float(apart / size):.1g} of their norm away from single ones")
+
+    def _tried(self, sample: Batch) -> Tensor:
+        """The gradients of a first pass: with what trials have in common shared, or else with nothing shared."""
+        self.frame.train()
+        self.streams.start(0)
+        for self.shares in (True, False):
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("error", message="There is a performance drop")  # a loop over trials
+                    grads: Tensor = self._over(range(len(self.members)), self._loss, sample)[0]
+                    return grads
+            except Exception as error:
+                if is_oom(error):
+                    raise
+                why = error
+        raise Unpackable(f"it does not map over trials: {str(why).strip().partition(chr(10))[0]}") from why
+
+    is_final = True  # methods that are on the way to something run alone
+
+    def train(self) -> None:
+        self.frame.train()
+
+    def step(self, batch: Batch) -> list[Measured]:
+        """Update every member once. Where memory runs out, fewer trials go through the model at once from then on."""
+        self.streams.start(self.steps)
+        losses = self._in_chunks(self._gradients, batch)
+        self.steps += 1
+        head, body = self.grads[:, : self.layout.head], self.grads[:, self.layout.head :]
+        norms = [torch.linalg.vector_norm(part, dim=1) for part in (head, body) if part.shape[1]]
+        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+        self.grads.mul_((self.plan.clip / (norm + 1e-6)).clamp(max=1.0)[:, None])
+        for member in self.members:
+            member.optimizer.step()
+            member.advance()
+        bodies = norms[-1] if body.shape[1] else [None] * len(norm)
+        return [Measured(loss, None, *both) for loss, *both in zip(torch.cat(losses), norm, bodies, strict=True)]
+
+    @torch.no_grad()
+    def predict(self, rows: Rows, batch: int) -> Tensor:
+        """The likeliest labels, on the CPU, in the rows' order: [members, rows]."""
+        self.frame.eval()
+        order = by_length(rows, batch)
+        predictions = torch.empty(len(self.members), len(rows), dtype=torch.long)
+        for numbers in order:
+            one = collate(rows, numbers).to(self.device)
+            predictions[:, numbers] = torch.cat(self._in_chunks(self._labels, one)).cpu()
+        return predictions
+
+    def check(self) -> None:
+        """Unsound: what is frozen has moved."""
+        self.guard.check_frozen(self.frame)
+
+    def check_moved(self, member: Member) -> None:
+        """Unsound: what it trains stands where it began, except the head."""
+        if self.rows.shape[1] > self.layout.head and self._body(self.members.index(member)) == self.before[id(member)]:
+            raise Unsound("nothing that is trained has moved, except the head: no gradient reaches it")
+
+    @torch.no_grad()
+    def drop(self, members: Sequence[Member]) -> None:
+        """Go on without them: their rows are given up, and nobody else's numbers change."""
+        keep = [place for place, member in enumerate(self.members) if member not in members]
+        self.members = [self.members[place] for place in keep]
+        self.rows, self.grads = self.rows[keep], self.grads[keep]
+        self._settle()
+        for member, row, gradient in zip(self.members, self.rows, self.grads, strict=True):
+            self.layout.point(member.parameters, row, gradient)
+
+    @torch.no_grad()
+    def model_of(self, member: Member) -> nn.Module:
+        """The model with that trial's weights in it, until the next call."""
+        named = dict([*self.frame.named_parameters(), *self.frame.named_buffers()])
+        seed = self.seeds.index(member.wanted.seed)
+        for name, tensor in [*member.parameters.items(), *((name, many[seed]) for name, many in self.other.items())]:
+            named[name].copy_(tensor)
+        return self.frame
+
+    def _settle(self) -> None:
+        self.streams = Streams([member.wanted.seed for member in self.members], self.device)
+        self.seed_of = [self.seeds.index(member.wanted.seed) for member in self.members]
+
+    def _body(self, place: int) -> Any:
+        return fingerprints({"body": self.rows[place, self.layout.head :]})
+
+    def _cached(self, batch: Batch) -> int:
+        """Trials at once that a CPU's caches still hold: beyond that, more at once are slower. Elsewhere all."""
+        tokens = batch.labels.shape[-1] * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
+        return max(1, int(CACHED_TOKENS / max(1, tokens))) if self.device.type == "cpu" else len(self.members)
+
+    def _in_chunks(self, call: Callable[[Batch, range], Tensor], batch: Batch) -> list[Tensor]:
+        """Call with the places of as many trials at once as there is room for; halves them where there is not."""
+        while True:
+            places = range(len(self.members))
+            size = min(self.chunk, self._cached(batch))
+            try:
+                return [call(batch, places[first : first + size]) for first in range(0, len(places), size)]
+            except RuntimeError as error:
+                if size == 1 or not is_oom(error):
+                    raise
+            self.chunk = -(-size // 2)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _gradients(self, batch: Batch, places: range) -> Tensor:
+        """Fill in the gradients of some trials; gives their losses."""
+        losses: Tensor
+        self.grads[places.start : places.stop], losses = self._over(places, self._loss, batch)
+        return losses
+
+    def _labels(self, batch: Batch, places: range) -> Tensor:
+        logits: Tensor = self._over(places, self._logits, batch)
+        return logits.argmax(-1)
+
+    def _over(self, places: range, function: Callable[..., Any], batch: Batch) -> Any:
+        """A function of one trial, mapped over some of them."""
+        seeds = [self.seed_of[place] for place in places]
+        with drawing(self.streams):
+            return over_trials(
+                function,
+                self.rows[places.start : places.stop],
+                torch.arange(places.start, places.stop),
+                seeds,
+                self.other,
+                batch,
+                shares=self.shares,
+            )
+
+    def _loss(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
+        """The gradient of one trial's row, and its loss."""
+
+        def loss(row: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(self._logits(row, number, other, batch), batch.labels)
+
+        found: tuple[Tensor, Tensor] = grad_and_value(loss)(row)
+        return found
+
+    def _logits(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
+        """Of one trial: [rows, labels] in fp32."""
+        with of_trial(number), autocast(self.device, self.dtype):
+            called: Any = functional_call(self.frame, self.layout.split(row) | other, kwargs=arguments(batch))
+        logits: Tensor = called.logits.float()
+        return logits

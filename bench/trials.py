@@ -1,0 +1,150 @@
+"""All trials of a cell, together where that is possible and one by one where it is not; every one comes to an end."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from bench.build import build, keep, recipe_of
+from bench.cell import Cell, Trial
+from bench.events import Ended, Event
+from bench.models.fast import Fast, quicken
+from bench.tasks.encode import Encoded
+from bench.train.alone import Alone
+from bench.train.batches import by_length, collate
+from bench.train.loop import Pack, run_trials
+from bench.train.outcome import describe, is_oom
+from bench.train.packed import Packed
+from bench.train.plan import Plan, Recipe, Wanted
+from bench.train.room import room_for
+from bench.train.start import Unpackable, gather, rehearse, sample_of
+
+
+class Trials:
+    """The trials of one cell that are still to be trained."""
+
+    def __init__(
+        self,
+        cell: Cell,
+        data: Encoded,
+        device: torch.device,
+        dtype: torch.dtype,
+        fast: Fast,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self.cell, self.data, self.device, self.dtype, self.emit = cell, data, device, dtype, emit
+        self.fast = fast
+        self.plan = Plan.of(cell.config["protocol"])
+        self.why: str | None = None  # trials are not all trained together
+
+    def run(self, trials: Sequence[Trial]) -> None:
+        """Train them all. What stops a pack stops no trial: those that have not ended begin again, fewer at a time."""
+        waiting = {trial.id: trial for trial in trials}
+        size = self._wanted_size(len(waiting))
+        while waiting:
+            group = list(waiting.values())[:size]
+            try:
+                for ended in self._train(group):
+                    waiting.pop(ended.trial)
+                    self.emit(ended)
+            except Exception as error:  # noqa: BLE001 - every failure is an outcome
+                if len(group) == 1:
+                    waiting.pop(group[0].id)
+                    self.emit(Ended(group[0].id, *_told(error)))
+                    continue
+                size = error.room if isinstance(error, Crowded) else len(group) // 2 if is_oom(error) else 1
+                self.why = _reason(error, size)
+
+    def _wanted_size(self, trials: int) -> int:
+        """How many to begin with at once."""
+        pack = self.cell.config["pack"]
+        if pack != "auto":
+            self.why = f"pack={pack}" if int(pack) < trials else None
+            return int(pack)
+        self.why = recipe_of(self.cell).hooks.alone if trials > 1 else None
+        return 1 if self.why else trials
+
+    def _train(self, group: list[Trial]) -> Iterator[Ended]:
+        """Train a group together; gives how each trial ended."""
+        by_id = {trial.id: trial for trial in group}
+        together = {"pack": len(group), "pack_why": self.why}
+        pack = self._alone(group[0]) if len(group) == 1 else self._packed(group)
+        for member, end in run_trials(pack, self.data, self.plan, self.emit):
+            name = member.wanted.trial
+            if isinstance(end, Exception):
+                yield Ended(name, *_told(end))
+                continue
+            try:
+                saved = keep(pack.model_of(member), self.cell, by_id[name])
+            except Exception as error:  # noqa: BLE001 - a full disk is the trial's own outcome
+                yield Ended(name, *_told(error))
+            else:
+                yield replace(end, cost={**(end.cost or {}), **together}, saved=saved)
+
+    def _alone(self, trial: Trial) -> Pack:
+        recipe = recipe_of(self.cell)
+        return Alone(
+            quicken(self._prepared(trial.seed, recipe), self.fast),
+            _wanted(trial),
+            recipe,
+            self.plan,
+            self.plan.steps(len(self.data.train)),
+            dtype=self.dtype,
+            emit=self.emit,
+        )
+
+    def _packed(self, group: list[Trial]) -> Pack:
+        """Unpackable: it cannot be done. Crowded: there is no room for so many."""
+        recipe, sample = recipe_of(self.cell), sample_of(self.data.train).to(self.device)
+        seeds = dict.fromkeys(trial.seed for trial in group)
+        models = ((seed, self._prepared(seed, recipe)) for seed in seeds)
+        frame, starts = gather(models, sample, self.dtype)
+        if self.cell.config["pack"] == "auto":
+            longest = collate(self.data.train, by_length(self.data.train, self.plan.batch)[-1]).to(self.device)
+            room = room_for(frame, longest, len(starts[0].row), self.dtype)
+            if room < len(group):
+                raise Crowded(room)
+        pack = Packed(
+            quicken(frame, self.fast),
+            starts,
+            [_wanted(trial) for trial in group],
+            recipe,
+            self.plan,
+            self.plan.steps(len(self.data.train)),
+            dtype=self.dtype,
+            emit=self.emit,
+        )
+        pack.verify(starts, sample)
+        return pack
+
+    def _prepared(self, seed: int, recipe: Recipe) -> nn.Module:
+        model = build(self.cell, seed=seed, device=self.device, dtype=self.dtype)
+        rehearse(model, self.data, self.plan, recipe.hooks, self.dtype)
+        return model
+
+
+class Crowded(Exception):  # noqa: N818 - fewer trials go together instead
+    """Memory has room for so many trials at once."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(f"memory for {room} at once")
+        self.room = room
+
+
+def _wanted(trial: Trial) -> Wanted:
+    return Wanted(trial.id, trial.lr, trial.seed)
+
+
+def _told(error: Exception) -> tuple[str, None, None, None, dict[str, str]]:
+    """What `Ended` says of a trial that failed, after its name."""
+    outcome, told = describe(error)
+    return outcome, None, None, None, told
+
+
+def _reason(error: Exception, size: int) -> str:
+    if isinstance(error, (Unpackable, Crowded)):
+        return str(error)
+    if is_oom(error):
+        return f"out of memory with more than {size}"
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"

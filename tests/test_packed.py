@@ -1,0 +1,261 @@
+"""Trials that train together end where they would have ended alone: every method, both kinds of model."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_every_method import KINDS, METHODS, REFUSED, TOKENS, WARNINGS, cell_of, folders  # noqa: F401
+from torch import Tensor, nn
+
+from bench.build import build, recipe_of
+from bench.cell import Cell
+from bench.events import Ended, Event, Stepped
+from bench.models.streams import Streams, drawing, drop, of_trial
+from bench.tasks.encode import Encoded, Rows
+from bench.train.alone import Alone
+from bench.train.loop import Pack, run_trials
+from bench.train.outcome import Diverged
+from bench.train.packed import Packed
+from bench.train.plan import Plan, Wanted
+from bench.train.start import Layout, Unpackable, gather, rehearse, sample_of
+
+CPU = torch.device("cpu")
+PLAN = Plan(epochs=2, batch=8, eval_batch=32, weight_decay=0.01, warmup=0.06, clip=1.0, data_seed=0)
+SEEDS = (0, 1)
+# What cannot be packed, and the word that the reason holds.
+ALONE = {"adalora": "moves ranks", "diff_pruning": "draws gates"}
+UNPACKABLE = {
+    "c3a": "setup_context",
+    "fourierft": "index_put_",
+    "loha": "random",
+    "lokr": "random",
+    "oft": "index_put_",
+    "p_tuning": "batching rule",  # a recurrent layer
+    "qlora": "setup_context",
+    "randlora": "setup_context",
+    "shira": "Sparse",
+    "vblora": "data-dependent",
+    "waveft": "index_put_",
+}
+# A key's bias moves every score alike: its gradient is nothing but rounding, which Adam blows up.
+# Where every weight moves, rounding grows in 100 steps; at these rates it stays small.
+LOOSE = {"delora": 1e-5}  # divides by the norms of small vectors
+STEADY = {"delora": 1e-4, "diff_pruning": 1e-4, "full": 1e-5, "waveft": 1e-4}
+NOISE = "key.bias"
+
+
+def rows(count: int, seed: int, *, pad_left: bool) -> Rows:
+    """Texts of 4 to 12 tokens whose second token tells the label."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(4, 13, (count,), generator=generator)
+    starts = lengths.cumsum(0) - lengths
+    labels = torch.arange(count) % 2
+    ids = torch.randint(20, len(TOKENS), (int(lengths.sum()),), generator=generator)
+    ids[starts + 1] = torch.randint(5, 12, (count,), generator=generator) + 7 * labels
+    return Rows(ids, starts, lengths, labels, pad_id=0, pad_left=pad_left)
+
+
+def data_for(kind: str, steps: int) -> Encoded:
+    left = kind == "llama"
+    train = rows(PLAN.batch * steps // PLAN.epochs, 0, pad_left=left)
+    return Encoded(train, rows(24, 1, pad_left=left), rows(24, 2, pad_left=left))
+
+
+@dataclass
+class Trials:
+    """What became of some trials: ends, losses and trained weights by trial."""
+
+    ends: dict[str, Ended | Exception]
+    losses: dict[str, list[float]]
+    weights: dict[str, dict[str, Tensor]]
+
+
+def followed(pack: Pack, data: Encoded, losses: dict[str, list[float]]) -> Trials:
+    found = Trials({}, losses, {})
+    for member, end in run_trials(pack, data, PLAN, lambda _: None):
+        found.ends[member.wanted.trial] = end
+        found.weights[member.wanted.trial] = {name: part.detach().clone() for name, part in member.parameters.items()}
+    return found
+
+
+def prepared(cell: Cell, data: Encoded, seed: int) -> nn.Module:
+    model = build(cell, seed=seed, device=CPU, dtype=torch.float32)
+    rehearse(model, data, PLAN, recipe_of(cell).hooks, torch.float32)
+    return model
+
+
+def packed(cell: Cell, data: Encoded, wanted: Sequence[Wanted], emit: Any = lambda _: None) -> Packed:
+    sample = sample_of(data.train)
+    seeds = dict.fromkeys(one.seed for one in wanted)
+    frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in seeds), sample, torch.float32)
+    steps = PLAN.steps(len(data.train))
+    pack = Packed(frame, starts, wanted, recipe_of(cell), PLAN, steps, dtype=torch.float32, emit=emit)
+    pack.verify(starts, sample)
+    return pack
+
+
+def keeping(losses: dict[str, list[float]]) -> Any:
+    def emit(event: Event) -> None:
+        if isinstance(event, Stepped):
+            losses.setdefault(event.trial, []).extend(event.curve["loss"])
+
+    return emit
+
+
+def together(cell: Cell, data: Encoded, wanted: Sequence[Wanted], chunk: int | None = None) -> Trials:
+    losses: dict[str, list[float]] = {}
+    pack = packed(cell, data, wanted, keeping(losses))
+    pack.chunk = chunk or pack.chunk
+    return followed(pack, data, losses)
+
+
+def one_by_one(cell: Cell, data: Encoded, wanted: Sequence[Wanted]) -> Trials:
+    whole = Trials({}, {}, {})
+    for one in wanted:
+        steps, model = PLAN.steps(len(data.train)), prepared(cell, data, one.seed)
+        emit = keeping(whole.losses)
+        pack = Alone(model, one, recipe_of(cell), PLAN, steps, dtype=torch.float32, emit=emit)
+        found = followed(pack, data, whole.losses)
+        whole.ends |= found.ends
+        whole.weights |= found.weights
+    return whole
+
+
+def trials_of(*rates: float) -> list[Wanted]:
+    return [Wanted(f"{rate}-{seed}", rate, seed) for rate in rates for seed in SEEDS]
+
+
+def assert_equal(ours: Trials, theirs: Trials, atol: float = 1e-6) -> None:
+    assert ours.ends.keys() == theirs.ends.keys()
+    for name, end in ours.ends.items():
+        other = theirs.ends[name]
+        assert isinstance(end, Ended)
+        assert isinstance(other, Ended)
+        assert (end.scores, end.predictions) == (other.scores, other.predictions)
+        torch.testing.assert_close(ours.losses[name], theirs.losses[name], rtol=0, atol=atol)
+        for part, tensor in ours.weights[name].items():
+            if NOISE not in part:
+                torch.testing.assert_close(tensor, theirs.weights[name][part], rtol=0, atol=atol, msg=part)
+
+
+def pairs() -> list[Any]:
+    return [
+        pytest.param(
+            name, kind, marks=[pytest.mark.filterwarnings(f"ignore:{said}") for said in WARNINGS.get(name, [])]
+        )
+        for name in METHODS
+        for kind in KINDS
+        if (name, kind) not in REFUSED and name not in ALONE
+    ]
+
+
+@pytest.mark.parametrize(("name", "kind"), pairs())
+def test_packed_trials_end_where_they_would_alone(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
+    cell, data = cell_of(name, folders[kind]), data_for(kind, steps=100)
+    rate = STEADY.get(name, 1e-3)
+    wanted = [Wanted("a", rate, 0), Wanted("b", rate, 1), Wanted("c", rate / 3, 0)]
+    if name in UNPACKABLE:
+        with pytest.raises(Unpackable, match=UNPACKABLE[name]):
+            packed(cell, data, wanted)
+        return
+    assert_equal(together(cell, data, wanted), one_by_one(cell, data, wanted), LOOSE.get(name, 1e-6))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["lora", "adapter", "prefix"])
+def test_with_dropout_each_trial_draws_as_it_would_alone(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
+    cell, data = cell_of(name, folders[kind], "protocol.dropout=0.1"), data_for(kind, steps=20)
+    wanted = trials_of(1e-3, 3e-4)
+    ours = together(cell, data, wanted)
+    assert_equal(ours, one_by_one(cell, data, wanted), atol=3e-6)
+    assert_equal(ours, together(cell, data, wanted, chunk=3), atol=3e-6)
+    without = together(cell_of(name, folders[kind]), data, wanted)
+    assert all(ours.losses[one.trial][0] != without.losses[one.trial][0] for one in wanted)
+
+
+def test_two_seeds_draw_different_masks_and_one_seed_the_same() -> None:
+    def masks(*seeds: int) -> list[Tensor]:
+        streams = Streams(seeds, CPU)
+        streams.start(7)
+        with drawing(streams):
+            drawn = []
+            for number in range(len(seeds)):
+                with of_trial(torch.tensor(number)):
+                    drawn.append(drop(torch.ones(1000), 0.25))
+        return drawn
+
+    one, two, again = masks(3, 4, 3)
+    assert torch.equal(one, again)
+    assert not torch.equal(one, two)
+    assert torch.equal(masks(4)[0], two)
+    assert one.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert one.mean() == pytest.approx(1.0, abs=0.06)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+def test_how_many_go_through_the_model_at_once_changes_nothing(chunk: int, folders: dict[str, Path]) -> None:  # noqa: F811
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    wanted = trials_of(1e-3, 3e-4)
+    assert_equal(together(cell, data, wanted, chunk), together(cell, data, wanted))
+
+
+def test_a_trial_that_diverges_is_frozen_out_and_disturbs_nobody(folders: dict[str, Path]) -> None:  # noqa: F811
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=60)
+    wanted = [*trials_of(1e-3), Wanted("wild", math.inf, 1), *trials_of(3e-4)]
+    ours = together(cell, data, wanted)
+    assert isinstance(ours.ends.pop("wild"), Diverged)
+    ours.weights.pop("wild")
+    assert_equal(ours, one_by_one(cell, data, [one for one in wanted if one.trial != "wild"]))
+
+
+def test_the_best_weights_of_each_trial_are_its_own(folders: dict[str, Path]) -> None:  # noqa: F811
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    pack = packed(cell, data, trials_of(1e-2))
+    for member, _ in run_trials(pack, data, PLAN, lambda _: None):
+        model = dict(pack.model_of(member).named_parameters())
+        assert all(torch.equal(model[name], part) for name, part in member.parameters.items())
+
+
+def test_running_out_of_memory_halves_what_goes_at_once_and_loses_nothing(
+    folders: dict[str, Path],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    wanted, whole = trials_of(1e-3, 3e-4), Packed._over
+    expected = together(cell, data, wanted)
+    sizes = []
+
+    def small(self: Packed, places: range, *rest: Any) -> Any:
+        sizes.append(len(places))
+        if len(places) > 1 and self.steps > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, places, *rest)
+
+    monkeypatch.setattr(Packed, "_over", small)
+    assert_equal(together(cell, data, wanted), expected)
+    assert {1, 2, 4} <= set(sizes)
+
+
+def test_seeds_that_freeze_other_numbers_keep_them(folders: dict[str, Path]) -> None:  # noqa: F811
+    """LoRA-FA draws A from the seed and leaves it: a pack that shared the first seed's would be wrong unnoticed."""
+    cell, data = cell_of("lora_fa", folders["bert"]), data_for("bert", steps=4)
+    frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in SEEDS), sample_of(data.train), torch.float32)
+    assert any("lora_A" in name for name in starts[0].other)
+    stolen = [starts[0], replace(starts[1], other=starts[0].other)]
+    recipe, wanted = recipe_of(cell), trials_of(1e-3)
+    pack = Packed(frame, stolen, wanted, recipe, PLAN, 4, dtype=torch.float32, emit=lambda _: None)
+    with pytest.raises(Unpackable, match="of their norm away"):
+        pack.verify(starts, sample_of(data.train))
+
+
+def test_a_layout_splits_what_it_joins(folders: dict[str, Path]) -> None:  # noqa: F811
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=4)
+    model = prepared(cell, data, 0)
+    layout, named = Layout.of(model), dict(model.named_parameters())
+    for name, tensor in layout.split(layout.join(named)).items():
+        assert torch.equal(tensor, named[name])
+    assert layout.head == 2 * 64 + 2
