@@ -9,7 +9,12 @@ from torch import Tensor, nn
 class Hooks:
     """A method names its own in its yaml; the training loop calls all of these, in this order, for every method."""
 
-    alone: str | None = None  # why trials cannot share a model: the method changes more than numbers while it trains
+    @property
+    def alone(self) -> str | None:
+        """Why a trial cannot share its model with others, None where it can. A method may put it in its own words."""
+        steering = ("begin", "penalty", "after_step", "is_final")
+        touched = [name for name in steering if getattr(type(self), name) is not getattr(Hooks, name)]
+        return f"its hooks steer the model while it trains ({', '.join(touched)})" if touched else None
 
     def prepare(self, model: nn.Module, batches: Sequence[dict[str, Any]]) -> None:
         """Before the optimizer is made: initialise from data. batches: keyword arguments of the model."""

@@ -38,7 +38,7 @@ def source(kind: str = "bert", width: int = 32) -> Source:
 
 
 def small(kind: str = "bert", quant: Quant | None = None, width: int = 32) -> nn.Module:
-    return load_model(source(kind, width), 2, seed=0, attention="eager", dropout=0.0, quant=quant)
+    return load_model(source(kind, width), 2, seed=0, dropout=0.0, quant=quant)
 
 
 def rows(count: int, seed: int) -> Rows:

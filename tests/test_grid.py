@@ -45,6 +45,9 @@ WRONG = {
     "unknown optimizer": (["optim=adam"], ["optim 'adam' is unknown", "adamw", "sgd_momentum"]),
     "merging what cannot be": (["method=adapter", "save=merged"], ["'adapter' cannot be merged", "save=adapter"]),
     "nothing to keep": (["save=everything"], ["save", "everything", "merged"]),
+    "pack of nothing": (["pack=0"], ["pack=0", "auto", "whole number"]),
+    "pack of a word": (["pack=many"], ["pack=many", "auto", "whole number"]),
+    "unknown way": (["fast.linear=mkl"], ["linear", "mkl", "onednn"]),
     "unknown adapter place": (["method=adapter", "method.attach.after=[nose]"], ["nose", "feed_forward"]),
 }
 

@@ -235,3 +235,15 @@ def test_virtual_tokens_that_leave_no_room_for_the_text_are_refused(method: str,
         grid.cells([*tiny, f"method={method}", "rank=33"], multirun=False)
     assert "rank=33 virtual tokens and protocol.max_length=32 are more than the 64 positions" in str(caught.value)
     assert "at most 32" in str(caught.value)
+
+
+def test_hooks_that_steer_training_keep_a_trial_alone() -> None:
+    class Prepares(Hooks):
+        def prepare(self, model: nn.Module, batches: Any) -> None: ...
+
+    class Steers(Hooks):
+        def after_step(self, model: nn.Module, step: int) -> None: ...
+
+    assert Hooks().alone is None
+    assert Prepares().alone is None
+    assert Steers().alone == "its hooks steer the model while it trains (after_step)"

@@ -115,6 +115,35 @@ def test_equal_commands_give_equal_numbers(inline: Run, tiny: list[str], tmp_pat
     assert losses[0] == losses[1]
 
 
+def test_the_trials_of_a_cell_train_together_and_end_as_they_would_one_by_one(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    for pack in ("auto", "1", "3"):
+        arguments = override(tiny, results_dir=str(tmp_path / pack), seeds="[0,1]", precision="fp32")
+        assert inline(*arguments, "method=lora", "lrs=[1e-2,1e-3]", f"pack={pack}").returncode == 0
+    together, apart, some = (trials(tmp_path / pack) for pack in ("auto", "1", "3"))
+    assert [record["cost"]["pack"] for record in together] == [4] * 4
+    assert {record["cost"]["pack_why"] for record in together} == {None}
+    assert [record["cost"]["pack"] for record in apart] == [1] * 4
+    assert sorted(record["cost"]["pack"] for record in some) == [1, 3, 3, 3]
+    assert {record["cost"]["pack_why"] for record in some} == {"pack=3"}
+    for one, *others in zip(together, apart, some, strict=True):
+        for other in others:
+            assert (one["trial"], one["scores"]) == (other["trial"], other["scores"])
+            assert one["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
+
+
+def test_what_cannot_train_together_trains_one_by_one_and_says_why(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    arguments = override(tiny, seeds="[0,1]", rank="8")
+    assert inline("-m", *arguments, "method=adalora,oft").returncode == 0
+    why = {record["cell"]["method"]: record["cost"]["pack_why"] for record in trials(tmp_path / "results")}
+    assert why["adalora"] == "AdaLoRA moves ranks about while it trains"
+    assert why["oft"].startswith("it does not map over trials: vmap: index_put_")
+    assert {record["cost"]["pack"] for record in trials(tmp_path / "results")} == {1}
+
+
 def test_jobs_that_differ_in_trials_alone_train_each_trial_once(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline("-m", *override(tiny, seeds="[0],[0,1]"), "method=head")
     assert done.returncode == 0

@@ -14,7 +14,7 @@ class Schedule(Hooks):
     warmup: share at the full rank. final: share at the end with the ranks fixed. every: steps between two prunings.
     """
 
-    alone = "AdaLoRA moves ranks about while it trains"
+    alone: str | None = "AdaLoRA moves ranks about while it trains"
 
     def __init__(self, warmup: float, final: float, every: int) -> None:
         self.warmup, self.final, self.every = warmup, final, every

@@ -78,7 +78,7 @@ class Schedule(Hooks):
     project_at: the share of the steps after which the projection comes. weight: the price of an open gate in the loss.
     """
 
-    alone = "diff pruning draws gates and then fixes a mask while it trains"
+    alone: str | None = "diff pruning draws gates and then fixes a mask while it trains"
 
     def __init__(self, project_at: float, weight: float) -> None:
         if not 0 < project_at <= 1:

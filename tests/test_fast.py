@@ -1,0 +1,137 @@
+"""Faster ways give the same numbers: each switch alone, forward and backward, mapped over trials and not."""
+
+import copy
+
+import pytest
+import torch
+from small_trials import DATA, PLAN, small
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from bench.hooks import Hooks
+from bench.methods.selective import full, head
+from bench.models import fast as fast_module
+from bench.models.fast import Fast, pick_fast, plain, quicken
+from bench.models.first import read_all, read_first
+from bench.models.linear import FrozenLinear, lay_out
+from bench.train.batches import by_length, collate
+from bench.train.evaluate import arguments
+from bench.train.start import rehearse
+
+CPU = torch.device("cpu")
+WAYS = [Fast("onednn", "all"), Fast("torch", "read"), Fast("onednn", "read")]
+BATCH = collate(DATA.train, by_length(DATA.train, 8)[-1])  # padded
+
+
+def adapted() -> nn.Module:
+    """Trains the blocks' last layer norms alone: gradients pass the matrices, all of which are frozen."""
+    model = full(small()).requires_grad_(requires_grad=False)
+    for block in model.bert.encoder.layer:
+        block.output.LayerNorm.requires_grad_()
+    return model.train()
+
+
+def run(model: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
+    logits = model(**arguments(BATCH)).logits
+    model.zero_grad()
+    nn.functional.cross_entropy(logits, BATCH.labels).backward()
+    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return logits.detach(), found
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.linear}-{way.last_layer}")
+def test_every_way_gives_the_same_logits_and_gradients(way: Fast) -> None:
+    model = adapted()
+    logits, gradients = run(copy.deepcopy(model))
+    ours, found = run(quicken(model, way))
+    torch.testing.assert_close(ours, logits, rtol=0, atol=1e-6)
+    assert found.keys() == gradients.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.linear}-{way.last_layer}")
+def test_switching_back_leaves_the_model_as_it_was(way: Fast) -> None:
+    model = adapted()
+    before = [type(module) for module in model.modules()]
+    names = list(model.state_dict())
+    assert [type(module) for module in quicken(model, way).modules()] != before
+    assert list(model.state_dict()) == names
+    run(model)
+    assert [type(module) for module in plain(model).modules()] == before
+    assert not any(hasattr(module, "layouts") for module in model.modules())
+
+
+def test_the_last_block_is_computed_at_one_position() -> None:
+    model, shapes = small(), []
+    model.bert.encoder.layer[-1].output.register_forward_hook(lambda _, __, out: shapes.append(out.shape[1]))
+    length = BATCH.input_ids.shape[1]
+    model(**arguments(BATCH))
+    assert read_first(model)
+    model(**arguments(BATCH))
+    read_all(model)
+    model(**arguments(BATCH))
+    assert shapes == [length, 1, length]
+
+
+def test_an_architecture_that_is_not_known_is_left_alone() -> None:
+    model = small("llama")
+    before = [type(module) for module in model.modules()]
+    assert not read_first(model)
+    assert [type(module) for module in model.modules()] == before
+
+
+def test_only_frozen_layers_are_laid_out() -> None:
+    model = lay_out(head(small()))
+    kinds = {name: type(module) for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    assert kinds.pop("classifier") is nn.Linear
+    assert set(kinds.values()) == {FrozenLinear}
+
+
+def test_a_product_maps_over_trials() -> None:
+    layer, x = nn.Linear(8, 6).requires_grad_(requires_grad=False), torch.randn(3, 2, 5, 8)
+
+    def loss(x: Tensor) -> Tensor:
+        return layer(x).sin().sum()
+
+    expected = torch.stack([grad(loss)(one) for one in x.flatten(0, 1)]).view_as(x)
+    lay_out(nn.Sequential(layer))
+    assert isinstance(layer, FrozenLinear)
+    torch.testing.assert_close(vmap(vmap(grad(loss)))(x), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(vmap(grad(loss), in_dims=2)(x.movedim(0, 2)), vmap(grad(loss))(x), rtol=0, atol=1e-6)
+
+
+def test_another_weight_in_its_place_is_used() -> None:
+    layer = nn.Linear(4, 4).requires_grad_(requires_grad=False)
+    holder, x = nn.Sequential(layer), torch.randn(2, 4)
+    lay_out(holder)(x)
+    other = {"0.weight": torch.eye(4), "0.bias": torch.zeros(4)}
+    torch.testing.assert_close(functional_call(holder, other, (x,)), x)
+
+
+def test_bf16_rounds_as_autocast_does() -> None:
+    layer, x = nn.Linear(64, 32).requires_grad_(requires_grad=False), torch.randn(7, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = layer(x)
+        found = lay_out(nn.Sequential(layer))(x)
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+
+
+def test_auto_is_settled_once_and_a_word_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for faster, chosen in ((True, "onednn"), (False, "torch")):
+        monkeypatch.setattr(fast_module, "onednn_is_faster", lambda _, faster=faster: faster)
+        assert pick_fast({"linear": "auto", "last_layer": "read"}, CPU, torch.float32) == Fast(chosen, "read")
+        assert pick_fast({"linear": "torch", "last_layer": "all"}, CPU, torch.float32) == Fast("torch", "all")
+    cuda = torch.device("cuda")
+    assert pick_fast({"linear": "onednn", "last_layer": "all"}, cuda, torch.float32).linear == "torch"
+
+
+def test_weights_are_not_laid_out_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_module, "SHARE", 0.0)
+    model = quicken(head(small()), Fast("onednn", "all"))
+    assert not any(isinstance(module, FrozenLinear) for module in model.modules())
+
+
+def test_a_prepared_model_can_still_be_rehearsed() -> None:
+    rehearse(quicken(head(small()), Fast("onednn", "read")), DATA, PLAN, Hooks(), torch.float32)
