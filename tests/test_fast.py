@@ -101,6 +101,15 @@ def test_a_product_maps_over_trials() -> None:
     torch.testing.assert_close(vmap(grad(loss), in_dims=2)(x.movedim(0, 2)), vmap(grad(loss))(x), rtol=0, atol=1e-6)
 
 
+def test_a_product_can_be_added_to_in_place() -> None:
+    layer = nn.Linear(8, 6).requires_grad_(requires_grad=False)
+    x, more = torch.randn(2, 5, 8, requires_grad=True), torch.randn(2, 5, 6, requires_grad=True)
+    product = lay_out(nn.Sequential(layer))(x)
+    product += more
+    product.sin().sum().backward()
+    torch.testing.assert_close(more.grad, product.cos().detach())
+
+
 def test_another_weight_in_its_place_is_used() -> None:
     layer = nn.Linear(4, 4).requires_grad_(requires_grad=False)
     holder, x = nn.Sequential(layer), torch.randn(2, 4)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def test_the_trials_of_a_cell_train_together_and_end_as_they_would_one_by_one(
 ) -> None:
     for pack in ("auto", "1", "3"):
         arguments = override(tiny, results_dir=str(tmp_path / pack), seeds="[0,1]", precision="fp32")
-        assert inline(*arguments, "method=lora", "lrs=[1e-2,1e-3]", f"pack={pack}").returncode == 0
+        arguments += ["method=lora", "lrs=[1e-2,1e-3]", "protocol.batch=4"]
+        assert inline(*arguments, f"pack={pack}").returncode == 0
     together, apart, some = (trials(tmp_path / pack) for pack in ("auto", "1", "3"))
     assert [record["cost"]["pack"] for record in together] == [4] * 4
     assert {record["cost"]["pack_why"] for record in together} == {None}
@@ -136,12 +138,17 @@ def test_the_trials_of_a_cell_train_together_and_end_as_they_would_one_by_one(
 def test_what_cannot_train_together_trains_one_by_one_and_says_why(
     inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
-    arguments = override(tiny, seeds="[0,1]", rank="8")
+    arguments = [*override(tiny, seeds="[0,1]", rank="8"), "protocol.batch=4"]
     assert inline("-m", *arguments, "method=adalora,oft").returncode == 0
     why = {record["cell"]["method"]: record["cost"]["pack_why"] for record in trials(tmp_path / "results")}
     assert why["adalora"] == "AdaLoRA moves ranks about while it trains"
     assert why["oft"].startswith("it does not map over trials: vmap: index_put_")
     assert {record["cost"]["pack"] for record in trials(tmp_path / "results")} == {1}
+    assert inline(*override(tiny, seeds="[2,3]", rank="8"), "protocol.batch=64", "method=lora").returncode == 0
+    (why,) = {
+        record["cost"]["pack_why"] for record in trials(tmp_path / "results") if record["cell"]["method"] == "lora"
+    }
+    assert re.fullmatch(r"batches of \d+ tokens fill a CPU", why)
 
 
 def test_jobs_that_differ_in_trials_alone_train_each_trial_once(inline: Run, tiny: list[str], tmp_path: Path) -> None:
@@ -273,7 +280,7 @@ def test_a_killed_worker_is_an_outcome_and_a_second_call_trains_just_that_cell(
 def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
     stop: signal.Signals, tiny: list[str], tmp_path: Path
 ) -> None:
-    command = [*override(tiny, seeds="[0,1]"), "method=head", *LONG]
+    command = [*override(tiny, seeds="[0,1]"), "method=head", "pack=2", *LONG]
     with running(command, tmp_path) as process:
         wait_for(lambda: list((tmp_path / "results").rglob("probe.json")))
         time.sleep(3)  # the pack of both trials has begun

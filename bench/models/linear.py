@@ -29,8 +29,10 @@ class FrozenLinear(nn.Linear):
             return super().forward(input)
         if dtype not in self.layouts:
             self.layouts[dtype] = _laid_out(self, dtype)
-        product: Tensor = _Product.apply(input.to(dtype), *self.layouts[dtype])  # type: ignore[no-untyped-call]
-        return product
+        # Two dimensions inside: the product of more is a view, and PEFT adds to it in place.
+        flat = input.to(dtype).reshape(-1, self.in_features)
+        product: Tensor = _Product.apply(flat, *self.layouts[dtype])  # type: ignore[no-untyped-call]
+        return product.view(*input.shape[:-1], self.out_features)
 
 
 def lay_out(model: nn.Module) -> nn.Module:
