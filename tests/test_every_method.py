@@ -27,6 +27,7 @@ from bench.fit import Misfit
 from bench.grid import CONF, cells
 from bench.measure.parameters import count
 from bench.methods.saving import _is_peft_format, load_adapter, merged, save_adapter
+from bench.models.fast import Fast, quicken
 from bench.models.parts import is_head
 from bench.models.targets import resolve
 from bench.train.batches import Batch
@@ -399,3 +400,14 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
     for kind in set(conf.models or KINDS) & set(KINDS):
         if conf.target:
             resolve(list(conf.target), kind)
+
+
+@pytest.mark.parametrize(("name", "kind"), fitting())
+def test_faster_ways_change_nothing(name: str, kind: str, folders: dict[str, Path]) -> None:
+    cell, batch = cell_of(name, folders[kind]), batch_for(kind)
+    losses = []
+    last = "all" if name == "eva" else "read"  # EVA looks at all positions, before a model is switched over
+    for way in (Fast("torch", "all"), Fast("onednn", last)):
+        model = quicken(build(cell, seed=0, device=CPU, dtype=torch.float32), way)
+        losses.append(train(model, cell, batch))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4 if name in PRUNING else 2e-5)
