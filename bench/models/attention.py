@@ -48,9 +48,11 @@ def attend(
         is_causal = bool(getattr(module, "is_causal", False))
     causal = is_causal and attention_mask is None and query.shape[2] > 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    # The fused kernel's own dropout would draw from a stream that is not the trial's.
-    fused = query.device.type != "cpu" and not dropout
-    attended = (_fused if fused else _plain)(query, key, value, attention_mask, How(causal, scale), dropout)
+    how = How(causal, scale)
+    if query.device.type == "cpu" or dropout:  # the fused kernel's own dropout draws from no trial's stream
+        attended = _plain(query, key, value, attention_mask, how, dropout)
+    else:
+        attended = _applied(_Fused, query, key, value, attention_mask, how)
     return attended.transpose(1, 2).contiguous(), None
 
 
@@ -61,12 +63,6 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: 
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return torch.matmul(drop(scores.softmax(-1), dropout), value)
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How, dropout: float) -> Tensor:
-    del dropout
-    attended: Tensor = _applied(_Fused, query, key, value, mask, how)
-    return attended
 
 
 def _applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:

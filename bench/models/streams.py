@@ -5,7 +5,7 @@ the same whichever pack the trial runs in.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -35,24 +35,24 @@ class _Current:
     number: Tensor | None = None
 
 
-@contextmanager
-def drawing(streams: Streams) -> Iterator[None]:
+def drawing(streams: Streams) -> AbstractContextManager[None]:
     """Let dropout draw from these streams instead of torch's own."""
-    before, _Current.streams = _Current.streams, streams
-    try:
-        yield
-    finally:
-        _Current.streams = before
+    return _set("streams", streams)
+
+
+def of_trial(number: Tensor) -> AbstractContextManager[None]:
+    """The trial whose forward pass this is, as the number of its stream."""
+    return _set("number", number)
 
 
 @contextmanager
-def of_trial(number: Tensor) -> Iterator[None]:
-    """The trial whose forward pass this is, as the number of its stream."""
-    before, _Current.number = _Current.number, number
+def _set(name: str, value: Any) -> Iterator[None]:
+    before = getattr(_Current, name)
+    setattr(_Current, name, value)
     try:
         yield
     finally:
-        _Current.number = before
+        setattr(_Current, name, before)
 
 
 def drop(x: Tensor, p: float) -> Tensor:
