@@ -19,8 +19,10 @@ from bench.build import build, load, load_data, load_task, method_of, recipe_of,
 from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
+from bench.heap import keep_freed_memory
 from bench.measure.latency import merging
 from bench.measure.probe import probe
+from bench.measure.products import product_speeds
 from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
@@ -46,6 +48,7 @@ class Job:
 def main(job: Job, pipe: Connection) -> None:
     """Run a job and send its events; the pipe's end is the end of the job."""
     warnings.simplefilter("ignore")
+    keep_freed_memory()
     try:
         run_cell(job, pipe.send)
     except Exception as error:  # noqa: BLE001 - every failure is an outcome
@@ -103,11 +106,12 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     """The pipeline: data, then model and method for the probe and for each trial."""
     cell = job.cell
     device = pick_device(cell.config["device"])
-    dtype = pick_dtype(cell.config["precision"], device)
+    speeds = product_speeds(device)
+    dtype = pick_dtype(cell.config["precision"], device, speeds)
     data = load_data(cell)
     rows = {part: len(getattr(data, part)) for part in ("train", "select", "report")}
-    fast = pick_fast(cell.config["fast"], device, dtype)
-    emit(Ready({**describe_device(device, dtype), **fast.told()}, rows))
+    fast = pick_fast(cell.config["fast"], device, dtype, speeds)
+    emit(Ready({**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}, rows))
     if job.probe:
         emit(Probed(measure(cell, data, device, dtype, fast)))
     Trials(cell, data, device, dtype, fast, emit).run(job.trials)

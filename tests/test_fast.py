@@ -127,13 +127,14 @@ def test_bf16_rounds_as_autocast_does() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
 
 
-def test_auto_is_settled_once_and_a_word_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for faster, chosen in ((True, "onednn"), (False, "torch")):
-        monkeypatch.setattr(fast_module, "onednn_is_faster", lambda _, faster=faster: faster)
-        assert pick_fast({"linear": "auto", "last_layer": "read"}, CPU, torch.float32) == Fast(chosen, "read")
-        assert pick_fast({"linear": "torch", "last_layer": "all"}, CPU, torch.float32) == Fast("torch", "all")
+@pytest.mark.parametrize(("onednn", "chosen"), [(2.0, "onednn"), (1.05, "torch"), (0.5, "torch")])
+def test_auto_takes_what_is_clearly_faster_and_a_word_is_obeyed(onednn: float, chosen: str) -> None:
+    speeds = {"torch fp32": 1.0, "onednn fp32": onednn, "torch bf16": 1.0, "onednn bf16": 3.0}
+    assert pick_fast({"linear": "auto", "last_layer": "read"}, CPU, torch.float32, speeds) == Fast(chosen, "read")
+    assert pick_fast({"linear": "auto", "last_layer": "all"}, CPU, torch.bfloat16, speeds) == Fast("onednn", "all")
+    assert pick_fast({"linear": "torch", "last_layer": "all"}, CPU, torch.bfloat16, speeds) == Fast("torch", "all")
     cuda = torch.device("cuda")
-    assert pick_fast({"linear": "onednn", "last_layer": "all"}, cuda, torch.float32).linear == "torch"
+    assert pick_fast({"linear": "onednn", "last_layer": "all"}, cuda, torch.float32, {}).linear == "torch"
 
 
 def test_weights_are_not_laid_out_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

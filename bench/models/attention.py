@@ -13,16 +13,17 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.masking_utils import sdpa_mask
 
-from bench.models.streams import drop
+from bench.models.streams import drop, is_mapped
 
 NAME = "peftgrid"
 
 
 class How(NamedTuple):
-    """causal: no position looks ahead. scale: of the products, before the softmax."""
+    """causal: no position looks ahead. scale: of the products, before the softmax. dropout: of what comes after it."""
 
     causal: bool
     scale: float
+    dropout: float
 
 
 def attend(
@@ -39,8 +40,8 @@ def attend(
 ) -> tuple[Tensor, None]:
     """Softmax attention. query: [batch, heads, length, width]; attention_mask: bool, true where it may look, or None.
 
-    Gives [batch, length, heads, width], as transformers wants it. On a CPU plain products beat the fused kernel at the
-    lengths of sentences; elsewhere the fused kernel runs. The latter has not been run on a GPU yet.
+    Gives [batch, length, heads, width], as transformers wants it. On a CPU plain products are as fast as the fused
+    kernel at the lengths of sentences; elsewhere the fused kernel runs, which has not been run on a GPU yet.
     """
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
@@ -48,82 +49,47 @@ def attend(
         is_causal = bool(getattr(module, "is_causal", False))
     causal = is_causal and attention_mask is None and query.shape[2] > 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    how = How(causal, scale)
-    if query.device.type == "cpu" or dropout:  # the fused kernel's own dropout draws from no trial's stream
-        attended = _plain(query, key, value, attention_mask, how, dropout)
-    else:
-        attended = _applied(_Fused, query, key, value, attention_mask, how)
+    # The fused kernel's own dropout would draw from no trial's stream.
+    way = _plain if query.device.type == "cpu" or dropout else _fused
+    attended = way(query, key, value, attention_mask, How(causal, scale, dropout))
     return attended.transpose(1, 2).contiguous(), None
 
 
-def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How, dropout: float) -> Tensor:
+def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
     scores = torch.matmul(query * how.scale, key.transpose(-1, -2))
     if how.causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     if mask is not None:
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
-    return torch.matmul(drop(scores.softmax(-1), dropout), value)
+    return torch.matmul(drop(scores.softmax(-1), how.dropout), value)
 
 
-def _applied(function: type[torch.autograd.Function], *inputs: Any) -> Any:
-    return function.apply(*inputs)  # type: ignore[no-untyped-call]
-
-
-def _kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
+def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
+    if any(map(is_mapped, (query, key, value, mask))):
+        return _Folded.apply(query, key, value, mask, how)  # type: ignore[no-untyped-call, no-any-return]
     return nn.functional.scaled_dot_product_attention(query, key, value, mask, is_causal=how.causal, scale=how.scale)
 
 
-class _Fused(torch.autograd.Function):
-    """The fused kernel with a rule for vmap: fold, call, unfold. Its way back runs the kernel forward once more."""
+class _Folded(torch.autograd.Function):
+    """The rule for vmap that the fused kernel lacks: fold, call, unfold. Gradients flow through the folded call."""
 
     @staticmethod
-    def forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> Tensor:
-        return _kernel(q, k, v, mask, how)
+    def forward(*_: Any) -> Tensor:
+        raise AssertionError("only for what is mapped")
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        q, k, v, mask, ctx.how = inputs
-        ctx.save_for_backward(q, k, v, *([] if mask is None else [mask]))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        q, k, v, *mask = ctx.saved_tensors
-        found = _applied(_FusedBackward, grad, q, k, v, mask[0] if mask else None, ctx.how)
-        return (*found, None, None)
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
         folded, unfold = _fold(inputs[:4], in_dims, info.batch_size)
-        return unfold(_applied(_Fused, *folded, *inputs[4:])), 0
-
-
-class _FusedBackward(torch.autograd.Function):
-    """Gradients of query, key and value."""
-
-    @staticmethod
-    def forward(grad: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> tuple[Tensor, ...]:
-        with torch.enable_grad():
-            q, k, v = (tensor.detach().requires_grad_() for tensor in (q, k, v))
-            return torch.autograd.grad(_kernel(q, k, v, mask, how), (q, k, v), grad)
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept: there is no gradient of the gradient."""
-
-    @staticmethod
-    def backward(ctx: Any, *_: Any) -> Any:
-        raise NotImplementedError("the fused attention has no second derivative")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        folded, unfold = _fold(inputs[:5], in_dims, info.batch_size)
-        found = _applied(_FusedBackward, *folded, *inputs[5:])
-        return tuple(unfold(one) for one in found), (0, 0, 0)
+        return unfold(_fused(folded[0], folded[1], folded[2], folded[3], inputs[4])), 0
 
 
 def _fold(
-    tensors: tuple[Tensor | None, ...], in_dims: tuple[int | None, ...], size: int
-) -> tuple[list[Tensor | None], Callable[[Tensor], Tensor]]:
+    tensors: tuple[Any, ...], in_dims: tuple[int | None, ...], size: int
+) -> tuple[list[Any], Callable[[Tensor], Tensor]]:
     """Put the mapped dimension into the batch, the first of the others; and the way back."""
 
     def folded(tensor: Tensor | None, dimension: int | None) -> Tensor | None:

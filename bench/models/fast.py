@@ -1,5 +1,6 @@
 """Faster ways to the same numbers, each a setting, chosen once per cell and told in its records."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,9 +9,10 @@ import torch
 from torch import nn
 
 from bench.models.first import read_all, read_first
-from bench.models.linear import FrozenLinear, lay_out, onednn_is_faster
+from bench.models.linear import FrozenLinear, lay_out
 
 SHARE = 0.25  # of the free memory that weights laid out anew may take
+GAIN = 1.15  # of a product, or the detour through Python costs more than it brings where batches are small
 
 
 @dataclass(frozen=True)
@@ -25,13 +27,14 @@ class Fast:
         return asdict(self)
 
 
-def pick_fast(conf: dict[str, Any], device: torch.device, dtype: torch.dtype) -> Fast:
-    """Turn `auto` into what a product of a few milliseconds shows to be faster here."""
-    linear = conf["linear"]
+def pick_fast(conf: dict[str, Any], device: torch.device, dtype: torch.dtype, speeds: Mapping[str, float]) -> Fast:
+    """Turn `auto` into what the speeds of products say (measure/products.py)."""
+    linear, name = conf["linear"], "bf16" if dtype is torch.bfloat16 else "fp32"
     if device.type != "cpu":
         linear = "torch"
     elif linear == "auto":
-        linear = "onednn" if onednn_is_faster(dtype) else "torch"
+        gains = speeds.get(f"onednn {name}", 0.0) > GAIN * speeds.get(f"torch {name}", 0.0)
+        linear = "onednn" if gains else "torch"
     return Fast(linear, conf["last_layer"])
 
 

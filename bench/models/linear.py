@@ -4,15 +4,12 @@ The arithmetic is that of `nn.Linear`: fp32 products stay fp32 (they differ by t
 of the largest entry), and under bf16 autocast weights and inputs are rounded to bf16 as autocast does.
 """
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-ROWS = 512  # of the sample product; also what the layout is tuned for
-ROUNDS = 5
+ROWS = 512  # what the layout is tuned for
 
 
 class FrozenLinear(nn.Linear):
@@ -28,7 +25,7 @@ class FrozenLinear(nn.Linear):
         if dtype not in (torch.float32, torch.bfloat16) or self.weight.dtype is not torch.float32:
             return super().forward(input)
         if dtype not in self.layouts:
-            self.layouts[dtype] = _laid_out(self, dtype)
+            self.layouts[dtype] = laid_out(self, dtype)
         # Two dimensions inside: the product of more is a view, and PEFT adds to it in place.
         flat = input.to(dtype).reshape(-1, self.in_features)
         product: Tensor = _Product.apply(flat, *self.layouts[dtype])  # type: ignore[no-untyped-call]
@@ -45,28 +42,7 @@ def lay_out(model: nn.Module) -> nn.Module:
     return model
 
 
-def onednn_is_faster(dtype: torch.dtype) -> bool:
-    """Time both ways on a small product, a few milliseconds in all. False where oneDNN is missing."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    x, layer = torch.randn(ROWS, 384), nn.Linear(384, 1536).requires_grad_(requires_grad=False)
-    packed, _, bias = _laid_out(layer, dtype)
-    x, weight = x.to(dtype), layer.weight.to(dtype)
-    ours = _fastest(lambda: _multiply(x, packed, bias))
-    return ours < _fastest(lambda: nn.functional.linear(x, weight, bias))
-
-
-def _fastest(call: Callable[[], Tensor]) -> float:
-    call()
-    taken = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - began)
-    return min(taken)
-
-
-def _laid_out(layer: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
+def laid_out(layer: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
     """The weight for the way forward, the same for the way back, and the bias."""
     with torch.no_grad():
         weight = layer.weight.to(dtype)
@@ -74,7 +50,7 @@ def _laid_out(layer: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
         return forth, back, None if layer.bias is None else layer.bias.to(dtype)
 
 
-def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
     return product
 
@@ -84,7 +60,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
-        return _multiply(x, forth, bias)
+        return multiply(x, forth, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004

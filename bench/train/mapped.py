@@ -1,7 +1,6 @@
-"""A function of one trial, mapped over many: first over their seeds, which differ in the batch, then within each."""
+"""A function of one trial, mapped over many."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from torch import Tensor
 from torch.func import vmap
@@ -10,7 +9,7 @@ from bench.train.batches import Batch
 
 
 def over_trials(
-    function: Callable[[Tensor, Tensor, dict[str, Tensor], Batch], Any],
+    function: Callable[[Tensor, Tensor, dict[str, Tensor], Batch], Tensor],
     rows: Tensor,
     numbers: Tensor,
     seeds: Sequence[int],
@@ -18,32 +17,30 @@ def over_trials(
     batch: Batch,
     *,
     shares: bool,
-) -> Any:
-    """What the function gives for each trial, stacked; where that is a tuple, each part of it.
+) -> Tensor:
+    """What the function gives for each trial, stacked.
 
     function: of a trial's row, its number, its seed's other tensors and its batch. rows: [trials, numbers]. numbers:
     [trials]. seeds: each trial's, as an index into the first dimension of `other` and of the batch; those of one seed
-    lie side by side. shares: what depends on the batch alone is computed once for trials that have the same.
+    lie side by side. shares: what depends on the seed alone is computed once for the trials that have it.
     """
-    distinct = list(dict.fromkeys(seeds))
-    within = len(seeds) // len(distinct)
-    # Where some trials of a seed have ended, or the method cannot bear it, nothing is shared within a seed.
-    if not shares or list(seeds) != [seed for seed in distinct for _ in range(within)]:
-        distinct, within = list(seeds), 1
-    ids, labels = batch.input_ids, batch.labels
-    per_seed = labels.ndim == 2 and len(set(distinct)) > 1
-    if per_seed:
-        ids, labels = ids[distinct], labels[distinct]
-    elif labels.ndim == 2:
-        ids, labels = ids[distinct[0]], labels[distinct[0]]
-    if not (shares or per_seed):
-        ids, labels, per_seed = ids.expand(len(seeds), *ids.shape), labels.expand(len(seeds), *labels.shape), True
 
-    def one(row: Tensor, number: Tensor, other: dict[str, Tensor], ids: Tensor, labels: Tensor) -> Any:
+    def one(row: Tensor, number: Tensor, other: dict[str, Tensor], ids: Tensor, labels: Tensor) -> Tensor:
         return function(row, number, other, Batch(ids, batch.attention_mask, labels, batch.tokens))
 
-    mapped = vmap(one, in_dims=(0, 0, None, None, None))
-    mapped = vmap(mapped, in_dims=(0, 0, 0, 0 if per_seed else None, 0 if per_seed else None))
+    def of(some: Sequence[int]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """What these seeds have, stacked; a batch that is the same for all seeds is repeated."""
+        ids, labels = batch.input_ids, batch.labels
+        if labels.ndim == 1:
+            ids, labels = (part.expand(1 + max(some), *part.shape) for part in (ids, labels))
+        return {name: many[some] for name, many in other.items()}, ids[some], labels[some]
+
+    distinct = list(dict.fromkeys(seeds))
+    within = len(seeds) // len(distinct)
+    # Where some trials of a seed have ended, the rest are no rectangle of seeds and rates.
+    if not shares or list(seeds) != [seed for seed in distinct for _ in range(within)]:
+        return vmap(one)(rows, numbers, *of(seeds))
+    per_seed = vmap(one, in_dims=(0, 0, None, None, None))
     rows, numbers = (part.view(len(distinct), within, *part.shape[1:]) for part in (rows, numbers))
-    found = mapped(rows, numbers, {name: many[distinct] for name, many in other.items()}, ids, labels)
-    return tuple(part.flatten(0, 1) for part in found) if isinstance(found, tuple) else found.flatten(0, 1)
+    found: Tensor = vmap(per_seed)(rows, numbers, *of(distinct))
+    return found.flatten(0, 1)

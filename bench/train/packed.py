@@ -1,8 +1,8 @@
 """Several trials over one copy of the frozen model: what they train is stacked, and one pass serves all of them.
 
 The loss of one trial is a function of its row of trained numbers; `torch.func` maps it over the rows, without a line of
-code per method. What does not depend on a trial's row or seed is computed once: the layers below the first adapted
-one, wherever trials share a batch.
+code per method. Trials do not meet in the losses, so the gradient of their sum by all rows holds each one's own. What
+does not depend on a trial's row is computed once: the layers below the first adapted one, for all trials of a seed.
 """
 
 import warnings
@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value
+from torch.func import functional_call
 
 from bench.events import Event
 from bench.models.parts import trained_depth
@@ -80,12 +80,13 @@ class Packed:
         """The gradients of a first pass: with what trials have in common shared, or else with nothing shared."""
         self.frame.train()
         self.streams.start(0)
-        for self.shares in (True, False):
+        for shares in dict.fromkeys((self.depth < 1, False)):  # without a layer to share it is a level for nothing
+            self.shares = shares
             try:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("error", message="There is a performance drop")  # a loop over trials
-                    grads: Tensor = self._over(range(len(self.members)), self._loss, sample)[0]
-                    return grads
+                    self._gradients(sample, range(len(self.members)))
+                return self.grads.clone()
             except Exception as error:
                 if is_oom(error):
                     raise
@@ -179,36 +180,24 @@ class Packed:
 
     def _gradients(self, batch: Batch, places: range) -> Tensor:
         """Fill in the gradients of some trials; gives their losses."""
-        losses: Tensor
-        self.grads[places.start : places.stop], losses = self._over(places, self._loss, batch)
-        return losses
+        rows = self.rows[places.start : places.stop].detach().requires_grad_()
+        losses = self._over(places, self._loss, batch, rows)
+        (self.grads[places.start : places.stop],) = torch.autograd.grad(losses.sum(), rows)
+        return losses.detach()
 
     def _labels(self, batch: Batch, places: range) -> Tensor:
-        logits: Tensor = self._over(places, self._logits, batch)
-        return logits.argmax(-1)
+        return self._over(places, self._logits, batch, self.rows[places.start : places.stop]).argmax(-1)
 
-    def _over(self, places: range, function: Callable[..., Any], batch: Batch) -> Any:
-        """A function of one trial, mapped over some of them."""
+    def _over(self, places: range, function: Callable[..., Tensor], batch: Batch, rows: Tensor) -> Tensor:
+        """A function of one trial, mapped over some of them. rows: theirs."""
         seeds = [self.seed_of[place] for place in places]
         with drawing(self.streams):
-            return over_trials(
-                function,
-                self.rows[places.start : places.stop],
-                torch.arange(places.start, places.stop),
-                seeds,
-                self.other,
-                batch,
-                shares=self.shares,
-            )
+            numbers = torch.arange(places.start, places.stop)
+            return over_trials(function, rows, numbers, seeds, self.other, batch, shares=self.shares)
 
-    def _loss(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Tensor]:
-        """The gradient of one trial's row, and its loss."""
-
-        def loss(row: Tensor) -> Tensor:
-            return nn.functional.cross_entropy(self._logits(row, number, other, batch), batch.labels)
-
-        found: tuple[Tensor, Tensor] = grad_and_value(loss)(row)
-        return found
+    def _loss(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
+        """One trial's."""
+        return nn.functional.cross_entropy(self._logits(row, number, other, batch), batch.labels)
 
     def _logits(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
         """Of one trial: [rows, labels] in fp32."""

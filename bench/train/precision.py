@@ -1,10 +1,14 @@
 """What the device is and which arithmetic it does fast."""
 
 import platform
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+
+NAMES = ("fp32", "bf16")
+GAIN = 1.2  # of bf16 products over fp32: where it is less, the conversions eat it
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -14,15 +18,18 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """Turn `auto` into bf16 where the device has instructions for it, else fp32."""
+def pick_dtype(wanted: str, device: torch.device, speeds: Mapping[str, float]) -> torch.dtype:
+    """Turn `auto` into bf16 where the device computes it clearly faster, else fp32.
+
+    speeds: of products on a CPU, as measure/products.py finds them; an accelerator either has the instructions or not.
+    """
     if wanted != "auto":
         return torch.bfloat16 if wanted == "bf16" else torch.float32
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        capabilities = torch.cpu.get_capabilities()
-        fast = bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        best = {name: max((speeds[key] for key in speeds if key.endswith(name)), default=0.0) for name in NAMES}
+        fast = best["bf16"] > GAIN * best["fp32"]
     return torch.bfloat16 if fast else torch.float32
 
 
