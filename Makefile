@@ -1,17 +1,17 @@
 # make demo   from a fresh checkout to a comparison table       make test    the tests, offline
-# make check  what CI runs: lint, types, tests                  make bench   side by side with transformers' Trainer
+# make check  what CI runs: lint, types, tests                  make bench   side by side with others (bench-gpu: on CUDA)
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint bench clean
+.PHONY: demo test check lint bench bench-gpu clean
 
 demo: $(READY)
 	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
 	$(BIN)/python -m bench.report model=minilm task=reviews
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not perf" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -21,7 +21,10 @@ lint: $(READY)
 check: lint test
 
 bench: $(READY)
-	$(BIN)/python -m pytest -m perf -s tests/perf
+	$(BIN)/python tests/perf/speed.py
+
+bench-gpu: $(READY)
+	$(BIN)/python tests/perf/speed.py --device cuda
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -14,8 +15,9 @@ from bench.cell import Cell, Trial
 from bench.hooks import Hooks
 from bench.methods.saving import adapter_bytes, save_adapter, save_merged
 from bench.models.load import load_model, load_tokenizer
+from bench.models.parts import plain_model
 from bench.models.quant import quant_of
-from bench.models.streams import own_streams
+from bench.models.streams import own_streams, replaying
 from bench.schema import TaskConf
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.task import Task, subset
@@ -59,6 +61,9 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
 def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
     model = own_streams(method_of(cell)(load(cell, seed=seed, device=device, dtype=dtype)))
+    if cell.checkpointing:
+        plain: Any = plain_model(model)
+        plain.activation_checkpointing_enable({"use_reentrant": False, "context_fn": replaying})
     return model if cell.base else model.to(device)
 
 

@@ -15,10 +15,11 @@ from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config
 from bench.tasks.files import data_identity
 
-# conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
-NEUTRAL: dict[str, dict[str, Any]] = {
+# conf/config.yaml's choice, down to conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
+NEUTRAL: dict[str, Any] = {
     "quant": {"name": "none", "double": False, "compute": None},
     "optim": {"name": "adamw", "build": {"_target_": "torch.optim.AdamW", "_partial_": True, "fused": True}},
+    "checkpointing": False,
 }
 
 
@@ -101,7 +102,7 @@ class Cell:
             },
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,
-            "protocol": {key: value for key, value in protocol.items() if key not in {"name", "probe_steps"}},
+            "protocol": {key: value for key, value in protocol.items() if key not in _unused(protocol)},
             "precision": self.config["precision"],
         }
 
@@ -133,7 +134,8 @@ class Cell:
     def title(self) -> str:
         """What a person calls the cell: lora r=8 qv, qlora r=8 all nf4 paged_adamw_32bit."""
         rank = f"r={self.rank}" if self.rank is not None else ""
-        return " ".join(filter(None, [self.method, rank, self.target, self.base, self.optim]))
+        twice = "checkpointed" if self.checkpointing else None
+        return " ".join(filter(None, [self.method, rank, self.target, self.base, self.optim, twice]))
 
     @property
     def base(self) -> str | None:
@@ -153,6 +155,11 @@ class Cell:
         return None if name == "adamw" else name
 
     @property
+    def checkpointing(self) -> bool:
+        """Whether the blocks' activations are computed twice instead of kept."""
+        return bool(self.config["checkpointing"])
+
+    @property
     def folder(self) -> str:
         """Where its records lie within the results: minilm/sst2/lora-r8-qv-0123456789."""
         name = self.title.replace(" ", "-").replace("=", "").replace("+double", "dq")
@@ -163,6 +170,11 @@ class Cell:
         """All learning rates with all seeds, each once."""
         pairs = dict.fromkeys((lr, seed) for lr in self.config["lrs"] for seed in self.config["seeds"])
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
+
+
+def _unused(protocol: dict[str, Any]) -> set[str]:
+    """What of a protocol makes no cell: its name, how it is measured, and of the two sizes of a batch the other one."""
+    return {"name", "probe_steps", "tokens" if protocol["tokens"] is None else "batch"}
 
 
 def _plain(config: Any) -> dict[str, Any]:

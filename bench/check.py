@@ -28,11 +28,16 @@ def check_values(conf: Config) -> None:
 
 def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
-    whole = ("epochs", "batch", "eval_batch", "max_length", "probe_steps", "train_rows")
+    whole = ("epochs", "batch", "tokens", "eval_batch", "max_length", "probe_steps", "train_rows")
     counts = {f"protocol.{name}": getattr(protocol, name) for name in whole}
     for name, value in {"rank": conf.rank, "task.select_rows": conf.task.select_rows, **counts}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
+    if protocol.tokens is not None and protocol.tokens < protocol.max_length:
+        raise ValueError(
+            f"protocol.tokens={protocol.tokens} does not hold one row of protocol.max_length={protocol.max_length}; "
+            f"choose at least {protocol.max_length}, or a smaller max_length"
+        )
     if protocol.weight_decay < 0:
         raise ValueError(f"protocol.weight_decay={protocol.weight_decay} must be at least 0")
     if not protocol.clip > 0:

@@ -64,6 +64,14 @@ class LastLayer(Enum):
     all = "all"
 
 
+class Compile(Enum):
+    """How a trial's blocks are compiled: not at all, by torch.compile, or into CUDA graphs besides."""
+
+    none = "none"
+    default = "default"
+    cudagraphs = "cudagraphs"
+
+
 class TrackMode(Enum):
     """`auto` is online when a W&B key is configured, else offline."""
 

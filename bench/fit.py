@@ -66,6 +66,10 @@ def _check_rank(conf: Config, source: Source) -> None:
 
 def _check_base(conf: Config) -> None:
     method, quant = conf.method, conf.quant.name
+    if conf.checkpointing and not method.checkpoints:
+        raise Misfit(
+            f"method {method.name!r} cannot be checkpointed: its blocks may not be run twice; use checkpointing=false"
+        )
     if quant != "none" and quant not in method.quant:
         works = f"it works on quant={', '.join(['none', *method.quant])}"
         raise Misfit(f"method {method.name!r} does not work on a base quantised to {quant}; {works}")

@@ -7,7 +7,18 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from bench.choices import ComputeType, Device, LastLayer, LinearWay, Precision, RankLimit, Save, TrackMode, Weights
+from bench.choices import (
+    Compile,
+    ComputeType,
+    Device,
+    LastLayer,
+    LinearWay,
+    Precision,
+    RankLimit,
+    Save,
+    TrackMode,
+    Weights,
+)
 
 
 @dataclass
@@ -49,7 +60,8 @@ class MethodConf:
     (for `target=default`).
     What it fits: the rank must be a multiple of `rank_step`, and `rank_limit` says what bounds it; `models` are
     the architectures (empty: all), `quant` the quantised bases, `merges` the bases
-    (`none`: full precision) that it can be merged into, `needs_cuda` the device.
+    (`none`: full precision) that it can be merged into, `needs_cuda` the device; `checkpoints` says whether its blocks
+    may be run twice, as checkpointing does.
     What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
     the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own.
     """
@@ -65,6 +77,7 @@ class MethodConf:
     models: list[str] = field(default_factory=list)
     quant: list[str] = field(default_factory=list)
     needs_cuda: bool = False
+    checkpoints: bool = True
     merges: list[str] = field(default_factory=list)
     template: str | None = None
     lr: float = MISSING
@@ -101,12 +114,13 @@ class TargetConf:
 
 @dataclass
 class ProtocolConf:
-    """What every trial of a comparison has in common."""
+    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows."""
 
     name: str = MISSING
     epochs: int = MISSING
     train_rows: int | None = None
     batch: int = MISSING
+    tokens: int | None = None
     eval_batch: int = MISSING
     max_length: int = MISSING
     weight_decay: float = MISSING
@@ -123,6 +137,7 @@ class FastConf:
 
     linear: LinearWay = MISSING
     last_layer: LastLayer = MISSING
+    compile: Compile = MISSING
 
 
 @dataclass
@@ -153,6 +168,7 @@ class Config:
     precision: Precision = MISSING
     device: Device = MISSING
     pack: Any = MISSING
+    checkpointing: bool = MISSING
     merge: bool = MISSING
     save: Save = MISSING
     force: bool = MISSING

@@ -63,6 +63,7 @@ class Recorder:
                 "target": cell.target,
                 "base": cell.base,
                 "optim": cell.optim,
+                "checkpointing": cell.checkpointing,
                 "random": cell.source.random,
             },
             trial=None if trial is None else {"id": trial.id, "lr": trial.lr, "seed": trial.seed},

@@ -11,7 +11,7 @@ from bench.records import Record
 
 DASH = "-"
 MIB = 2**20
-AXES = ("method", "rank", "target", "base", "optim")
+AXES = ("method", "rank", "target", "base", "optim", "checkpointing")
 COUNTS = ("trainable_params", "peak_allocated_bytes", "peak_reserved_bytes", "peak_resident_bytes", "adapter_bytes")
 RATES = ("trainable_percent", "samples_per_second", "tokens_per_second", "step_seconds_median", "step_seconds_p95")
 
@@ -53,7 +53,7 @@ def _row(members: list[Record]) -> dict[str, Any]:
     outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
     return {
         **{key: cell[key] for key in ("model", "task", "method", "rank", "target")},
-        **{key: cell.get(key) for key in ("base", "optim")},
+        **{key: cell.get(key) or None for key in ("base", "optim", "checkpointing")},
         **{key: cost.get(key) for key in COUNTS + RATES},
         "lr": best,
         "lrs_tried": len(by_lr),
@@ -86,8 +86,8 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             "rank": frame["rank"].map(lambda value: _text(value, "{:.0f}")),
             "target": frame["target"].map(lambda value: _text(value, "{}")),
             **{
-                key: frame[key].map(lambda value: _text(value, "{}"))
-                for key in ("base", "optim")
+                key: frame[key].map(lambda value: _text(value, "{}").replace("True", "yes"))
+                for key in ("base", "optim", "checkpointing")
                 if frame[key].notna().any()
             },
             "trainable": frame["trainable_params"].map(lambda value: _text(value, "{:,.0f}")),
@@ -116,8 +116,8 @@ def caption(members: list[Record], frame: pd.DataFrame) -> str:
         f"report part is shown. Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}."
     )
     trained = (
-        f"Protocol: {protocol['epochs']} epochs over {_rows(protocol['train_rows'])}, batch "
-        f"{protocol['batch']}, weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip "
+        f"Protocol: {protocol['epochs']} epochs over {_rows(protocol['train_rows'])}, {_batch(protocol)}, "
+        f"weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip "
         f"{protocol['clip']}; precision {config['precision']} ({', '.join(machines) or DASH}). "
         "Cost is the probe's: one trial alone, warm steps."
     )
@@ -126,6 +126,11 @@ def caption(members: list[Record], frame: pd.DataFrame) -> str:
         error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
         lines.append(f"With {sizes[0]} report examples one standard error of an accuracy is about {error:.1f} points.")
     return "\n".join(lines)
+
+
+def _batch(protocol: dict[str, Any]) -> str:
+    tokens = protocol.get("tokens")
+    return f"batch {protocol['batch']}" if tokens is None else f"batches of at most {tokens:,} tokens"
 
 
 def _rows(limit: int | None) -> str:

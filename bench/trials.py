@@ -12,7 +12,7 @@ from bench.events import Ended, Event
 from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded
 from bench.train.alone import Alone
-from bench.train.batches import by_length, collate
+from bench.train.batches import collate
 from bench.train.loop import Pack, run_trials
 from bench.train.outcome import describe, is_oom
 from bench.train.packed import Packed
@@ -61,6 +61,9 @@ class Trials:
     def _wanted_size(self, trials: int) -> int:
         """How many to begin with at once."""
         pack = self.cell.config["pack"]
+        if self.cell.checkpointing and trials > 1:
+            self.why = "checkpointing runs blocks a second time when trials are no longer mapped"
+            return 1
         if pack != "auto":
             self.why = f"pack={pack}" if int(pack) < trials else None
             return int(pack)
@@ -69,7 +72,7 @@ class Trials:
 
     def _full(self) -> str | None:
         """Why one trial is enough for this device: a CPU gains nothing beyond what its caches hold."""
-        tokens = int(self.plan.batch * self.data.train.lengths.double().mean())
+        tokens = self.plan.tokens or int(self.plan.batch * self.data.train.lengths.double().mean())
         return f"batches of {tokens} tokens fill a CPU" if self.device.type == "cpu" and tokens > FULL_CPU else None
 
     def _train(self, group: list[Trial]) -> Iterator[Ended]:
@@ -96,7 +99,7 @@ class Trials:
             _wanted(trial),
             recipe,
             self.plan,
-            self.plan.steps(len(self.data.train)),
+            self.plan.steps(self.data.train),
             dtype=self.dtype,
             emit=self.emit,
         )
@@ -108,17 +111,17 @@ class Trials:
         models = ((seed, self._prepared(seed, recipe)) for seed in seeds)
         frame, starts = gather(models, sample, self.dtype)
         if self.cell.config["pack"] == "auto":
-            longest = collate(self.data.train, by_length(self.data.train, self.plan.batch)[-1]).to(self.device)
+            longest = collate(self.data.train, self.plan.cut(self.data.train)[-1]).to(self.device)
             room = room_for(frame, longest, len(starts[0].row), self.dtype)
             if room < len(group):
                 raise Crowded(room)
         pack = Packed(
-            quicken(frame, self.fast),
+            quicken(frame, replace(self.fast, compile="none")),  # mapped over trials, blocks run as they are
             starts,
             [_wanted(trial) for trial in group],
             recipe,
             self.plan,
-            self.plan.steps(len(self.data.train)),
+            self.plan.steps(self.data.train),
             dtype=self.dtype,
             emit=self.emit,
         )

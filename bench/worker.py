@@ -112,6 +112,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     rows = {part: len(getattr(data, part)) for part in ("train", "select", "report")}
     fast = pick_fast(cell.config["fast"], device, dtype, speeds)
     emit(Ready({**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}, rows))
+    data = data.in_multiples(fast.multiple)
     if job.probe:
         emit(Probed(measure(cell, data, device, dtype, fast)))
     Trials(cell, data, device, dtype, fast, emit).run(job.trials)

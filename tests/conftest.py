@@ -17,9 +17,8 @@ WORDS = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Models this small only lose time by sharing their work out; the benchmarks need all cores."""
-    if config.option.markexpr != "perf":
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    """Models this small only lose time by sharing their work out."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -60,14 +60,14 @@ def adamw(groups: Any, lr: float) -> Optimizer:
 
 
 def train(
-    model: nn.Module, hooks: Hooks | None = None, *, plan: Plan = PLAN, lr: float = 1e-2
+    model: nn.Module, hooks: Hooks | None = None, *, plan: Plan = PLAN, lr: float = 1e-2, data: Encoded = DATA
 ) -> tuple[Ended, dict[str, list[float]]]:
     """Run a trial; gives how it ended, and its curve."""
     events: list[Event] = []
-    recipe, steps = Recipe(hooks or Hooks(), adamw, {}), plan.steps(len(DATA.train))
-    rehearse(model, DATA, plan, recipe.hooks, torch.float32)
+    recipe, steps = Recipe(hooks or Hooks(), adamw, {}), plan.steps(data.train)
+    rehearse(model, data, plan, recipe.hooks, torch.float32)
     pack = Alone(model, Wanted("one", lr, 0), recipe, plan, steps, dtype=torch.float32, emit=events.append)
-    ((_, ended),) = run_trials(pack, DATA, plan, events.append)
+    ((_, ended),) = run_trials(pack, data, plan, events.append)
     if isinstance(ended, Exception):
         raise ended
     curve: dict[str, list[float]] = {}

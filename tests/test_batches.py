@@ -2,13 +2,14 @@
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from bench.tasks.encode import Rows
-from bench.train.batches import Batch, by_length, collate, epoch
+from bench.train.batches import Batch, ahead, by_length, collate, epoch
 
 PAD = 99
 
@@ -89,6 +90,41 @@ def test_almost_nothing_is_padding(rows: Rows) -> None:
     mixed = [collate(rows, numbers) for numbers in torch.arange(len(rows)).split(16)]
     assert padding(batches(rows)) < 0.03
     assert padding(mixed) > 0.4
+
+
+@pytest.mark.parametrize("tokens", [60, 100, 1000])
+def test_a_budget_of_tokens_bounds_every_batch_and_loses_no_row(rows: Rows, tokens: int) -> None:
+    found = list(epoch(rows, 16, number=0, seed=0, data_seed=0, tokens=tokens))
+    assert sorted(torch.cat([batch.labels for batch in found]).tolist()) == list(range(len(rows)))
+    assert max(batch.input_ids.numel() for batch in found) <= tokens
+    cut = by_length(rows, 16, tokens=tokens)
+    for numbers, following in pairwise(cut):  # none could have taken the next row
+        assert (len(numbers) + 1) * int(rows.lengths[following].min()) > tokens
+
+
+def test_a_budget_gives_all_seeds_the_same_shapes(rows: Rows) -> None:
+    one, other = (shapes(list(epoch(rows, 16, number=1, seed=seed, data_seed=0, tokens=300))) for seed in (0, 1))
+    assert one == other
+    assert len({shape[0] for shape in one}) > 3
+
+
+def test_a_row_longer_than_the_budget_goes_alone() -> None:
+    assert [part.tolist() for part in by_length(rows_of([2, 9, 2]), 8, tokens=4)] == [[0, 2], [1]]
+
+
+def test_lengths_in_multiples_are_few_and_hold_the_same_rows(rows: Rows) -> None:
+    wide = batches(replace(rows, multiple=16))
+    assert {shape[1] for shape in shapes(wide)} <= {16, 32, 48, int(rows.lengths.max())}
+    for one, other in zip(batches(rows), wide, strict=True):
+        kept = one.input_ids.shape[1]
+        assert torch.equal(one.input_ids, other.input_ids[:, :kept])
+        assert other.input_ids.shape[1] == kept or not other.attention_mask[:, kept:].any()
+        assert one.tokens == other.tokens
+
+
+def test_batches_arrive_in_their_order(rows: Rows) -> None:
+    found = batches(rows)
+    assert all(one is other for one, other in zip(ahead(found, torch.device("cpu")), found, strict=True))
 
 
 def test_without_a_seed_rows_keep_their_order_among_equals() -> None:

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from small_trials import DATA, PLAN, small
+from small_trials import DATA, PLAN, small, train
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
@@ -14,11 +14,18 @@ from bench.models import fast as fast_module
 from bench.models.fast import Fast, pick_fast, plain, quicken
 from bench.models.first import read_all, read_first
 from bench.models.linear import FrozenLinear, lay_out
+from bench.models.parts import blocks
 from bench.train.batches import by_length, collate
 from bench.train.evaluate import arguments
 from bench.train.start import rehearse
 
 CPU = torch.device("cpu")
+
+
+def conf(linear: str = "torch", last_layer: str = "read", compile: str = "none") -> dict[str, str]:  # noqa: A002
+    return {"linear": linear, "last_layer": last_layer, "compile": compile}
+
+
 WAYS = [Fast("onednn", "all"), Fast("torch", "read"), Fast("onednn", "read")]
 BATCH = collate(DATA.train, by_length(DATA.train, 8)[-1])  # padded
 
@@ -130,11 +137,11 @@ def test_bf16_rounds_as_autocast_does() -> None:
 @pytest.mark.parametrize(("onednn", "chosen"), [(2.0, "onednn"), (1.05, "torch"), (0.5, "torch")])
 def test_auto_takes_what_is_clearly_faster_and_a_word_is_obeyed(onednn: float, chosen: str) -> None:
     speeds = {"torch fp32": 1.0, "onednn fp32": onednn, "torch bf16": 1.0, "onednn bf16": 3.0}
-    assert pick_fast({"linear": "auto", "last_layer": "read"}, CPU, torch.float32, speeds) == Fast(chosen, "read")
-    assert pick_fast({"linear": "auto", "last_layer": "all"}, CPU, torch.bfloat16, speeds) == Fast("onednn", "all")
-    assert pick_fast({"linear": "torch", "last_layer": "all"}, CPU, torch.bfloat16, speeds) == Fast("torch", "all")
+    assert pick_fast(conf(linear="auto"), CPU, torch.float32, speeds) == Fast(chosen, "read")
+    assert pick_fast(conf(linear="auto", last_layer="all"), CPU, torch.bfloat16, speeds) == Fast("onednn", "all")
+    assert pick_fast(conf(linear="torch", last_layer="all"), CPU, torch.bfloat16, speeds) == Fast("torch", "all")
     cuda = torch.device("cuda")
-    assert pick_fast({"linear": "onednn", "last_layer": "all"}, cuda, torch.float32, {}).linear == "torch"
+    assert pick_fast(conf(linear="onednn"), cuda, torch.float32, {}).linear == "torch"
 
 
 def test_weights_are_not_laid_out_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,3 +152,17 @@ def test_weights_are_not_laid_out_where_memory_is_short(monkeypatch: pytest.Monk
 
 def test_a_prepared_model_can_still_be_rehearsed() -> None:
     rehearse(quicken(head(small()), Fast("onednn", "read")), DATA, PLAN, Hooks(), torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["bert", "llama"])
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # read by the tracer
+def test_compiled_blocks_give_the_same_losses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fast_module, "COMPILER", "aot_eager")  # traced forth and back, without generating code
+    _, plainly = train(full(small(kind)))
+    way = pick_fast(conf(compile="default"), CPU, torch.float32, {})
+    compiled = quicken(full(small(kind)), way)
+    called = [block._compiled_call_impl for block in blocks(compiled)]
+    assert all(called)
+    _, curve = train(compiled, data=DATA.in_multiples(way.multiple))
+    assert curve["loss"] == pytest.approx(plainly["loss"], abs=1e-6)
+    assert all(block._compiled_call_impl is None for block in blocks(plain(compiled)))

@@ -35,7 +35,6 @@ UNPACKABLE = {
     "lokr": "random",
     "oft": "index_put_",
     "p_tuning": "Batching rule",  # a recurrent layer
-    "qlora": "gemm_4bit",
     "randlora": "setup_context",
     "shira": "Sparse",
     "vblora": "data-dependent",
@@ -92,7 +91,7 @@ def packed(cell: Cell, data: Encoded, wanted: Sequence[Wanted], emit: Any = lamb
     sample = sample_of(data.train)
     seeds = dict.fromkeys(one.seed for one in wanted)
     frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in seeds), sample, torch.float32)
-    steps = PLAN.steps(len(data.train))
+    steps = PLAN.steps(data.train)
     pack = Packed(frame, starts, wanted, recipe_of(cell), PLAN, steps, dtype=torch.float32, emit=emit)
     pack.verify(starts, sample)
     return pack
@@ -116,7 +115,7 @@ def together(cell: Cell, data: Encoded, wanted: Sequence[Wanted], chunk: int | N
 def one_by_one(cell: Cell, data: Encoded, wanted: Sequence[Wanted]) -> Trials:
     whole = Trials({}, {}, {})
     for one in wanted:
-        steps, model = PLAN.steps(len(data.train)), prepared(cell, data, one.seed)
+        steps, model = PLAN.steps(data.train), prepared(cell, data, one.seed)
         emit = keeping(whole.losses)
         pack = Alone(model, one, recipe_of(cell), PLAN, steps, dtype=torch.float32, emit=emit)
         found = followed(pack, data, whole.losses)

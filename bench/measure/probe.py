@@ -11,7 +11,7 @@ from bench.measure.memory import peak_bytes, reset_peak
 from bench.measure.parameters import count
 from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded
-from bench.train.batches import by_length, collate
+from bench.train.batches import collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer
 from bench.train.plan import Plan, Recipe
@@ -32,20 +32,21 @@ def probe(
 ) -> dict[str, Any]:
     """Measure warm steps over batches spread evenly over the lengths of the data; the longest has run before them.
 
-    Gives counts of parameters; seconds per step (median, 95th percentile); samples and tokens (the data's own: neither
-    padding nor virtual tokens) per second; peak bytes of training; seconds to evaluate the select part. The model is
-    used up: its weights have moved by a few steps at the given rate.
+    Gives counts of parameters; seconds per step (median, 95th percentile), and apart from them the seconds of the first
+    step of each length (kernels are chosen, blocks are compiled); samples and tokens (the data's own: neither padding
+    nor virtual tokens) per second; peak bytes of training; seconds to evaluate the select part. The model is used up:
+    its weights have moved by a few steps at the given rate.
     """
     device = next(model.parameters()).device
     rehearse(model, data, plan, recipe.hooks, dtype)
     quicken(model, fast)
-    cut = by_length(data.train, plan.batch)
+    cut = plan.cut(data.train)
     batches = [collate(data.train, numbers) for numbers in _spread(cut, steps)]
     # Once before it counts: kernels are chosen and built at the first sight of a length.
     warm = [collate(data.train, cut[-1]), *batches]
     optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
     step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype)
-    recipe.hooks.begin(model, plan.steps(len(data.train)))  # the first steps of a whole training
+    recipe.hooks.begin(model, plan.steps(data.train))  # the first steps of a whole training
     model.train()
     reset_peak(device)
     seconds = []
@@ -54,7 +55,7 @@ def probe(
         step(batch.to(device))
         _wait(device)
         seconds.append(time.perf_counter() - began)
-    seconds = seconds[-len(batches) :]
+    first, seconds = seconds[: len(warm)], seconds[len(warm) :]
     peaks = peak_bytes(device)
     began = time.perf_counter()
     predict(model, data.select, plan.eval_batch, device, dtype)
@@ -66,6 +67,7 @@ def probe(
         "total_params": counts.total,
         "trainable_percent": counts.percent,
         **peaks,
+        "warm_up_seconds": sum(first),
         "step_seconds_median": float(np.median(seconds)),
         "step_seconds_p95": float(np.quantile(seconds, 0.95)),
         "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),

@@ -10,17 +10,29 @@ from torch import nn
 
 from bench.models.first import read_all, read_first
 from bench.models.linear import FrozenLinear, lay_out
+from bench.models.parts import blocks, plain_model
 
+BUCKET = 32  # tokens: compiled blocks are made for few lengths, and batches are padded to these
+MODES = {"default": "default", "cudagraphs": "reduce-overhead"}  # torch.compile's words
+COMPILER = "inductor"
 SHARE = 0.25  # of the free memory that weights laid out anew may take
 GAIN = 1.15  # of a product, or the detour through Python costs more than it brings where batches are small
 
 
 @dataclass(frozen=True)
 class Fast:
-    """linear: torch or onednn, for products with frozen matrices. last_layer: all positions, or those that are read."""
+    """linear: torch or onednn, for products with frozen matrices. last_layer: all positions, or those that are read.
+    compile: how the blocks of a trial that trains alone are compiled.
+    """
 
     linear: str
     last_layer: str
+    compile: str = "none"
+
+    @property
+    def multiple(self) -> int:
+        """What the lengths of batches are padded to a multiple of."""
+        return 1 if self.compile == "none" else BUCKET
 
     def told(self) -> dict[str, Any]:
         """What a record says of it."""
@@ -35,7 +47,7 @@ def pick_fast(conf: dict[str, Any], device: torch.device, dtype: torch.dtype, sp
     elif linear == "auto":
         gains = speeds.get(f"onednn {name}", 0.0) > GAIN * speeds.get(f"torch {name}", 0.0)
         linear = "onednn" if gains else "torch"
-    return Fast(linear, conf["last_layer"])
+    return Fast(linear, conf["last_layer"], conf["compile"])
 
 
 def quicken(model: nn.Module, fast: Fast) -> nn.Module:
@@ -45,7 +57,22 @@ def quicken(model: nn.Module, fast: Fast) -> nn.Module:
         lay_out(model)
     if fast.last_layer == "read":
         read_first(model)
+    if fast.compile != "none":
+        compile_blocks(model, fast.compile)
     return model
+
+
+def compile_blocks(model: nn.Module, how: str) -> None:
+    """Compile each block by itself: blocks are alike, so most of them find their code made already.
+
+    Has not been run on a GPU yet; CUDA graphs have not been run at all.
+    """
+    torch._dynamo.config.recompile_limit = 1024  # noqa: SLF001 - one per length and kind of block
+    torch._dynamo.config.accumulated_recompile_limit = 4096  # noqa: SLF001
+    for block in blocks(plain_model(model)):
+        block.compile(mode=MODES[how], dynamic=False, backend=COMPILER)
+    if how == "cudagraphs":
+        model.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())  # type: ignore[no-untyped-call]
 
 
 def plain(model: nn.Module) -> nn.Module:
@@ -54,5 +81,6 @@ def plain(model: nn.Module) -> nn.Module:
         if type(module) is FrozenLinear:
             del module.layouts, module.source
             module.__class__ = nn.Linear  # type: ignore[assignment]
+        module._compiled_call_impl = None  # noqa: SLF001 - what `compile` has set
     read_all(model)
     return model

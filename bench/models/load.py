@@ -14,7 +14,7 @@ from transformers import (
 
 from bench.models.attention import NAME as ATTENTION
 from bench.models.parts import HEADS, head_names
-from bench.models.quant import Quant, keep_gradients
+from bench.models.quant import Quant, keep_gradients, map_over_trials
 from bench.models.source import Source
 
 
@@ -66,7 +66,7 @@ def load_model(
         output_loading_info=True,
         **given,
     )
-    return _named(keep_gradients(model), source, info["missing_keys"])
+    return _named(map_over_trials(keep_gradients(model)), source, info["missing_keys"])
 
 
 def _with_head(model: Any, seed: int) -> nn.Module:

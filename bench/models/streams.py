@@ -55,6 +55,33 @@ def _set(name: str, value: Any) -> Iterator[None]:
         setattr(_Current, name, before)
 
 
+def replaying() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Contexts for a checkpoint: what is drawn while a block runs is drawn again when it is run a second time."""
+    streams, number = _Current.streams, _Current.number
+    generators = streams.generators if streams else []
+    before: list[Tensor] = []
+
+    @contextmanager
+    def first() -> Iterator[None]:
+        before.extend(generator.get_state() for generator in generators)
+        yield
+
+    @contextmanager
+    def again() -> Iterator[None]:
+        after = [generator.get_state() for generator in generators]
+        _rewind(generators, before)
+        with _set("streams", streams), _set("number", number):
+            yield
+        _rewind(generators, after)
+
+    return first(), again()
+
+
+def _rewind(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+
+
 def is_mapped(tensor: Tensor | None) -> bool:
     """Whether vmap is mapping over a dimension of the tensor."""
     return tensor is not None and torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 - there is no public word

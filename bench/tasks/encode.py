@@ -20,7 +20,8 @@ class Rows:
     """Encoded rows, laid end to end without padding.
 
     ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64.
-    pad_left: whether padding goes before a row, so that its last token stays the last.
+    pad_left: whether padding goes before a row, so that its last token stays the last. multiple: batches are padded to
+    a multiple of so many tokens, where few different lengths are worth more than little padding.
     """
 
     ids: Tensor
@@ -29,6 +30,7 @@ class Rows:
     labels: Tensor
     pad_id: int
     pad_left: bool = False
+    multiple: int = 1
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -36,6 +38,10 @@ class Rows:
     def first(self, rows: int) -> "Rows":
         """The first rows alone."""
         return replace(self, starts=self.starts[:rows], lengths=self.lengths[:rows], labels=self.labels[:rows])
+
+    def padded(self, longest: int) -> int:
+        """The length of a batch whose longest row has so many tokens; never above the longest row of all."""
+        return max(longest, min(-(-longest // self.multiple) * self.multiple, int(self.lengths.max())))
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,10 @@ class Encoded:
     train: Rows
     select: Rows
     report: Rows
+
+    def in_multiples(self, multiple: int) -> "Encoded":
+        """With batches padded to a multiple of so many tokens."""
+        return Encoded(*(replace(part, multiple=multiple) for part in (self.train, self.select, self.report)))
 
 
 def encode(task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path) -> Encoded:

@@ -4,7 +4,7 @@ The sequence of batch lengths is a function of the data alone, so that all trial
 rows fill a batch is a function of the trial's seed alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,28 +32,57 @@ class Batch:
         return self.labels.shape[-1]
 
     def to(self, device: torch.device) -> "Batch":
+        """On the device, by way of pinned memory, so that nobody waits for the copy. Has not been run on a GPU yet."""
+        if device.type == "cpu":
+            return self
+
+        def sent(part: Tensor) -> Tensor:
+            return part.pin_memory().to(device, non_blocking=True)
+
         mask = self.attention_mask
-        return Batch(
-            self.input_ids.to(device, non_blocking=True),
-            mask if mask is None else mask.to(device, non_blocking=True),
-            self.labels.to(device, non_blocking=True),
-            self.tokens,
-        )
+        return Batch(sent(self.input_ids), mask if mask is None else sent(mask), sent(self.labels), self.tokens)
 
 
-def by_length(rows: Rows, batch: int, seed: int | None = None) -> list[Tensor]:
+def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches on the device, each on its way while the one before is worked on."""
+    waiting = None
+    for batch in batches:
+        coming = batch.to(device)
+        if waiting is not None:
+            yield waiting
+        waiting = coming
+    if waiting is not None:
+        yield waiting
+
+
+def by_length(rows: Rows, batch: int, seed: int | None = None, *, tokens: int | None = None) -> list[Tensor]:
     """Cut the rows, sorted by length, into batches of row numbers; equally long rows change places by the seed.
 
+    batch: rows of each; with `tokens` as many rows as make at most so many tokens with their padding, at least one.
     seed: None keeps their order (evaluation).
     """
     lengths = rows.lengths.numpy()
     ties = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
-    return list(torch.split(torch.from_numpy(np.lexsort((ties, lengths))), batch))
+    order = np.lexsort((ties, lengths))
+    sizes = batch if tokens is None else _within(lengths[order].tolist(), tokens)
+    return list(torch.split(torch.from_numpy(order), sizes))
 
 
-def epoch(rows: Rows, batch: int, *, number: int, seed: int, data_seed: int) -> Iterator[Batch]:
+def _within(lengths: list[int], tokens: int) -> list[int]:
+    """Sizes of batches whose rows times the longest stay within a budget. lengths: rising."""
+    sizes = [0]
+    for length in lengths:
+        if sizes[-1] and (sizes[-1] + 1) * length > tokens:
+            sizes.append(0)
+        sizes[-1] += 1
+    return sizes
+
+
+def epoch(
+    rows: Rows, batch: int, *, number: int, seed: int, data_seed: int, tokens: int | None = None
+) -> Iterator[Batch]:
     """Batches of one pass: the order of the lengths comes from `data_seed`, their rows from `seed`."""
-    batches = by_length(rows, batch, seed=seed * 1_000_003 + number)
+    batches = by_length(rows, batch, seed * 1_000_003 + number, tokens=tokens)
     for position in np.random.default_rng([data_seed, number]).permutation(len(batches)):
         yield collate(rows, batches[position])
 
@@ -71,7 +100,7 @@ def lockstep(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
 def collate(rows: Rows, numbers: Tensor) -> Batch:
     """Gather rows and pad them to the longest."""
     lengths, starts = rows.lengths[numbers], rows.starts[numbers]
-    longest = int(lengths.max())
+    longest = rows.padded(int(lengths.max()))
     columns = torch.arange(longest)
     if rows.pad_left:
         columns = columns - (longest - lengths)[:, None]

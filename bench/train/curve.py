@@ -40,14 +40,14 @@ class Curve:
     def __init__(self, trial: str, emit: Callable[[Event], None]) -> None:
         self.trial, self.emit = trial, emit
         self.steps, self.rows, self.tokens = 0, 0, 0
-        self.pending: list[tuple[Measured, float, int, int]] = []  # with rate, rows and tokens of the whole pack
+        self.pending: list[tuple[Measured, float, int, int, int]] = []  # with rate, rows, tokens and trials
         self.body_norms: deque[float] = deque(maxlen=FLUSH_STEPS)
         self.since = time.perf_counter()
 
     def add(self, measured: Measured, lr: float, batch: Batch, trials: int = 1) -> None:
         """Note an update of one of so many trials. Diverged, Unsound: as for flush."""
         self.steps, self.rows, self.tokens = self.steps + 1, self.rows + batch.rows, self.tokens + batch.tokens
-        self.pending.append((measured, lr, batch.rows * trials, batch.tokens * trials))
+        self.pending.append((measured, lr, batch.rows, batch.tokens, trials))
         if len(self.pending) == FLUSH_STEPS:
             self.flush()
 
@@ -55,7 +55,7 @@ class Curve:
         """Read what is pending, and pass it on. Diverged: a number is not finite. Unsound: no gradient is alive."""
         if not self.pending:
             return
-        measured, rates, rows, tokens = zip(*self.pending, strict=True)
+        measured, rates, rows, tokens, trials = zip(*self.pending, strict=True)
         self.pending.clear()
         read = _read(measured)
         seconds = time.perf_counter() - self.since
@@ -68,9 +68,13 @@ class Curve:
         self.body_norms.extend(body for body, norm in alive if norm > 0)
         if len(self.body_norms) == FLUSH_STEPS:
             self.finish()
-        speed = [sum(tokens) / seconds] * len(rates)
-        piece: dict[str, list[float]] = {"step": numbers, **read, "lr": list(rates), "tokens_per_second": speed}
-        self.emit(Stepped(self.trial, piece, sum(rows) / seconds))
+        samples_per_second, tokens_per_second = (
+            sum(count * together for count, together in zip(part, trials, strict=True)) / seconds
+            for part in (rows, tokens)
+        )
+        steady: dict[str, list[float]] = {"lr": list(rates), "rows": list(rows)}
+        piece = {"step": numbers, **read, **steady, "tokens_per_second": [tokens_per_second] * len(rates)}
+        self.emit(Stepped(self.trial, piece, samples_per_second))
         self.resume()
 
     def finish(self) -> None:

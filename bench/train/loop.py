@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.events import Ended, Event, Started
 from bench.tasks.encode import Encoded, Rows
-from bench.train.batches import Batch, epoch, lockstep
+from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
 from bench.train.evaluate import accuracy
 from bench.train.member import Member
@@ -66,7 +66,7 @@ def run_trials(pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], No
     best weights in place (`pack.model_of`) when it is given. Raises what makes all of them fail.
     """
     for member in pack.members:
-        emit(Started(member.wanted.trial, plan.steps(len(data.train))))
+        emit(Started(member.wanted.trial, plan.steps(data.train)))
     for number in range(plan.epochs):
         yield from _one_epoch(pack, data.train, plan, number)
         with _clock(pack, "eval"):
@@ -91,11 +91,11 @@ def _one_epoch(pack: Pack, rows: Rows, plan: Plan, number: int) -> list[Settled]
     with _clock(pack, "train"):
         for member in pack.members:
             member.curve.resume()
-        passes = [epoch(rows, plan.batch, number=number, seed=seed, data_seed=plan.data_seed) for seed in pack.seeds]
-        for batch in lockstep(passes):
+        passes = [plan.one_pass(rows, number=number, seed=seed) for seed in pack.seeds]
+        for batch in ahead(lockstep(passes), pack.device):
             if not pack.members:
                 break
-            measured, together = pack.step(batch.to(pack.device)), len(pack.members)
+            measured, together = pack.step(batch), len(pack.members)
             gone += _settle(pack, lambda member, place: member.add(measured[place], batch, together))  # noqa: B023
         gone += _settle(pack, lambda member, _: member.curve.flush())
     return gone

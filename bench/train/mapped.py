@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import torch
 from torch import Tensor
 from torch.func import vmap
 
@@ -30,10 +31,15 @@ def over_trials(
 
     def of(some: Sequence[int]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """What these seeds have, stacked; a batch that is the same for all seeds is repeated."""
+
+        def pick(many: Tensor) -> Tensor:
+            return torch.stack([many[seed] for seed in some])
+
         ids, labels = batch.input_ids, batch.labels
         if labels.ndim == 1:
             ids, labels = (part.expand(1 + max(some), *part.shape) for part in (ids, labels))
-        return {name: many[some] for name, many in other.items()}, ids[some], labels[some]
+        # Not by index: a list of numbers would have to travel to the device, and the host would wait for it.
+        return {name: pick(many) for name, many in other.items()}, pick(ids), pick(labels)
 
     distinct = list(dict.fromkeys(seeds))
     within = len(seeds) // len(distinct)

@@ -12,7 +12,7 @@ from bench.hooks import Hooks
 from bench.models.parts import trained
 from bench.models.streams import Streams, drawing, of_trial
 from bench.tasks.encode import Encoded, Rows
-from bench.train.batches import Batch, by_length, collate, epoch
+from bench.train.batches import Batch, by_length, collate
 from bench.train.evaluate import arguments, forward, predict
 from bench.train.plan import Plan
 from bench.train.precision import autocast
@@ -32,7 +32,7 @@ def rehearse(model: nn.Module, data: Encoded, plan: Plan, hooks: Hooks, dtype: t
     """
     device = next(model.parameters()).device
     model.eval()
-    batches = epoch(data.train, plan.batch, number=0, seed=plan.data_seed, data_seed=plan.data_seed)
+    batches = plan.one_pass(data.train, number=0, seed=plan.data_seed)
     hooks.prepare(model, [arguments(batch.to(device)) for batch in islice(batches, PREPARING)])
     predict(model, data.select.first(EVALUATED), plan.eval_batch, device, dtype)
 

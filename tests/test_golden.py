@@ -1,0 +1,70 @@
+"""The losses that were recorded before any of the faster ways existed are the losses still, with each way by itself.
+
+tests/golden/losses.tsv was written by commit a44fb2f from the records of
+
+    python -m bench.run -m method=full,lora,adapter,prefix rank=8 precision=fp32 'seeds=[0]' track=off \\
+        protocol.epochs=1 protocol.train_rows=160 protocol.batch=8 protocol.probe_steps=1
+"""
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.build import load_data
+from bench.cell import Cell
+from bench.events import Ended, Event, Stepped
+from bench.grid import cells
+from bench.models.fast import Fast
+from bench.trials import Trials
+
+LOSSES = Path(__file__).parent / "golden" / "losses.tsv"
+SETTINGS = ["rank=8", "precision=fp32", "protocol.epochs=1", "protocol.train_rows=160", "protocol.batch=8"]
+PLAIN = Fast("torch", "all")
+CPU = torch.device("cpu")
+WAYS: dict[str, tuple[Fast, list[str]]] = {
+    "plain": (PLAIN, ["seeds=[0]"]),
+    "onednn": (Fast("onednn", "all"), ["seeds=[0]"]),
+    "last layer where it is read": (Fast("torch", "read"), ["seeds=[0]"]),
+    "packed": (PLAIN, ["seeds=[0,1]", "pack=2"]),
+    "checkpointed": (PLAIN, ["seeds=[0]", "checkpointing=true"]),
+    "all": (Fast("onednn", "read"), ["seeds=[0,1]", "pack=2"]),
+}
+
+
+@cache
+def golden() -> dict[str, list[float]]:
+    """Losses by method."""
+    found: dict[str, list[float]] = {}
+    with LOSSES.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            found.setdefault(row["method"], []).append(float(row["loss"]))
+    return found
+
+
+def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
+    """Of the trial with seed 0, and what its record would say of the cost."""
+    events: list[Event] = []
+    Trials(cell, load_data(cell), CPU, torch.float32, fast, events.append).run(cell.trials)
+    (cost,) = [event.cost for event in events if isinstance(event, Ended) and event.trial == cell.trials[0].id]
+    assert cost is not None
+    pieces = [event.curve for event in events if isinstance(event, Stepped) and event.trial == cell.trials[0].id]
+    return [loss for piece in pieces for loss in piece["loss"]], cost
+
+
+PAIRS = [(method, way) for method in ("full", "lora", "adapter", "prefix") for way in WAYS]
+PAIRS.remove(("prefix", "checkpointed"))  # refused: tests/test_checkpointing.py
+
+
+@pytest.mark.parametrize(("method", "way"), PAIRS)
+def test_losses_are_those_of_the_plain_loop(method: str, way: str, tmp_path: Path) -> None:
+    fast, words = WAYS[way]
+    settings = [f"method={method}", *SETTINGS, *words, f"cache_dir={tmp_path}"]
+    (cell,) = cells(settings, multirun=False)
+    found, cost = losses(cell, fast)
+    assert len(golden()[method]) == 20
+    assert found == pytest.approx(golden()[method], rel=0, abs=1e-5)
+    assert cost["pack"] == len(cell.trials)
