@@ -1,7 +1,7 @@
 """What the C library does with memory that a tensor gives back: keep it for the next one.
 
-By default glibc returns large pieces to the system, which must clear every page anew at the next request: at a few
-hundred tokens a step a fifth of the time went there (CHANGELOG, Tried).
+By default glibc returns large pieces to the system, which must clear every page anew at the next request. A step of
+LoRA took 1.05 to 1.5 times as long that way (MiniLM, batches of 4 and 32, two cores, fp32).
 """
 
 import ctypes

@@ -57,6 +57,7 @@ TORCH = {
     "models/attention.py",
     "models/fast.py",
     "models/first.py",
+    "models/folding.py",
     "models/linear.py",
     "models/load.py",
     "models/parts.py",

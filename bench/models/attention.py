@@ -3,17 +3,17 @@
 Registered with transformers under NAME, so that every architecture that asks for its attention by name gets it.
 """
 
-from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv
 from transformers.masking_utils import sdpa_mask
 
-from bench.models.streams import drop, is_mapped
+from bench.models.folding import folded
+from bench.models.streams import drop
 
 NAME = "peftgrid"
 
@@ -65,43 +65,8 @@ def _plain(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: 
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How) -> Tensor:
-    if any(map(is_mapped, (query, key, value, mask))):
-        return _Folded.apply(query, key, value, mask, how)  # type: ignore[no-untyped-call, no-any-return]
-    return nn.functional.scaled_dot_product_attention(query, key, value, mask, is_causal=how.causal, scale=how.scale)
-
-
-class _Folded(torch.autograd.Function):
-    """The rule for vmap that the fused kernel lacks: fold, call, unfold. Gradients flow through the folded call."""
-
-    @staticmethod
-    def forward(*_: Any) -> Tensor:
-        raise AssertionError("only for what is mapped")
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        folded, unfold = _fold(inputs[:4], in_dims, info.batch_size)
-        return unfold(_fused(folded[0], folded[1], folded[2], folded[3], inputs[4])), 0
-
-
-def _fold(
-    tensors: tuple[Any, ...], in_dims: tuple[int | None, ...], size: int
-) -> tuple[list[Any], Callable[[Tensor], Tensor]]:
-    """Put the mapped dimension into the batch, the first of the others; and the way back."""
-
-    def folded(tensor: Tensor | None, dimension: int | None) -> Tensor | None:
-        if tensor is None:
-            return None
-        there = tensor.expand(size, *tensor.shape) if dimension is None else tensor.movedim(dimension, 0)
-        return there.flatten(0, 1)
-
-    def unfold(tensor: Tensor) -> Tensor:
-        return tensor.view(size, -1, *tensor.shape[1:])
-
-    return [folded(tensor, dimension) for tensor, dimension in zip(tensors, in_dims, strict=False)], unfold
+    kernel = nn.functional.scaled_dot_product_attention
+    return folded(partial(kernel, is_causal=how.causal, scale=how.scale), query, key, value, mask)
 
 
 def _mask(*, attention_mask: Tensor | None = None, **settings: Any) -> Tensor | None:

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
-from bench.models.streams import is_mapped
+from bench.models.folding import folded
 
 SWITCH = "support_avx512bf16_for_cpu"
 
@@ -57,7 +56,7 @@ def keep_gradients(model: nn.Module) -> nn.Module:
 
 
 def map_over_trials(model: nn.Module) -> nn.Module:
-    """Let vmap pass through quantised layers, which know nothing of it: they see one more leading dimension."""
+    """Let vmap pass through quantised layers, which know nothing of it: they see more rows."""
     for module in model.modules():
         if type(module).__module__.startswith("bitsandbytes.nn"):
             module.__class__ = _folding(type(module))  # type: ignore[arg-type]
@@ -71,24 +70,4 @@ def _folding(kind: type[nn.Module]) -> type[nn.Module]:
 
 class _Folding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return _folded(x, super().forward)
-
-
-def _folded(x: Tensor, call: Any) -> Tensor:
-    return _Fold.apply(x, call) if is_mapped(x) else call(x)  # type: ignore[no-untyped-call, no-any-return]
-
-
-class _Fold(torch.autograd.Function):
-    """The rule for vmap: gradients flow through the call below it."""
-
-    @staticmethod
-    def forward(*_: Any) -> Tensor:
-        raise AssertionError("only for what is mapped")
-
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept."""
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int, None], x: Tensor, call: Any) -> Any:  # noqa: ARG004
-        return _folded(x.movedim(in_dims[0], 0), call), 0
+        return folded(super().forward, x)

@@ -82,11 +82,6 @@ def _rewind(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> 
         generator.set_state(state)
 
 
-def is_mapped(tensor: Tensor | None) -> bool:
-    """Whether vmap is mapping over a dimension of the tensor."""
-    return tensor is not None and torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 - there is no public word
-
-
 def drop(x: Tensor, p: float) -> Tensor:
     """Dropout from the trial's own stream. p is rounded to a multiple of 1/256, and what is kept is scaled by that."""
     if p == 0.0:

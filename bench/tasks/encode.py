@@ -41,7 +41,9 @@ class Rows:
 
     def padded(self, longest: int) -> int:
         """The length of a batch whose longest row has so many tokens; never above the longest row of all."""
-        return max(longest, min(-(-longest // self.multiple) * self.multiple, int(self.lengths.max())))
+        if longest % self.multiple == 0:
+            return longest
+        return min(longest + self.multiple - longest % self.multiple, int(self.lengths.max()))
 
 
 @dataclass(frozen=True)

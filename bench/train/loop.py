@@ -65,8 +65,9 @@ def run_trials(pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], No
     A trial that diverges or does not learn ends with its exception, and the others go on. One that ended well has its
     best weights in place (`pack.model_of`) when it is given. Raises what makes all of them fail.
     """
+    steps = plan.steps(data.train)
     for member in pack.members:
-        emit(Started(member.wanted.trial, plan.steps(data.train)))
+        emit(Started(member.wanted.trial, steps))
     for number in range(plan.epochs):
         yield from _one_epoch(pack, data.train, plan, number)
         with _clock(pack, "eval"):
