@@ -31,7 +31,7 @@ BUCKET = 20  # batches that method_comparison sorts by length together
 def model_of(setting: Setting) -> nn.Module:
     """LoRA r=8 on q, v by the library, without dropout, with transformers' own attention."""
     source, llama = setting.cell.source, setting.model.startswith("llama")
-    config = AutoConfig.for_model(source.model_type, **source.architecture | {"num_labels": 2, "pad_token_id": 0})
+    config = AutoConfig.for_model(**source.architecture | {"num_labels": 2, "pad_token_id": 0})
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout"):
         setattr(config, name, 0.0)
     torch.manual_seed(0)
@@ -146,7 +146,7 @@ def sft_trainer(setting: Setting) -> dict[str, Any] | None:
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    config = AutoConfig.for_model("llama", **setting.cell.source.architecture | {"pad_token_id": 0})
+    config = AutoConfig.for_model(**setting.cell.source.architecture | {"pad_token_id": 0})
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     lora = LoraConfig(task_type=TaskType.CAUSAL_LM, r=8, lora_alpha=8, target_modules=["q_proj", "v_proj"])

@@ -24,10 +24,12 @@ os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for a GPU must not 
 import ours
 import peers
 import torch
+import transformers
 import whole
 from render import table
 from setting import Setting
 
+import bench.quiet  # noqa: F401 - before the libraries that talk while they are imported
 from bench.provenance import provenance
 from bench.train.precision import describe_device
 
@@ -120,6 +122,8 @@ def fresh(call: Contestant, setting: Setting) -> dict[str, Any] | None:
 
 def _enter(call: Contestant, setting: Setting, pipe: Connection) -> None:
     warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     try:
         pipe.send(call(setting))
     except Exception as error:  # noqa: BLE001 - the other contestants go on
