@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @cache
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.quiet", "bench.worker", "bench.leave"])
+    context.set_forkserver_preload(["bench.preload"])
     return context
 
 

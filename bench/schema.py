@@ -1,5 +1,6 @@
 """The types of the configuration, a dataclass per node. The values live in `conf/`, the reasons beside them."""
 
+import copyreg
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -183,5 +184,6 @@ def register() -> None:
     `${times:20,${rank}}` is a whole number; `${words:${task.labels}}` joins a list with spaces.
     """
     ConfigStore.instance().store(name="schema", node=Config)
+    copyreg.pickle(ConfigStore, lambda _: "ConfigStore")  # Hydra copies what it looks in, and of this there is one
     OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(int, factors)), replace=True)
     OmegaConf.register_new_resolver("words", " ".join, replace=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.tasks.encode import Rows
-from bench.train.batches import Batch, ahead, by_length, collate, epoch
+from bench.train.batches import PADDING, Batch, ahead, by_length, collate, epoch, for_evaluation
 
 PAD = 99
 
@@ -191,3 +191,21 @@ def test_moving_a_batch_keeps_what_it_holds() -> None:
         assert torch.equal(moved.input_ids, batch.input_ids)
         assert (moved.attention_mask is None) == (batch.attention_mask is None)
         assert moved.tokens == batch.tokens
+
+
+def test_evaluation_on_a_cpu_pads_little_and_keeps_every_row(rows: Rows) -> None:
+    cut = for_evaluation(rows, 128, torch.device("cpu"))
+    assert sorted(torch.cat(cut).tolist()) == list(range(len(rows)))
+    padding = [int((rows.lengths[numbers].max() - rows.lengths[numbers]).sum()) for numbers in cut]
+    assert max(padding) <= PADDING
+    assert 1 < len(cut) < len(set(rows.lengths.tolist()))
+    for numbers, following in pairwise(cut):  # none could have taken the next row
+        more = rows.lengths[following].min() - rows.lengths[numbers]
+        assert len(numbers) == 128 or int(more.sum()) > PADDING
+
+
+def test_evaluation_never_takes_more_rows_than_asked() -> None:
+    alike = rows_of([4] * 10)
+    for device in ("cpu", "cuda"):
+        assert [len(numbers) for numbers in for_evaluation(alike, 4, torch.device(device))] == [4, 4, 2]
+    assert len(for_evaluation(rows_of([1, 500]), 4, torch.device("cuda"))) == 1

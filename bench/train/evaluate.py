@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.tasks.encode import Rows
-from bench.train.batches import Batch, by_length, collate
+from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.precision import autocast
 
 
@@ -25,7 +25,7 @@ def forward(model: nn.Module, batch: Batch) -> Tensor:
 def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The likeliest label of every row: [rows], on the CPU, in the rows' order."""
     model.eval()
-    order = by_length(rows, batch)
+    order = for_evaluation(rows, batch, device)
     with autocast(device, dtype):
         found = [forward(model, collate(rows, numbers).to(device)).argmax(-1) for numbers in order]
     predictions = torch.empty(len(rows), dtype=torch.long)

@@ -17,7 +17,7 @@ from bench.events import Event
 from bench.models.parts import trained_depth
 from bench.models.streams import Streams, drawing, of_trial
 from bench.tasks.encode import Rows
-from bench.train.batches import Batch, by_length, collate
+from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.curve import Measured
 from bench.train.evaluate import arguments
 from bench.train.guard import Guard, fingerprints
@@ -117,9 +117,8 @@ class Packed:
     def predict(self, rows: Rows, batch: int) -> Tensor:
         """The likeliest labels, on the CPU, in the rows' order: [members, rows]."""
         self.frame.eval()
-        order = by_length(rows, batch)
         predictions = torch.empty(len(self.members), len(rows), dtype=torch.long)
-        for numbers in order:
+        for numbers in for_evaluation(rows, batch, self.device):
             one = collate(rows, numbers).to(self.device)
             predictions[:, numbers] = torch.cat(self._in_chunks(self._labels, one)).cpu()
         return predictions
