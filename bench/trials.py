@@ -20,7 +20,9 @@ from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.room import room_for
 from bench.train.start import Unpackable, gather, rehearse, sample_of
 
-FULL_CPU = 128  # tokens: two cores ran 9 trials at batch 4 (52 tokens) 1.1 to 1.3 times as fast, at 32 (416) 0.7 to 0.8
+FULL_CPU = (
+    256  # tokens: two cores ran 9 trials at batch 16 (232 tokens) 1.1 to 1.4 times as fast, at 32 (464) 0.9 to 1.2
+)
 
 
 class Trials:
@@ -75,11 +77,11 @@ class Trials:
         tokens = self.plan.tokens or int(self.plan.batch * self.data.train.lengths.double().mean())
         return f"batches of {tokens} tokens fill a CPU" if self.device.type == "cpu" and tokens > FULL_CPU else None
 
-    def _train(self, group: list[Trial]) -> Iterator[Ended]:
+    def _train(self, group: Sequence[Trial]) -> Iterator[Ended]:
         """Train a group together; gives how each trial ended."""
         by_id = {trial.id: trial for trial in group}
         together = {"pack": len(group), "pack_why": self.why}
-        pack = self._alone(group[0]) if len(group) == 1 else self._packed(group)
+        pack = self.alone(group[0]) if len(group) == 1 else self.packed(group)
         for member, end in run_trials(pack, self.data, self.plan, self.emit):
             name = member.wanted.trial
             if isinstance(end, Exception):
@@ -92,7 +94,8 @@ class Trials:
             else:
                 yield replace(end, cost={**(end.cost or {}), **together}, saved=saved)
 
-    def _alone(self, trial: Trial) -> Pack:
+    def alone(self, trial: Trial) -> Pack:
+        """One trial in a model of its own, ready to be trained."""
         recipe = recipe_of(self.cell)
         return Alone(
             quicken(self._prepared(trial.seed, recipe), self.fast),
@@ -104,8 +107,11 @@ class Trials:
             emit=self.emit,
         )
 
-    def _packed(self, group: list[Trial]) -> Pack:
-        """Unpackable: it cannot be done. Crowded: there is no room for so many."""
+    def packed(self, group: Sequence[Trial]) -> Pack:
+        """A group over one frozen model, ready to be trained.
+
+        Unpackable: it cannot be done. Crowded: there is no room for so many.
+        """
         recipe, sample = recipe_of(self.cell), sample_of(self.data.train).to(self.device)
         seeds = dict.fromkeys(trial.seed for trial in group)
         models = ((seed, self._prepared(seed, recipe)) for seed in seeds)

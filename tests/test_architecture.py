@@ -19,8 +19,6 @@ ROOMS = {
     "schema": {"choices"},
     "content": set(),
     "hub": set(),
-    "quiet": set(),
-    "leave": set(),
     "heap": set(),
     "events": set(),
     "records": set(),
@@ -38,6 +36,7 @@ ROOMS = {
     "build": {"schema", "hooks", "models", "tasks", "methods", "train", "cell"},
     "trials": {"events", "models", "tasks", "train", "cell", "build"},
     "worker": {"events", "fit", "heap", "models", "tasks", "methods", "train", "measure", "cell", "build", "trials"},
+    "preload": {"tasks", "worker"},
     "launch": {"events", "cell", "worker"},
     "progress": {"events"},
     "provenance": {"bench"},
@@ -51,6 +50,7 @@ ROOMS = {
 # Files whose import may take seconds: the worker and what only it uses.
 TORCH = {
     "worker.py",
+    "preload.py",
     "build.py",
     "trials.py",
     "hooks.py",

@@ -1,26 +1,22 @@
 """Our own engine, in the process of a worker: one trial, nine in a pack, nine one by one."""
 
+import gc
 import time
 from dataclasses import replace
 from typing import Any
 
 import torch
-from setting import LEARNING_RATE, Setting, worked
+from setting import SEEDS, Setting, worked
 
-from bench.build import build, recipe_of
 from bench.events import Ended
 from bench.heap import keep_freed_memory
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.measure.products import product_speeds
-from bench.models.fast import pick_fast, quicken
+from bench.models.fast import pick_fast
 from bench.tasks.encode import Encoded
-from bench.train.alone import Alone
 from bench.train.loop import Pack, run_trials
-from bench.train.packed import Packed
-from bench.train.plan import Plan, Wanted
-from bench.train.start import gather, rehearse, sample_of
-
-RATES, SEEDS = (1e-3, 5e-4, 1e-4), (0, 1, 2)
+from bench.train.plan import Plan
+from bench.trials import Trials
 
 
 class Ours:
@@ -28,6 +24,7 @@ class Ours:
 
     def __init__(self, setting: Setting) -> None:
         keep_freed_memory()
+        gc.freeze()  # as the server of workers does
         self.setting, self.cell, self.dtype = setting, setting.cell, setting.dtype
         self.device, speeds = setting.torch_device, product_speeds(setting.torch_device)
         conf = self.cell.config["fast"] | {"compile": setting.compile}
@@ -36,32 +33,14 @@ class Ours:
         self.warm, self.data = (replace(data, train=part) for part in _parts(data, setting.warm))
         self.plan = Plan.of(self.cell.config["protocol"])
 
-    def prepared(self, seed: int) -> torch.nn.Module:
-        model = build(self.cell, seed=seed, device=self.device, dtype=self.dtype)
-        rehearse(model, self.data, self.plan, recipe_of(self.cell).hooks, self.dtype)
-        return model
+    def trials(self, data: Encoded) -> Trials:
+        return Trials(self.cell, data, self.device, self.dtype, self.fast, lambda _: None)
 
     def alone(self, data: Encoded, seed: int) -> Pack:
-        return Alone(
-            quicken(self.prepared(seed), self.fast),
-            Wanted(str(seed), LEARNING_RATE, seed),
-            recipe_of(self.cell),
-            self.plan,
-            self.plan.steps(data.train),
-            dtype=self.dtype,
-            emit=lambda _: None,
-        )
+        return self.trials(data).alone(next(trial for trial in self.cell.trials if trial.seed == seed))
 
     def pack(self, data: Encoded) -> Pack:
-        sample = sample_of(data.train).to(self.device)
-        frame, starts = gather(((seed, self.prepared(seed)) for seed in SEEDS), sample, self.dtype)
-        wanted = [Wanted(f"{rate}-{seed}", rate, seed) for rate in RATES for seed in SEEDS]
-        steps = self.plan.steps(data.train)
-        frame = quicken(frame, replace(self.fast, compile="none"))
-        recipe = recipe_of(self.cell)
-        pack = Packed(frame, starts, wanted, recipe, self.plan, steps, dtype=self.dtype, emit=lambda _: None)
-        pack.verify(starts, sample)
-        return pack
+        return self.trials(data).packed(self.cell.trials)
 
     def speed(self, packs: list[Pack], data: Encoded) -> dict[str, Any]:
         """Train; all trials count. An evaluation is no part of the seconds."""
@@ -92,7 +71,7 @@ def one_trial(setting: Setting) -> dict[str, Any]:
     warm_up = time.perf_counter() - began
     pack = ours.alone(ours.data, 0)
     found = ours.speed([pack], ours.data)
-    size = worked(pack.model_of(pack.members[0]) if pack.members else ours.prepared(0))
+    size = worked(pack.model_of(pack.members[0]))
     return found | {"warm_up_seconds": warm_up, "flops": 4 * size * found["tokens_per_second"]}
 
 

@@ -42,7 +42,7 @@ MODELS = {
         "head_dim:64,intermediate_size:1024,max_position_embeddings:512,tie_word_embeddings:true",
     ),
 }
-LEARNING_RATE, SELECT = 5e-4, 64
+LEARNING_RATE, RATES, SEEDS, SELECT = 5e-4, (5e-4, 1e-3, 1e-4), (0, 1, 2), 64
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Setting:
     @property
     def cell(self) -> Cell:
         words = ("method=lora", "rank=8", f"precision={self.precision}", f"device={self.device}", "protocol.epochs=1")
-        (cell,) = cells([*MODELS[self.model], *words, f"protocol.batch={self.batch}"], multirun=False)
+        trials = (f"lrs={list(RATES)}", f"seeds={list(SEEDS)}")
+        (cell,) = cells([*MODELS[self.model], *words, *trials, f"protocol.batch={self.batch}"], multirun=False)
         return cell
 
     @property

@@ -29,7 +29,6 @@ import whole
 from render import table
 from setting import Setting
 
-import bench.quiet  # noqa: F401 - before the libraries that talk while they are imported
 from bench.provenance import provenance
 from bench.train.precision import describe_device
 
@@ -81,7 +80,7 @@ def on_cpu(folder: Path, precision: str) -> list[Contest]:
         Contest(
             "a small Llama",
             replace(minilm, model="llama-small", rows=320),
-            {"ours": ours.one_trial, "SFTTrainer": peers.sft_trainer},
+            {"ours": ours.one_trial, "SFTTrainer, loss on every token": peers.sft_trainer},
             {},
         ),
     ]

@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import psutil
+from setting import LEARNING_RATE, RATES, SEEDS
 from sst2_lengths import phrases
 
 from bench import launch
@@ -20,7 +21,6 @@ from bench.grid import cells
 from bench.tasks.task import Split
 
 ROWS, SELECT, DEV, BATCH = 640, 64, 128, 32
-RATES, SEEDS = (1e-3, 5e-4, 1e-4), (0, 1, 2)
 RANKS, TARGETS = (1, 2, 4, 8, 16, 64), {"q": ("query",), "qv": ("query", "value")}
 SCRIPT = Path(__file__).with_name("trainer_script.py")
 TIMES = 5
@@ -53,7 +53,7 @@ def twelve_cells(place: Path, precision: str) -> dict[str, Any]:
     """Six ranks and two targets, one rate and one seed."""
     ranks, targets = (",".join(map(str, words)) for words in (RANKS, TARGETS))
     command = bench(place, precision, "-m", f"rank={ranks}", f"target={targets}", f"results_dir={place / 'twelve'}")
-    peers = [trainer(place, precision, 5e-4, 0, rank, name) for rank in RANKS for name in TARGETS]
+    peers = [trainer(place, precision, LEARNING_RATE, 0, rank, name) for rank in RANKS for name in TARGETS]
     return {"ours": [watched([[*command, "seeds=[0]"]])], "12 Trainer scripts": [watched(peers)]}
 
 
