@@ -2,9 +2,10 @@
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from hydra.utils import instantiate
@@ -18,39 +19,50 @@ from bench.models.load import load_model, load_tokenizer
 from bench.models.parts import plain_model
 from bench.models.quant import quant_of
 from bench.models.streams import own_streams, replaying
-from bench.schema import TaskConf
+from bench.schema import PromptConf, TaskConf
 from bench.tasks.encode import Encoded, encode
+from bench.tasks.questions import encode_questions
 from bench.tasks.task import Task, subset
 from bench.tasks.template import worded
 from bench.train.plan import Recipe
+
+T = TypeVar("T")
 
 
 def load_data(cell: Cell) -> Encoded:
     """The task's three parts as token ids."""
     cache = Path(cell.config["cache_dir"]).expanduser()
     task, tokenizer, template = load_task(cell), load_tokenizer(cell.source), cell.config["method"]["template"]
-    longest = cell.config["protocol"]["max_length"]
+    longest, conf = cell.config["protocol"]["max_length"], _typed(TaskConf, cell.config["task"])
+    if cell.asks:
+        return encode_questions(task, conf, _typed(PromptConf, cell.config["prompt"]), tokenizer, longest, cache)
     if template is not None:
         task = worded(task, template, tokenizer, longest)
-    return encode(task, tokenizer, longest, cache)
+    return encode(task, tokenizer, longest, cache, cell.config["task"]["metrics"])
 
 
 def load_task(cell: Cell) -> Task:
     """Read the data and cut the training part to the protocol's size."""
-    conf: TaskConf = OmegaConf.to_object(OmegaConf.merge(TaskConf, cell.config["task"]))  # type: ignore[assignment]
-    protocol = cell.config["protocol"]
+    conf, protocol = _typed(TaskConf, cell.config["task"]), cell.config["protocol"]
     task: Task = instantiate({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
-    return Task(subset(task.train, protocol["train_rows"], protocol["data_seed"]), task.select, task.report)
+    return replace(task, train=subset(task.train, protocol["train_rows"], protocol["data_seed"]))
+
+
+def _typed(kind: type[T], values: dict[str, Any]) -> T:
+    """A node of the configuration as its dataclass."""
+    node: T = OmegaConf.to_object(OmegaConf.merge(kind, values))  # type: ignore[assignment]
+    return node
 
 
 def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The backbone with a fresh head, on the device."""
+    """The backbone, with a fresh head where the task has one, on the device."""
     config = cell.config
     quant = quant_of(config["quant"], dtype)
     model = load_model(
         cell.source,
-        len(config["task"]["labels"]),
+        cell.outputs,
         seed=seed,
+        causal=cell.causal,
         dropout=config["protocol"]["dropout"],
         quant=quant,
         device=device,

@@ -59,6 +59,7 @@ class Cell:
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
         """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
+        config = _with_labels(config)
         plain = _plain(config)
         check_keys(plain)
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
@@ -94,6 +95,12 @@ class Cell:
                 "load": task["load"],
                 "labels": task["labels"],
                 "select": task["select_rows"],
+                **({} if task["metrics"] == ["accuracy"] else {"metrics": task["metrics"]}),
+                **(
+                    {"form": task["form"], "loss_on": task["loss_on"], "prompt": self.config["prompt"]}
+                    if self.asks
+                    else {}
+                ),
             },
             "method": {
                 **{key: method[key] for key in ("name", "attach")},
@@ -119,6 +126,21 @@ class Cell:
     @property
     def task(self) -> str:
         return str(self.config["task"]["name"])
+
+    @property
+    def asks(self) -> bool:
+        """Whether the task's rows are multiple-choice questions, put into words by a prompt."""
+        return bool(self.config["task"]["form"] != "head")
+
+    @property
+    def causal(self) -> bool:
+        """Whether a language model answers with its own words: the task has no head of its own then."""
+        return self.config["task"]["form"] in {"letters", "options", "generate"}
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the head gives: a logit per label, or the one number that is predicted."""
+        return len(self.config["task"]["labels"]) or 1
 
     @property
     def target(self) -> str | None:
@@ -172,9 +194,20 @@ class Cell:
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
 
 
+def _with_labels(config: DictConfig) -> DictConfig:
+    """Where the task leaves its labels to the data, they are read from there."""
+    if config.task.get("labels", ()) is not None:
+        return config
+    from bench.tasks.glue import labels_of  # pandas takes its time
+
+    task: Any = OmegaConf.to_object(OmegaConf.merge(Config, config)).task  # type: ignore[union-attr]
+    found: Any = OmegaConf.merge(config, {"task": {"labels": labels_of(task, **task.load)}})
+    return found  # type: ignore[no-any-return]
+
+
 def _unused(protocol: dict[str, Any]) -> set[str]:
-    """What of a protocol makes no cell: its name, how it is measured, and of the two sizes of a batch the other one."""
-    return {"name", "probe_steps", "tokens" if protocol["tokens"] is None else "batch"}
+    """What of a protocol makes no cell: its name, how it is measured, how a batch is divided, one of its two sizes."""
+    return {"name", "probe_steps", "micro", "tokens" if protocol["tokens"] is None else "batch"}
 
 
 def _plain(config: Any) -> dict[str, Any]:

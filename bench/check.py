@@ -4,6 +4,7 @@ import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from bench.choices import Metric
 from bench.schema import Config
 
 AXES = ("rank", "target")
@@ -23,12 +24,13 @@ def check_values(conf: Config) -> None:
     """Refuse numbers that cannot mean anything. ValueError: which, what is allowed, what to do."""
     _check_numbers(conf)
     _check_trials(conf)
+    _check_task(conf)
     _check_method(conf)
 
 
 def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
-    whole = ("epochs", "batch", "tokens", "eval_batch", "max_length", "probe_steps", "train_rows")
+    whole = ("epochs", "batch", "tokens", "micro", "eval_batch", "max_length", "probe_steps", "train_rows")
     counts = {f"protocol.{name}": getattr(protocol, name) for name in whole}
     for name, value in {"rank": conf.rank, "task.select_rows": conf.task.select_rows, **counts}.items():
         if value is not None and value < 1:
@@ -59,6 +61,18 @@ def _check_trials(conf: Config) -> None:
         raise ValueError(f"pack={conf.pack} must be auto or a whole number, the trials that train together at most")
     if min(conf.seeds) < 0:
         raise ValueError(f"seeds={conf.seeds}: a seed must be at least 0")
+
+
+def _check_task(conf: Config) -> None:
+    task, of_numbers = conf.task, (Metric.pearson, Metric.spearman)
+    fits = [metric.value for metric in Metric if (metric in of_numbers) is not bool(task.labels)]
+    if wrong := [metric.value for metric in task.metrics if metric.value not in fits]:
+        kind = "has labels" if task.labels else "predicts a number (it has no labels)"
+        raise ValueError(
+            f"task.metrics: task {task.name!r} {kind}, so {wrong[0]!r} does not fit; choose from {', '.join(fits)}"
+        )
+    if not task.metrics:
+        raise ValueError(f"task.metrics is empty; choose from {', '.join(fits)}")
 
 
 def _check_method(conf: Config) -> None:

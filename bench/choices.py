@@ -26,6 +26,46 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class Metric(Enum):
+    """How predictions are scored; `f1` is that of label 1, the last two are for tasks that predict a number."""
+
+    accuracy = "accuracy"
+    f1 = "f1"
+    macro_f1 = "macro_f1"
+    matthews_correlation = "matthews_correlation"
+    pearson = "pearson"
+    spearman = "spearman"
+
+
+class Form(Enum):
+    """How a task is put to the model.
+
+    `head`: texts to a head that is new. Of multiple-choice questions, `letters`: the letter is the next token, compared
+    among the options' letters; `options`: each option's likelihood per token; `generate`: the answer is written out and
+    parsed; `classify`: a head over the options.
+    """
+
+    head = "head"
+    letters = "letters"
+    options = "options"
+    generate = "generate"
+    classify = "classify"
+
+
+class LossOn(Enum):
+    """What a language model learns to predict: the answer's tokens alone, or the prompt's too."""
+
+    answer = "answer"
+    prompt = "prompt"
+
+
+class OnOom(Enum):
+    """What is done when memory runs out: half as many rows go through the model at once, or the outcome is recorded."""
+
+    halve = "halve"
+    record = "record"
+
+
 class RankLimit(Enum):
     """What bounds a method's rank: the model's width, the positions that its inputs leave free, its layers."""
 

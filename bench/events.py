@@ -43,7 +43,7 @@ class Ended:
     trial: str
     outcome: str
     scores: dict[str, Any] | None = None
-    predictions: dict[str, list[int]] | None = None
+    predictions: dict[str, list[Any]] | None = None
     cost: dict[str, Any] | None = None
     error: dict[str, str] | None = None
     saved: str | None = None

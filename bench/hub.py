@@ -63,7 +63,8 @@ def hub_errors(what: str, revision: str, *, remedy: str) -> Iterator[None]:
         yield
     except GatedRepoError as error:
         raise ValueError(
-            f"{what} is gated: ask for access on its hub page and log in with 'hf auth login', or {remedy}"
+            f"{what} is gated: ask for access on its hub page and log in with 'hf auth login' (the token is on "
+            f"huggingface.co/settings/tokens), or {remedy}"
         ) from error
     except RepositoryNotFoundError as error:
         raise ValueError(

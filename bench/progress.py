@@ -60,6 +60,7 @@ class Display:
         self.clock = Clock(trials)
         self.ended, self.trials = 0, 0
         self.steps, self.said = 0, 0.0
+        self.noted: set[str] = set()
         self.live = self.console.is_terminal
         self.bar = Progress(
             TextColumn("{task.description}"),
@@ -97,6 +98,10 @@ class Display:
                 self._show(where, 0, "measuring the cost")
                 if self.cell == 1:
                     self.say(f"data: {rows}; {device['device_name']}, {device['threads']} threads, {device['dtype']}")
+                for note in device.get("notes", ()):
+                    if note not in self.noted:
+                        self.say(f"note: {note}")
+                        self.noted.add(note)
             case Probed(cost=cost):
                 self.say(
                     f"{where}: {cost['trainable_params']:,} of {cost['total_params']:,} parameters, "

@@ -36,8 +36,8 @@ class Record:
     """A finished trial (kind trial) or a measured cost (kind probe). Absent values are None.
 
     cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
-    curve: equally long lists. predictions: label numbers per part, in the data's order. saved: the
-    folder of the adapter or merged model. results/README.md explains every field.
+    curve: equally long lists. predictions: label numbers (or predicted numbers) per part, in the data's order. saved:
+    the folder of the adapter or merged model. results/README.md explains every field.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Record:
     outcome: str
     error: dict[str, str] | None
     scores: dict[str, Any] | None
-    predictions: dict[str, list[int]] | None
+    predictions: dict[str, list[Any]] | None
     curve: dict[str, list[float]] | None
     cost: dict[str, Any] | None
     identity: dict[str, Any]

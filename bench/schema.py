@@ -8,49 +8,73 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
-from bench.choices import (
-    Compile,
-    ComputeType,
-    Device,
-    LastLayer,
-    LinearWay,
-    Precision,
-    RankLimit,
-    Save,
-    TrackMode,
-    Weights,
-)
+from bench import choices
 
 
 @dataclass
 class ModelConf:
-    """`name` is a hub repository, a local folder, or `package:IMPORT_NAME/FOLDER` of an installed package."""
+    """`name` is a hub repository, a local folder, or `package:IMPORT_NAME/FOLDER` of an installed package.
+
+    open_copy: a repository with the same weights, for who has no access to a gated one.
+    """
 
     label: str = MISSING
     name: str = MISSING
-    weights: Weights = Weights.pretrained
+    weights: choices.Weights = choices.Weights.pretrained
     revision: str | None = None
     pins: dict[str, str] = field(default_factory=dict)
     architecture: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None
+    open_copy: str | None = None
 
 
 @dataclass
 class TaskConf:
-    """`path` (a folder of local files) goes before `repo` (a data set on the hub)."""
+    """`path` (a folder of local files) goes before `repo` (a data set on the hub).
+
+    labels: their names; empty where a number is predicted, null where they are read from the data. metrics: of
+    bench/tasks/metrics.py; the first one chooses. form, loss_on: how multiple-choice questions are put to the model.
+    optional: parts of `files` that may be absent. max_length: what the standard protocol cuts texts to, in tokens.
+    """
 
     name: str = MISSING
     path: str | None = None
     files: dict[str, list[str]] = field(default_factory=dict)
+    optional: list[str] = field(default_factory=list)
     repo: str | None = None
     config: str | None = None
     revision: str | None = None
-    labels: list[str] = MISSING
+    labels: list[str] | None = MISSING
+    metrics: list[choices.Metric] = field(default_factory=lambda: [choices.Metric.accuracy])
+    form: choices.Form = choices.Form.head
+    loss_on: choices.LossOn = choices.LossOn.answer
     epochs: int = MISSING
     batch: int = MISSING
+    max_length: int = 128
     train_rows: int | None = None
     select_rows: int = MISSING
     load: Any = MISSING
+
+
+@dataclass
+class PromptConf:
+    """Words around a multiple-choice question.
+
+    text: holds {question} and {options}; unseen: the same for the form `options`, where the model does not see them.
+    option: a line of the options, of {letter} and {option}; between: what stands between them. Then the answer:
+    letters, unseen_answer, and written, of {letter} and {option}, for the form `generate`. bos: whether the tokenizer's
+    first token goes before the prompt.
+    """
+
+    name: str = MISSING
+    text: str = MISSING
+    unseen: str = MISSING
+    option: str = MISSING
+    between: str = MISSING
+    letters: str = MISSING
+    unseen_answer: str = MISSING
+    written: str = MISSING
+    bos: bool = MISSING
 
 
 @dataclass
@@ -72,7 +96,7 @@ class MethodConf:
     paper: str = MISSING
     uses: list[str] = MISSING
     rank_is: str | None = None
-    rank_limit: RankLimit = RankLimit.width
+    rank_limit: choices.RankLimit = choices.RankLimit.width
     rank_step: int = 1
     target: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
@@ -95,7 +119,7 @@ class QuantConf:
 
     name: str = MISSING
     double: bool = False
-    compute: ComputeType | None = None
+    compute: choices.ComputeType | None = None
 
 
 @dataclass
@@ -115,13 +139,17 @@ class TargetConf:
 
 @dataclass
 class ProtocolConf:
-    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows."""
+    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows.
+
+    micro: rows that go through the model at once, where a batch is more than memory holds; null: all.
+    """
 
     name: str = MISSING
     epochs: int = MISSING
     train_rows: int | None = None
     batch: int = MISSING
     tokens: int | None = None
+    micro: int | None = None
     eval_batch: int = MISSING
     max_length: int = MISSING
     weight_decay: float = MISSING
@@ -136,16 +164,16 @@ class ProtocolConf:
 class FastConf:
     """Faster ways to the same numbers: they change no result beyond rounding, and are no part of a cell's identity."""
 
-    linear: LinearWay = MISSING
-    last_layer: LastLayer = MISSING
-    compile: Compile = MISSING
+    linear: choices.LinearWay = MISSING
+    last_layer: choices.LastLayer = MISSING
+    compile: choices.Compile = MISSING
 
 
 @dataclass
 class TrackConf:
     """Where the runs are shown, beside the records."""
 
-    mode: TrackMode = MISSING
+    mode: choices.TrackMode = MISSING
     project: str = MISSING
     entity: str | None = None
 
@@ -156,6 +184,7 @@ class Config:
 
     model: ModelConf = field(default_factory=ModelConf)
     task: TaskConf = field(default_factory=TaskConf)
+    prompt: PromptConf = field(default_factory=PromptConf)
     method: MethodConf = field(default_factory=MethodConf)
     target: TargetConf = field(default_factory=TargetConf)
     quant: QuantConf = field(default_factory=QuantConf)
@@ -166,12 +195,13 @@ class Config:
     rank: int = MISSING
     lrs: list[float] = MISSING
     seeds: list[int] = MISSING
-    precision: Precision = MISSING
-    device: Device = MISSING
+    precision: choices.Precision = MISSING
+    device: choices.Device = MISSING
     pack: Any = MISSING
     checkpointing: bool = MISSING
+    on_oom: choices.OnOom = MISSING
     merge: bool = MISSING
-    save: Save = MISSING
+    save: choices.Save = MISSING
     force: bool = MISSING
     results_dir: str = MISSING
     save_dir: str = MISSING

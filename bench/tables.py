@@ -61,6 +61,7 @@ def _row(members: list[Record]) -> dict[str, Any]:
         "report_std": report.std(ddof=1) if len(report) > 1 else None,
         "seeds": len(report),
         "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
+        "metric": next((record.scores["metric"] for record in members if record.scores), None),
         "random": cell["random"],
         "cell": cell["id"],
     }
@@ -80,6 +81,7 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it: text in every entry, a dash where there is nothing to say."""
     on_gpu = frame["peak_allocated_bytes"].notna().any()
     peak = frame["peak_allocated_bytes" if on_gpu else "peak_resident_bytes"]
+    metric = _metric(frame)
     return pd.DataFrame(
         {
             "method": frame["method"],
@@ -95,11 +97,17 @@ def display(frame: pd.DataFrame) -> pd.DataFrame:
             "peak MiB" if on_gpu else "peak MiB (resident)": (peak / MIB).map(lambda value: _text(value, "{:,.0f}")),
             "samples/s": frame["samples_per_second"].map(lambda value: _text(value, "{:,.0f}")),
             "lr": frame["lr"].map(lambda value: _text(value, "{:g}")),
-            "accuracy %": [_score(row) for _, row in frame.iterrows()],
+            f"{metric.replace('_', ' ')} %": [_score(row) for _, row in frame.iterrows()],
             "outcome": frame["outcome"].map(lambda value: _text(value, "{}")),
             "cell": frame["cell"],
         }
     )
+
+
+def _metric(frame: pd.DataFrame) -> str:
+    """What the table scores by: the same for all of one task; accuracy where nothing has been scored."""
+    known = frame["metric"].dropna()
+    return str(known.iloc[0]) if len(known) else "accuracy"
 
 
 def caption(members: list[Record], frame: pd.DataFrame) -> str:
@@ -122,7 +130,7 @@ def caption(members: list[Record], frame: pd.DataFrame) -> str:
         "Cost is the probe's: one trial alone, warm steps."
     )
     lines = [chosen, trained]
-    if sizes and pd.notna(best):
+    if sizes and pd.notna(best) and _metric(frame) == "accuracy":
         error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
         lines.append(f"With {sizes[0]} report examples one standard error of an accuracy is about {error:.1f} points.")
     return "\n".join(lines)

@@ -24,9 +24,11 @@ FULL_CPU = (
     256  # tokens: two cores ran 9 trials at batch 16 (232 tokens) 1.1 to 1.4 times as fast, at 32 (464) 0.9 to 1.2
 )
 
+HALVINGS = 4  # of the micro-batch, where memory runs out
+
 
 class Trials:
-    """The trials of one cell that are still to be trained."""
+    """The trials of one cell that are still to be trained. plan: with the micro-batch that the probe could do with."""
 
     def __init__(
         self,
@@ -35,11 +37,12 @@ class Trials:
         device: torch.device,
         dtype: torch.dtype,
         fast: Fast,
+        plan: Plan,
         emit: Callable[[Event], None],
     ) -> None:
         self.cell, self.data, self.device, self.dtype, self.emit = cell, data, device, dtype, emit
         self.fast = fast
-        self.plan = Plan.of(cell.config["protocol"])
+        self.plan = plan
         self.why: str | None = None  # trials are not all trained together
 
     def run(self, trials: Sequence[Trial]) -> None:
@@ -53,6 +56,9 @@ class Trials:
                     waiting.pop(ended.trial)
                     self.emit(ended)
             except Exception as error:  # noqa: BLE001 - every failure is an outcome
+                if len(group) == 1 and (smaller := halved(self.plan, error, self.cell)):
+                    self.plan = smaller
+                    continue
                 if len(group) == 1:
                     waiting.pop(group[0].id)
                     self.emit(Ended(group[0].id, *_told(error)))
@@ -80,7 +86,7 @@ class Trials:
     def _train(self, group: Sequence[Trial]) -> Iterator[Ended]:
         """Train a group together; gives how each trial ended."""
         by_id = {trial.id: trial for trial in group}
-        together = {"pack": len(group), "pack_why": self.why}
+        together = {"pack": len(group), "pack_why": self.why, "micro": self.plan.micro}
         pack = self.alone(group[0]) if len(group) == 1 else self.packed(group)
         for member, end in run_trials(pack, self.data, self.plan, self.emit):
             name = member.wanted.trial
@@ -138,6 +144,18 @@ class Trials:
         model = build(self.cell, seed=seed, device=self.device, dtype=self.dtype)
         rehearse(model, self.data, self.plan, recipe.hooks, self.dtype)
         return model
+
+
+def halved(plan: Plan, error: Exception, cell: Cell) -> Plan | None:
+    """The plan with half as many rows at once, where memory ran out and that may help; else None."""
+    asked = cell.config["protocol"]["micro"] or plan.batch
+    micro = (plan.micro or plan.batch) // 2
+    lowest = max(1, asked >> HALVINGS)
+    if not is_oom(error) or cell.config["on_oom"] != "halve" or micro < lowest:
+        return None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return replace(plan, micro=micro)
 
 
 class Crowded(Exception):  # noqa: N818 - fewer trials go together instead

@@ -30,7 +30,7 @@ from bench.tasks.encode import Encoded
 from bench.train.outcome import describe
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device, pick_dtype
-from bench.trials import Trials
+from bench.trials import Trials, halved
 
 transformers.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -92,7 +92,7 @@ def try_out(cell: Cell) -> None:
     # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
     with suppress(RuntimeError), torch.device("meta"):
         try:
-            method(empty_model(cell.source, len(cell.config["task"]["labels"])))
+            method(empty_model(cell.source, cell.outputs, causal=cell.causal))
         except ValueError as error:  # the library's own word on shapes and settings
             raise Misfit(f"{cell.title}: {error}") from error
 
@@ -109,20 +109,31 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     speeds = product_speeds(device)
     dtype = pick_dtype(cell.config["precision"], device, speeds)
     data = load_data(cell)
-    rows = {part: len(getattr(data, part)) for part in ("train", "select", "report")}
     fast = pick_fast(cell.config["fast"], device, dtype, speeds)
-    emit(Ready({**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}, rows))
+    told = {**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}
+    told |= {"notes": list(data.notes)} if data.notes else {}
+    emit(Ready(told, {name: len(part) for name, part in data.parts.items()}))
     data = data.in_multiples(fast.multiple)
-    if job.probe:
-        emit(Probed(measure(cell, data, device, dtype, fast)))
-    Trials(cell, data, device, dtype, fast, emit).run(job.trials)
+    plan = Plan.of(cell.config["protocol"])
+    while job.probe:
+        try:
+            emit(Probed(measure(cell, data, device, dtype, fast, plan)))
+            break
+        except Exception as error:
+            smaller = halved(plan, error, cell)
+            if smaller is None:
+                raise
+            plan = smaller
+    Trials(cell, data, device, dtype, fast, plan, emit).run(job.trials)
 
 
-def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast) -> dict[str, Any]:
+def measure(
+    cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan
+) -> dict[str, Any]:
     """The cell's cost, on a model that is thrown away."""
     protocol, method = cell.config["protocol"], cell.config["method"]
     model = build(cell, seed=0, device=device, dtype=dtype)
-    steps, plan = protocol["probe_steps"], Plan.of(protocol)
+    steps = protocol["probe_steps"]
     cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
     cost |= {"adapter_bytes": saved_bytes(model, cell)}
     if cell.config["merge"]:

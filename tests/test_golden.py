@@ -20,6 +20,7 @@ from bench.events import Ended, Event, Stepped
 from bench.grid import cells
 from bench.models.fast import Fast
 from bench.tasks.encode import Encoded
+from bench.train.plan import Plan
 from bench.trials import Trials
 
 LOSSES = Path(__file__).parent / "golden" / "losses.tsv"
@@ -31,6 +32,8 @@ WAYS: dict[str, tuple[Fast, list[str]]] = {
     "onednn": (Fast("onednn", "all"), ["seeds=[0]"]),
     "last layer where it is read": (Fast("torch", "read"), ["seeds=[0]"]),
     "packed": (PLAIN, ["seeds=[0,1]", "pack=2"]),
+    "in parts": (PLAIN, ["seeds=[0]", "protocol.micro=3"]),
+    "packed, in parts": (PLAIN, ["seeds=[0,1]", "pack=2", "protocol.micro=3"]),
     "checkpointed": (PLAIN, ["seeds=[0]", "checkpointing=true"]),
     "all": (Fast("onednn", "read"), ["seeds=[0,1]", "pack=2"]),
 }
@@ -51,7 +54,8 @@ def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
     events: list[Event] = []
     whole = load_data(cell)
     data = Encoded(whole.train, whole.select.first(8), whole.report.first(8))  # the losses do not ask for more
-    Trials(cell, data, CPU, torch.float32, fast, events.append).run(cell.trials)
+    plan = Plan.of(cell.config["protocol"])
+    Trials(cell, data, CPU, torch.float32, fast, plan, events.append).run(cell.trials)
     (cost,) = [event.cost for event in events if isinstance(event, Ended) and event.trial == cell.trials[0].id]
     assert cost is not None
     pieces = [event.curve for event in events if isinstance(event, Stepped) and event.trial == cell.trials[0].id]

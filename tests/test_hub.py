@@ -141,12 +141,16 @@ def test_the_hub_gives_the_same_as_local_files_and_is_not_needed_twice(
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["model.name=acme/gated"], ["'acme/gated'", "is gated", LOG_IN, LOCAL_MODEL]),
+        (["model.name=acme/gated"], ["'acme/gated'", "is gated", LOG_IN, "settings/tokens", LOCAL_MODEL]),
+        (
+            ["model.name=acme/gated", "model.open_copy=acme/open"],
+            ["is gated", "the open copy model.name=acme/open, or"],
+        ),
         (["model.name=acme/absent"], ["'acme/absent'", "does not exist", LOG_IN, LOCAL_MODEL]),
         (["model.name=acme/tiny-bert", "model.revision=v9"], ["'acme/tiny-bert'", "no revision 'v9'", LOCAL_MODEL]),
         (["model.name=acme/pickled"], ["'acme/pickled'", "no model.safetensors", LOCAL_MODEL]),
     ],
-    ids=["gated", "absent", "revision", "pickled"],
+    ids=["gated", "copied", "absent", "revision", "pickled"],
 )
 def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
     overrides: list[str], expected: list[str], repositories: dict[str, Repository], bench: Bench, tmp_path: Path

@@ -39,7 +39,10 @@ def override(arguments: list[str], **changes: str) -> list[str]:
 
 @contextmanager
 def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process group of its own, as a terminal starts it."""
+    """The command in a process group of its own, as a terminal starts it.
+
+    A shell lets its background jobs ignore a Ctrl-C, and their children inherit that; the tests may be such a job.
+    """
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.run", *arguments],
         cwd=folder,
@@ -48,6 +51,7 @@ def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     try:
         yield process

@@ -45,7 +45,7 @@ def probe(
     # Once before it counts: kernels are chosen and built at the first sight of a length.
     warm = [collate(data.train, cut[-1]), *batches]
     optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
-    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype)
+    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, micro=plan.micro)
     recipe.hooks.begin(model, plan.steps(data.train))  # the first steps of a whole training
     model.train()
     reset_peak(device)
@@ -75,6 +75,7 @@ def probe(
         "eval_seconds": eval_seconds,
         "eval_rows": len(data.select),
         "probe_steps": len(batches),
+        "micro": plan.micro,
     }
 
 

@@ -88,8 +88,9 @@ def merged(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
 def save_merged(model: nn.Module, folder: Path, attach: dict[str, Any], labels: list[str]) -> None:
     """Write the merged model as plain transformers loads it. Uses the model up."""
     plain: Any = merged(model, attach)
-    plain.config.id2label = dict(enumerate(labels))
-    plain.config.label2id = {label: number for number, label in enumerate(labels)}
+    if labels:  # else a number is predicted
+        plain.config.id2label = dict(enumerate(labels))
+        plain.config.label2id = {label: number for number, label in enumerate(labels)}
     plain.save_pretrained(folder)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
@@ -23,6 +24,7 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
     if source.is_decoder:
         tokenizer.padding_side = "left"
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]  # a Llama knows no types of tokens
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -33,13 +35,14 @@ def load_model(
     num_labels: int,
     *,
     seed: int,
+    causal: bool = False,
     attention: str = ATTENTION,
     dropout: float | None = None,
     quant: Quant | None = None,
     device: torch.device | None = None,
 ) -> nn.Module:
-    """Load a backbone in fp32; the head is drawn from `seed`. Random weights are the same for every seed: they stand
-    for a checkpoint, which all trials share.
+    """Load a backbone in fp32; the head is drawn from `seed`, and a causal language model has none. Random weights are
+    the same for every seed: they stand for a checkpoint, which all trials share.
 
     attention: transformers' name of the attention implementation. dropout: None keeps the model's own. quant: how the
     base's matrices are stored, None for fp32; a quantised base is made on the device, and stays there.
@@ -47,17 +50,21 @@ def load_model(
     torch.manual_seed(0 if source.random else seed)
     config = _config(source, num_labels, dropout)
     given: dict[str, Any] = {"attn_implementation": attention}
+    auto = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
     kind: Any
     if source.random:
-        model = _with_head(AutoModelForSequenceClassification.from_config(config, **given), seed)
+        model = _with_head(auto.from_config(config, **given), seed)
         if quant is None:
             return _named(model, source, [])
         kind, location, given = type(model), None, given | {"state_dict": model.state_dict()}
     else:
-        kind, location = AutoModelForSequenceClassification, source.location
+        kind, location = auto, source.location
         given |= {"revision": source.revision, "use_safetensors": True}
     if quant is not None:
-        given |= {"quantization_config": quant.settings([*HEADS, ".*pooler"]), "device_map": {"": device or "cpu"}}
+        given |= {
+            "quantization_config": quant.settings([*HEADS, ".*pooler", "lm_head"]),
+            "device_map": {"": device or "cpu"},
+        }
     model, info = kind.from_pretrained(
         location,
         config=config,
@@ -80,12 +87,13 @@ def _with_head(model: Any, seed: int) -> nn.Module:
     return model  # type: ignore[no-any-return]
 
 
-def empty_model(source: Source, num_labels: int) -> nn.Module:
+def empty_model(source: Source, num_labels: int, *, causal: bool = False) -> nn.Module:
     """The first layer of the architecture, without weights: enough to see whether a method attaches to it."""
     config = _config(source, num_labels, dropout=None)
     config.num_hidden_layers = 1
     with torch.device("meta"):
-        model: nn.Module = AutoModelForSequenceClassification.from_config(config)
+        auto = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
+        model: nn.Module = auto.from_config(config)
     return _named(model, source, [])
 
 

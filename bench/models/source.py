@@ -125,7 +125,7 @@ def _in_folder(model: ModelConf, folder: Path) -> Source:
 def _on_hub(model: ModelConf) -> Source:
     needs = () if model.weights is Weights.random else WEIGHTS_ON_HUB
     wanted = model.revision or model.pins.get(model.name) or "main"
-    architecture, revision = _read_hub(model.name, wanted, needs)
+    architecture, revision = _read_hub(model.name, wanted, needs, model.open_copy)
     return _source(model, model.name, revision, f"{model.name}@{revision}", architecture)
 
 
@@ -146,12 +146,14 @@ def _verify(model: ModelConf, weights: list[Path]) -> None:
 
 
 @lru_cache(maxsize=64)
-def _read_hub(repo: str, revision: str, needs: tuple[str, ...]) -> tuple[dict[str, Any], str]:
+def _read_hub(repo: str, revision: str, needs: tuple[str, ...], open_copy: str | None) -> tuple[dict[str, Any], str]:
     """Fetch (or find in the local cache) a repository's config.json; gives it with the commit it belongs to."""
     from huggingface_hub import hf_hub_download
 
     download = partial(hf_hub_download, repo, "config.json", revision=revision)
     remedy = "set model.name= to a local folder, or use model=minilm"
+    if open_copy and open_copy != repo:
+        remedy = f"use the open copy model.name={open_copy}, or {remedy}"
     path = fetch(download, repo, revision, needs=needs, remedy=remedy)
     # The cache keeps each commit in a folder of its own: snapshots/<commit>/config.json.
     return _read_config(path), path.parent.name

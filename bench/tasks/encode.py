@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from bench.tasks.reading import HEAD, Reading
 from bench.tasks.task import Split, Task
 
 
@@ -19,7 +23,12 @@ from bench.tasks.task import Split, Task
 class Rows:
     """Encoded rows, laid end to end without padding.
 
-    ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64.
+    ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64, or
+    fp32 where a number is predicted. types: [tokens] int64, which of two texts a token belongs to; None: there is one.
+    answer: [rows] int64, how many tokens at the end of a row are predicted by a language model; None: no token is.
+    options: [rows] int64, how many there are to choose from; None: as many in every row.
+    group: [rows] int64, rising: which question a row is an option of; None: each row is a question of its own.
+    read: what the model's output for them means.
     pad_left: whether padding goes before a row, so that its last token stays the last. multiple: batches are padded to
     a multiple of so many tokens, where few different lengths are worth more than little padding.
     """
@@ -31,13 +40,42 @@ class Rows:
     pad_id: int
     pad_left: bool = False
     multiple: int = 1
+    types: Tensor | None = None
+    answer: Tensor | None = None
+    options: Tensor | None = None
+    group: Tensor | None = None
+    read: Reading = HEAD
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def truth(self) -> Tensor:
+        """The right answer to each question: [questions]."""
+        if self.group is None:
+            return self.labels
+        return self.labels[torch.cat([torch.tensor([0]), self._sizes.cumsum(0)[:-1]])]
+
+    @property
+    def _sizes(self) -> Tensor:
+        """How many rows each question has: [questions]."""
+        return torch.tensor(list(Counter(cast("Tensor", self.group).tolist()).values()))
+
+    def answers(self, found: Tensor) -> Tensor:
+        """From what was found for each row to the answers. found: [..., rows]; gives [..., questions]."""
+        if self.group is None:
+            return found
+        sizes = self._sizes
+        places = torch.cat([torch.arange(size) for size in sizes.tolist()])
+        rows = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        each = found.new_full((*found.shape[:-1], len(sizes), int(sizes.max())), -torch.inf)
+        each[..., rows, places] = found
+        return each.argmax(-1)
+
     def first(self, rows: int) -> "Rows":
         """The first rows alone."""
-        return replace(self, starts=self.starts[:rows], lengths=self.lengths[:rows], labels=self.labels[:rows])
+        columns = {name: getattr(self, name) for name in ("starts", "lengths", "labels", "answer", "options", "group")}
+        return replace(self, **{name: column[:rows] for name, column in columns.items() if column is not None})
 
     def padded(self, longest: int) -> int:
         """The length of a batch whose longest row has so many tokens; never above the longest row of all."""
@@ -48,51 +86,97 @@ class Rows:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A task for one tokenizer."""
+    """A task for one tokenizer. metrics: how it is scored (metrics.py); the first one chooses. notes: what a reader of
+    the scores must know. about: properties of the report part's questions, by which they are scored apart too.
+    chance: the accuracy of guessing on the report part.
+    """
 
     train: Rows
     select: Rows
     report: Rows
+    further: dict[str, Rows] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ("accuracy",)
+    notes: tuple[str, ...] = ()
+    about: dict[str, list[str]] = field(default_factory=dict)
+    chance: float | None = None
 
     def in_multiples(self, multiple: int) -> "Encoded":
         """With batches padded to a multiple of so many tokens."""
-        return Encoded(*(replace(part, multiple=multiple) for part in (self.train, self.select, self.report)))
+        parts = {name: replace(part, multiple=multiple) for name, part in self.parts.items()}
+        train, select, report = (parts.pop(name) for name in ("train", "select", "report"))
+        return replace(self, train=train, select=select, report=report, further=parts)
+
+    @property
+    def parts(self) -> dict[str, Rows]:
+        """All parts by name."""
+        return {"train": self.train, "select": self.select, "report": self.report, **self.further}
 
 
-def encode(task: Task, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path) -> Encoded:
-    """Tokenise the three parts, or read them back from the cache."""
-    vocabulary = _vocabulary(tokenizer)
-    parts = {
-        name: _encode_split(getattr(task, name), tokenizer, f"{vocabulary}/{max_length}", max_length, cache)
-        for name in ("train", "select", "report")
-    }
-    return Encoded(**parts)
+def encode(
+    task: Task,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    cache: Path,
+    metrics: Sequence[str] = ("accuracy",),
+) -> Encoded:
+    """Tokenise all parts, or read them back from the cache."""
+    salt = f"{vocabulary(tokenizer)}/{max_length}"
+
+    def rows(split: Split) -> Rows:
+        return _encode_split(split, tokenizer, salt, max_length, cache)
+
+    further = {name: rows(split) for name, split in task.further.items()}
+    return Encoded(rows(task.train), rows(task.select), rows(task.report), further, tuple(metrics))
 
 
-def _vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
+def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
     """Hash a tokenizer's rules, without the truncation and padding that its latest call left in it."""
     rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     return hashlib.sha256(json.dumps(rules).encode()).hexdigest()
 
 
 def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, salt: str, max_length: int, cache: Path) -> Rows:
-    content = json.dumps([salt, split.texts]).encode()
-    path = cache / f"{hashlib.sha256(content).hexdigest()}.safetensors"
-    if not path.exists():
-        encoded = tokenizer(split.texts, truncation=True, max_length=max_length)["input_ids"]
-        lengths = np.array([len(row) for row in encoded], dtype=np.int32)
-        _write({"ids": np.concatenate([np.asarray(row, dtype=np.int32) for row in encoded]), "lengths": lengths}, path)
-    arrays = load_file(path)
-    sizes = torch.from_numpy(arrays["lengths"]).long()
-    starts = torch.cumsum(sizes, 0) - sizes
+    texts = [split.texts] if split.second is None else [split.texts, split.second]
+
+    def make() -> dict[str, np.ndarray]:  # of a pair that is too long, the longer text is cut
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+        types = np.concatenate(encoded.get("token_type_ids", [[0]]))
+        return laid_out(encoded["input_ids"]) | ({"types": types} if types.any() else {})
+
+    return rows_of(cached(json.dumps([salt, *texts]), cache, make), split.labels, tokenizer)
+
+
+def laid_out(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+    """Rows of token ids, end to end, with their lengths."""
+    lengths = np.array([len(row) for row in rows])
+    return {"ids": np.concatenate([np.asarray(row, dtype=np.int64) for row in rows]), "lengths": lengths}
+
+
+def rows_of(
+    arrays: Mapping[str, np.ndarray], labels: Sequence[float], tokenizer: PreTrainedTokenizerBase, **more: Any
+) -> Rows:
+    """What `laid_out` gave (and `types` and `answer` where there are such), as tensors. more: fields of Rows."""
+    columns: dict[str, Any] = {name: torch.from_numpy(array).long() for name, array in arrays.items()}
+    sizes = columns.pop("lengths")
     return Rows(
-        torch.from_numpy(arrays["ids"]).long(),
-        starts,
-        sizes,
-        torch.tensor(split.labels),
-        int(tokenizer.pad_token_id),
+        ids=columns.pop("ids"),
+        starts=torch.cumsum(sizes, 0) - sizes,
+        lengths=sizes,
+        labels=torch.tensor(labels),
+        pad_id=int(tokenizer.pad_token_id),
         pad_left=tokenizer.padding_side == "left",
+        **columns,
+        **more,
     )
+
+
+def cached(content: str, cache: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What was made of the same content before, or is made now. The whole content decides, by its hash."""
+    path = cache / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
+    if not path.exists():
+        _write({name: array.astype(np.int32) for name, array in make().items()}, path)
+    arrays: dict[str, np.ndarray] = load_file(path)
+    return arrays
 
 
 def _write(arrays: dict[str, np.ndarray], path: Path) -> None:

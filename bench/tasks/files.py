@@ -1,9 +1,11 @@
 """Files of a task: which are there, which are missing, and which bytes they are, without reading them as data."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 
 from bench.content import package_folder, sha256_of
+from bench.hub import fetch
 from bench.schema import TaskConf
 
 
@@ -13,7 +15,7 @@ def data_identity(task: TaskConf) -> str:
     ValueError: `task.path` lacks a file that the task names, or the task names no data at all.
     """
     if task.path is not None:
-        paths = [path for paths in locate(task.path, task.files).values() for path in paths]
+        paths = [path for paths in locate(task.path, task.files, task.optional).values() for path in paths]
         return f"sha256:{sha256_of(paths)}"
     if task.repo is None or task.revision is None:
         raise ValueError(
@@ -22,19 +24,30 @@ def data_identity(task: TaskConf) -> str:
     return f"{task.repo}/{task.config}@{task.revision}"
 
 
-def locate(folder: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[Path]]:
+def files_of(task: TaskConf) -> dict[str, list[Path]]:
+    """Each part's files, of a local folder or fetched from the hub. ValueError: there are none, or no hub."""
+    return locate(task.path, task.files, task.optional) if task.path is not None else _fetch(task)
+
+
+def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[str] = ()) -> dict[str, list[Path]]:
     """Find each part's files: the first pattern that matches anything wins.
 
-    folder: a path, or `package:IMPORT_NAME/FOLDER`. wanted: {"train": ["train.tsv", "train*.parquet"], ...}.
+    folder: a path, or `package:IMPORT_NAME/FOLDER`. wanted: {"train": ["train.tsv", "train*.parquet"], ...}. optional:
+    parts that are left out where they have no file; where one part alone is not optional, the folder may be its file.
     ValueError: no such folder, or a part without a file.
     """
     root = package_folder(folder) if folder.startswith("package:") else Path(folder).expanduser()
+    needed = [part for part in wanted if part not in optional]
+    if root.is_file() and len(needed) == 1:
+        return {needed[0]: [root]}
     if not root.is_dir():
         names = " and ".join(patterns[0] for patterns in wanted.values())
         raise ValueError(f"task.path={folder} is not a folder; point it at the folder that holds {names}")
     found = {part: _first(root, patterns) for part, patterns in wanted.items()}
-    for part, paths in found.items():
-        if not paths:
+    for part, paths in list(found.items()):
+        if not paths and part in optional:
+            del found[part]
+        elif not paths:
             held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
             raise ValueError(
                 f"task.path={folder} has no file for {part!r} ({' or '.join(wanted[part])}); it holds {held}"
@@ -45,3 +58,26 @@ def locate(folder: str, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[P
 def _first(root: Path, patterns: Sequence[str]) -> list[Path]:
     matches = (sorted(root.glob(pattern)) for pattern in patterns)
     return next((paths for paths in matches if paths), [])
+
+
+def _fetch(task: TaskConf) -> dict[str, list[Path]]:
+    """Fetch (or find in the local cache) the files of the folder `task.config` of the repository, at the revision.
+
+    Not by datasets.load_dataset: without a network it takes the cached revision that is newest, not the one asked for.
+    """
+    from huggingface_hub import snapshot_download
+
+    repo, revision = str(task.repo), str(task.revision)  # neither is None: data_identity has refused that
+    folder = task.config or ""
+    patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
+    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
+    remedy = f"set task.path= to a folder with {' and '.join(names[0] for names in task.files.values())}"
+    root = fetch(download, repo, revision, kind="dataset", remedy=remedy)
+    try:
+        return locate(str(root / folder), task.files, task.optional)
+    except ValueError as error:
+        wanted = " and ".join(" or ".join(names) for names in task.files.values())
+        raise ValueError(
+            f"data set {repo!r} has no {wanted} in {folder!r} at {revision}; "
+            f"set task.config= to the folder that holds them, or {remedy}"
+        ) from error

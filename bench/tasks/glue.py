@@ -1,38 +1,77 @@
-"""GLUE's single-sentence tasks, from local files in GLUE's layout (TSV or parquet) or from the hub."""
+"""GLUE's tasks, from local files in GLUE's layout or from the hub: one text or two, labels or numbers."""
 
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path, PurePosixPath
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from bench.hub import fetch
 from bench.schema import TaskConf
-from bench.tasks.files import locate
+from bench.tasks.files import files_of
+from bench.tasks.own import with_report
 from bench.tasks.table import read_table
 from bench.tasks.task import Split, Task, carve
 
+Columns = Mapping[str, Sequence[str]]
+LABELS = 1000
 
-def load(task: TaskConf, data_seed: int, text: str = "sentence") -> Task:
-    """Read train and report, and carve select out of train.
 
-    text: the column of the sentence. ValueError: a file that is not what the task says, or a hub out of reach.
+def load(
+    task: TaskConf,
+    data_seed: int,
+    text: str | Sequence[str] = "sentence",
+    second: str | Sequence[str] | None = None,
+    label: str | Sequence[str] = "label",
+    header: Sequence[str] = (),
+) -> Task:
+    """Read train, report and whatever other parts the task's files have, and carve select out of train (and report,
+    where no file holds it).
+
+    text, second, label: a column's name, or all that it may have here and there; no second: the task is about single
+    texts. header: all columns of a TSV without a header line. ValueError: a file that is not what the task says, or a
+    hub out of reach.
     """
-    files = locate(task.path, task.files) if task.path is not None else _fetch(task)
-    parts = {part: _read_split(paths, text, task) for part, paths in files.items()}
-    train, select = carve(parts["train"], task.select_rows, data_seed)
-    return Task(train, select, parts["report"])
+    named = {"text": text, "second": second, "label": label}
+    columns = {ours: [names] if isinstance(names, str) else list(names) for ours, names in named.items() if names}
+    parts = {part: _read_split(paths, columns, header, task) for part, paths in files_of(task).items()}
+    if "report" not in parts:
+        return with_report(parts, task.select_rows, data_seed)
+    train, select = carve(parts.pop("train"), task.select_rows, data_seed)
+    return Task(train, select, parts.pop("report"), parts)
 
 
-def _read_split(paths: Sequence[Path], text: str, task: TaskConf) -> Split:
-    pieces = [_split(read_table([path], (text, "label")), text, task, path) for path in paths]
-    return Split([row for piece in pieces for row in piece.texts], [row for piece in pieces for row in piece.labels])
+def labels_of(task: TaskConf, label: str | Sequence[str] = "label", header: Sequence[str] = (), **_: Any) -> list[str]:
+    """The labels that a task's files hold, in order: of numbers if they are whole numbers, else of letters.
+
+    ValueError: there are more than LABELS of them.
+    """
+    columns = {"label": [label] if isinstance(label, str) else list(label)}
+    paths = [path for paths in files_of(task).values() for path in paths]
+    found = {str(name) for path in paths for name in read_table(path, columns, header)["label"]}
+    if len(found) > LABELS:
+        raise ValueError(
+            f"task {task.name!r} has {len(found):,} different labels; if they are numbers to be predicted, set "
+            "task.labels=[] and task.metrics=[pearson]"
+        )
+    return sorted(found, key=lambda name: (int(name), "") if name.lstrip("-").isdigit() else (0, name))
 
 
-def _split(table: pd.DataFrame, text: str, task: TaskConf, where: Path) -> Split:
-    empty = table[[text, "label"]].isna().any(axis="columns")
-    if empty.any():
-        raise ValueError(f"{where}: row {int(empty.to_numpy().argmax()) + 1} has no {text} or no label; remove it")
+def _read_split(paths: Sequence[Path], columns: Columns, header: Sequence[str], task: TaskConf) -> Split:
+    tables = {path: read_table(path, columns, header) for path in paths}
+    labels = [label for path, table in tables.items() for label in _labels(table, columns, task, path)]
+    whole = pd.concat(tables.values(), ignore_index=True).astype(str)
+    return Split(whole["text"].tolist(), labels, whole["second"].tolist() if "second" in whole else None)
+
+
+def _labels(table: pd.DataFrame, columns: Columns, task: TaskConf, where: Path) -> list[int] | list[float]:
+    """The labels as numbers, in a table that lacks nothing."""
+    for name in table:
+        if (absent := table[name].isna()).any():
+            row = int(absent.to_numpy().argmax()) + 1
+            raise ValueError(f"{where}: row {row} has no {columns[str(name)][0]}; remove it")
+    if not task.labels:
+        return _numbers(table["label"], where)
     labels = table["label"].astype(str)
     allowed = {name: number for number, label in enumerate(task.labels) for name in (label, str(number))}
     if not (known := labels.isin(list(allowed))).all():
@@ -41,27 +80,12 @@ def _split(table: pd.DataFrame, text: str, task: TaskConf, where: Path) -> Split
             f"{where}: row {row + 1} has label {labels.iloc[row]!r}; allowed are {', '.join(allowed)} "
             "(-1 marks GLUE's unlabelled test file)"
         )
-    return Split([str(sentence) for sentence in table[text]], [allowed[label] for label in labels])
+    return [allowed[label] for label in labels]
 
 
-def _fetch(task: TaskConf) -> dict[str, list[Path]]:
-    """Fetch (or find in the local cache) the files of the folder `task.config` of the repository, at the revision.
-
-    Not by datasets.load_dataset: without a network it takes the cached revision that is newest, not the one asked for.
-    """
-    from huggingface_hub import snapshot_download
-
-    repo, revision = str(task.repo), str(task.revision)  # neither is None: data_identity has refused that
-    folder = task.config or ""
-    patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
-    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
-    remedy = f"set task.path= to a folder with GLUE's {task.files['train'][0]} and {task.files['report'][0]}"
-    root = fetch(download, repo, revision, kind="dataset", remedy=remedy)
-    try:
-        return locate(str(root / folder), task.files)
-    except ValueError as error:
-        wanted = " and ".join(" or ".join(names) for names in task.files.values())
-        raise ValueError(
-            f"data set {repo!r} has no {wanted} in {folder!r} at {revision}; "
-            f"set task.config= to the folder that holds them, or {remedy}"
-        ) from error
+def _numbers(column: pd.Series, where: Path) -> list[float]:
+    numbers = pd.to_numeric(column, errors="coerce").astype(float).tolist()
+    wrong = next((row for row, number in enumerate(numbers) if not math.isfinite(number)), None)
+    if wrong is not None:
+        raise ValueError(f"{where}: row {wrong + 1} has label {column.iloc[wrong]!r}; the task wants a number")
+    return numbers

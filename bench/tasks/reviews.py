@@ -10,8 +10,10 @@ from bench.tasks.task import Split, Task
 
 def load(task: TaskConf, data_seed: int) -> Task:  # noqa: ARG001 - the parts are fixed
     """Read reviews.tsv."""
-    table = read_table(locate(str(task.path), task.files)["all"], ("part", "label", "text"))
-    return Task(**{part: _split(table[table["part"] == part]) for part in ("train", "select", "report")})
+    (path,) = locate(str(task.path), task.files)["all"]
+    table = read_table(path, {name: [name] for name in ("part", "label", "text")})
+    train, select, report = (_split(table[table["part"] == part]) for part in ("train", "select", "report"))
+    return Task(train, select, report)
 
 
 def _split(table: pd.DataFrame) -> Split:

@@ -1,37 +1,80 @@
 """What a task is once its files are read, and how parts are cut out of it."""
 
+import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of the data: texts with their labels, numbered from 0."""
+    """One part of the data: texts with their labels, numbered from 0, or with numbers that are to be predicted.
+
+    second: the other text of each row, where the task is about pairs. options: what each question can be answered with.
+    about: properties of the rows by which they are scored apart too, such as a question's subject.
+    """
 
     texts: list[str]
-    labels: list[int]
+    labels: list[int] | list[float]
+    second: list[str] | None = None
+    options: list[list[str]] | None = None
+    about: dict[str, list[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Sequence[int]) -> "Split":
-        return Split([self.texts[row] for row in rows], [self.labels[row] for row in rows])
+        def some(column: list[T]) -> list[T]:
+            return [column[row] for row in rows]
+
+        return Split(
+            some(self.texts),
+            some(cast("list[Any]", self.labels)),
+            None if self.second is None else some(self.second),
+            None if self.options is None else some(self.options),
+            {name: some(column) for name, column in self.about.items()},
+        )
 
 
 @dataclass(frozen=True)
 class Task:
-    """Three parts: train; select chooses learning rate and checkpoint; report is what the tables show."""
+    """Three parts: train; select chooses learning rate and checkpoint; report is what the tables show.
+
+    further: more parts that are scored beside report, by name (MNLI's mismatched one). note: what a reader of the
+    scores must know of the data.
+    """
 
     train: Split
     select: Split
     report: Split
+    further: dict[str, Split] = field(default_factory=dict)
+    note: str | None = None
+
+    def map(self, change: Callable[[Split], Split]) -> "Task":
+        """Every part changed in the same way."""
+        further = {name: change(part) for name, part in self.further.items()}
+        return Task(change(self.train), change(self.select), change(self.report), further, self.note)
 
 
-def carve(split: Split, rows: int, seed: int) -> tuple[Split, Split]:
-    """Cut about `rows` rows out of a split: seeded, stratified by label, equal texts never on both sides.
+def as_it_is(text: str) -> str:
+    """A text but for case and spaces."""
+    return " ".join(text.lower().split())
+
+
+def words(text: str) -> str:
+    """A text's words alone: some questions stand twice in the data, with and without a colon."""
+    return " ".join(re.findall(r"\w+", text.casefold()))
+
+
+def carve(split: Split, rows: int, seed: int, alike: Callable[[str], str] = as_it_is) -> tuple[Split, Split]:
+    """Cut about `rows` rows out of a split: seeded, stratified by label, equal texts (or pairs) never on both sides.
+
+    alike: gives the same for texts that count as equal.
 
     Gives (rest, part). ValueError: there are not enough rows to leave half of them.
     """
@@ -42,10 +85,11 @@ def carve(split: Split, rows: int, seed: int) -> tuple[Split, Split]:
         )
     groups: dict[str, list[int]] = defaultdict(list)
     for row, text in enumerate(split.texts):
-        groups[" ".join(text.lower().split())].append(row)
+        whole = text if split.second is None else f"{text}\t{split.second[row]}"
+        groups[alike(whole)].append(row)
     by_label: dict[int, list[list[int]]] = defaultdict(list)
     for group in groups.values():
-        by_label[split.labels[group[0]]].append(group)
+        by_label[round(split.labels[group[0]])].append(group)
     chosen: set[int] = set()
     generator = np.random.default_rng(seed)
     for label in sorted(by_label):

@@ -1,5 +1,7 @@
 """Words around a text: the anchor tokens of a method's template."""
 
+from dataclasses import replace
+
 from transformers import PreTrainedTokenizerBase
 
 from bench.tasks.task import Split, Task
@@ -17,8 +19,7 @@ def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_le
             f"method.template={template!r} leaves no room for a text in protocol.max_length={max_length} tokens; "
             "choose a longer max_length or fewer words"
         )
-    parts = (_worded(split, template, tokenizer, room) for split in (task.train, task.select, task.report))
-    return Task(*parts)
+    return task.map(lambda split: _worded(split, template, tokenizer, room))
 
 
 def _worded(split: Split, template: str, tokenizer: PreTrainedTokenizerBase, room: int) -> Split:
@@ -27,4 +28,4 @@ def _worded(split: Split, template: str, tokenizer: PreTrainedTokenizerBase, roo
     texts = [
         text[: max((end for _, end in offsets), default=0)] for text, offsets in zip(split.texts, cut, strict=True)
     ]
-    return Split([template.format(text=text) for text in texts], split.labels)
+    return replace(split, texts=[template.format(text=text) for text in texts])

@@ -35,7 +35,9 @@ class Alone:
         self.device, self.seeds = next(model.parameters()).device, [wanted.seed]
         head, body = trained(model)
         member = Member(wanted, head | body, head, recipe, plan, steps, emit)
-        self.stepper = Stepper(model, member.optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, seed=wanted.seed)
+        self.stepper = Stepper(
+            model, member.optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, micro=plan.micro, seed=wanted.seed
+        )
         self.members = [member]
         self.guard = Guard(model)
         torch.manual_seed(wanted.seed)  # what a method draws besides dropout

@@ -4,45 +4,76 @@ The sequence of batch lengths is a function of the data alone, so that all trial
 rows fill a batch is a function of the trial's seed alone.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.tasks.encode import Rows
+from bench.tasks.reading import HEAD, Reading
 
 PADDING = 100  # tokens; calling MiniLM once more takes as long: 64 rows were 2.6 times as fast as in one batch, 640 1.0
+# What each seed has of a batch; the lengths, and so the mask, are the same.
+OWN = ("input_ids", "labels", "types", "answer", "options", "share")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """input_ids: [rows, length]. attention_mask: the same, or None where nothing is padded. labels: [rows].
+    """input_ids: [rows, length]. attention_mask: the same, or None where nothing is padded. labels: [rows]. types: as
+    input_ids, which of two texts a token belongs to; None where there is one.
 
-    Where trials of several seeds go together: input_ids [seeds, rows, length], labels [seeds, rows]; the mask is one.
-    tokens: of one trial.
+    Where trials of several seeds go together: input_ids and types [seeds, rows, length], labels [seeds, rows]; the mask
+    is one. tokens: of one trial. answer, options, read: as in the rows. keep: the last positions at which a language
+    model gives logits; None where it is none. share: where this is a part of a batch, what of that one's loss: [] or
+    [seeds].
     """
 
     input_ids: Tensor
     attention_mask: Tensor | None
     labels: Tensor
     tokens: int
+    types: Tensor | None = None
+    answer: Tensor | None = None
+    options: Tensor | None = None
+    read: Reading = HEAD
+    keep: int | None = None
+    share: Tensor | None = None
 
     @property
     def rows(self) -> int:
         return self.labels.shape[-1]
+
+    def parts(self, rows: int | None) -> "list[Batch]":
+        """The batch in parts of so many rows, whose losses by their shares add up to its own. None: whole."""
+        if rows is None or rows >= self.rows:
+            return [self]
+        whole = self.read.weight(self)
+        cuts = [slice(first, first + rows) for first in range(0, self.rows, rows)]
+        parts = [self._part(cut) for cut in cuts]
+        return [replace(part, share=self.read.weight(part) / whole) for part in parts]
+
+    def _part(self, cut: slice) -> "Batch":
+        wide = {"input_ids": self.input_ids, "types": self.types, "attention_mask": self.attention_mask}
+        narrow = {"labels": self.labels, "answer": self.answer, "options": self.options}
+        some: dict[str, Any] = {name: part[..., cut, :] for name, part in wide.items() if part is not None}
+        some |= {name: part[..., cut] for name, part in narrow.items() if part is not None}
+        return replace(self, **some)
 
     def to(self, device: torch.device) -> "Batch":
         """On the device, by way of pinned memory, so that nobody waits for the copy. Has not been run on a GPU yet."""
         if device.type == "cpu":
             return self
 
-        def sent(part: Tensor) -> Tensor:
-            return part.pin_memory().to(device, non_blocking=True)
+        return self.map(lambda part: part.pin_memory().to(device, non_blocking=True))
 
-        mask = self.attention_mask
-        return Batch(sent(self.input_ids), mask if mask is None else sent(mask), sent(self.labels), self.tokens)
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """All tensors changed in the same way."""
+        parts = {name: getattr(self, name) for name in ("attention_mask", *OWN)}
+        changed: dict[str, Any] = {name: change(part) for name, part in parts.items() if part is not None}
+        return replace(self, **changed)
 
 
 def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -117,8 +148,9 @@ def lockstep(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
         yield from passes[0]
         return
     for batches in zip(*passes, strict=True):
-        ids, labels = ([getattr(one, part) for one in batches] for part in ("input_ids", "labels"))
-        yield Batch(torch.stack(ids), batches[0].attention_mask, torch.stack(labels), batches[0].tokens)
+        parts = {name: [getattr(one, name) for one in batches] for name in OWN if getattr(batches[0], name) is not None}
+        keep = None if batches[0].keep is None else max(one.keep or 0 for one in batches)
+        yield replace(batches[0], keep=keep, **{name: torch.stack(tensors) for name, tensors in parts.items()})
 
 
 def collate(rows: Rows, numbers: Tensor) -> Batch:
@@ -132,4 +164,7 @@ def collate(rows: Rows, numbers: Tensor) -> Batch:
     where = (starts[:, None] + columns).clamp_(min=0, max=len(rows.ids) - 1)
     padded = not bool(real.all())
     ids = torch.where(real, rows.ids[where], rows.pad_id) if padded else rows.ids[where]
-    return Batch(ids, real.long() if padded else None, rows.labels[numbers], int(lengths.sum()))
+    types = rows.types if rows.types is None else rows.types[where] * real
+    answer, options = (None if column is None else column[numbers] for column in (rows.answer, rows.options))
+    mask, tokens, keep = real.long() if padded else None, int(lengths.sum()), rows.read.keep(answer)
+    return Batch(ids, mask, rows.labels[numbers], tokens, types, answer, options, rows.read, keep)

@@ -1,4 +1,4 @@
-"""Predictions for a part of the data, in its own order."""
+"""What a model says of a batch, and of a part of the data in its own order."""
 
 from typing import Any
 
@@ -6,33 +6,55 @@ import torch
 from torch import Tensor, nn
 
 from bench.tasks.encode import Rows
+from bench.tasks.reading import Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.precision import autocast
 
 
 def arguments(batch: Batch) -> dict[str, Any]:
     """What a model is called with."""
-    return {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    given: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    if batch.types is not None:
+        given["token_type_ids"] = batch.types
+    if batch.keep is not None:
+        given["logits_to_keep"] = batch.keep
+    return given
 
 
 def forward(model: nn.Module, batch: Batch) -> Tensor:
-    """Logits [rows, labels] in fp32."""
+    """Logits in fp32, as the batch's reading wants them."""
     logits: Tensor = model(**arguments(batch)).logits
     return logits.float()
 
 
+def loss_of(logits: Tensor, batch: Batch) -> Tensor:
+    """The loss of a batch; of a part of one, what it adds to the whole's."""
+    loss = batch.read.loss(logits, batch)
+    return loss if batch.share is None else loss * batch.share
+
+
+def written(model: nn.Module, batch: Batch, read: Written) -> Tensor:
+    """What the model writes after each prompt, the likeliest token each time: [rows, tokens]."""
+    prompt = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+    pad = read.tokenizer.pad_token_id
+    model_: Any = model
+    if batch.attention_mask is None:
+        prompt["attention_mask"] = torch.ones_like(batch.input_ids)
+    found: Tensor = model_.generate(**prompt, max_new_tokens=read.limit, do_sample=False, pad_token_id=pad)
+    return found[:, batch.input_ids.shape[1] :]
+
+
 @torch.inference_mode()
 def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The likeliest label of every row: [rows], on the CPU, in the rows' order."""
+    """The answer to every question: [questions], on the CPU, in the data's order."""
     model.eval()
     order = for_evaluation(rows, batch, device)
     with autocast(device, dtype):
-        found = [forward(model, collate(rows, numbers).to(device)).argmax(-1) for numbers in order]
-    predictions = torch.empty(len(rows), dtype=torch.long)
-    predictions[torch.cat(order)] = torch.cat(found).cpu()
-    return predictions
+        batches = (collate(rows, numbers).to(device) for numbers in order)
+        found = torch.cat([_answers(model, batch).cpu() for batch in batches])
+    return rows.answers(found[torch.cat(order).argsort()])
 
 
-def accuracy(predictions: Tensor, rows: Rows) -> float:
-    """Share of rows predicted right."""
-    return float((predictions == rows.labels).double().mean())
+def _answers(model: nn.Module, batch: Batch) -> Tensor:
+    said = written(model, batch, batch.read) if isinstance(batch.read, Written) else forward(model, batch)
+    return batch.read.answers(said, batch)

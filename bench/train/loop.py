@@ -12,10 +12,10 @@ from bench.events import Ended, Event, Started
 from bench.tasks.encode import Encoded, Rows
 from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
-from bench.train.evaluate import accuracy
 from bench.train.member import Member
 from bench.train.outcome import Diverged, Unsound
 from bench.train.plan import Plan
+from bench.train.scores import chosen_by, scores_of
 
 Settled = tuple[Member, Ended | Exception]
 
@@ -44,7 +44,7 @@ class Pack(Protocol):
         """Update every member once."""
 
     def predict(self, rows: Rows, batch: int) -> Tensor:
-        """The likeliest labels, on the CPU: [members, rows]."""
+        """The answers, on the CPU: [members, rows]."""
 
     def check(self) -> None:
         """Unsound: what is frozen has moved."""
@@ -72,7 +72,7 @@ def run_trials(pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], No
         yield from _one_epoch(pack, data.train, plan, number)
         with _clock(pack, "eval"):
             for member, predictions in _predictions(pack, data.select, plan):
-                member.best.offer(accuracy(predictions, data.select), predictions, final=pack.is_final)
+                member.best.offer(chosen_by(data, predictions), predictions, final=pack.is_final)
     yield from _settle(pack, lambda member, _: member.curve.finish())
     if pack.members:
         pack.check()
@@ -80,9 +80,10 @@ def run_trials(pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], No
     with _clock(pack, "eval"):
         for member in pack.members:
             member.best.restore()
-        found = _predictions(pack, data.report, plan)
-    for member, predictions in found:
-        yield member, _ended(member, data, predictions)
+        shown = {"report": data.report, **data.further}
+        found = {name: dict(_predictions(pack, rows, plan)) for name, rows in shown.items()}
+    for member in pack.members:
+        yield member, _ended(member, data, {name: by_member[member] for name, by_member in found.items()})
 
 
 def _one_epoch(pack: Pack, rows: Rows, plan: Plan, number: int) -> list[Settled]:
@@ -121,17 +122,10 @@ def _predictions(pack: Pack, rows: Rows, plan: Plan) -> list[tuple[Member, Tenso
     return list(zip(pack.members, pack.predict(rows, plan.eval_batch), strict=True))
 
 
-def _ended(member: Member, data: Encoded, predictions: Tensor) -> Ended:
-    best = member.best
-    scores = {
-        "metric": "accuracy",
-        "select": accuracy(best.predictions, data.select),
-        "report": accuracy(predictions, data.report),
-        "select_by_epoch": best.history,
-        "best_epoch": best.epoch,
-    }
-    found = {"select": best.predictions.tolist(), "report": predictions.tolist()}
-    return Ended(member.wanted.trial, "ok", scores, found, member.cost)
+def _ended(member: Member, data: Encoded, shown: dict[str, Tensor]) -> Ended:
+    """shown: what the best checkpoint predicts for report and the further parts."""
+    found = {name: part.tolist() for name, part in {"select": member.best.predictions, **shown}.items()}
+    return Ended(member.wanted.trial, "ok", scores_of(data, member.best, shown), found, member.cost)
 
 
 @contextmanager

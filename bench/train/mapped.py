@@ -1,12 +1,14 @@
 """A function of one trial, mapped over many."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
-from bench.train.batches import Batch
+from bench.train.batches import OWN, Batch
 
 
 def over_trials(
@@ -26,27 +28,27 @@ def over_trials(
     lie side by side. shares: what depends on the seed alone is computed once for the trials that have it.
     """
 
-    def one(row: Tensor, number: Tensor, other: dict[str, Tensor], ids: Tensor, labels: Tensor) -> Tensor:
-        return function(row, number, other, Batch(ids, batch.attention_mask, labels, batch.tokens))
+    def one(row: Tensor, number: Tensor, other: dict[str, Tensor], parts: dict[str, Tensor]) -> Tensor:
+        return function(row, number, other, replace(batch, **cast("dict[str, Any]", parts)))
 
-    def of(some: Sequence[int]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    def of(some: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """What these seeds have, stacked; a batch that is the same for all seeds is repeated."""
 
         def pick(many: Tensor) -> Tensor:
             return torch.stack([many[seed] for seed in some])
 
-        ids, labels = batch.input_ids, batch.labels
-        if labels.ndim == 1:
-            ids, labels = (part.expand(1 + max(some), *part.shape) for part in (ids, labels))
+        parts = {name: part for name in OWN if (part := getattr(batch, name)) is not None}
+        if batch.labels.ndim == 1:
+            parts = {name: part.expand(1 + max(some), *part.shape) for name, part in parts.items()}
         # Not by index: a list of numbers would have to travel to the device, and the host would wait for it.
-        return {name: pick(many) for name, many in other.items()}, pick(ids), pick(labels)
+        return {name: pick(many) for name, many in other.items()}, {name: pick(part) for name, part in parts.items()}
 
     distinct = list(dict.fromkeys(seeds))
     within = len(seeds) // len(distinct)
     # Where some trials of a seed have ended, the rest are no rectangle of seeds and rates.
     if not shares or list(seeds) != [seed for seed in distinct for _ in range(within)]:
         return vmap(one)(rows, numbers, *of(seeds))
-    per_seed = vmap(one, in_dims=(0, 0, None, None, None))
+    per_seed = vmap(one, in_dims=(0, 0, None, None))
     rows, numbers = (part.view(len(distinct), within, *part.shape[1:]) for part in (rows, numbers))
     found: Tensor = vmap(per_seed)(rows, numbers, *of(distinct))
     return found.flatten(0, 1)

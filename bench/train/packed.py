@@ -17,9 +17,10 @@ from bench.events import Event
 from bench.models.parts import trained_depth
 from bench.models.streams import Streams, drawing, of_trial
 from bench.tasks.encode import Rows
+from bench.tasks.reading import Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.curve import Measured
-from bench.train.evaluate import arguments
+from bench.train.evaluate import arguments, loss_of, predict
 from bench.train.guard import Guard, fingerprints
 from bench.train.mapped import over_trials
 from bench.train.member import Member
@@ -115,13 +116,15 @@ class Packed:
 
     @torch.no_grad()
     def predict(self, rows: Rows, batch: int) -> Tensor:
-        """The likeliest labels, on the CPU, in the rows' order: [members, rows]."""
+        """The answers, on the CPU, in the rows' order: [members, rows]."""
+        if isinstance(rows.read, Written):  # it takes as many calls as it takes: one trial after the other
+            each = (self.model_of(member) for member in self.members)
+            return torch.stack([predict(model, rows, batch, self.device, self.dtype) for model in each])
         self.frame.eval()
-        predictions = torch.empty(len(self.members), len(rows), dtype=torch.long)
-        for numbers in for_evaluation(rows, batch, self.device):
-            one = collate(rows, numbers).to(self.device)
-            predictions[:, numbers] = torch.cat(self._in_chunks(self._labels, one)).cpu()
-        return predictions
+        order = for_evaluation(rows, batch, self.device)
+        batches = (collate(rows, numbers).to(self.device) for numbers in order)
+        found = [torch.cat(self._in_chunks(self._answers, one)) for one in batches]
+        return rows.answers(torch.cat(found, 1).cpu()[:, torch.cat(order).argsort()])
 
     def check(self) -> None:
         """Unsound: what is frozen has moved."""
@@ -160,7 +163,8 @@ class Packed:
 
     def _cached(self, batch: Batch) -> int:
         """Trials at once that a CPU's caches still hold: beyond that, more at once are slower. Elsewhere all."""
-        tokens = batch.labels.shape[-1] * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
+        rows = min(batch.rows, self.plan.micro or batch.rows)
+        tokens = rows * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
         return max(1, int(CACHED_TOKENS / max(1, tokens))) if self.device.type == "cpu" else len(self.members)
 
     def _in_chunks(self, call: Callable[[Batch, range], Tensor], batch: Batch) -> list[Tensor]:
@@ -180,12 +184,15 @@ class Packed:
     def _gradients(self, batch: Batch, places: range) -> Tensor:
         """Fill in the gradients of some trials; gives their losses."""
         rows = self.rows[places.start : places.stop].detach().requires_grad_()
-        losses = self._over(places, self._loss, batch, rows)
-        (self.grads[places.start : places.stop],) = torch.autograd.grad(losses.sum(), rows)
-        return losses.detach()
+        gradients, losses = self.grads[places.start : places.stop].zero_(), torch.zeros(len(rows), device=self.device)
+        for part in batch.parts(self.plan.micro):
+            found = self._over(places, self._loss, part, rows)
+            gradients += torch.autograd.grad(found.sum(), rows)[0]
+            losses += found.detach()
+        return losses
 
-    def _labels(self, batch: Batch, places: range) -> Tensor:
-        return self._over(places, self._logits, batch, self.rows[places.start : places.stop]).argmax(-1)
+    def _answers(self, batch: Batch, places: range) -> Tensor:
+        return self._over(places, self._answer, batch, self.rows[places.start : places.stop])
 
     def _over(self, places: range, function: Callable[..., Tensor], batch: Batch, rows: Tensor) -> Tensor:
         """A function of one trial, mapped over some of them. rows: theirs."""
@@ -196,10 +203,14 @@ class Packed:
 
     def _loss(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
         """One trial's."""
-        return nn.functional.cross_entropy(self._logits(row, number, other, batch), batch.labels)
+        return loss_of(self._logits(row, number, other, batch), batch)
+
+    def _answer(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
+        """One trial's, of each row."""
+        return batch.read.answers(self._logits(row, number, other, batch), batch)
 
     def _logits(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
-        """Of one trial: [rows, labels] in fp32."""
+        """Of one trial, in fp32."""
         with of_trial(number), autocast(self.device, self.dtype):
             called: Any = functional_call(self.frame, self.layout.split(row) | other, kwargs=arguments(batch))
         logits: Tensor = called.logits.float()

@@ -24,6 +24,7 @@ class Plan:
     clip: float
     data_seed: int
     tokens: int | None = None
+    micro: int | None = None
 
     @classmethod
     def of(cls, protocol: dict[str, Any]) -> "Plan":

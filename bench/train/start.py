@@ -13,7 +13,7 @@ from bench.models.parts import trained
 from bench.models.streams import Streams, drawing, of_trial
 from bench.tasks.encode import Encoded, Rows
 from bench.train.batches import Batch, by_length, collate
-from bench.train.evaluate import arguments, forward, predict
+from bench.train.evaluate import arguments, forward, loss_of, predict
 from bench.train.plan import Plan
 from bench.train.precision import autocast
 
@@ -142,7 +142,7 @@ def _gradient(model: nn.Module, layout: Layout, sample: Batch, seed: int, dtype:
     streams.start(0)
     with drawing(streams), of_trial(torch.tensor(0)), autocast(device, dtype):
         logits = forward(model, sample)
-    nn.functional.cross_entropy(logits, sample.labels).backward()  # type: ignore[no-untyped-call]
+    loss_of(logits, sample).backward()  # type: ignore[no-untyped-call]
     named = dict(model.named_parameters())
     gradients = {name: named[name].grad for name in layout.shapes}
     model.zero_grad(set_to_none=True)

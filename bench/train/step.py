@@ -10,17 +10,26 @@ from bench.models.parts import trained
 from bench.models.streams import Streams, drawing, of_trial
 from bench.train.batches import Batch
 from bench.train.curve import Measured
-from bench.train.evaluate import forward
+from bench.train.evaluate import forward, loss_of
 from bench.train.precision import autocast
 
 
 class Stepper:
-    """Forward, backward, clip, update. seed: of the trial's own random numbers."""
+    """Forward, backward, clip, update. micro: rows at once, None for all. seed: of the trial's own random numbers."""
 
     def __init__(
-        self, model: nn.Module, optimizer: Optimizer, hooks: Hooks, *, clip: float, dtype: torch.dtype, seed: int = 0
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        hooks: Hooks,
+        *,
+        clip: float,
+        dtype: torch.dtype,
+        micro: int | None = None,
+        seed: int = 0,
     ) -> None:
         self.model, self.optimizer, self.hooks, self.clip, self.dtype = model, optimizer, hooks, clip, dtype
+        self.micro = micro
         head, body = trained(model)
         self.head, self.body = list(head.values()), list(body.values())
         self.streams = Streams([seed], next(model.parameters()).device)
@@ -29,17 +38,22 @@ class Stepper:
     def __call__(self, batch: Batch) -> Measured:
         """Update once from a batch that is on the model's device."""
         self.streams.start(self.steps)
-        with drawing(self.streams), of_trial(torch.tensor(0)), autocast(batch.labels.device, self.dtype):
-            logits = forward(self.model, batch)
-        loss = nn.functional.cross_entropy(logits, batch.labels)
-        penalty = self.hooks.penalty(self.model)
-        (loss if penalty is None else loss + penalty).backward()  # type: ignore[no-untyped-call]
+        losses, penalty = [], None
+        for part in batch.parts(self.micro):
+            with drawing(self.streams), of_trial(torch.tensor(0)), autocast(batch.labels.device, self.dtype):
+                logits = forward(self.model, part)
+            loss = loss_of(logits, part)
+            losses.append(loss.detach())
+            if penalty is None:  # once for the whole batch
+                penalty = self.hooks.penalty(self.model)
+                loss = loss if penalty is None else loss + penalty
+            loss.backward()  # type: ignore[no-untyped-call]
         norm, body_norm = self._clip()
         self.optimizer.step()
         self.steps += 1
         self.hooks.after_step(self.model, self.steps)
         self.optimizer.zero_grad(set_to_none=True)
-        return Measured(loss.detach(), None if penalty is None else penalty.detach(), norm, body_norm)
+        return Measured(torch.stack(losses).sum(), None if penalty is None else penalty.detach(), norm, body_norm)
 
     def _clip(self) -> tuple[Tensor, Tensor | None]:
         norms = [get_total_norm(_gradients(group)) for group in (self.head, self.body) if group]

@@ -34,7 +34,7 @@ class Ours:
         self.plan = Plan.of(self.cell.config["protocol"])
 
     def trials(self, data: Encoded) -> Trials:
-        return Trials(self.cell, data, self.device, self.dtype, self.fast, lambda _: None)
+        return Trials(self.cell, data, self.device, self.dtype, self.fast, self.plan, lambda _: None)
 
     def alone(self, data: Encoded, seed: int) -> Pack:
         return self.trials(data).alone(next(trial for trial in self.cell.trials if trial.seed == seed))

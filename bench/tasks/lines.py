@@ -1,0 +1,29 @@
+"""JSON lines: one object per line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """All objects of a file; empty lines are passed over. ValueError: a line that is none, or nothing at all."""
+    rows = list(_objects(path))
+    if not rows:
+        raise ValueError(f"{path}: no questions; point task.path at the whole file")
+    return rows
+
+
+def _objects(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            found = json.loads(line.decode())
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: line {number} is not UTF-8; convert it: iconv -f latin1 -t utf-8") from error
+        except ValueError as error:
+            raise ValueError(f"{path}: line {number} is no JSON ({error}); write one object per line") from error
+        if not isinstance(found, dict):
+            raise ValueError(f"{path}: line {number} is no JSON object; write one per line")  # noqa: TRY004
+        yield found

@@ -1,0 +1,55 @@
+"""How predictions are scored: GLUE's metrics as a module of the `evaluate` library that needs no network.
+
+evaluate.load("path/to/bench/tasks/metrics.py", "f1") gives the same outside of this package.
+"""
+
+import math
+import warnings
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import datasets
+import evaluate
+from torch import Tensor
+
+OF_NUMBERS = ("pearson", "spearman")
+
+
+class Metrics(evaluate.Metric):  # type: ignore[misc]
+    """One metric, named by `config_name`: those of choices.Metric."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        kind = datasets.Value("float32" if self.config_name in OF_NUMBERS else "int64")
+        return evaluate.MetricInfo(
+            description="GLUE's metrics (Wang et al. 2018), by scikit-learn and scipy.",
+            citation="",
+            inputs_description="predictions: labels or numbers. references: the true ones.",
+            features=datasets.Features({"predictions": kind, "references": kind}),
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        # Imported here: most tasks need accuracy alone.
+        from scipy import stats
+        from sklearn import metrics
+
+        compute = {
+            "accuracy": lambda: metrics.accuracy_score(references, predictions),
+            "f1": lambda: metrics.f1_score(references, predictions, zero_division=0),
+            "macro_f1": lambda: metrics.f1_score(references, predictions, average="macro", zero_division=0),
+            "matthews_correlation": lambda: metrics.matthews_corrcoef(references, predictions),
+            "pearson": lambda: stats.pearsonr(predictions, references).statistic,
+            "spearman": lambda: stats.spearmanr(predictions, references).statistic,
+        }
+        return {self.config_name: float(compute[self.config_name]())}
+
+
+def score(name: str, predictions: Tensor, labels: Tensor) -> float:
+    """Score a part of the data. predictions, labels: [rows], both on the CPU.
+
+    A correlation with predictions that are all equal is not defined; it counts as 0.
+    """
+    with TemporaryDirectory() as unused, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is not defined is told by the result
+        metric = Metrics(name, keep_in_memory=True, cache_dir=unused)
+        found = metric.compute(predictions=predictions.numpy(), references=labels.numpy())[name]
+    return 0.0 if math.isnan(found) else float(found)

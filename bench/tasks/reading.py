@@ -1,0 +1,175 @@
+"""How a model's output is read: the loss that a batch is trained by, and the answer that it gives to each row.
+
+Every function takes the model's logits in fp32 and the batch that they belong to.
+"""
+
+import re
+from dataclasses import dataclass
+from string import ascii_lowercase
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+UNPARSED = -1
+
+
+class Shown(Protocol):
+    """What a reading sees of a batch (train/batches.py)."""
+
+    @property
+    def input_ids(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def answer(self) -> Tensor | None: ...
+
+    @property
+    def options(self) -> Tensor | None: ...
+
+
+class Reading(Protocol):
+    """What is the loss of a batch, and what are its answers. Training and evaluation may read differently."""
+
+    def keep(self, answer: Tensor | None) -> int | None:
+        """At how many of the last positions a language model gives logits. answer: [rows], tokens of each answer."""
+
+    def weight(self, batch: Shown) -> Tensor:
+        """How much the loss of a batch counts beside that of another: over how many rows or tokens it is the mean."""
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """One number."""
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Of each row: [rows]."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The output of the task's head: a logit per label, or one number. logits: [rows, labels or 1]."""
+
+    def keep(self, answer: Tensor | None) -> None:
+        """It is no language model."""
+
+    def weight(self, batch: Shown) -> Tensor:
+        """Rows."""
+        return _rows(batch)
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Mean cross-entropy; mean squared error where the labels are numbers."""
+        if batch.labels.is_floating_point():
+            return nn.functional.mse_loss(logits.squeeze(-1), batch.labels)
+        return nn.functional.cross_entropy(logits, batch.labels)
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The likeliest label, int64, or the number, fp32."""
+        return logits.squeeze(-1) if logits.shape[-1] == 1 else _likeliest(logits, batch)
+
+
+HEAD = Head()
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """The last tokens of each row, predicted one by one. logits: [rows, positions, vocabulary], of the last positions,
+    one more than the longest answer has tokens.
+    """
+
+    def keep(self, answer: Tensor | None) -> int:
+        """Those that predict the answers, and the last."""
+        return int(cast("Tensor", answer).max()) + 1
+
+    def weight(self, batch: Shown) -> Tensor:
+        """Tokens of the answers."""
+        return cast("Tensor", batch.answer).sum(-1).float()
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Mean cross-entropy over the tokens of all answers in the batch."""
+        losses, counted = self._of_tokens(logits, batch)
+        return (losses * counted).sum() / counted.sum()
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The mean log-likelihood of each row's answer, by token."""
+        losses, counted = self._of_tokens(logits, batch)
+        return -(losses * counted).sum(-1) / counted.sum(-1)
+
+    def _of_tokens(self, logits: Tensor, batch: Shown) -> tuple[Tensor, Tensor]:
+        tokens = logits.shape[-2] - 1
+        wanted = batch.input_ids[..., -tokens:]
+        losses = nn.functional.cross_entropy(logits[..., :-1, :].flatten(0, -2), wanted.flatten(), reduction="none")
+        from_end = torch.arange(tokens, 0, -1, device=wanted.device)
+        return losses.view(wanted.shape), from_end <= cast("Tensor", batch.answer)[..., None]
+
+
+@dataclass(frozen=True)
+class Letters:
+    """The letters of the options, compared as the next token. ids: of each letter. logits: [rows, 1, vocabulary]."""
+
+    ids: tuple[int, ...]
+
+    def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
+        """The last alone."""
+        return 1
+
+    def weight(self, batch: Shown) -> Tensor:
+        """Rows."""
+        return _rows(batch)
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Mean cross-entropy of the right letter among all tokens."""
+        wanted = torch.tensor(self.ids, device=logits.device)[batch.labels]
+        return nn.functional.cross_entropy(logits[..., -1, :], wanted)
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The likeliest of the letters, as its option's number."""
+        return _likeliest(logits[..., -1, list(self.ids)], batch)
+
+
+def _rows(batch: Shown) -> Tensor:
+    return torch.ones_like(batch.labels, dtype=torch.float32).sum(-1)
+
+
+def _likeliest(scores: Tensor, batch: Shown) -> Tensor:
+    """Of each row, among the options that it has. scores: [rows, options]."""
+    if batch.options is not None:
+        there = torch.arange(scores.shape[-1], device=scores.device) < batch.options[..., None]
+        scores = scores.masked_fill(~there, -torch.inf)
+    return scores.argmax(-1)
+
+
+@dataclass(frozen=True)
+class Written:
+    """An answer that is written out, token by token, and begins with the letter of its option.
+
+    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. Here `logits` are
+    what was written: [rows, tokens], int64.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    letters: int
+    limit: int
+
+    def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
+        """Of the prompt, the last alone."""
+        return 1
+
+    def weight(self, batch: Shown) -> Tensor:
+        """Rows."""
+        return _rows(batch)
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """There is none: it is for evaluation."""
+        raise NotImplementedError
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:  # noqa: ARG002
+        """Each option's number; UNPARSED where what was written begins with none of the letters."""
+        texts = self.tokenizer.batch_decode(logits, skip_special_tokens=True)
+        return torch.tensor([self._parsed(text) for text in texts])
+
+    def _parsed(self, text: str) -> int:
+        begins = re.match(r"\W*([a-z])\b", text.lower())
+        number = UNPARSED if begins is None else ascii_lowercase.index(begins[1])
+        return number if number < self.letters else UNPARSED

@@ -1,0 +1,58 @@
+"""What a trial's predictions are worth: by every metric of the task, on every part, and on the groups of a part."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from bench.tasks.encode import Encoded
+from bench.tasks.metrics import score
+from bench.tasks.reading import UNPARSED, Written
+from bench.train.member import Best
+
+
+def chosen_by(data: Encoded, predictions: Tensor) -> float:
+    """The score on select that chooses learning rate and checkpoint. predictions: [questions]."""
+    return score(data.metrics[0], predictions, data.select.truth)
+
+
+def scores_of(data: Encoded, best: Best, shown: Mapping[str, Tensor]) -> dict[str, Any]:
+    """A trial's scores as its record tells them. shown: the best checkpoint's predictions, but for select."""
+    truth = {"select": data.select.truth, "report": data.report.truth}
+    truth |= {name: rows.truth for name, rows in data.further.items()}
+    found = {"select": best.predictions, **shown}
+    every = {
+        part: {name: score(name, predictions, truth[part]) for name in data.metrics}
+        for part, predictions in found.items()
+    }
+    scores = {
+        "metric": data.metrics[0],
+        "select": every["select"][data.metrics[0]],
+        "report": every["report"][data.metrics[0]],
+        "select_by_epoch": best.history,
+        "best_epoch": best.epoch,
+    }
+    if len(data.metrics) > 1 or data.further:
+        scores["all"] = every
+    if data.about:
+        scores |= _of_groups(data, shown["report"])
+    return scores
+
+
+def _of_groups(data: Encoded, predictions: Tensor) -> dict[str, Any]:
+    """Accuracy on the groups of the report part, with their sizes; and what knowing nothing would score.
+
+    chance: of guessing among each question's options. majority: of the report part's most frequent answer. unparsed:
+    how many written answers named no option; they count as wrong.
+    """
+    right, truth = predictions == data.report.truth, data.report.truth.tolist()
+    by = {
+        name: {
+            group: {"accuracy": float(right[[kind == group for kind in column]].double().mean()), "rows": count}
+            for group, count in Counter(column).most_common()
+        }
+        for name, column in data.about.items()
+    }
+    unparsed = {"unparsed": int((predictions == UNPARSED).sum())} if isinstance(data.report.read, Written) else {}
+    return unparsed | {"by": by, "chance": data.chance, "majority": Counter(truth).most_common(1)[0][1] / len(truth)}

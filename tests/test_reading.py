@@ -1,0 +1,131 @@
+"""How logits are read: against transformers' own loss, against sums by hand, with and without padding."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench.tasks.encode import Rows
+from bench.tasks.reading import Continuation, Head, Letters
+from bench.train.batches import Batch, collate
+from bench.train.evaluate import forward, predict
+
+VOCABULARY = 50
+LENGTHS, ANSWERS = [9, 5, 7, 9], [2, 1, 4, 3]
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Seen:
+    input_ids: Tensor
+    labels: Tensor
+    answer: Tensor | None = None
+    options: Tensor | None = None
+
+
+@pytest.fixture(scope="module")
+def llama() -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=VOCABULARY, intermediate_size=32, **sizes)
+    return LlamaForCausalLM(config).eval()
+
+
+def rows(answers: list[int] | None = ANSWERS, **more: object) -> Rows:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.tensor(LENGTHS)
+    ids = torch.randint(1, VOCABULARY, (int(lengths.sum()),), generator=generator)
+    answer = None if answers is None else torch.tensor(answers)
+    starts = lengths.cumsum(0) - lengths
+    return Rows(ids, starts, lengths, torch.tensor([1, 0, 2, 1]), 0, pad_left=True, answer=answer, **more)  # type: ignore[arg-type]
+
+
+def batch(of: Rows) -> Batch:
+    return collate(of, torch.arange(len(of)))
+
+
+def by_transformers(model: LlamaForCausalLM, of: Rows, number: int) -> tuple[float, int]:
+    """The summed loss of a row's answer by the model's own labels, without padding, and how many tokens that is."""
+    start, length, answer = (int(column[number]) for column in (of.starts, of.lengths, of.answer))  # type: ignore[index]
+    ids = of.ids[start : start + length][None]
+    labels = ids.clone()
+    labels[:, :-answer] = -100
+    return float(model(input_ids=ids, labels=labels).loss.detach()) * answer, answer
+
+
+def test_the_loss_is_that_of_the_answers_tokens_alone(llama: LlamaForCausalLM) -> None:
+    of = rows(read=Continuation())
+    one = batch(of)
+    assert one.keep == max(ANSWERS) + 1
+    logits = forward(llama, one)
+    assert logits.shape == (4, max(ANSWERS) + 1, VOCABULARY)  # and not at every position
+    sums, tokens = zip(*(by_transformers(llama, of, number) for number in range(4)), strict=True)
+    assert float(Continuation().loss(logits, one).detach()) == pytest.approx(sum(sums) / sum(tokens), abs=1e-6)
+
+
+def test_the_whole_prompt_can_be_learned_too(llama: LlamaForCausalLM) -> None:
+    of = rows([length - 1 for length in LENGTHS], read=Continuation())
+    one = batch(of)
+    sums, tokens = zip(*(by_transformers(llama, of, number) for number in range(4)), strict=True)
+    assert tokens == (8, 4, 6, 8)
+    assert float(Continuation().loss(forward(llama, one), one).detach()) == pytest.approx(
+        sum(sums) / sum(tokens), abs=1e-6
+    )
+
+
+def test_an_options_score_is_its_mean_log_likelihood(llama: LlamaForCausalLM) -> None:
+    of = rows(read=Continuation())
+    one = batch(of)
+    expected = [-total / tokens for total, tokens in (by_transformers(llama, of, number) for number in range(4))]
+    assert Continuation().answers(forward(llama, one), one).tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_letters_are_compared_among_themselves_and_learned_among_all_tokens(llama: LlamaForCausalLM) -> None:
+    read = Letters((7, 3, 9))
+    one = batch(rows(None, read=read))
+    logits = forward(llama, one)
+    assert logits.shape == (4, 1, VOCABULARY)
+    last = logits[:, 0]
+    assert read.answers(logits, one).tolist() == last[:, [7, 3, 9]].argmax(-1).tolist()
+    wanted = torch.tensor([3, 7, 9, 3])  # of the labels 1, 0, 2, 1
+    assert float(read.loss(logits, one).detach()) == pytest.approx(
+        float(-last.log_softmax(-1).gather(1, wanted[:, None]).mean().detach())
+    )
+
+
+def test_the_likeliest_of_a_questions_options_is_its_answer(llama: LlamaForCausalLM) -> None:
+    """Two questions, of three options and of one: the rows go through the model in another order."""
+    group, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 2, 0])
+    of = rows(read=Continuation(), group=group)
+    of = Rows(**{**vars(of), "labels": labels})
+    each = [-total / tokens for total, tokens in (by_transformers(llama, of, number) for number in range(4))]
+    expected = max(range(3), key=lambda option: each[option])
+    assert predict(llama, of, 32, CPU, torch.float32).tolist() == [expected, 0]
+    assert of.truth.tolist() == [2, 0]
+
+
+def test_packs_reduce_every_trials_answers() -> None:
+    of = rows(group=torch.tensor([0, 0, 1, 1]))
+    found = torch.tensor([[0.1, 0.2, 0.9, 0.3], [0.5, 0.2, 0.1, 0.3]])
+    assert of.answers(found).tolist() == [[1, 0], [0, 1]]
+    assert rows().answers(found) is found
+
+
+def test_an_option_that_a_question_does_not_have_is_never_chosen() -> None:
+    seen = Seen(torch.zeros(2, 3), torch.tensor([0, 1]), options=torch.tensor([2, 3]))
+    logits = torch.tensor([[0.0, 1.0, 9.0], [0.0, 1.0, 9.0]])
+    assert Head().answers(logits, seen).tolist() == [1, 2]
+    assert Letters((0, 1, 2)).answers(logits[:, None], seen).tolist() == [1, 2]
+
+
+def test_a_head_gives_labels_or_numbers() -> None:
+    logits = torch.tensor([[0.0, 2.0], [1.0, -1.0]])
+    classes = Seen(torch.zeros(2, 3), torch.tensor([1, 1]))
+    assert Head().answers(logits, classes).tolist() == [1, 0]
+    expected = torch.nn.functional.cross_entropy(logits, classes.labels)
+    assert float(Head().loss(logits, classes)) == float(expected)
+    numbers = Seen(torch.zeros(2, 3), torch.tensor([0.5, 2.0]))
+    assert Head().answers(logits[:, :1], numbers).tolist() == [0.0, 1.0]
+    assert float(Head().loss(logits[:, :1], numbers)) == pytest.approx((0.25 + 1) / 2)
