@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import WORDS
 from omegaconf import OmegaConf
 
 from bench.schema import TaskConf
@@ -61,7 +62,7 @@ def table(name: str, columns: list[str], words: list[str] | None, part: str) -> 
     told: list[object] = [words[label] for label in labels] if words else labels.tolist()
     if name == "stsb":
         told = [round(float(5 * row / ROWS), 3) for row in range(ROWS)]
-    texts = [f'{part} text {row} "quoted' for row in range(ROWS)]
+    texts = [f'{part} text {row} "quoted {WORDS[row % len(WORDS)]}' for row in range(ROWS)]
 
     def column(place: int, key: str) -> list[object]:
         if key in LABEL:
@@ -117,12 +118,12 @@ def test_the_archive_and_the_hub_hold_the_same(name: str, tmp_path: Path) -> Non
     assert len(archive["train"]) + len(archive["select"]) == ROWS
     assert ("mismatched" in archive) is (name == "mnli")
     report = archive["report"]
-    assert report.texts[3] == 'report text 3 "quoted'
+    assert report.texts[3] == 'report text 3 "quoted film'
     if LAYOUTS[name][1] == SINGLE or name == "cola":
         assert report.second is None
     else:
         assert report.second is not None
-        assert report.second[3] == 'report text 3 "quoted other'
+        assert report.second[3] == 'report text 3 "quoted film other'
     expected = {"mnli": 0, "stsb": 0.25}.get(name, 1)
     assert report.labels[3] == expected
 

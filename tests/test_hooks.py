@@ -87,7 +87,7 @@ def test_adalora_ends_at_its_target_however_short_the_training(rank: int, epochs
 
 def test_a_checkpoint_before_the_final_ranks_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.9, 0.8, 0.7, 0.6, 0.0, 0.0])
-    monkeypatch.setattr(loop, "accuracy", lambda *_: next(scores))
+    monkeypatch.setattr(loop, "chosen_by", lambda *_: next(scores))
     model, hooks = attached("adalora")
     watched = Watched(hooks)
     ended, _ = train(model, watched, plan=replace(PLAN, epochs=4))  # 8 steps each; the ranks are final after 22

@@ -1,7 +1,8 @@
 """The letters' answers against lm-evaluation-harness's rule for multiple choice, carried here in our own words.
 
-Its rule: context and context + continuation are tokenised, and what the second has more are the continuation's
-tokens; the sum of their log-probabilities, each given all before it, is its score; the choice with the highest score is the answer.
+Its rule: context and context + continuation are tokenised, what the second has more are the continuation's tokens,
+and the sum of their log-probabilities, each given all before it, is its score; the choice with the highest score is
+the answer.
 """
 
 from pathlib import Path

@@ -195,6 +195,9 @@ def test_a_package_that_is_not_installed_is_refused(no_hub: None) -> None:
 def test_every_model_of_ours_is_pinned(path: Path) -> None:
     model = conf(path.stem)
     pin = model.pins[model.name]
+    if model.architecture and model.name == model.label:  # it lies nowhere: random weights of a written shape
+        assert pin == model.weights.value == "random"
+        return
     assert re.fullmatch(r"sha256:[0-9a-f]{64}" if model.name.startswith("package:") else r"[0-9a-f]{40}", pin)
     assert model.label == path.stem
 
