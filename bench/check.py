@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import fields, is_dataclass
+from string import Formatter
 from typing import Any
 
-from bench.choices import Metric
+from bench.choices import Form, Metric
 from bench.schema import Config
 
 AXES = ("rank", "target")
@@ -25,6 +26,7 @@ def check_values(conf: Config) -> None:
     _check_numbers(conf)
     _check_trials(conf)
     _check_task(conf)
+    _check_prompt(conf)
     _check_method(conf)
 
 
@@ -73,6 +75,32 @@ def _check_task(conf: Config) -> None:
         )
     if not task.metrics:
         raise ValueError(f"task.metrics is empty; choose from {', '.join(fits)}")
+
+
+def _check_prompt(conf: Config) -> None:
+    """Every piece of the prompt must hold the places that it needs, and no other."""
+    if conf.task.form is Form.head:
+        return
+    needed = {
+        "text": {"question", "options"},
+        "unseen": {"question"},
+        "option": {"letter", "option"},
+        "letters": {"letter"},
+        "unseen_answer": {"option"},
+        "written": {"letter"},
+    }
+    for name, places in needed.items():
+        piece = getattr(conf.prompt, name)
+        try:
+            held = {place for _, place, _, _ in Formatter().parse(piece) if place is not None}
+        except ValueError as error:
+            raise ValueError(f"prompt.{name}={piece!r}: {error}; write {{{{ for a brace of the text") from error
+        allowed = places | {"option"} if name == "written" else places
+        if not places <= held <= allowed:
+            wrong = sorted(places - held) or sorted(held - allowed)
+            problem = "has no place for" if places - held else "has a place for what is not known,"
+            needs = ", ".join(f"{{{one}}}" for one in sorted(places))
+            raise ValueError(f"prompt.{name}={piece!r} {problem} {{{wrong[0]}}}; it needs {needs}")
 
 
 def _check_method(conf: Config) -> None:

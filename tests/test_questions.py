@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from transformers import PreTrainedTokenizerBase
 
 from bench.content import package_folder
+from bench.grid import cells
 from bench.models.load import load_tokenizer
 from bench.models.source import Source
 from bench.schema import PromptConf, TaskConf
@@ -130,6 +131,31 @@ def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, node, {"letters": " ({letter})"}))
     with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer; use task.form=options"):
         encode_questions(TASK, conf, words, tokenizer(), 128, tmp_path)  # type: ignore[arg-type]
+
+
+PIECES = {
+    "text without the question": (
+        "text='Choices: {options}'",
+        "has no place for {question}; it needs {options}, {question}",
+    ),
+    "text without the options": ("text='{question}'", "has no place for {options}"),
+    "an unknown place": (
+        "unseen='{question} {hint}'",
+        "has a place for what is not known, {hint}; it needs {question}",
+    ),
+    "an open brace": ("text='{question} {options} {'", "write {{ for a brace of the text"),
+    "an answer without its letter": ("letters=' is right'", "has no place for {letter}"),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_a_prompt_that_lacks_a_place_is_refused(name: str) -> None:
+    piece, said = PIECES[name]
+    words = ["task=quiz", "model=tiny-llama"]
+    with pytest.raises(ValueError, match=r"^prompt\..+$") as caught:
+        cells([*words, f'prompt.{piece.replace(chr(39), chr(34), 1)[:-1]}"'], multirun=False)
+    assert said in str(caught.value)
+    assert cells(["task=reviews", "prompt.text=any"], multirun=False)  # nobody reads it there
 
 
 def test_questions_may_have_from_two_to_six_options(tmp_path: Path) -> None:

@@ -17,16 +17,22 @@ def data_identity(task: TaskConf) -> str:
     if task.path is not None:
         paths = [path for paths in locate(task.path, task.files, task.optional).values() for path in paths]
         return f"sha256:{sha256_of(paths)}"
-    if task.repo is None or task.revision is None:
-        raise ValueError(
-            f"task {task.name!r} names no data: set task.path= to a local folder, or task.repo= and task.revision="
-        )
+    _check_named(task)
     return f"{task.repo}/{task.config}@{task.revision}"
 
 
 def files_of(task: TaskConf) -> dict[str, list[Path]]:
     """Each part's files, of a local folder or fetched from the hub. ValueError: there are none, or no hub."""
+    _check_named(task)
     return locate(task.path, task.files, task.optional) if task.path is not None else _fetch(task)
+
+
+def _check_named(task: TaskConf) -> None:
+    if task.path is None and (task.repo is None or task.revision is None):
+        raise ValueError(
+            f"task {task.name!r} names no data: set task.path= to a local folder (or file), or task.repo= and "
+            "task.revision="
+        )
 
 
 def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[str] = ()) -> dict[str, list[Path]]:
