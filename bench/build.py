@@ -102,7 +102,7 @@ def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
     if what == "adapter":
         save_adapter(model, folder, attach_node)
     else:
-        save_merged(model, folder, attach_node, cell.config["task"]["labels"])
+        save_merged(model, folder, attach_node, [] if cell.causal else cell.config["task"]["labels"])
         load_tokenizer(cell.source).save_pretrained(folder)
     return str(folder)
 

@@ -133,7 +133,15 @@ def caption(members: list[Record], frame: pd.DataFrame) -> str:
     if sizes and pd.notna(best) and _metric(frame) == "accuracy":
         error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
         lines.append(f"With {sizes[0]} report examples one standard error of an accuracy is about {error:.1f} points.")
+    lines += [_known_nothing(record.scores) for record in members if record.scores and "chance" in record.scores][:1]
+    lines += dict.fromkeys(f"Note: {note}." for record in where for note in record.get("notes", ()))
     return "\n".join(lines)
+
+
+def _known_nothing(scores: dict[str, Any]) -> str:
+    """What multiple-choice scores must be seen beside."""
+    chance, majority = 100 * scores["chance"], 100 * scores["majority"]
+    return f"Guessing scores {chance:.1f} % on the report part, its most frequent answer {majority:.1f} %."
 
 
 def _batch(protocol: dict[str, Any]) -> str:

@@ -7,11 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import REPOSITORY
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
 from bench import records
+from bench.build import load, load_data
+from bench.grid import cells
 from bench.records import Record
+from bench.train.evaluate import predict
 
+CPU = torch.device("cpu")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 REAL = REPOSITORY.parent / "shared" / "data" / "medmcqa"
 NOUNS = ("heart", "liver", "lung", "skin", "bone", "brain", "blood", "nerve", "tooth", "muscle", "eye", "ear")
@@ -156,6 +163,27 @@ def test_trials_of_a_language_model_pack_and_end_where_they_would_have_ended_alo
             assert other.curve is not None
             assert one.curve["loss"] == pytest.approx(other.curve["loss"], rel=1e-6, abs=1e-6)
             assert one.predictions == other.predictions
+
+
+@pytest.mark.parametrize("what", ["adapter", "merged"])
+def test_what_is_kept_answers_the_same(
+    what: str, run: Callable[..., list[Record]], questions: Path, tmp_path: Path
+) -> None:
+    words = ["method=lora", "rank=4", "lrs=[1e-2]", "task.select_rows=12", "task.batch=8", "protocol.probe_steps=1"]
+    keep = [f"save={what}", f"save_dir={tmp_path / 'saved'}", "precision=fp32"]
+    (record,) = run(*words, *keep)
+    assert record.saved is not None
+    assert record.predictions is not None
+    given = [f"task.path={questions}", f"cache_dir={tmp_path / 'cache'}", "task=medmcqa", *SMALL, *words]
+    (cell,) = cells(given, multirun=False)
+    if what == "merged":
+        model = AutoModelForCausalLM.from_pretrained(record.saved)
+        assert "A" not in model.config.id2label.values()
+    else:
+        base = load(cell, seed=0, device=CPU, dtype=torch.float32)
+        model = PeftModel.from_pretrained(base, record.saved)
+    found = predict(model, load_data(cell).report, 16, CPU, torch.float32)
+    assert found.tolist() == record.predictions["report"]
 
 
 def test_what_cannot_answer_is_left_out_or_told(inline: Run, questions: Path, tmp_path: Path) -> None:

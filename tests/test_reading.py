@@ -1,16 +1,18 @@
 """How logits are read: against transformers' own loss, against sums by hand, with and without padding."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.tasks.encode import Rows
 from bench.tasks.reading import Continuation, Head, Letters
 from bench.train.batches import Batch, collate
-from bench.train.evaluate import forward, predict
+from bench.train.evaluate import forward, loss_of, predict
 
 VOCABULARY = 50
 LENGTHS, ANSWERS = [9, 5, 7, 9], [2, 1, 4, 3]
@@ -129,3 +131,38 @@ def test_a_head_gives_labels_or_numbers() -> None:
     numbers = Seen(torch.zeros(2, 3), torch.tensor([0.5, 2.0]))
     assert Head().answers(logits[:, :1], numbers).tolist() == [0.0, 1.0]
     assert float(Head().loss(logits[:, :1], numbers)) == pytest.approx((0.25 + 1) / 2)
+
+
+class Largest(TorchDispatchMode):
+    """The most positions at which any tensor of a step holds the whole vocabulary, the head's weight apart."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight, self.positions = weight.untyped_storage().data_ptr(), 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        for one in found if isinstance(found, (tuple, list)) else [found]:
+            wide = isinstance(one, Tensor) and one.ndim > 1 and one.shape[-1] == VOCABULARY
+            if wide and one.untyped_storage().data_ptr() != self.weight:
+                self.positions = max(self.positions, one.numel() // VOCABULARY)
+        return found
+
+
+@pytest.mark.parametrize(
+    ("of", "positions"),
+    [(rows(None, read=Letters((7, 3, 9))), 4), (rows(read=Continuation()), 4 * (max(ANSWERS) + 1))],
+    ids=["letters", "answers"],
+)
+def test_a_step_never_holds_the_vocabulary_at_every_position(of: Rows, positions: int) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = LlamaConfig(vocab_size=VOCABULARY, intermediate_size=32, tie_word_embeddings=False, **sizes)
+    model = LlamaForCausalLM(config).train()
+    model.get_input_embeddings().requires_grad_(requires_grad=False)
+    model.lm_head.requires_grad_(requires_grad=False)
+    with Largest(model.lm_head.weight) as seen:
+        one = batch(of)
+        loss_of(forward(model, one), one).backward()
+    assert seen.positions == positions
+    assert positions < one.input_ids.numel()

@@ -5,6 +5,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,19 @@ def test_the_caption_names_budget_protocol_and_every_machine(ask: Ask, tmp_path:
     assert "bf16 on a GPU [x]" in said
     assert "None on" not in said
     assert "With 100 report examples one standard error of an accuracy is about 5.0 points." in said
+
+
+def test_the_caption_tells_what_knowing_nothing_scores_and_what_is_to_be_known_of_the_data(
+    ask: Ask, tmp_path: Path
+) -> None:
+    notes = {"dtype": "fp32", "device_name": "a CPU", "notes": ["all parts come out of one file"]}
+    told = {"metric": "accuracy", "select": 0.5, "report": 0.5, "chance": 0.25, "majority": 0.322}
+    found = [replace(record_of(seed=seed, provenance=notes), scores=told) for seed in (0, 1)]
+    code, out, _ = ask(f"results_dir={store(tmp_path, *found)}")
+    said = " ".join(out.split())
+    assert code == 0
+    assert "Guessing scores 25.0 % on the report part, its most frequent answer 32.2 %." in said
+    assert said.count("Note: all parts come out of one file.") == 1
 
 
 def on_terminal(width: int, tmp_path: Path, found: list[Record]) -> list[str]:
