@@ -112,8 +112,8 @@ def test_what_is_learned_by_heart_is_known(
         f"lrs=[{rate}]",
         "rank=16",
         "target=all",
-        "task.batch=8",
-        "task.epochs=30",
+        "task.batch=4",
+        f"task.epochs={40 if form == 'generate' else 25}",
         "protocol.probe_steps=1",
     ]
     (record,) = run(*words, path=folder, task="quiz")
