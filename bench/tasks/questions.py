@@ -54,7 +54,8 @@ class Writer:
         ends = (tokenizer.cls_token_id, tokenizer.sep_token_id) if encoder else (None, None)
         ends = (tokenizer.bos_token_id, None) if prompt.bos and not encoder else ends
         self.first, self.last = ([] if end is None else [int(end)] for end in ends)
-        self.max_length, self.salt = max_length, [vocabulary(tokenizer), max_length, self.first, self.last]
+        self.end = tokenizer.eos_token_id if conf.form is Form.generate else None  # of an answer that is written out
+        self.max_length, self.salt = max_length, [vocabulary(tokenizer), max_length, self.first, self.last, self.end]
         self.cut = self.rows = 0
 
     def train(self, split: Split) -> Rows:
@@ -125,9 +126,8 @@ class Writer:
         alone = self.tokenizer(list(prompts), add_special_tokens=False)["input_ids"]
         whole = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         both = self.tokenizer(whole, add_special_tokens=False)["input_ids"]
-        end = self.tokenizer.eos_token_id
-        if self.conf.form is Form.generate and any(answers) and end is not None:
-            both = [[*row, end] for row in both]
+        if any(answers) and self.end is not None:
+            both = [[*row, self.end] for row in both]
         return [(row, len(row) - len(prompt)) for row, prompt in zip(both, alone, strict=True)]
 
     def _tokens(self, prompts: Sequence[str], answers: Sequence[str], labels: Sequence[float], **more: Any) -> Rows:
