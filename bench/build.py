@@ -30,12 +30,13 @@ T = TypeVar("T")
 
 
 def load_data(cell: Cell) -> Encoded:
-    """The task's three parts as token ids."""
+    """The task's parts as token ids."""
     cache = Path(cell.config["cache_dir"]).expanduser()
     task, tokenizer, template = load_task(cell), load_tokenizer(cell.source), cell.config["method"]["template"]
-    longest, conf = cell.config["protocol"]["max_length"], _typed(TaskConf, cell.config["task"])
-    if cell.asks:
-        return encode_questions(task, conf, _typed(PromptConf, cell.config["prompt"]), tokenizer, longest, cache)
+    longest = cell.config["protocol"]["max_length"]
+    if cell.form.asks:
+        conf, prompt = _typed(TaskConf, cell.config["task"]), _typed(PromptConf, cell.config["prompt"])
+        return encode_questions(task, conf, prompt, tokenizer, longest, cache)
     if template is not None:
         task = worded(task, template, tokenizer, longest)
     return encode(task, tokenizer, longest, cache, cell.config["task"]["metrics"])
@@ -62,7 +63,7 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         cell.source,
         cell.outputs,
         seed=seed,
-        causal=cell.causal,
+        causal=cell.form.causal,
         dropout=config["protocol"]["dropout"],
         quant=quant,
         device=device,
@@ -102,7 +103,7 @@ def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
     if what == "adapter":
         save_adapter(model, folder, attach_node)
     else:
-        save_merged(model, folder, attach_node, [] if cell.causal else cell.config["task"]["labels"])
+        save_merged(model, folder, attach_node, [] if cell.form.causal else cell.config["task"]["labels"])
         load_tokenizer(cell.source).save_pretrained(folder)
     return str(folder)
 

@@ -9,10 +9,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bench.check import check_keys, check_values
+from bench.choices import Form
 from bench.fit import check_fit, effective_rank
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
-from bench.schema import Config
+from bench.schema import Config, TaskConf
 from bench.tasks.files import data_identity
 
 # conf/config.yaml's choice, down to conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
@@ -98,7 +99,7 @@ class Cell:
                 **({} if task["metrics"] == ["accuracy"] else {"metrics": task["metrics"]}),
                 **(
                     {"form": task["form"], "loss_on": task["loss_on"], "prompt": self.config["prompt"]}
-                    if self.asks
+                    if self.form.asks
                     else {}
                 ),
             },
@@ -128,14 +129,9 @@ class Cell:
         return str(self.config["task"]["name"])
 
     @property
-    def asks(self) -> bool:
-        """Whether the task's rows are multiple-choice questions, put into words by a prompt."""
-        return bool(self.config["task"]["form"] != "head")
-
-    @property
-    def causal(self) -> bool:
-        """Whether a language model answers with its own words: the task has no head of its own then."""
-        return self.config["task"]["form"] in {"letters", "options", "generate"}
+    def form(self) -> Form:
+        """How the task is put to the model."""
+        return Form(self.config["task"]["form"])
 
     @property
     def outputs(self) -> int:
@@ -200,7 +196,7 @@ def _with_labels(config: DictConfig) -> DictConfig:
         return config
     from bench.tasks.glue import labels_of  # pandas takes its time
 
-    task: Any = OmegaConf.to_object(OmegaConf.merge(Config, config)).task  # type: ignore[union-attr]
+    task: Any = OmegaConf.to_object(OmegaConf.merge(TaskConf, config.task))
     found: Any = OmegaConf.merge(config, {"task": {"labels": labels_of(task, **task.load)}})
     return found  # type: ignore[no-any-return]
 

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from string import Formatter
 from typing import Any
 
-from bench.choices import Form, Metric
+from bench.choices import Metric
 from bench.schema import Config
 
 AXES = ("rank", "target")
@@ -79,7 +79,7 @@ def _check_task(conf: Config) -> None:
 
 def _check_prompt(conf: Config) -> None:
     """Every piece of the prompt must hold the places that it needs, and no other."""
-    if conf.task.form is Form.head:
+    if not conf.task.form.asks:
         return
     needed = {
         "text": {"question", "options"},

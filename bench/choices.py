@@ -51,6 +51,16 @@ class Form(Enum):
     generate = "generate"
     classify = "classify"
 
+    @property
+    def asks(self) -> bool:
+        """Whether the task's rows are multiple-choice questions, put into words by a prompt."""
+        return self is not Form.head
+
+    @property
+    def causal(self) -> bool:
+        """Whether a language model answers with its own words: the task has no head of its own then."""
+        return self in {Form.letters, Form.options, Form.generate}
+
 
 class LossOn(Enum):
     """What a language model learns to predict: the answer's tokens alone, or the prompt's too."""

@@ -1,6 +1,6 @@
 """Which combinations make sense: a method with a model, a rank, a quantised base. Found out from the config alone."""
 
-from bench.choices import Form, RankLimit, Save
+from bench.choices import RankLimit, Save
 from bench.models.source import Source
 from bench.models.targets import resolve
 from bench.schema import Config
@@ -44,15 +44,15 @@ def _check_model(conf: Config, source: Source) -> None:
 
 
 def _check_form(conf: Config, source: Source) -> None:
-    form, asks = conf.task.form, conf.task.form is not Form.head
-    if asks and form is not Form.classify and not source.is_decoder:
+    form = conf.task.form
+    if form.causal and not source.is_decoder:
         raise Misfit(
             f"task.form={form.value} needs a language model, and {source.label} is a {source.model_type}; "
             "use task.form=classify, or a Llama"
         )
-    if asks and form is not Form.classify and conf.method.name == "head":
+    if form.causal and conf.method.name == "head":
         raise Misfit(f"method 'head' trains the task's head, and with task.form={form.value} there is none")
-    if asks and conf.method.template is not None:
+    if form.asks and conf.method.template is not None:
         raise Misfit(
             f"method {conf.method.name!r} has words of its own around a text, and task "
             f"{conf.task.name!r} has a prompt; use method.template=null"

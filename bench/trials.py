@@ -20,10 +20,8 @@ from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.room import room_for
 from bench.train.start import Unpackable, gather, rehearse, sample_of
 
-FULL_CPU = (
-    256  # tokens: two cores ran 9 trials at batch 16 (232 tokens) 1.1 to 1.4 times as fast, at 32 (464) 0.9 to 1.2
-)
-
+# Tokens: two cores ran 9 trials at batch 16 (232 tokens) 1.1 to 1.4 times as fast, at 32 (464) 0.9 to 1.2.
+FULL_CPU = 256
 HALVINGS = 4  # of the micro-batch, where memory runs out
 
 

@@ -92,7 +92,7 @@ def try_out(cell: Cell) -> None:
     # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
     with suppress(RuntimeError), torch.device("meta"):
         try:
-            method(empty_model(cell.source, cell.outputs, causal=cell.causal))
+            method(empty_model(cell.source, cell.outputs, causal=cell.form.causal))
         except ValueError as error:  # the library's own word on shapes and settings
             raise Misfit(f"{cell.title}: {error}") from error
 

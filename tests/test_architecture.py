@@ -31,7 +31,7 @@ ROOMS = {
     "measure": {"models", "tasks", "train"},
     "check": {"choices", "schema"},
     "fit": {"choices", "schema", "models"},
-    "cell": {"schema", "check", "fit", "models", "tasks"},
+    "cell": {"choices", "schema", "check", "fit", "models", "tasks"},
     "grid": {"schema", "fit", "cell"},
     "build": {"schema", "hooks", "models", "tasks", "methods", "train", "cell"},
     "trials": {"events", "models", "tasks", "train", "cell", "build"},

@@ -9,9 +9,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from bench import grid
+from bench.build import load_data
 from bench.schema import TaskConf
 from bench.tasks import glue, own
-from bench.tasks.task import Task
+from bench.tasks.task import CARVED, Task
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task"
 
@@ -45,10 +46,31 @@ def test_one_csv_is_enough(tmp_path: Path) -> None:
     assert found.outputs == 3
     task = glue.load(conf("text_csv", path, labels=["bad", "good", "so so"]), 0, text="what", label="how")
     assert [len(part) for part in (task.train, task.select, task.report)] == pytest.approx([40, 8, 12], abs=1)
-    assert task.note == own.CARVED
+    assert task.note == CARVED
+    assert found.data.startswith("sha256:")
     row = task.report.texts[0]
     assert row.startswith("A text, number ")
     assert row.endswith('said "so"')
+
+
+def test_who_reads_the_scores_is_told_that_report_was_carved_out(tmp_path: Path) -> None:
+    path = texts(tmp_path / "mine.csv")
+    words = ["task=text_csv", "task.load.text=what", "task.load.label=how", f"cache_dir={tmp_path / 'cache'}"]
+    assert load_data(cell(path, *words)).notes == (CARVED,)
+
+
+def test_the_labels_of_a_file_are_read_once_and_again_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, plain = [], glue.read_table
+    monkeypatch.setattr(glue, "read_table", lambda path, *more: (read.append(path), plain(path, *more))[1])
+    path = texts(tmp_path / "mine.csv")
+    words = ["task=text_csv", "task.load.text=what", "task.load.label=how"]
+    for _ in range(3):
+        assert cell(path, *words).outputs == 3
+    assert len(read) == 1
+    path.write_text(path.read_text() + "a text,another,1\n")
+    assert cell(path, *words).outputs == 4
 
 
 def test_a_folder_may_hold_the_report_part(tmp_path: Path) -> None:
@@ -104,7 +126,7 @@ def read(path: Path, **more: Any) -> Task:
 
 def test_questions_with_two_to_six_options_are_read(tmp_path: Path) -> None:
     task = read(write(tmp_path / "mine.jsonl", questions()))
-    assert task.note == own.CARVED
+    assert task.note == CARVED
     assert {len(options) for options in task.train.options or []} == {2, 3, 4, 5, 6}
     assert set(task.train.labels) == {0, 1}
 
@@ -138,6 +160,7 @@ WRONG: dict[str, tuple[Change, str]] = {
         "row 3 has answer 4; allowed: 0 to 3, A to D, or an option's text",
     ),
     "a letter too far": (lambda row: row.update(right="E"), 'row 3 has answer "E"; allowed: 0 to 3'),
+    "two letters": (lambda row: row.update(right="AB"), 'row 3 has answer "AB"; allowed: 0 to 3'),
     "yes": (lambda row: row.update(right=[0]), "row 3 has answer [0]"),
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from bench.tasks.reading import HEAD, Reading
-from bench.tasks.task import Split, Task
+from bench.tasks.task import PARTS, Split, Task, others
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,16 @@ class Encoded:
     about: dict[str, list[str]] = field(default_factory=dict)
     chance: float | None = None
 
+    @classmethod
+    def of(cls, parts: Mapping[str, Rows], **more: Any) -> "Encoded":
+        """From all parts by name. more: the other fields."""
+        return cls(parts["train"], parts["select"], parts["report"], others(parts), **more)
+
     def in_multiples(self, multiple: int) -> "Encoded":
         """With batches padded to a multiple of so many tokens."""
         parts = {name: replace(part, multiple=multiple) for name, part in self.parts.items()}
-        train, select, report = (parts.pop(name) for name in ("train", "select", "report"))
-        return replace(self, train=train, select=select, report=report, further=parts)
+        main: Any = {name: parts[name] for name in PARTS}
+        return replace(self, **main, further=others(parts))
 
     @property
     def parts(self) -> dict[str, Rows]:
@@ -122,11 +127,8 @@ def encode(
     """Tokenise all parts, or read them back from the cache."""
     salt = f"{vocabulary(tokenizer)}/{max_length}"
 
-    def rows(split: Split) -> Rows:
-        return _encode_split(split, tokenizer, salt, max_length, cache)
-
-    further = {name: rows(split) for name, split in task.further.items()}
-    return Encoded(rows(task.train), rows(task.select), rows(task.report), further, tuple(metrics))
+    parts = {name: _encode_split(split, tokenizer, salt, max_length, cache) for name, split in task.parts.items()}
+    return Encoded.of(parts, metrics=tuple(metrics), notes=(task.note,) if task.note else ())
 
 
 def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:

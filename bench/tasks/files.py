@@ -73,7 +73,7 @@ def _fetch(task: TaskConf) -> dict[str, list[Path]]:
     """
     from huggingface_hub import snapshot_download
 
-    repo, revision = str(task.repo), str(task.revision)  # neither is None: data_identity has refused that
+    repo, revision = str(task.repo), str(task.revision)  # neither is None: _check_named has refused that
     folder = task.config or ""
     patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
     download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=patterns)

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bench.content import sha256
 from bench.schema import TaskConf
 from bench.tasks.files import files_of
-from bench.tasks.own import with_report
 from bench.tasks.table import read_table
-from bench.tasks.task import Split, Task, carve
+from bench.tasks.task import Split, Task, as_it_is, with_select, words
 
 Columns = Mapping[str, Sequence[str]]
 LABELS = 1000
@@ -35,10 +36,8 @@ def load(
     named = {"text": text, "second": second, "label": label}
     columns = {ours: [names] if isinstance(names, str) else list(names) for ours, names in named.items() if names}
     parts = {part: _read_split(paths, columns, header, task) for part, paths in files_of(task).items()}
-    if "report" not in parts:
-        return with_report(parts, task.select_rows, data_seed)
-    train, select = carve(parts.pop("train"), task.select_rows, data_seed)
-    return Task(train, select, parts.pop("report"), parts)
+    # By as_it_is where the report part is given: recorded cells were carved so.
+    return with_select(parts, task.select_rows, data_seed, as_it_is if "report" in parts else words)
 
 
 def labels_of(task: TaskConf, label: str | Sequence[str] = "label", header: Sequence[str] = (), **_: Any) -> list[str]:
@@ -46,15 +45,21 @@ def labels_of(task: TaskConf, label: str | Sequence[str] = "label", header: Sequ
 
     ValueError: there are more than LABELS of them.
     """
-    columns = {"label": [label] if isinstance(label, str) else list(label)}
+    names = (label,) if isinstance(label, str) else tuple(label)
     paths = [path for paths in files_of(task).values() for path in paths]
-    found = {str(name) for path in paths for name in read_table(path, columns, header)["label"]}
+    found = {name for path in paths for name in _distinct(path, sha256(path), names, tuple(header))}
     if len(found) > LABELS:
         raise ValueError(
             f"task {task.name!r} has {len(found):,} different labels; if they are numbers to be predicted, set "
             "task.labels=[] and task.metrics=[pearson]"
         )
     return sorted(found, key=lambda name: (int(name), "") if name.lstrip("-").isdigit() else (0, name))
+
+
+@lru_cache(maxsize=16)
+def _distinct(path: Path, content: str, label: Sequence[str], header: Sequence[str]) -> set[str]:  # noqa: ARG001
+    """The labels in a file; read once per process as long as its content stays: every cell of a grid asks."""
+    return set(read_table(path, {"label": label}, header)["label"].astype(str))
 
 
 def _read_split(paths: Sequence[Path], columns: Columns, header: Sequence[str], task: TaskConf) -> Split:

@@ -1,5 +1,6 @@
 """Multiple-choice questions in MedMCQA's fields, from JSON lines or parquet. The explanation is never read."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,7 @@ import pandas as pd
 from bench.schema import TaskConf
 from bench.tasks.files import files_of
 from bench.tasks.lines import read_lines
-from bench.tasks.task import Split, Task, carve, words
+from bench.tasks.task import Split, Task, carve, with_select, words
 
 OPTIONS = ("opa", "opb", "opc", "opd")
 ABOUT = ("subject_name", "choice_type")
@@ -34,8 +35,7 @@ def load(task: TaskConf, data_seed: int, first: int | None = None, part: str | N
     if "train" not in parts:
         parts["train"], parts["report"] = carve(parts["report"], len(parts["report"]) // 2, data_seed, words)
         note = CARVED
-    train, select = carve(parts["train"], task.select_rows, data_seed, words)
-    return Task(train, select, parts["report"], note=note)
+    return replace(with_select(parts, task.select_rows, data_seed), note=note)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -10,6 +10,8 @@ from typing import Any
 
 import datasets
 import evaluate
+from scipy import stats
+from sklearn import metrics
 from torch import Tensor
 
 OF_NUMBERS = ("pearson", "spearman")
@@ -28,10 +30,6 @@ class Metrics(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        # Imported here: most tasks need accuracy alone.
-        from scipy import stats
-        from sklearn import metrics
-
         compute = {
             "accuracy": lambda: metrics.accuracy_score(references, predictions),
             "f1": lambda: metrics.f1_score(references, predictions, zero_division=0),

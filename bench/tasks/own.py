@@ -9,10 +9,8 @@ from typing import Any
 from bench.schema import TaskConf
 from bench.tasks.files import files_of
 from bench.tasks.lines import read_lines
-from bench.tasks.task import Split, Task, carve, words
+from bench.tasks.task import Split, Task, with_select
 
-CARVED = "the report part was carved out of the training rows"
-SHARE = 5  # every fifth row reports, where no file says which rows do
 LARGEST = 6  # options of a question
 
 
@@ -32,17 +30,7 @@ def questions(
         name: _together([_split(path, question, options, answer) for path in paths])
         for name, paths in files_of(task).items()
     }
-    return with_report(parts, task.select_rows, data_seed)
-
-
-def with_report(parts: dict[str, Split], select_rows: int, data_seed: int) -> Task:
-    """Carve select out of train, and report too where no file holds it."""
-    note = None
-    if "report" not in parts:
-        parts["train"], parts["report"] = carve(parts["train"], len(parts["train"]) // SHARE, data_seed, words)
-        note = CARVED
-    train, select = carve(parts.pop("train"), select_rows, data_seed, words)
-    return Task(train, select, parts.pop("report"), parts, note)
+    return with_select(parts, task.select_rows, data_seed)
 
 
 def _together(splits: Sequence[Split]) -> Split:
@@ -77,7 +65,7 @@ def _number(answer: Any, options: Sequence[str], where: str) -> int:
         return answer
     if isinstance(answer, str) and options.count(answer) == 1:
         return options.index(answer)
-    if isinstance(answer, str) and answer.strip() and answer.strip().upper() in letters:
+    if isinstance(answer, str) and answer.strip().upper() in list(letters):
         return letters.index(answer.strip().upper())
     allowed = f"0 to {len(options) - 1}, {letters[0]} to {letters[-1]}, or an option's text"
     raise ValueError(f"{where} has answer {json.dumps(answer)}; allowed: {allowed}")

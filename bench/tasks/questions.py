@@ -29,18 +29,16 @@ def encode_questions(
     ValueError: an answer alone is too long, or the letters are no single tokens of this tokenizer.
     """
     writer = Writer(conf, prompt, tokenizer, max_length, cache)
-    train = writer.train(task.train)
-    parts = {name: writer.shown(split) for name, split in {"select": task.select, "report": task.report}.items()}
-    further = {name: writer.shown(split) for name, split in task.further.items()}
+    parts = {
+        name: writer.train(split) if name == "train" else writer.shown(split) for name, split in task.parts.items()
+    }
     cut = (
         f"{writer.cut:,} of {writer.rows:,} prompts were cut on the left to {max_length} tokens" if writer.cut else None
     )
     notes = tuple(filter(None, [task.note, cut]))
     metrics = tuple(metric.value for metric in conf.metrics)
     chance = float(np.mean([1 / len(options) for options, _ in _answered(task.report)]))
-    return Encoded(
-        train, **parts, further=further, metrics=metrics, notes=notes, about=task.report.about, chance=chance
-    )
+    return Encoded.of(parts, metrics=metrics, notes=notes, about=task.report.about, chance=chance)
 
 
 class Writer:

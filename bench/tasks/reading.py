@@ -4,6 +4,7 @@ Every function takes the model's logits in fp32 and the batch that they belong t
 """
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import Protocol, cast
@@ -31,32 +32,32 @@ class Shown(Protocol):
     def options(self) -> Tensor | None: ...
 
 
-class Reading(Protocol):
+class Reading(ABC):
     """What is the loss of a batch, and what are its answers. Training and evaluation may read differently."""
 
-    def keep(self, answer: Tensor | None) -> int | None:
-        """At how many of the last positions a language model gives logits. answer: [rows], tokens of each answer."""
+    def keep(self, answer: Tensor | None) -> int | None:  # noqa: ARG002
+        """At how many of the last positions a language model gives logits; None where it is none.
+
+        answer: [rows], tokens of each answer.
+        """
+        return None
 
     def weight(self, batch: Shown) -> Tensor:
-        """How much the loss of a batch counts beside that of another: over how many rows or tokens it is the mean."""
+        """How much the loss of a batch counts beside that of another: over how many rows (or tokens) it is the mean."""
+        return torch.ones_like(batch.labels, dtype=torch.float32).sum(-1)
 
+    @abstractmethod
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
         """One number."""
 
+    @abstractmethod
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
         """Of each row: [rows]."""
 
 
 @dataclass(frozen=True)
-class Head:
+class Head(Reading):
     """The output of the task's head: a logit per label, or one number. logits: [rows, labels or 1]."""
-
-    def keep(self, answer: Tensor | None) -> None:
-        """It is no language model."""
-
-    def weight(self, batch: Shown) -> Tensor:
-        """Rows."""
-        return _rows(batch)
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
         """Mean cross-entropy; mean squared error where the labels are numbers."""
@@ -73,7 +74,7 @@ HEAD = Head()
 
 
 @dataclass(frozen=True)
-class Continuation:
+class Continuation(Reading):
     """The last tokens of each row, predicted one by one. logits: [rows, positions, vocabulary], of the last positions,
     one more than the longest answer has tokens.
     """
@@ -105,7 +106,7 @@ class Continuation:
 
 
 @dataclass(frozen=True)
-class Letters:
+class Letters(Reading):
     """The letters of the options, compared as the next token. ids: of each letter. logits: [rows, 1, vocabulary]."""
 
     ids: tuple[int, ...]
@@ -113,10 +114,6 @@ class Letters:
     def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
         """The last alone."""
         return 1
-
-    def weight(self, batch: Shown) -> Tensor:
-        """Rows."""
-        return _rows(batch)
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
         """Mean cross-entropy of the right letter among all tokens."""
@@ -128,10 +125,6 @@ class Letters:
         return _likeliest(logits[..., -1, list(self.ids)], batch)
 
 
-def _rows(batch: Shown) -> Tensor:
-    return torch.ones_like(batch.labels, dtype=torch.float32).sum(-1)
-
-
 def _likeliest(scores: Tensor, batch: Shown) -> Tensor:
     """Of each row, among the options that it has. scores: [rows, options]."""
     if batch.options is not None:
@@ -141,11 +134,11 @@ def _likeliest(scores: Tensor, batch: Shown) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Written:
-    """An answer that is written out, token by token, and begins with the letter of its option.
+class Written(Continuation):
+    """A continuation that the model writes itself, token by token, and that begins with the letter of its option.
 
-    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. Here `logits` are
-    what was written: [rows, tokens], int64.
+    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. To `answers`,
+    `logits` are what was written: [rows, tokens], int64.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -155,14 +148,6 @@ class Written:
     def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
         """Of the prompt, the last alone."""
         return 1
-
-    def weight(self, batch: Shown) -> Tensor:
-        """Rows."""
-        return _rows(batch)
-
-    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """There is none: it is for evaluation."""
-        raise NotImplementedError
 
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:  # noqa: ARG002
         """Each option's number; UNPARSED where what was written begins with none of the letters."""

@@ -2,13 +2,16 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
 
 T = TypeVar("T")
+PARTS = ("train", "select", "report")
+CARVED = "the report part was carved out of the training rows"
+SHARE = 5  # every fifth row reports, where no file says which rows do
 
 
 @dataclass(frozen=True)
@@ -55,10 +58,24 @@ class Task:
     further: dict[str, Split] = field(default_factory=dict)
     note: str | None = None
 
+    @classmethod
+    def of(cls, parts: Mapping[str, Split], note: str | None = None) -> "Task":
+        """From all parts by name."""
+        return cls(parts["train"], parts["select"], parts["report"], others(parts), note)
+
+    @property
+    def parts(self) -> dict[str, Split]:
+        """All parts by name."""
+        return {"train": self.train, "select": self.select, "report": self.report, **self.further}
+
     def map(self, change: Callable[[Split], Split]) -> "Task":
         """Every part changed in the same way."""
-        further = {name: change(part) for name, part in self.further.items()}
-        return Task(change(self.train), change(self.select), change(self.report), further, self.note)
+        return Task.of({name: change(part) for name, part in self.parts.items()}, self.note)
+
+
+def others(parts: Mapping[str, T]) -> dict[str, T]:
+    """Those besides train, select and report."""
+    return {name: part for name, part in parts.items() if name not in PARTS}
 
 
 def as_it_is(text: str) -> str:
@@ -103,6 +120,16 @@ def carve(split: Split, rows: int, seed: int, alike: Callable[[str], str] = as_i
             taken += len(candidates[position])
     rest = [row for row in range(len(split)) if row not in chosen]
     return split.take(rest), split.take(sorted(chosen))
+
+
+def with_select(parts: dict[str, Split], select_rows: int, seed: int, alike: Callable[[str], str] = words) -> Task:
+    """Carve select out of train, and report before that where no file holds it. parts: train, and report or not."""
+    note = None
+    if "report" not in parts:
+        train, report = carve(parts["train"], len(parts["train"]) // SHARE, seed, alike)
+        parts, note = {**parts, "train": train, "report": report}, CARVED
+    train, select = carve(parts["train"], select_rows, seed, alike)
+    return Task.of({**parts, "train": train, "select": select}, note)
 
 
 def subset(split: Split, rows: int | None, seed: int) -> Split:

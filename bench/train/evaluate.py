@@ -35,12 +35,14 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
 
 def written(model: nn.Module, batch: Batch, read: Written) -> Tensor:
     """What the model writes after each prompt, the likeliest token each time: [rows, tokens]."""
-    prompt = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-    pad = read.tokenizer.pad_token_id
-    model_: Any = model
-    if batch.attention_mask is None:
-        prompt["attention_mask"] = torch.ones_like(batch.input_ids)
-    found: Tensor = model_.generate(**prompt, max_new_tokens=read.limit, do_sample=False, pad_token_id=pad)
+    writer: Any = model
+    found: Tensor = writer.generate(
+        input_ids=batch.input_ids,
+        attention_mask=torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask,
+        max_new_tokens=read.limit,
+        do_sample=False,
+        pad_token_id=read.tokenizer.pad_token_id,
+    )
     return found[:, batch.input_ids.shape[1] :]
 
 

@@ -19,11 +19,9 @@ def chosen_by(data: Encoded, predictions: Tensor) -> float:
 
 def scores_of(data: Encoded, best: Best, shown: Mapping[str, Tensor]) -> dict[str, Any]:
     """A trial's scores as its record tells them. shown: the best checkpoint's predictions, but for select."""
-    truth = {"select": data.select.truth, "report": data.report.truth}
-    truth |= {name: rows.truth for name, rows in data.further.items()}
     found = {"select": best.predictions, **shown}
     every = {
-        part: {name: score(name, predictions, truth[part]) for name in data.metrics}
+        part: {name: score(name, predictions, data.parts[part].truth) for name in data.metrics}
         for part, predictions in found.items()
     }
     scores = {
