@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from bench.cell import Cell, Trial
+from bench.choices import Form
 from bench.hooks import Hooks
 from bench.methods.saving import adapter_bytes, save_adapter, save_merged
 from bench.models.load import load_model, load_tokenizer
@@ -20,32 +21,42 @@ from bench.models.parts import plain_model
 from bench.models.quant import quant_of
 from bench.models.streams import own_streams, replaying
 from bench.schema import PromptConf, TaskConf
+from bench.tasks.cloze import encode_cloze
+from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.questions import encode_questions
-from bench.tasks.task import Task, subset
+from bench.tasks.task import Split, Task, subset
 from bench.tasks.template import worded
 from bench.train.plan import Recipe
 
 T = TypeVar("T")
 
 
-def load_data(cell: Cell) -> Encoded:
-    """The task's parts as token ids."""
-    cache = Path(cell.config["cache_dir"]).expanduser()
-    task, tokenizer, template = load_task(cell), load_tokenizer(cell.source), cell.config["method"]["template"]
-    longest = cell.config["protocol"]["max_length"]
+def load_data(cell: Cell, seed: int | None = None) -> Encoded:
+    """The task's parts as token ids. seed: of the solved examples that are shown; None: the protocol's."""
+    cache, method = Path(cell.config["cache_dir"]).expanduser(), cell.config["method"]
+    task, conf, tokenizer = load_task(cell), _typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
+    beside = Demonstrations(task.train, cell.shots, cell.config["protocol"]["data_seed"] if seed is None else seed)
+    if not cell.trains:
+        task = replace(task, train=Split([], []))
+    if cell.form is Form.mask:
+        return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
     if cell.form.asks:
-        conf, prompt = _typed(TaskConf, cell.config["task"]), _typed(PromptConf, cell.config["prompt"])
-        return encode_questions(task, conf, prompt, tokenizer, longest, cache)
-    if template is not None:
-        task = worded(task, template, tokenizer, longest)
-    return encode(task, tokenizer, longest, cache, cell.config["task"]["metrics"])
+        prompt, reasons = _typed(PromptConf, cell.config["prompt"]), method["reasons"]
+        return encode_questions(task, conf, prompt, tokenizer, cell.longest, cache, beside, reasons=reasons)
+    if method["template"] is not None:
+        task = worded(task, method["template"], tokenizer, cell.longest)
+    return encode(task, tokenizer, cell.longest, cache, cell.config["task"]["metrics"])
 
 
 def load_task(cell: Cell) -> Task:
     """Read the data and cut the training part to the protocol's size."""
     conf, protocol = _typed(TaskConf, cell.config["task"]), cell.config["protocol"]
     task: Task = instantiate({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
+    if cell.form.asks is (task.train.options is None):
+        has = "no options to choose from" if cell.form.asks else "questions with options"
+        fits = "head or mask" if cell.form.asks else "letters, options, generate, classify or multiple_choice"
+        raise ValueError(f"task.form={cell.form.value}: task {cell.task!r} has {has}; use task.form={fits}")
     return replace(task, train=subset(task.train, protocol["train_rows"], protocol["data_seed"]))
 
 
@@ -63,7 +74,7 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         cell.source,
         cell.outputs,
         seed=seed,
-        causal=cell.form.causal,
+        speaks=cell.form.speaks,
         dropout=config["protocol"]["dropout"],
         quant=quant,
         device=device,
@@ -103,7 +114,9 @@ def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
     if what == "adapter":
         save_adapter(model, folder, attach_node)
     else:
-        save_merged(model, folder, attach_node, [] if cell.form.causal else cell.config["task"]["labels"])
+        labels = cell.config["task"]["labels"]
+        named = not cell.form.speaks and cell.outputs == len(labels)
+        save_merged(model, folder, attach_node, labels if named else [])
         load_tokenizer(cell.source).save_pretrained(folder)
     return str(folder)
 

@@ -11,31 +11,25 @@ from omegaconf import DictConfig, OmegaConf
 from bench.check import check_keys, check_values
 from bench.choices import Form
 from bench.fit import check_fit, effective_rank
+from bench.identity import method_identity, protocol_identity, task_identity
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config, TaskConf
 from bench.tasks.files import data_identity
 
-# conf/config.yaml's choice, down to conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
-NEUTRAL: dict[str, Any] = {
-    "quant": {"name": "none", "double": False, "compute": None},
-    "optim": {"name": "adamw", "build": {"_target_": "torch.optim.AdamW", "_partial_": True, "fused": True}},
-    "checkpointing": False,
-}
-
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a cell."""
+    """One training of a cell. lr: None where nothing is trained."""
 
     cell_id: str
-    lr: float
+    lr: float | None
     seed: int
 
     @property
     def name(self) -> str:
         """The name of the trial within its cell, and of its file."""
-        return f"lr{self.lr!r}-seed{self.seed}"
+        return f"seed{self.seed}" if self.lr is None else f"lr{self.lr!r}-seed{self.seed}"
 
     @property
     def id(self) -> str:
@@ -81,36 +75,14 @@ class Cell:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that makes this cell differ from another, and nothing else.
-
-        Where results go, how they are shown and on what device they are measured does not change what a cell is. What a
-        method or the base leaves at its neutral value is left out, so that a new setting renames no cell without it.
-        """
-        task, method, protocol = (self.config[node] for node in ("task", "method", "protocol"))
+        """Everything that makes this cell differ from another, and nothing else."""
         return {
             "model": self.source.identity,
-            "task": {
-                "name": task["name"],
-                "data": self.data,
-                "files": task["files"],
-                "load": task["load"],
-                "labels": task["labels"],
-                "select": task["select_rows"],
-                **({} if task["metrics"] == ["accuracy"] else {"metrics": task["metrics"]}),
-                **(
-                    {"form": task["form"], "loss_on": task["loss_on"], "prompt": self.config["prompt"]}
-                    if self.form.asks
-                    else {}
-                ),
-            },
-            "method": {
-                **{key: method[key] for key in ("name", "attach")},
-                **{key: method[key] for key in ("hooks", "lr_ratio", "template") if method[key]},
-                **{key: self.config[key] for key in NEUTRAL if self.config[key] != NEUTRAL[key]},
-            },
+            "task": task_identity(self.config, self.data),
+            "method": method_identity(self.config),
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,
-            "protocol": {key: value for key, value in protocol.items() if key not in _unused(protocol)},
+            "protocol": protocol_identity(self.config["protocol"]),
             "precision": self.config["precision"],
         }
 
@@ -134,9 +106,24 @@ class Cell:
         return Form(self.config["task"]["form"])
 
     @property
+    def trains(self) -> bool:
+        """Whether the method trains anything."""
+        return bool(self.config["method"]["trains"])
+
+    @property
+    def shots(self) -> int:
+        """Solved examples that are shown beside each row: the method's, or the task's."""
+        return int(self.config["method"]["shots"] or self.config["task"]["shots"])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a row at most: each example beside it adds as many, as far as there are positions."""
+        return min(int(self.config["protocol"]["max_length"]) * (1 + self.shots), self.source.positions)
+
+    @property
     def outputs(self) -> int:
         """How many numbers the head gives: a logit per label, or the one number that is predicted."""
-        return len(self.config["task"]["labels"]) or 1
+        return 1 if self.form is Form.multiple_choice else len(self.config["task"]["labels"]) or 1
 
     @property
     def target(self) -> str | None:
@@ -185,8 +172,11 @@ class Cell:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All learning rates with all seeds, each once."""
-        pairs = dict.fromkeys((lr, seed) for lr in self.config["lrs"] for seed in self.config["seeds"])
+        """All learning rates with all seeds, each once. Where nothing is trained, a seed draws examples, or nothing."""
+        rates, seeds = self.config["lrs"], self.config["seeds"]
+        if not self.trains:
+            rates, seeds = [None], seeds if self.shots else seeds[:1]
+        pairs = dict.fromkeys((lr, seed) for lr in rates for seed in seeds)
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
 
 
@@ -199,11 +189,6 @@ def _with_labels(config: DictConfig) -> DictConfig:
     task: Any = OmegaConf.to_object(OmegaConf.merge(TaskConf, config.task))
     found: Any = OmegaConf.merge(config, {"task": {"labels": labels_of(task, **task.load)}})
     return found  # type: ignore[no-any-return]
-
-
-def _unused(protocol: dict[str, Any]) -> set[str]:
-    """What of a protocol makes no cell: its name, how it is measured, how a batch is divided, one of its two sizes."""
-    return {"name", "probe_steps", "micro", "tokens" if protocol["tokens"] is None else "batch"}
 
 
 def _plain(config: Any) -> dict[str, Any]:

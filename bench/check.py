@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass
 from string import Formatter
 from typing import Any
 
-from bench.choices import Metric
-from bench.schema import Config
+from bench.choices import Form, Metric
+from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target")
 
@@ -56,8 +56,8 @@ def _check_trials(conf: Config) -> None:
         raise ValueError("lrs is empty; give at least one learning rate, such as lrs=[5e-4]")
     if not conf.seeds:
         raise ValueError("seeds is empty; give at least one, such as seeds=[0,1,2]")
-    for lr in conf.lrs:
-        if not (lr > 0 and math.isfinite(lr)):
+    for lr in conf.lrs if conf.method.trains else ():
+        if lr is None or not (lr > 0 and math.isfinite(lr)):
             raise ValueError(f"lrs={conf.lrs}: a learning rate must be above 0 and finite, such as lrs=[5e-4]")
     if conf.pack != "auto" and not (isinstance(conf.pack, int) and conf.pack >= 1):
         raise ValueError(f"pack={conf.pack} must be auto or a whole number, the trials that train together at most")
@@ -75,6 +75,22 @@ def _check_task(conf: Config) -> None:
         )
     if not task.metrics:
         raise ValueError(f"task.metrics is empty; choose from {', '.join(fits)}")
+    if task.shots < 0:
+        raise ValueError(f"task.shots={task.shots} must be at least 0")
+    if task.form is Form.head and task.shots:
+        raise ValueError("task.shots: a head is shown no examples; use task.shots=0, or another task.form")
+    if task.form is Form.mask:
+        _check_cloze(task)
+
+
+def _check_cloze(task: TaskConf) -> None:
+    labels = task.labels or []
+    if not labels or len(set(task.words)) != len(labels):
+        raise ValueError(
+            f"task.form=mask needs a word for each label, all different; task {task.name!r} has task.words="
+            f"[{', '.join(task.words)}] for {', '.join(labels) or 'a number'}"
+        )
+    _check_places("task.cloze", task.cloze or "", {"text", "mask"}, {"second"})
 
 
 def _check_prompt(conf: Config) -> None:
@@ -90,17 +106,22 @@ def _check_prompt(conf: Config) -> None:
         "written": {"letter"},
     }
     for name, places in needed.items():
-        piece = getattr(conf.prompt, name)
-        try:
-            held = {place for _, place, _, _ in Formatter().parse(piece) if place is not None}
-        except ValueError as error:
-            raise ValueError(f"prompt.{name}={piece!r}: {error}; write {{{{ for a brace of the text") from error
-        allowed = places | {"option"} if name == "written" else places
-        if not places <= held <= allowed:
-            wrong = sorted(places - held) or sorted(held - allowed)
-            problem = "has no place for" if places - held else "has a place for what is not known,"
-            needs = ", ".join(f"{{{one}}}" for one in sorted(places))
-            raise ValueError(f"prompt.{name}={piece!r} {problem} {{{wrong[0]}}}; it needs {needs}")
+        _check_places(f"prompt.{name}", getattr(conf.prompt, name), places, {"option"} if name == "written" else set())
+    if conf.prompt.reason_tokens < 1:
+        raise ValueError(f"prompt.reason_tokens={conf.prompt.reason_tokens} must be at least 1")
+
+
+def _check_places(name: str, piece: str, places: set[str], more: set[str]) -> None:
+    """A piece of text must hold certain places, and may hold more."""
+    try:
+        held = {place for _, place, _, _ in Formatter().parse(piece) if place is not None}
+    except ValueError as error:
+        raise ValueError(f"{name}={piece!r}: {error}; write {{{{ for a brace of the text") from error
+    if not places <= held <= places | more:
+        wrong = sorted(places - held) or sorted(held - places - more)
+        problem = "has no place for" if places - held else "has a place for what is not known,"
+        needs = ", ".join(f"{{{one}}}" for one in sorted(places))
+        raise ValueError(f"{name}={piece!r} {problem} {{{wrong[0]}}}; it needs {needs}")
 
 
 def _check_method(conf: Config) -> None:

@@ -42,7 +42,8 @@ class Form(Enum):
 
     `head`: texts to a head that is new. Of multiple-choice questions, `letters`: the letter is the next token, compared
     among the options' letters; `options`: each option's likelihood per token; `generate`: the answer is written out and
-    parsed; `classify`: a head over the options.
+    parsed; `classify`: a head over the options; `multiple_choice`: a head that gives one number to the question with
+    each option, as BERT's authors did. Of texts, `mask`: a word for each label, compared in place of a mask.
     """
 
     head = "head"
@@ -50,16 +51,23 @@ class Form(Enum):
     options = "options"
     generate = "generate"
     classify = "classify"
+    multiple_choice = "multiple_choice"
+    mask = "mask"
 
     @property
     def asks(self) -> bool:
         """Whether the task's rows are multiple-choice questions, put into words by a prompt."""
-        return self is not Form.head
+        return self not in {Form.head, Form.mask}
 
     @property
     def causal(self) -> bool:
-        """Whether a language model answers with its own words: the task has no head of its own then."""
+        """Whether a causal language model goes on from what it was given."""
         return self in {Form.letters, Form.options, Form.generate}
+
+    @property
+    def speaks(self) -> bool:
+        """Whether a language model answers with its own words: the task has no head of its own then."""
+        return self.causal or self is Form.mask
 
 
 class LossOn(Enum):
@@ -77,11 +85,12 @@ class OnOom(Enum):
 
 
 class RankLimit(Enum):
-    """What bounds a method's rank: the model's width, the positions that its inputs leave free, its layers."""
+    """What bounds a method's rank: the model's width, the positions that its inputs leave free, its layers, nothing."""
 
     width = "width"
     positions = "positions"
     layers = "layers"
+    none = "none"
 
 
 class ComputeType(Enum):

@@ -1,6 +1,6 @@
 """Which combinations make sense: a method with a model, a rank, a quantised base. Found out from the config alone."""
 
-from bench.choices import RankLimit, Save
+from bench.choices import Form, RankLimit, Save
 from bench.models.source import Source
 from bench.models.targets import resolve
 from bench.schema import Config
@@ -48,27 +48,48 @@ def _check_form(conf: Config, source: Source) -> None:
     if form.causal and not source.is_decoder:
         raise Misfit(
             f"task.form={form.value} needs a language model, and {source.label} is a {source.model_type}; "
-            "use task.form=classify, or a Llama"
+            "use task.form=multiple_choice or classify, or a Llama"
         )
-    if form.causal and conf.method.name == "head":
+    if form is Form.mask and source.is_decoder:
+        raise Misfit(
+            f"task.form=mask needs a masked language model, and {source.label} is a {source.model_type}; "
+            "use task.form=head, or a BERT"
+        )
+    if form.speaks and conf.method.name == "head":
         raise Misfit(f"method 'head' trains the task's head, and with task.form={form.value} there is none")
-    if form.asks and conf.method.template is not None:
+    if form is not Form.head and conf.method.template is not None:
         raise Misfit(
             f"method {conf.method.name!r} has words of its own around a text, and task "
             f"{conf.task.name!r} has a prompt; use method.template=null"
         )
+    if not conf.method.trains:
+        _check_untrained(conf)
+
+
+def _check_untrained(conf: Config) -> None:
+    form, name = conf.task.form, conf.method.name
+    if not form.speaks:
+        raise Misfit(
+            f"method {name!r} trains nothing, and the head of task.form={form.value} is new; use task=sst2_prompt, or "
+            "multiple-choice questions with a Llama"
+        )
+    if conf.method.reasons and not form.causal:
+        raise Misfit(f"method {name!r} writes its thoughts out, and task.form={form.value} cannot; use a Llama")
+    if conf.save is not Save.none:
+        raise Misfit(f"save={conf.save.value}: method {name!r} trains nothing that could be saved; use save=none")
 
 
 def _check_rank(conf: Config, source: Source) -> None:
-    method, rank, room = conf.method, conf.rank, source.positions - conf.protocol.max_length
+    method, rank, room = conf.method, conf.rank, source.positions - _longest(conf, source)
     if method.rank_limit is RankLimit.width and rank > source.hidden_size:
         raise Misfit(
             f"rank={rank} is larger than the matrices of {source.label}, which are {source.hidden_size} wide; "
             f"choose a rank from 1 to {source.hidden_size}"
         )
+    beside = f" (1 + task.shots={conf.task.shots} times)" if conf.task.shots else ""
     if method.rank_limit is RankLimit.positions and rank > room:
         raise Misfit(
-            f"rank={rank} virtual tokens and protocol.max_length={conf.protocol.max_length} are more than the "
+            f"rank={rank} virtual tokens and protocol.max_length={conf.protocol.max_length}{beside} are more than the "
             f"{source.positions} positions of {source.label}; choose a rank of at most {room}, or a smaller max_length"
         )
     if rank % method.rank_step:
@@ -79,6 +100,11 @@ def _check_rank(conf: Config, source: Source) -> None:
             f"method {method.name!r} prunes from rank to target_r={left}, so rank={rank} is too small; choose at least "
             f"rank={left + 1}, or a lower method.attach.config.target_r"
         )
+
+
+def _longest(conf: Config, source: Source) -> int:
+    """Tokens of a row, with the solved examples that the task shows beside it."""
+    return min(conf.protocol.max_length * (1 + conf.task.shots), source.positions)
 
 
 def _check_base(conf: Config) -> None:

@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import schema
 from bench.cell import Cell
 from bench.fit import Misfit
+from bench.store import register
 
 HERE = Path(__file__).resolve().parent
 CONF = next(path for path in (HERE / "conf", HERE.parent / "conf") if path.is_dir())  # the wheel, the checkout
@@ -35,7 +36,7 @@ def cells(
     extra: a directory of the user's own yaml files, searched first. say: is told what of a grid makes no sense and is
     left out. ValueError: one line about what is wrong, or that nothing of the grid makes sense.
     """
-    schema.register()
+    register()
     search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
     with initialize_config_dir(str(CONF), version_base="1.3"), plain_errors():
         loader = GlobalHydra.instance().config_loader()
@@ -90,7 +91,10 @@ def one_line(error: BaseException) -> str:
     if missing := re.search(r"Could not override '([^']+)'", text):
         return f"{missing[1]!r} is no setting; 'python -m bench.run --help' lists them{_allowed(str(error.__cause__))}"
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {text.splitlines()[0]}; quote lists for the shell, such as 'lrs=[1e-4,5e-4]'"
+        hint = (
+            """quote lists for the shell, such as 'lrs=[1e-4,5e-4]', and texts twice: "task.cloze='{text} {mask}'\""""
+        )
+        return f"{error.override}: {text.splitlines()[0]}; {hint}"
     if isinstance(error.__cause__, OmegaConfBaseException):
         text = f"{text}\n{error.__cause__}"
     where = re.search(r"In '([^']+)'", text)

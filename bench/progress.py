@@ -94,7 +94,7 @@ class Display:
         where = f"cell {self.cell}/{self.cells} {self.title}"
         match event:
             case Ready(device=device, data=data):
-                rows = ", ".join(f"{part} {count:,}" for part, count in data.items())
+                rows = ", ".join(f"{part} {count:,}" for part, count in data.items() if count)
                 self._show(where, 0, "measuring the cost")
                 if self.cell == 1:
                     self.say(f"data: {rows}; {device['device_name']}, {device['threads']} threads, {device['dtype']}")
@@ -103,10 +103,9 @@ class Display:
                         self.say(f"note: {note}")
                         self.noted.add(note)
             case Probed(cost=cost):
-                self.say(
-                    f"{where}: {cost['trainable_params']:,} of {cost['total_params']:,} parameters, "
-                    f"{cost['samples_per_second']:.0f} samples/s"
-                )
+                speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # what is not trained
+                counts = f"{cost['trainable_params']:,} of {cost['total_params']:,} parameters"
+                self.say(f"{where}: {counts}, {speed:.0f} samples/s")
             case Started(steps=steps):
                 self.steps, self.said = steps, time.monotonic()
                 self.clock.start(event.trial)
@@ -143,7 +142,7 @@ def _result(ended: Ended) -> str:
     if ended.scores is None or ended.cost is None:
         message = (ended.error or {}).get("message", "").strip()  # empty for a MemoryError
         return f"{ended.outcome}{': ' if message else ''}{message.partition(chr(10))[0]}"
-    return (
-        f"select {ended.scores['select']:.3f} report {ended.scores['report']:.3f} "
-        f"in {ended.cost['train_seconds']:.0f} s, {ended.cost['samples_per_second']:.0f} samples/s"
-    )
+    scores = f"select {ended.scores['select']:.3f} report {ended.scores['report']:.3f}"
+    if not ended.cost["steps"]:
+        return f"{scores} in {ended.cost['eval_seconds']:.0f} s, nothing trained"
+    return f"{scores} in {ended.cost['train_seconds']:.0f} s, {ended.cost['samples_per_second']:.0f} samples/s"

@@ -14,7 +14,7 @@ from bench import grid, launch
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.progress import Display
-from bench.schema import register
+from bench.store import register
 from bench.sweep import Sweep
 
 sweep: Sweep | None = None  # of this process; a remote launcher's process has none and makes one per job

@@ -1,12 +1,9 @@
 """The types of the configuration, a dataclass per node. The values live in `conf/`, the reasons beside them."""
 
-import copyreg
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
 from bench import choices
 
@@ -33,7 +30,9 @@ class TaskConf:
     """`path` (a folder of local files) goes before `repo` (a data set on the hub).
 
     labels: their names; empty where a number is predicted, null where they are read from the data. metrics: of
-    bench/tasks/metrics.py; the first one chooses. form, loss_on: how multiple-choice questions are put to the model.
+    bench/tasks/metrics.py; the first one chooses. form, loss_on: how the task is put to the model. cloze, words: for
+    the form `mask`, what a text is put into, with {text}, {mask} and (of pairs) {second}, and a word for each label.
+    shots: solved examples beside every row, in training too.
     optional: parts of `files` that may be absent. max_length: what the standard protocol cuts texts to, in tokens.
     """
 
@@ -48,6 +47,9 @@ class TaskConf:
     metrics: list[choices.Metric] = field(default_factory=lambda: [choices.Metric.accuracy])
     form: choices.Form = choices.Form.head
     loss_on: choices.LossOn = choices.LossOn.answer
+    cloze: str | None = None
+    words: list[str] = field(default_factory=list)
+    shots: int = 0
     epochs: int = MISSING
     batch: int = MISSING
     max_length: int = 128
@@ -62,8 +64,9 @@ class PromptConf:
 
     text: holds {question} and {options}; unseen: the same for the form `options`, where the model does not see them.
     option: a line of the options, of {letter} and {option}; between: what stands between them. Then the answer:
-    letters, unseen_answer, and written, of {letter} and {option}, for the form `generate`. bos: whether the tokenizer's
-    first token goes before the prompt.
+    letters, unseen_answer, and written, of {letter} and {option}, for the form `generate`. apart: what stands after a
+    solved example. reason: what makes the model think before it answers, in so many tokens; conclude: what makes it
+    come to the answer. bos: whether the tokenizer's first token goes before the prompt.
     """
 
     name: str = MISSING
@@ -74,6 +77,10 @@ class PromptConf:
     letters: str = MISSING
     unseen_answer: str = MISSING
     written: str = MISSING
+    apart: str = MISSING
+    reason: str = MISSING
+    reason_tokens: int = MISSING
+    conclude: str = MISSING
     bos: bool = MISSING
 
 
@@ -88,7 +95,9 @@ class MethodConf:
     (`none`: full precision) that it can be merged into, `needs_cuda` the device; `checkpoints` says whether its blocks
     may be run twice, as checkpointing does.
     What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
-    the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own.
+    the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own. Where it
+    does not train (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the
+    trial's seed, or let the model think before it answers (`reasons`).
     """
 
     name: str = MISSING
@@ -105,7 +114,10 @@ class MethodConf:
     checkpoints: bool = True
     merges: list[str] = field(default_factory=list)
     template: str | None = None
-    lr: float = MISSING
+    trains: bool = True
+    shots: int = 0
+    reasons: bool = False
+    lr: float | None = MISSING
     lr_grid: list[float] = MISSING
     lr_source: str = MISSING
     lr_ratio: dict[str, float] = field(default_factory=dict)
@@ -193,7 +205,7 @@ class Config:
     fast: FastConf = field(default_factory=FastConf)
     track: TrackConf = field(default_factory=TrackConf)
     rank: int = MISSING
-    lrs: list[float] = MISSING
+    lrs: list[float | None] = MISSING
     seeds: list[int] = MISSING
     precision: choices.Precision = MISSING
     device: choices.Device = MISSING
@@ -206,14 +218,3 @@ class Config:
     results_dir: str = MISSING
     save_dir: str = MISSING
     cache_dir: str = MISSING
-
-
-def register() -> None:
-    """Make the types known to Hydra, which checks every yaml against them while composing, and two words of yaml.
-
-    `${times:20,${rank}}` is a whole number; `${words:${task.labels}}` joins a list with spaces.
-    """
-    ConfigStore.instance().store(name="schema", node=Config)
-    copyreg.pickle(ConfigStore, lambda _: "ConfigStore")  # Hydra copies what it looks in, and of this there is one
-    OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(int, factors)), replace=True)
-    OmegaConf.register_new_resolver("words", " ".join, replace=True)

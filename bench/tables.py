@@ -49,14 +49,14 @@ def _row(members: list[Record]) -> dict[str, Any]:
     cost = next((record.cost for record in members if record.kind == "probe"), None) or {}
     by_lr = grouped([record for record in members if record.trial], lambda record: (record.trial or {})["lr"])
     best = _best_lr(by_lr)
-    report = pd.Series([] if best is None or cell["random"] else _scores(by_lr[best], "report"), dtype=float)
+    report = pd.Series([] if cell["random"] else _scores(by_lr.get(best, []), "report"), dtype=float)
     outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
     return {
         **{key: cell[key] for key in ("model", "task", "method", "rank", "target")},
         **{key: cell.get(key) or None for key in ("base", "optim", "checkpointing")},
         **{key: cost.get(key) for key in COUNTS + RATES},
         "lr": best,
-        "lrs_tried": len(by_lr),
+        "lrs_tried": len(set(by_lr) - {None}),
         "report_mean": report.mean() if len(report) else None,
         "report_std": report.std(ddof=1) if len(report) > 1 else None,
         "seeds": len(report),
@@ -67,12 +67,16 @@ def _row(members: list[Record]) -> dict[str, Any]:
     }
 
 
-def _best_lr(by_lr: dict[float, list[Record]]) -> float | None:
-    """The best on select by mean over seeds; the report part has no say. Of equals the lowest.
+def _best_lr(by_lr: dict[float | None, list[Record]]) -> float | None:
+    """The best on select by mean over seeds; the report part has no say. Of equals the lowest; None: there is none.
 
     Only those with the most finished seeds compete: the mean of a rate that lost its bad seeds would flatter it.
     """
-    scores = {lr: found for lr, trials in sorted(by_lr.items()) if (found := _scores(trials, "select"))}
+    scores = {
+        lr: found
+        for lr, trials in sorted(by_lr.items(), key=lambda item: item[0] or 0)
+        if (found := _scores(trials, "select"))
+    }
     most = max(map(len, scores.values()), default=0)
     return max((lr for lr in scores if len(scores[lr]) == most), key=lambda lr: sum(scores[lr]) / most, default=None)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from bench.build import build, keep, recipe_of
+from bench.build import build, keep, load_data, recipe_of
 from bench.cell import Cell, Trial
 from bench.events import Ended, Event
 from bench.models.fast import Fast, quicken
@@ -19,6 +19,7 @@ from bench.train.packed import Packed
 from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.room import room_for
 from bench.train.start import Unpackable, gather, rehearse, sample_of
+from bench.train.untrained import score_untrained
 
 # Tokens: two cores ran 9 trials at batch 16 (232 tokens) 1.1 to 1.4 times as fast, at 32 (464) 0.9 to 1.2.
 FULL_CPU = 256
@@ -67,6 +68,8 @@ class Trials:
     def _wanted_size(self, trials: int) -> int:
         """How many to begin with at once."""
         pack = self.cell.config["pack"]
+        if not self.cell.trains:
+            return 1
         if self.cell.checkpointing and trials > 1:
             self.why = "checkpointing runs blocks a second time when trials are no longer mapped"
             return 1
@@ -78,12 +81,16 @@ class Trials:
 
     def _full(self) -> str | None:
         """Why one trial is enough for this device: a CPU gains nothing beyond what its caches hold."""
-        tokens = self.plan.tokens or int(self.plan.batch * self.data.train.lengths.double().mean())
+        rows = self.data.train
+        tokens = self.plan.tokens or int(self.plan.batch * rows.each * rows.lengths.double().mean())
         return f"batches of {tokens} tokens fill a CPU" if self.device.type == "cpu" and tokens > FULL_CPU else None
 
     def _train(self, group: Sequence[Trial]) -> Iterator[Ended]:
         """Train a group together; gives how each trial ended."""
         by_id = {trial.id: trial for trial in group}
+        if not self.cell.trains:
+            yield self._as_it_is(group[0])
+            return
         together = {"pack": len(group), "pack_why": self.why, "micro": self.plan.micro}
         pack = self.alone(group[0]) if len(group) == 1 else self.packed(group)
         for member, end in run_trials(pack, self.data, self.plan, self.emit):
@@ -97,6 +104,12 @@ class Trials:
                 yield Ended(name, *_told(error))
             else:
                 yield replace(end, cost={**(end.cost or {}), **together}, saved=saved)
+
+    def _as_it_is(self, trial: Trial) -> Ended:
+        """What a method scores that trains nothing; the trial's seed draws the solved examples."""
+        model = quicken(build(self.cell, seed=trial.seed, device=self.device, dtype=self.dtype), self.fast)
+        data = load_data(self.cell, trial.seed)
+        return score_untrained(model, trial.id, data, self.plan, self.dtype, self.emit)
 
     def alone(self, trial: Trial) -> Pack:
         """One trial in a model of its own, ready to be trained."""
@@ -165,7 +178,7 @@ class Crowded(Exception):  # noqa: N818 - fewer trials go together instead
 
 
 def _wanted(trial: Trial) -> Wanted:
-    return Wanted(trial.id, trial.lr, trial.seed)
+    return Wanted(trial.id, float(trial.lr or 0), trial.seed)
 
 
 def _told(error: Exception) -> tuple[str, None, None, None, dict[str, str]]:

@@ -21,7 +21,7 @@ from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
 from bench.heap import keep_freed_memory
 from bench.measure.latency import merging
-from bench.measure.probe import probe
+from bench.measure.probe import probe, probe_untrained
 from bench.measure.products import product_speeds
 from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
@@ -92,7 +92,7 @@ def try_out(cell: Cell) -> None:
     # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
     with suppress(RuntimeError), torch.device("meta"):
         try:
-            method(empty_model(cell.source, cell.outputs, causal=cell.form.causal))
+            method(empty_model(cell.source, cell.outputs, speaks=cell.form.speaks))
         except ValueError as error:  # the library's own word on shapes and settings
             raise Misfit(f"{cell.title}: {error}") from error
 
@@ -133,9 +133,12 @@ def measure(
     """The cell's cost, on a model that is thrown away."""
     protocol, method = cell.config["protocol"], cell.config["method"]
     model = build(cell, seed=0, device=device, dtype=dtype)
-    steps = protocol["probe_steps"]
-    cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
-    cost |= {"adapter_bytes": saved_bytes(model, cell)}
+    if cell.trains:
+        steps = protocol["probe_steps"]
+        cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
+        cost |= {"adapter_bytes": saved_bytes(model, cell)}
+    else:
+        cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
     if cell.config["merge"]:
         merge = partial(merged, attach=method["attach"]) if cell.merges else None
         bare = load(cell, seed=0, device=device, dtype=dtype)

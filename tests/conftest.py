@@ -9,6 +9,12 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Methods that train nothing; what is asked of all others makes no sense of them.
+UNTRAINED = {
+    path.stem
+    for path in (REPOSITORY / "conf" / "method").glob("*.yaml")
+    if "\ntrains: false" in path.read_text("utf-8")
+}
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
 WORDS = [
     "a", "an", "the", "film", "play", "was", "is", "not", "never", "good", "bad", "great", "dull", "warm",

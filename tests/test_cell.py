@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from bench.cell import NEUTRAL, Cell
+from bench.cell import Cell
 from bench.grid import cells
+from bench.identity import NEUTRAL
 from bench.schema import Config
 
 RECORDS = Path(__file__).resolve().parent.parent / "results" / "minilm" / "sst2"

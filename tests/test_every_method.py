@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import WORDS
+from conftest import UNTRAINED, WORDS
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from peft import PeftModel
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel, BertTokenizerFast, LlamaConfig, LlamaModel
 
-from bench import schema
 from bench.build import build, load, recipe_of
 from bench.cell import Cell
 from bench.fit import Misfit
@@ -30,6 +29,7 @@ from bench.methods.saving import _is_peft_format, load_adapter, merged, save_ada
 from bench.models.fast import Fast, quicken
 from bench.models.parts import is_head
 from bench.models.targets import resolve
+from bench.store import register
 from bench.train.batches import Batch
 from bench.train.evaluate import arguments
 from bench.train.guard import Guard
@@ -37,7 +37,7 @@ from bench.train.optim import make_optimizer
 from bench.train.step import Stepper
 from bench.worker import try_out
 
-METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+METHODS = sorted({path.stem for path in (CONF / "method").glob("*.yaml")} - UNTRAINED)
 KINDS = ("bert", "llama")
 REFUSED = {("bitfit", "llama"), ("llama_adapter", "bert"), ("loftq", "bert"), ("loftq", "llama")}
 LABELS, STEPS = 2, 3
@@ -238,7 +238,7 @@ def fitting() -> list[Any]:
 @cache
 def composed(name: str, *overrides: str) -> DictConfig:
     """The configuration that the command line would give, on the default model."""
-    schema.register()
+    register()
     small = ["rank=4", "protocol=smoke", "protocol.max_length=32", "precision=fp32", "device=cpu", "track=off"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", [f"method={name}", *small, *SETTINGS.get(name, []), *overrides])

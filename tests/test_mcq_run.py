@@ -74,7 +74,7 @@ def run(inline: Run, questions: Path, tmp_path: Path) -> Callable[..., list[Reco
     return call
 
 
-@pytest.mark.parametrize("form", ["letters", "options", "generate", "classify"])
+@pytest.mark.parametrize("form", ["letters", "options", "generate", "classify", "multiple_choice"])
 def test_every_form_runs_from_files_to_records(form: str, run: Callable[..., list[Record]]) -> None:
     words = ("task.select_rows=12", "task.batch=8", "protocol.probe_steps=2", f"task.form={form}", "rank=4")
     (record,) = run(*words, "method=lora", "seeds=[0]")
@@ -94,7 +94,7 @@ def test_every_form_runs_from_files_to_records(form: str, run: Callable[..., lis
     assert record.identity["task"]["form"] == form
 
 
-@pytest.mark.parametrize("form", ["letters", "options", "generate", "classify"])
+@pytest.mark.parametrize("form", ["letters", "options", "generate", "classify", "multiple_choice"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 def test_what_is_learned_by_heart_is_known(
     form: str, method: str, run: Callable[..., list[Record]], questions: Path, tmp_path: Path
@@ -150,7 +150,7 @@ def test_trials_of_a_language_model_pack_and_end_where_they_would_have_ended_alo
         "rank=4",
         "method=lora",
     )
-    for form in ("letters", "options"):
+    for form in ("letters", "options", "multiple_choice"):
         together = run(*words, f"task.form={form}", "pack=4")
         alone = run(*words, f"task.form={form}", "pack=1", "force=true")
         kept: dict[str, Any] = {str(record.trial): record for record in alone}
@@ -186,11 +186,36 @@ def test_what_is_kept_answers_the_same(
     assert found.tolist() == record.predictions["report"]
 
 
+def test_a_bert_learns_to_compare_options_and_packs(inline: Run, questions: Path, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    bert = ["model=bert-base", "model.weights=random", *(f"model.architecture.{key}={sizes[key]}" for key in sizes)]
+    folders = [f"task.path={questions}", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+    words = ["task.form=multiple_choice", "task.select_rows=12", "task.batch=8", "method=full", "precision=fp32"]
+    trials = ["lrs=[3e-4,1e-3]", "seeds=[0,1]", "task.epochs=3", "protocol.probe_steps=1", "track=off"]
+    found = []
+    for more in (["pack=4"], ["pack=1", "force=true"]):
+        done = inline("task=medmcqa", *bert, *folders, *words, *trials, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+        rows = [record for record in records.read_all(tmp_path / "results", pytest.fail) if record.kind == "trial"]
+        found.append({str(record.trial): record for record in rows})
+    together, alone = found
+    assert len(together) == 4
+    for name, one in together.items():
+        assert one.cost is not None
+        assert one.cost["pack"] == 4, one.cost["pack_why"]
+        assert one.curve is not None
+        assert (curve := alone[name].curve) is not None
+        assert one.curve["loss"] == pytest.approx(curve["loss"], rel=1e-5, abs=1e-5)
+
+
 def test_what_cannot_answer_is_left_out_or_told(inline: Run, questions: Path, tmp_path: Path) -> None:
     where = ["task=medmcqa", f"task.path={questions}", "track=off", f"results_dir={tmp_path / 'results'}"]
     done = inline(*where, "model=minilm", "method=lora")
     assert done.returncode == 2
-    assert "task.form=letters needs a language model, and minilm is a bert; use task.form=classify" in done.stderr
+    assert (
+        "task.form=letters needs a language model, and minilm is a bert; use task.form=multiple_choice or classify"
+        in done.stderr
+    )
     done = inline(*where, "model=tiny-llama", "method=head")
     assert done.returncode == 2
     assert "there is none" in done.stderr

@@ -20,9 +20,9 @@ from transformers import (
     RobertaConfig,
 )
 
-from bench import schema
 from bench.measure.parameters import Parameters, count
 from bench.models.targets import resolve, spelled_out
+from bench.store import register
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 LAYERS, HIDDEN, INNER = 12, 768, 3072
@@ -204,7 +204,7 @@ def empty_llama_1b() -> nn.Module:
 @lru_cache(maxsize=1)
 def composed(name: str) -> dict[str, Any]:
     """A method as the command line composes it."""
-    schema.register()
+    register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         conf = OmegaConf.to_container(compose("config", [f"method={name}"]).method, resolve=True)
     assert isinstance(conf, dict)

@@ -12,7 +12,7 @@ from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
 from bench.progress import Clock, Display
 
 TRIAL = "0123456789-lr0.001-seed0"
-COST = {"train_seconds": 12.4, "samples_per_second": 345.6}
+COST = {"train_seconds": 12.4, "samples_per_second": 345.6, "steps": 7}
 OK = Ended(TRIAL, "ok", {"select": 0.9123, "report": 0.8765}, cost=COST)
 READY = Ready({"device_name": "a CPU", "threads": 2, "dtype": "fp32"}, {"train": 12_800, "select": 1000, "report": 872})
 STEPPED = Stepped(TRIAL, {"step": [9.0, 10.0], "loss": [0.7, 0.6543]}, 345.6)

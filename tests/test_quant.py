@@ -24,7 +24,8 @@ from bench.models.parts import HEADS, is_head
 from bench.models.quant import SWITCH, Quant
 from bench.models.source import find
 from bench.models.targets import resolve
-from bench.schema import ModelConf, register
+from bench.schema import ModelConf
+from bench.store import register
 from bench.train.batches import collate
 from bench.train.evaluate import arguments, forward, predict
 

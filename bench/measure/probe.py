@@ -15,8 +15,11 @@ from bench.train.batches import collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer
 from bench.train.plan import Plan, Recipe
-from bench.train.start import rehearse
+from bench.train.start import EVALUATED, rehearse
 from bench.train.step import Stepper
+
+# What there is to tell of steps, and is None where there are none.
+OF_STEPS = ("warm_up_seconds", "step_seconds_median", "step_seconds_p95", "samples_per_second", "tokens_per_second")
 
 
 def probe(
@@ -57,25 +60,40 @@ def probe(
         seconds.append(time.perf_counter() - began)
     first, seconds = seconds[: len(warm)], seconds[len(warm) :]
     peaks = peak_bytes(device)
-    began = time.perf_counter()
-    predict(model, data.select, plan.eval_batch, device, dtype)
-    eval_seconds = time.perf_counter() - began
-    counts = count(model)
     return {
-        "trainable_params": counts.trainable,
-        "head_params": counts.head,
-        "total_params": counts.total,
-        "trainable_percent": counts.percent,
+        **_evaluated(model, data, plan, dtype),
         **peaks,
         "warm_up_seconds": sum(first),
         "step_seconds_median": float(np.median(seconds)),
         "step_seconds_p95": float(np.quantile(seconds, 0.95)),
         "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),
         "tokens_per_second": sum(batch.tokens for batch in batches) / sum(seconds),
-        "eval_seconds": eval_seconds,
-        "eval_rows": len(data.select),
         "probe_steps": len(batches),
         "micro": plan.micro,
+    }
+
+
+def probe_untrained(model: nn.Module, data: Encoded, plan: Plan, *, dtype: torch.dtype, fast: Fast) -> dict[str, Any]:
+    """What a method costs that trains nothing: an evaluation of the select part, after one of a few rows; its peaks."""
+    device = next(model.parameters()).device
+    quicken(model, fast)
+    predict(model, data.select.first(EVALUATED), plan.eval_batch, device, dtype)
+    reset_peak(device)
+    return {**_evaluated(model, data, plan, dtype), **peak_bytes(device), **dict.fromkeys(OF_STEPS)}
+
+
+def _evaluated(model: nn.Module, data: Encoded, plan: Plan, dtype: torch.dtype) -> dict[str, Any]:
+    """How many parameters there are, and how long the select part takes."""
+    device, counts = next(model.parameters()).device, count(model)
+    began = time.perf_counter()
+    predict(model, data.select, plan.eval_batch, device, dtype)
+    return {
+        "trainable_params": counts.trainable,
+        "head_params": counts.head,
+        "total_params": counts.total,
+        "trainable_percent": counts.percent,
+        "eval_seconds": time.perf_counter() - began,
+        "eval_rows": len(data.select),
     }
 
 

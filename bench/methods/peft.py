@@ -24,7 +24,7 @@ def attach(
     """
     from peft import get_peft_model
 
-    settings = config(task_type="SEQ_CLS" if head_names(model) else "CAUSAL_LM", **_placement(model, config, target))
+    settings = config(task_type=_task_type(model), **_placement(model, config, target))
     wrapped: Any = get_peft_model(model, settings)
     for name, parameter in wrapped.named_parameters():
         if is_head(name, model) and ".original_module." not in name:
@@ -36,6 +36,12 @@ def attach(
     if mutates and not getattr(model, "is_quantized", False):
         wrapped.start = _start(wrapped)  # saving subtracts it again
     return wrapped  # type: ignore[no-any-return]
+
+
+def _task_type(model: Any) -> str:
+    """What decides how PEFT puts virtual tokens before the data's; it has no word for a masked language model."""
+    kinds = {"ForSequenceClassification": "SEQ_CLS", "ForCausalLM": "CAUSAL_LM", "ForMaskedLM": "FEATURE_EXTRACTION"}
+    return next(word for ending, word in kinds.items() if type(model).__name__.endswith(ending))
 
 
 def _placement(model: nn.Module, config: Any, target: Target | None) -> dict[str, Any]:

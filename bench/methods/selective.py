@@ -1,4 +1,4 @@
-"""Methods that train a part of the model's own weights: leaves without new parameters."""
+"""Methods that train a part of the model's own weights, all or none: leaves without new parameters."""
 
 from torch import nn
 
@@ -8,6 +8,11 @@ from bench.models.parts import blocks, is_head, train_head_alone
 def full(model: nn.Module) -> nn.Module:
     """Train every parameter."""
     return model.requires_grad_(requires_grad=True)
+
+
+def none(model: nn.Module) -> nn.Module:
+    """Train nothing."""
+    return model.requires_grad_(requires_grad=False)
 
 
 def head(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""The backbone with a classification head, and its tokenizer."""
+"""The backbone with a classification head, or as the language model that it is, and its tokenizer."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     PretrainedConfig,
@@ -14,6 +15,7 @@ from transformers import (
 )
 
 from bench.models.attention import NAME as ATTENTION
+from bench.models.masked import at_mask, new_parts
 from bench.models.parts import HEADS, head_names
 from bench.models.quant import Quant, keep_gradients, map_over_trials
 from bench.models.source import Source
@@ -35,22 +37,23 @@ def load_model(
     num_labels: int,
     *,
     seed: int,
-    causal: bool = False,
+    speaks: bool = False,
     attention: str = ATTENTION,
     dropout: float | None = None,
     quant: Quant | None = None,
     device: torch.device | None = None,
 ) -> nn.Module:
-    """Load a backbone in fp32; the head is drawn from `seed`, and a causal language model has none. Random weights are
-    the same for every seed: they stand for a checkpoint, which all trials share.
+    """Load a backbone in fp32; the head is drawn from `seed`, and a language model has none. Random weights are the
+    same for every seed: they stand for a checkpoint, which all trials share.
 
+    speaks: as a language model, a causal or a masked one, with the words as its outputs instead of labels.
     attention: transformers' name of the attention implementation. dropout: None keeps the model's own. quant: how the
     base's matrices are stored, None for fp32; a quantised base is made on the device, and stays there.
     """
     torch.manual_seed(0 if source.random else seed)
     config = _config(source, num_labels, dropout)
     given: dict[str, Any] = {"attn_implementation": attention}
-    auto = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
+    auto = _auto(source, speaks)
     kind: Any
     if source.random:
         model = _with_head(auto.from_config(config, **given), seed)
@@ -62,7 +65,7 @@ def load_model(
         given |= {"revision": source.revision, "use_safetensors": True}
     if quant is not None:
         given |= {
-            "quantization_config": quant.settings([*HEADS, ".*pooler", "lm_head"]),
+            "quantization_config": quant.settings([*HEADS, ".*pooler", "lm_head", "cls"]),
             "device_map": {"": device or "cpu"},
         }
     model, info = kind.from_pretrained(
@@ -87,19 +90,26 @@ def _with_head(model: Any, seed: int) -> nn.Module:
     return model  # type: ignore[no-any-return]
 
 
-def empty_model(source: Source, num_labels: int, *, causal: bool = False) -> nn.Module:
+def _auto(source: Source, speaks: bool) -> Any:  # noqa: FBT001
+    speaker = AutoModelForCausalLM if source.is_decoder else AutoModelForMaskedLM
+    return speaker if speaks else AutoModelForSequenceClassification
+
+
+def empty_model(source: Source, num_labels: int, *, speaks: bool = False) -> nn.Module:
     """The first layer of the architecture, without weights: enough to see whether a method attaches to it."""
     config = _config(source, num_labels, dropout=None)
     config.num_hidden_layers = 1
     with torch.device("meta"):
-        auto = AutoModelForCausalLM if causal else AutoModelForSequenceClassification
-        model: nn.Module = auto.from_config(config)
+        model: nn.Module = _auto(source, speaks).from_config(config)
     return _named(model, source, [])
 
 
 def _named(model: nn.Module, source: Source, missing: list[str]) -> nn.Module:
     """Note where the model comes from, and which of its modules the checkpoint lacks: they are new for the task."""
     model.config.name_or_path = source.location  # type: ignore[union-attr]
+    if type(model).__name__.endswith("ForMaskedLM"):
+        model.new_modules = new_parts(missing, source.location)  # type: ignore[assignment]
+        return at_mask(model)
     model.new_modules = ("pooler",) if any(".pooler." in key for key in missing) else ()  # type: ignore[assignment]
     return model
 

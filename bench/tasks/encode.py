@@ -24,9 +24,11 @@ class Rows:
     """Encoded rows, laid end to end without padding.
 
     ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64, or
-    fp32 where a number is predicted. types: [tokens] int64, which of two texts a token belongs to; None: there is one.
+    fp32 where a number is predicted. each: sequences that make one row, side by side; starts and lengths are theirs,
+    [rows * each]. types: [tokens] int64, which of two texts a token belongs to; None: there is one.
     answer: [rows] int64, how many tokens at the end of a row are predicted by a language model; None: no token is.
     options: [rows] int64, how many there are to choose from; None: as many in every row.
+    mask: [rows] int64, how many tokens before a row's end its mask stands, the last token being 1; None: it has none.
     group: [rows] int64, rising: which question a row is an option of; None: each row is a question of its own.
     read: what the model's output for them means.
     pad_left: whether padding goes before a row, so that its last token stays the last. multiple: batches are padded to
@@ -43,7 +45,9 @@ class Rows:
     types: Tensor | None = None
     answer: Tensor | None = None
     options: Tensor | None = None
+    mask: Tensor | None = None
     group: Tensor | None = None
+    each: int = 1
     read: Reading = HEAD
 
     def __len__(self) -> int:
@@ -74,8 +78,18 @@ class Rows:
 
     def first(self, rows: int) -> "Rows":
         """The first rows alone."""
-        columns = {name: getattr(self, name) for name in ("starts", "lengths", "labels", "answer", "options", "group")}
-        return replace(self, **{name: column[:rows] for name, column in columns.items() if column is not None})
+        by_row = ("starts", "lengths", "labels", "answer", "options", "mask", "group")
+        columns = {name: getattr(self, name) for name in by_row}
+        ends = dict.fromkeys(("starts", "lengths"), rows * self.each)
+        some: dict[str, Any] = {
+            name: part[: ends.get(name, rows)] for name, part in columns.items() if part is not None
+        }
+        return replace(self, **some)
+
+    @property
+    def longest(self) -> Tensor:
+        """Tokens of the longest sequence of each row: [rows]."""
+        return self.lengths.view(-1, self.each).amax(1)
 
     def padded(self, longest: int) -> int:
         """The length of a batch whose longest row has so many tokens; never above the longest row of all."""
@@ -102,8 +116,9 @@ class Encoded:
 
     @classmethod
     def of(cls, parts: Mapping[str, Rows], **more: Any) -> "Encoded":
-        """From all parts by name. more: the other fields."""
-        return cls(parts["train"], parts["select"], parts["report"], others(parts), **more)
+        """From all parts by name; without train where nothing is trained. more: the other fields."""
+        train = parts["train"] if "train" in parts else parts["select"].first(0)
+        return cls(train, parts["select"], parts["report"], others(parts), **more)
 
     def in_multiples(self, multiple: int) -> "Encoded":
         """With batches padded to a multiple of so many tokens."""
@@ -157,7 +172,7 @@ def laid_out(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
 def rows_of(
     arrays: Mapping[str, np.ndarray], labels: Sequence[float], tokenizer: PreTrainedTokenizerBase, **more: Any
 ) -> Rows:
-    """What `laid_out` gave (and `types` and `answer` where there are such), as tensors. more: fields of Rows."""
+    """What `laid_out` gave (and other columns by their names in Rows), as tensors. more: fields of Rows."""
     columns: dict[str, Any] = {name: torch.from_numpy(array).long() for name, array in arrays.items()}
     sizes = columns.pop("lengths")
     return Rows(

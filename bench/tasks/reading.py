@@ -125,12 +125,58 @@ class Letters(Reading):
         return _likeliest(logits[..., -1, list(self.ids)], batch)
 
 
+@dataclass(frozen=True)
+class Reasoned(Letters):
+    """Letters that come after a thought: the model writes on until `limit` tokens, then reads the `conclusion`.
+
+    `logits` are those behind it. tokenizer: as the model's.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    limit: int
+    conclusion: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OneOf(Reading):
+    """A number for each option, compared. each: options beside one another. logits: [rows * each, 1]."""
+
+    each: int
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Mean cross-entropy of the right option."""
+        return nn.functional.cross_entropy(_of_options(logits.view(-1, self.each), batch), batch.labels)
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The likeliest option, by its number."""
+        return _likeliest(logits.view(-1, self.each), batch)
+
+
+@dataclass(frozen=True)
+class Masked(Reading):
+    """A word for each label, compared in place of the mask. ids: of each word. logits: [rows, vocabulary], there."""
+
+    ids: tuple[int, ...]
+
+    def loss(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Mean cross-entropy of the right word among those of all labels."""
+        return nn.functional.cross_entropy(logits[..., list(self.ids)], batch.labels)
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The label of the likeliest word."""
+        return _likeliest(logits[..., list(self.ids)], batch)
+
+
 def _likeliest(scores: Tensor, batch: Shown) -> Tensor:
-    """Of each row, among the options that it has. scores: [rows, options]."""
-    if batch.options is not None:
-        there = torch.arange(scores.shape[-1], device=scores.device) < batch.options[..., None]
-        scores = scores.masked_fill(~there, -torch.inf)
-    return scores.argmax(-1)
+    return _of_options(scores, batch).argmax(-1)
+
+
+def _of_options(scores: Tensor, batch: Shown) -> Tensor:
+    """The scores of the options that each row has; the others have no chance. scores: [rows, options]."""
+    if batch.options is None:
+        return scores
+    there = torch.arange(scores.shape[-1], device=scores.device) < batch.options[..., None]
+    return scores.masked_fill(~there, -torch.inf)
 
 
 @dataclass(frozen=True)

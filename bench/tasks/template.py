@@ -1,5 +1,6 @@
 """Words around a text: the anchor tokens of a method's template."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
@@ -24,8 +25,12 @@ def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_le
 
 def _worded(split: Split, template: str, tokenizer: PreTrainedTokenizerBase, room: int) -> Split:
     """room: tokens that the text may have, with the special ones."""
-    cut = tokenizer(split.texts, truncation=True, max_length=room, return_offsets_mapping=True)["offset_mapping"]
-    texts = [
-        text[: max((end for _, end in offsets), default=0)] for text, offsets in zip(split.texts, cut, strict=True)
-    ]
+    texts = shortened(split.texts, tokenizer, room - tokenizer.num_special_tokens_to_add())
     return replace(split, texts=[template.format(text=text) for text in texts])
+
+
+def shortened(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[str]:
+    """The texts' beginnings, as many tokens of each as there is room for."""
+    how = {"truncation": True, "add_special_tokens": False, "return_offsets_mapping": True}
+    cut = tokenizer(list(texts), max_length=room, **how)["offset_mapping"]
+    return [text[: max((end for _, end in offsets), default=0)] for text, offsets in zip(texts, cut, strict=True)]

@@ -17,7 +17,9 @@ from bench.tasks.reading import HEAD, Reading
 
 PADDING = 100  # tokens; calling MiniLM once more takes as long: 64 rows were 2.6 times as fast as in one batch, 640 1.0
 # What each seed has of a batch; the lengths, and so the mask, are the same.
-OWN = ("input_ids", "labels", "types", "answer", "options", "share")
+OWN = ("input_ids", "labels", "types", "answer", "options", "from_end", "share")
+
+MASKS_OF_SEEDS = 3  # dimensions of a mask that is not the same for all seeds
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,10 @@ class Batch:
     input_ids, which of two texts a token belongs to; None where there is one.
 
     Where trials of several seeds go together: input_ids and types [seeds, rows, length], labels [seeds, rows]; the mask
-    is one. tokens: of one trial. answer, options, read: as in the rows. keep: the last positions at which a language
-    model gives logits; None where it is none. share: where this is a part of a batch, what of that one's loss: [] or
-    [seeds].
+    is one, unless each row is several sequences: then all three have [rows * each] of them. tokens: of one trial.
+    answer, options, read: as in the rows. from_end: as `mask` there, but before the end of the padding. keep: the last
+    positions at which a language model gives logits; None where it is none. share: where this is a part of a batch,
+    what of that one's loss: [] or [seeds].
     """
 
     input_ids: Tensor
@@ -38,13 +41,21 @@ class Batch:
     types: Tensor | None = None
     answer: Tensor | None = None
     options: Tensor | None = None
+    from_end: Tensor | None = None
     read: Reading = HEAD
     keep: int | None = None
     share: Tensor | None = None
+    each: int = 1
 
     @property
     def rows(self) -> int:
         return self.labels.shape[-1]
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """What each seed has of the batch."""
+        mask = self.attention_mask
+        return (*OWN, "attention_mask") if mask is not None and mask.ndim == MASKS_OF_SEEDS else OWN
 
     def parts(self, rows: int | None) -> "list[Batch]":
         """The batch in parts of so many rows, whose losses by their shares add up to its own. None: whole."""
@@ -57,8 +68,11 @@ class Batch:
 
     def _part(self, cut: slice) -> "Batch":
         wide = {"input_ids": self.input_ids, "types": self.types, "attention_mask": self.attention_mask}
-        narrow = {"labels": self.labels, "answer": self.answer, "options": self.options}
-        some: dict[str, Any] = {name: part[..., cut, :] for name, part in wide.items() if part is not None}
+        narrow: dict[str, Tensor | None] = {
+            name: getattr(self, name) for name in ("labels", "answer", "options", "from_end")
+        }
+        sequences = slice(cut.start * self.each, cut.stop * self.each)
+        some: dict[str, Any] = {name: part[..., sequences, :] for name, part in wide.items() if part is not None}
         some |= {name: part[..., cut] for name, part in narrow.items() if part is not None}
         return replace(self, **some)
 
@@ -94,10 +108,10 @@ def by_length(rows: Rows, batch: int, seed: int | None = None, *, tokens: int | 
     batch: rows of each; with `tokens` as many rows as make at most so many tokens with their padding, at least one.
     seed: None keeps their order (evaluation).
     """
-    lengths = rows.lengths.numpy()
+    lengths = rows.longest.numpy()
     ties = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
     order = np.lexsort((ties, lengths))
-    sizes = batch if tokens is None else _within(lengths[order].tolist(), tokens)
+    sizes = batch if tokens is None else _within((rows.each * lengths[order]).tolist(), tokens)
     return list(torch.split(torch.from_numpy(order), sizes))
 
 
@@ -107,7 +121,8 @@ def for_evaluation(rows: Rows, batch: int, device: torch.device) -> list[Tensor]
     batch: rows of each at most. An accelerator takes them all: it would wait longer for a call than for padding.
     """
     (order,) = by_length(rows, max(1, len(rows)))
-    return list(torch.split(order, _tight(rows.lengths[order].tolist(), batch) if device.type == "cpu" else batch))
+    lengths = (rows.each * rows.longest[order]).tolist()
+    return list(torch.split(order, _tight(lengths, batch) if device.type == "cpu" else batch))
 
 
 def _within(lengths: list[int], tokens: int) -> list[int]:
@@ -148,14 +163,23 @@ def lockstep(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
         yield from passes[0]
         return
     for batches in zip(*passes, strict=True):
-        parts = {name: [getattr(one, name) for one in batches] for name in OWN if getattr(batches[0], name) is not None}
+        names = [name for name in OWN if getattr(batches[0], name) is not None]
+        parts = {name: [getattr(one, name) for one in batches] for name in names}
+        if batches[0].each > 1:  # their sequences are not equally long one by one
+            parts["attention_mask"] = [masked(one) for one in batches]
         keep = None if batches[0].keep is None else max(one.keep or 0 for one in batches)
         yield replace(batches[0], keep=keep, **{name: torch.stack(tensors) for name, tensors in parts.items()})
 
 
+def masked(batch: Batch) -> Tensor:
+    """The mask, also where nothing is padded: [rows, length]."""
+    return torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
+
+
 def collate(rows: Rows, numbers: Tensor) -> Batch:
     """Gather rows and pad them to the longest."""
-    lengths, starts = rows.lengths[numbers], rows.starts[numbers]
+    sequences = (numbers[:, None] * rows.each + torch.arange(rows.each)).flatten()
+    lengths, starts = rows.lengths[sequences], rows.starts[sequences]
     longest = rows.padded(int(lengths.max()))
     columns = torch.arange(longest)
     if rows.pad_left:
@@ -166,5 +190,7 @@ def collate(rows: Rows, numbers: Tensor) -> Batch:
     ids = torch.where(real, rows.ids[where], rows.pad_id) if padded else rows.ids[where]
     types = rows.types if rows.types is None else rows.types[where] * real
     answer, options = (None if column is None else column[numbers] for column in (rows.answer, rows.options))
+    from_end = None if rows.mask is None else rows.mask[numbers] + (0 if rows.pad_left else longest - lengths)
     mask, tokens, keep = real.long() if padded else None, int(lengths.sum()), rows.read.keep(answer)
-    return Batch(ids, mask, rows.labels[numbers], tokens, types, answer, options, rows.read, keep)
+    labels, each = rows.labels[numbers], rows.each
+    return Batch(ids, mask, labels, tokens, types, answer, options, from_end, rows.read, keep, each=each)

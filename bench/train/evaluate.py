@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.tasks.encode import Rows
-from bench.tasks.reading import Written
+from bench.tasks.reading import Reasoned, Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.precision import autocast
+from bench.train.writing import concluded, written
 
 
 def arguments(batch: Batch) -> dict[str, Any]:
@@ -18,6 +19,8 @@ def arguments(batch: Batch) -> dict[str, Any]:
         given["token_type_ids"] = batch.types
     if batch.keep is not None:
         given["logits_to_keep"] = batch.keep
+    if batch.from_end is not None:
+        given["from_end"] = batch.from_end
     return given
 
 
@@ -33,19 +36,6 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
     return loss if batch.share is None else loss * batch.share
 
 
-def written(model: nn.Module, batch: Batch, read: Written) -> Tensor:
-    """What the model writes after each prompt, the likeliest token each time: [rows, tokens]."""
-    writer: Any = model
-    found: Tensor = writer.generate(
-        input_ids=batch.input_ids,
-        attention_mask=torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask,
-        max_new_tokens=read.limit,
-        do_sample=False,
-        pad_token_id=read.tokenizer.pad_token_id,
-    )
-    return found[:, batch.input_ids.shape[1] :]
-
-
 @torch.inference_mode()
 def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The answer to every question: [questions], on the CPU, in the data's order."""
@@ -58,5 +48,11 @@ def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtyp
 
 
 def _answers(model: nn.Module, batch: Batch) -> Tensor:
-    said = written(model, batch, batch.read) if isinstance(batch.read, Written) else forward(model, batch)
+    match batch.read:
+        case Written() as read:
+            said = written(model, batch, read)
+        case Reasoned() as read:
+            said = concluded(model, batch, read)
+        case _:
+            said = forward(model, batch)
     return batch.read.answers(said, batch)

@@ -124,8 +124,12 @@ def _predictions(pack: Pack, rows: Rows, plan: Plan) -> list[tuple[Member, Tenso
 
 def _ended(member: Member, data: Encoded, shown: dict[str, Tensor]) -> Ended:
     """shown: what the best checkpoint predicts for report and the further parts."""
-    found = {name: part.tolist() for name, part in {"select": member.best.predictions, **shown}.items()}
-    return Ended(member.wanted.trial, "ok", scores_of(data, member.best, shown), found, member.cost)
+    best, found = member.best, {"select": member.best.predictions, **shown}
+    scores, predictions = (
+        scores_of(data, found, best.history, best.epoch),
+        {part: found[part].tolist() for part in found},
+    )
+    return Ended(member.wanted.trial, "ok", scores, predictions, member.cost)
 
 
 @contextmanager

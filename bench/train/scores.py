@@ -1,7 +1,7 @@
 """What a trial's predictions are worth: by every metric of the task, on every part, and on the groups of a part."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,7 +9,6 @@ from torch import Tensor
 from bench.tasks.encode import Encoded
 from bench.tasks.metrics import score
 from bench.tasks.reading import UNPARSED, Written
-from bench.train.member import Best
 
 
 def chosen_by(data: Encoded, predictions: Tensor) -> float:
@@ -17,9 +16,13 @@ def chosen_by(data: Encoded, predictions: Tensor) -> float:
     return score(data.metrics[0], predictions, data.select.truth)
 
 
-def scores_of(data: Encoded, best: Best, shown: Mapping[str, Tensor]) -> dict[str, Any]:
-    """A trial's scores as its record tells them. shown: the best checkpoint's predictions, but for select."""
-    found = {"select": best.predictions, **shown}
+def scores_of(
+    data: Encoded, found: Mapping[str, Tensor], by_epoch: Sequence[float] = (), best_epoch: int = 0
+) -> dict[str, Any]:
+    """A trial's scores as its record tells them. found: what the checkpoint that was best predicts for every part.
+
+    by_epoch: scores on select after each epoch. best_epoch: from 1; 0 is the model before any.
+    """
     every = {
         part: {name: score(name, predictions, data.parts[part].truth) for name in data.metrics}
         for part, predictions in found.items()
@@ -28,13 +31,13 @@ def scores_of(data: Encoded, best: Best, shown: Mapping[str, Tensor]) -> dict[st
         "metric": data.metrics[0],
         "select": every["select"][data.metrics[0]],
         "report": every["report"][data.metrics[0]],
-        "select_by_epoch": best.history,
-        "best_epoch": best.epoch,
+        "select_by_epoch": list(by_epoch),
+        "best_epoch": best_epoch,
     }
     if len(data.metrics) > 1 or data.further:
         scores["all"] = every
     if data.about:
-        scores |= _of_groups(data, shown["report"])
+        scores |= _of_groups(data, found["report"])
     return scores
 
 

@@ -1,0 +1,60 @@
+"""What makes one cell differ from another: everything that changes a result, and nothing else.
+
+Where results go, how they are shown and on what device they are measured does not change what a cell is. What is left
+at its neutral value, or is not used, is left out, so that a new setting renames no cell without it.
+"""
+
+from typing import Any
+
+from bench.choices import Form
+
+# conf/config.yaml's choice, down to conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
+NEUTRAL: dict[str, Any] = {
+    "quant": {"name": "none", "double": False, "compute": None},
+    "optim": {"name": "adamw", "build": {"_target_": "torch.optim.AdamW", "_partial_": True, "fused": True}},
+    "checkpointing": False,
+}
+REASONING = ("reason", "reason_tokens", "conclude")  # of a prompt, where the model thinks before it answers
+BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
+
+
+def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
+    """Of the task, and of how it is put to the model where it is not to a head. data: its bytes, as a hash."""
+    task, form = config["task"], Form(config["task"]["form"])
+    found = {
+        "name": task["name"],
+        "data": data,
+        "files": task["files"],
+        "load": task["load"],
+        "labels": task["labels"],
+        "select": task["select_rows"],
+    }
+    if task["metrics"] != ["accuracy"]:
+        found["metrics"] = task["metrics"]
+    if form is not Form.head:
+        found["form"] = task["form"]
+    if form is Form.mask:
+        found |= {key: task[key] for key in ("cloze", "words")}
+    if form.asks:
+        unused = BESIDE if not task["shots"] else REASONING
+        words = {key: value for key, value in config["prompt"].items() if key not in unused}
+        found |= {"loss_on": task["loss_on"], "prompt": words}
+    return found | ({"shots": task["shots"]} if task["shots"] else {})
+
+
+def method_identity(config: dict[str, Any]) -> dict[str, Any]:
+    """Of the method, its base and its optimizer."""
+    method, prompt = config["method"], config["prompt"]
+    used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
+    return {
+        **{key: method[key] for key in ("name", "attach")},
+        **{key: method[key] for key in ("hooks", "lr_ratio", "template", "shots", "reasons") if method[key]},
+        **({"prompt": {key: prompt[key] for key in used}} if used else {}),
+        **{key: config[key] for key in NEUTRAL if config[key] != NEUTRAL[key]},
+    }
+
+
+def protocol_identity(protocol: dict[str, Any]) -> dict[str, Any]:
+    """Without its name, how it is measured, how a batch is divided, and one of its two sizes."""
+    unused = {"name", "probe_steps", "micro", "tokens" if protocol["tokens"] is None else "batch"}
+    return {key: value for key, value in protocol.items() if key not in unused}

@@ -1,0 +1,146 @@
+"""Texts with a mask: what the model reads, where, and what a row of words may be."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase, RobertaConfig, RobertaForMaskedLM
+
+from bench.models.load import load_model
+from bench.models.source import Source
+from bench.schema import TaskConf
+from bench.tasks.cloze import encode_cloze
+from bench.tasks.demonstrations import Demonstrations
+from bench.tasks.encode import Encoded, Rows
+from bench.tasks.reading import Masked
+from bench.tasks.task import Split, Task
+from bench.train.batches import collate
+from bench.train.evaluate import forward
+
+TASK = Task(
+    Split(["a good film", "a dull play", "the play was warm and very fine", "it was poor"], [1, 0, 1, 0]),
+    Split(["a bad film", "great"], [0, 1]),
+    Split(["not bad", "we hated it and i loved it"], [1, 0]),
+)
+CONF = TaskConf(
+    name="own", labels=["negative", "positive"], cloze="{text} it was {mask}", words=["bad", "great"], select_rows=2
+)
+
+
+@pytest.fixture
+def tokenizer(tiny_bert: Path) -> PreTrainedTokenizerBase:
+    return AutoTokenizer.from_pretrained(tiny_bert)
+
+
+@pytest.fixture
+def encoded(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Callable[..., Encoded]:
+    def call(task: Task = TASK, *, longest: int = 32, shots: int = 0, **more: Any) -> Encoded:
+        beside = Demonstrations(task.train, shots, seed=0)
+        return encode_cloze(task, replace(CONF, **more), tokenizer, longest, tmp_path, beside)
+
+    return call
+
+
+def said(rows: Rows, row: int, tokenizer: PreTrainedTokenizerBase) -> str:
+    start = int(rows.starts[row])
+    return str(tokenizer.decode(rows.ids[start : start + int(rows.lengths[row])]))
+
+
+def test_the_label_is_a_word_in_place_of_the_mask(encoded: Callable[..., Encoded], tokenizer: Any) -> None:
+    found = encoded()
+    assert said(found.train, 0, tokenizer) == "[CLS] a good film it was [MASK] [SEP]"
+    assert found.train.read == Masked(tuple(tokenizer.convert_tokens_to_ids(["bad", "great"])))
+    for rows in found.parts.values():
+        assert rows.mask is not None
+        places = rows.starts + rows.lengths - rows.mask
+        assert set(rows.ids[places].tolist()) == {tokenizer.mask_token_id}
+
+
+def test_a_solved_example_of_each_label_comes_after_the_text(encoded: Callable[..., Encoded], tokenizer: Any) -> None:
+    found = encoded(longest=64, shots=2)
+    shown = said(found.report, 0, tokenizer).removeprefix("[CLS] not bad it was [MASK] [SEP] ").removesuffix(" [SEP]")
+    examples = {"a good film it was great", "a dull play it was bad", "the play was warm and very fine it was great"}
+    assert set(shown.split(" [SEP] ")) <= examples | {"it was poor it was bad"}
+    assert sorted(one.rpartition(" ")[2] for one in shown.split(" [SEP] ")) == ["bad", "great"]
+    for row, text in enumerate(TASK.train.texts):
+        assert said(found.train, row, tokenizer).count(f"{text} it was") == 1
+
+
+def test_the_text_is_cut_and_never_the_mask_or_the_examples(encoded: Callable[..., Encoded], tokenizer: Any) -> None:
+    long = Split(["very " * 90 + "good", "a play"], [1, 0])
+    found = encoded(Task(long, long, long), longest=33, shots=2)
+    assert int(found.report.lengths.max()) <= 33
+    for row in range(2):
+        assert said(found.report, row, tokenizer).count("[MASK]") == 1
+        assert said(found.report, row, tokenizer).count("it was") == 3
+
+
+def test_a_mask_in_a_text_is_no_second_one(encoded: Callable[..., Encoded], tokenizer: Any) -> None:
+    found = encoded(replace(TASK, report=Split(["a [MASK] film"], [1])))
+    assert said(found.report, 0, tokenizer) == "[CLS] a film it was [MASK] [SEP]"
+
+
+def test_a_pair_stands_on_both_sides_of_the_mask(encoded: Callable[..., Encoded], tokenizer: Any) -> None:
+    pairs = Split(["a film", "i"], [1, 0], second=["the play", "we"])
+    found = encoded(Task(pairs, pairs, pairs), cloze="{text} and {mask} {second}")
+    assert said(found.report, 0, tokenizer) == "[CLS] a film and [MASK] the play [SEP]"
+    assert found.report.mask.tolist() == [4, 3]  # type: ignore[union-attr]
+
+
+def test_a_word_must_be_one_token(encoded: Callable[..., Encoded]) -> None:
+    for word in ("terrible", "very good"):
+        with pytest.raises(ValueError, match=f"task.words: '{word}' is no single token"):
+            encoded(words=["bad", word])
+
+
+def test_there_must_be_room_for_a_text(encoded: Callable[..., Encoded]) -> None:
+    with pytest.raises(ValueError, match=r"leaves no room for a text in 5 of the 16 tokens.*fewer examples"):
+        encoded(longest=16, shots=2)
+
+
+def masked(kind: str, folder: Path) -> Any:
+    config = {"model_type": kind, **AutoModelForMaskedLM.from_pretrained(folder).config.to_dict()}
+    source = Source("tiny", str(folder), None, "any", random=False, architecture=config)
+    return load_model(source, 2, seed=0, speaks=True, dropout=0.0).eval()
+
+
+@pytest.fixture(scope="module")
+def tiny_roberta(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
+    folder = tmp_path_factory.mktemp("roberta")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    RobertaForMaskedLM(
+        RobertaConfig(vocab_size=30, max_position_embeddings=66, pad_token_id=0, **sizes)
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_the_logits_are_those_of_transformers_at_the_mask(
+    kind: str, encoded: Callable[..., Encoded], tiny_bert: Path, tiny_roberta: Path
+) -> None:
+    folder = tiny_bert if kind == "bert" else tiny_roberta
+    plain = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    batch = collate(encoded().train, torch.arange(4))
+    assert batch.attention_mask is not None
+    with torch.no_grad():
+        every = plain(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
+        ours = forward(masked(kind, folder), batch)
+    expected = every[batch.input_ids == 4]  # the mask's id
+    torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_checkpoint_without_its_masked_head_gets_a_new_one_that_is_trained(tmp_path: Path, tiny_bert: Path) -> None:
+    AutoModelForMaskedLM.from_pretrained(tiny_bert).bert.save_pretrained(tmp_path)
+    model = masked("bert", tmp_path)
+    assert model.new_modules == ("transform",)
+    assert masked("bert", tiny_bert).new_modules == ()
+
+
+def test_a_roberta_without_its_masked_head_is_refused(tmp_path: Path, tiny_roberta: Path) -> None:
+    AutoModelForMaskedLM.from_pretrained(tiny_roberta).roberta.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"saved without its masked head.*task.form=head"):
+        masked("roberta", tmp_path)

@@ -1,0 +1,215 @@
+"""Methods that train nothing, and tasks that are put to a masked language model: from the command line to the table."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_every_method import WARNINGS
+from test_mcq_run import SMALL, question
+
+from bench import records, report
+from bench.build import build, load_data
+from bench.grid import cells
+from bench.records import Record
+from bench.tasks.reading import Reasoned
+from bench.train.batches import collate
+from bench.train.evaluate import forward
+from bench.train.writing import concluded
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+CPU = torch.device("cpu")
+CLOZE = ("task=sst2_prompt", "task.cloze='{text} it was {mask}'", "task.words=[bad,great]")
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mcq")
+    for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
+        rows = [json.dumps(question(name, number, offset)) for number in range(count)]
+        (folder / f"{name}.json").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.fixture
+def asked(questions: Path, tmp_path: Path) -> list[str]:
+    """Overrides for questions to the small random model."""
+    folders = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+    return ["task=medmcqa", f"task.path={questions}", "task.select_rows=12", *SMALL, "seeds=[0,1]", *folders]
+
+
+def trials(folder: Path) -> dict[str, list[Record]]:
+    found: dict[str, list[Record]] = {}
+    for record in records.read_all(folder, pytest.fail):
+        found.setdefault(record.cell["method"], []).append(record)
+    return found
+
+
+def test_baselines_stand_in_the_table_of_the_methods_that_train(
+    inline: Run, asked: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    methods = "method=zero_shot,few_shot,chain_of_thought,ia3"
+    done = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = trials(tmp_path / "results")
+    assert {name: len(rows) - 1 for name, rows in found.items()} == {
+        "zero_shot": 1,  # no seed changes anything
+        "few_shot": 2,
+        "chain_of_thought": 1,
+        "ia3": 2,
+    }
+    for name in ("zero_shot", "few_shot", "chain_of_thought"):
+        (probe,) = (record for record in found[name] if record.kind == "probe")
+        assert probe.cost is not None
+        assert (probe.cost["trainable_params"], probe.cost["adapter_bytes"], probe.cost["step_seconds_median"]) == (
+            0,
+            0,
+            None,
+        )
+        assert probe.cost["eval_seconds"] > 0
+        for record in found[name]:
+            if record.kind == "trial":
+                assert record.trial is not None
+                assert record.trial["lr"] is None
+                assert record.scores is not None
+                assert set(record.scores["by"]) == {"subject_name", "choice_type"}
+                assert record.predictions is not None
+                assert {part: len(rows) for part, rows in record.predictions.items()} == {"select": 12, "report": 24}
+    one, two = (record.predictions for record in found["few_shot"] if record.kind == "trial")
+    assert one != two  # each seed draws its own examples
+    capfd.readouterr()
+    assert report.cli([f"results_dir={tmp_path / 'results'}"]) == 0
+    shown = capfd.readouterr().out
+    assert "Table 1 of" not in shown  # all four are comparable
+    again = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *asked)
+    assert "6 recorded, 0 to train" in again.stdout
+
+
+@pytest.mark.parametrize("form", ["options", "generate"])
+def test_the_other_forms_are_answered_as_they_are_too(form: str, inline: Run, asked: list[str], tmp_path: Path) -> None:
+    done = inline("-m", "method=zero_shot,few_shot", "rank=2", f"task.form={form}", *asked)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(trials(tmp_path / "results")) == {"zero_shot", "few_shot"}
+
+
+def test_examples_stand_before_the_question_with_their_answers(asked: list[str]) -> None:
+    (cell,) = cells(["method=few_shot", "rank=4", *asked], multirun=False)
+    from bench.models.load import load_tokenizer
+
+    data, tokenizer = load_data(cell, 1), load_tokenizer(cell.source)
+    assert len(data.train) == 0
+    start, length = int(data.report.starts[0]), int(data.report.lengths[0])
+    text = tokenizer.decode(data.report.ids[start : start + length])
+    assert text.count("question :") == 5
+    *solved, last = text.split("answer :")[:-1], text.split("answer :")[-1]
+    assert last == ""
+    answers = [piece.split()[0] for piece in text.split("answer :")[1:-1]]
+    assert sorted(answers) == ["a", "b", "c", "d"]
+    assert "of dev" in text.rpartition("question :")[2]
+    assert "of dev" not in text.rpartition("question :")[0]
+    assert solved
+
+
+def test_a_thought_is_written_and_concluded_before_the_letters_are_compared(asked: list[str]) -> None:
+    (cell,) = cells(["method=chain_of_thought", "prompt.reason_tokens=5", *asked], multirun=False)
+    data, model = load_data(cell), build(cell, seed=0, device=CPU, dtype=torch.float32).eval()
+    read = data.report.read
+    assert isinstance(read, Reasoned)
+    both = collate(data.report, torch.arange(6))
+    with torch.no_grad():
+        together = concluded(model, both, read)
+        for row in range(6):
+            one = collate(data.report, torch.tensor([row]))
+            ids = one.input_ids
+            for _ in range(5):
+                word = model(input_ids=ids).logits[0, -1].argmax()
+                if int(word) == read.tokenizer.eos_token_id:
+                    break
+                ids = torch.cat([ids, word[None, None]], 1)
+            ids = torch.cat([ids, torch.tensor([read.conclusion])], 1)
+            torch.testing.assert_close(together[row, 0], model(input_ids=ids).logits[0, -1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["method=zero_shot"], "trains nothing, and the head of task.form=head is new"),
+        (["method=zero_shot", *CLOZE, "save=adapter"], "trains nothing that could be saved"),
+        (["method=chain_of_thought", *CLOZE], "writes its thoughts out, and task.form=mask cannot"),
+        (["method=head", *CLOZE], "method 'head' trains the task's head, and with task.form=mask there is none"),
+        (["method=p_tuning", *CLOZE], "has words of its own around a text"),
+        (
+            [*CLOZE, "model=tiny-llama", "model.name=tiny-llama"],
+            "task.form=mask needs a masked language model, and tiny-llama-random is a llama",
+        ),
+        ([*CLOZE, "task.words=[bad]"], "needs a word for each label, all different"),
+        ([*CLOZE, "task.cloze='it was {mask}'"], "task.cloze='it was {mask}' has no place for {text}"),
+        ([*CLOZE, "task.shots=-1"], "task.shots=-1 must be at least 0"),
+        (["task.shots=2"], "task.shots: a head is shown no examples"),
+        (["task.form=classify"], "task 'sst2' has no options to choose from; use task.form=head or mask"),
+        (["method=prompt", "rank=20", *CLOZE, "task.shots=2"], "choose a rank of at most 0"),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: list[str], message: str, inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    done = inline(*tiny, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+METHODS = "lora,dora,ia3,adapter,bitfit,full,prompt,prefix"
+
+
+@pytest.mark.filterwarnings(*[f"ignore:{said}" for name in METHODS.split(",") for said in WARNINGS.get(name, [])])
+def test_every_kind_of_method_trains_a_masked_language_model(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    done = inline(
+        "-m", *tiny, *CLOZE, f"method={METHODS},zero_shot,few_shot", "rank=2", "seeds=[0]", "protocol.max_length=24"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = trials(tmp_path / "results")
+    assert set(found) == {*METHODS.split(","), "zero_shot", "few_shot"}
+    for rows in found.values():
+        assert all(record.outcome == "ok" for record in rows)
+
+
+def test_a_masked_language_model_learns_its_words(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    words = ["lrs=[1e-3]", "seeds=[0,1]", "method=full", "protocol.epochs=20", "protocol.train_rows=null"]
+    done = inline(*tiny, *CLOZE, *words, "task.batch=8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for record in trials(tmp_path / "results")["full"]:
+        if record.kind == "trial":
+            assert record.scores is not None
+            assert record.scores["report"] > 0.75  # 40 rows: three deviations above guessing
+            assert record.cost is not None
+            assert record.cost["pack"] == 2  # words at a mask are trained together too
+
+
+def test_a_model_that_is_partly_new_is_not_scored_as_it_is(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    folder, whole = tmp_path / "headless", tiny[0].removeprefix("model.name=")
+    AutoModelForMaskedLM.from_pretrained(whole).bert.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
+    done = inline(*tiny, *CLOZE, "method=zero_shot", f"model.name={folder}")
+    assert done.returncode == 1
+    assert "the checkpoint lacks the model's transform, which is drawn at random" in done.stdout
+
+
+def test_packed_and_alone_agree_at_the_mask(tiny: list[str]) -> None:
+    (cell,) = cells([*tiny, *CLOZE, "method=lora", "protocol.train_rows=null"], multirun=False)
+    data = load_data(cell)
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32).eval()
+    batch = collate(data.train, torch.arange(4))
+    stacked: Any = torch.func.functional_call
+    named = {name: torch.stack([tensor, tensor]) for name, tensor in model.named_parameters() if tensor.requires_grad}
+    with torch.no_grad():
+        alone = forward(model, batch)
+        arguments = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "from_end": batch.from_end}
+        both = torch.func.vmap(lambda part: stacked(model, part, (), arguments).logits)(named)
+    torch.testing.assert_close(both[1], alone, rtol=1e-4, atol=1e-5)
