@@ -34,11 +34,21 @@ T = TypeVar("T")
 
 def load_data(cell: Cell, seed: int | None = None) -> Encoded:
     """The task's parts as token ids. seed: of the solved examples that are shown; None: the protocol's."""
-    cache, method = Path(cell.config["cache_dir"]).expanduser(), cell.config["method"]
-    task, conf, tokenizer = load_task(cell), _typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
-    beside = Demonstrations(task.train, cell.shots, cell.config["protocol"]["data_seed"] if seed is None else seed)
+    task = load_task(cell)
+    beside = examples(cell, task.train, seed)
     if not cell.trains:
         task = replace(task, train=Split([], []))
+    return encoded(cell, task, beside, Path(cell.config["cache_dir"]).expanduser())
+
+
+def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
+    """The solved examples that are shown beside a row."""
+    return Demonstrations(train, cell.shots, cell.config["protocol"]["data_seed"] if seed is None else seed)
+
+
+def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Encoded:
+    """A task as the cell puts it to the model."""
+    method, conf, tokenizer = cell.config["method"], _typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
     if cell.form is Form.mask:
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
     if cell.form.asks:

@@ -5,17 +5,15 @@ Nothing here may compute with torch: a fork has no threads, and would wait for t
 
 import atexit
 import gc
-import logging
 import os
 from importlib import import_module
 
-MODULES = ("bench.worker", "bench.tasks.reviews", "bench.tasks.glue", "transformers.models.bert.modeling_bert")
+MODULES = ("bench.worker", "peft", "bench.tasks.reviews", "bench.tasks.glue", "transformers.models.bert.modeling_bert")
 
 
 def preload() -> None:
     """Import what every cell needs, and let workers share the memory of it."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of optional kernels on every CPU
     gc.disable()
     for module in MODULES:
         import_module(module)

@@ -11,9 +11,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-import peft  # noqa: F401 - preloaded
 import torch
-import transformers
 
 from bench.build import build, load, load_data, load_task, method_of, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
@@ -31,9 +29,6 @@ from bench.train.outcome import describe
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device, pick_dtype
 from bench.trials import Trials, halved
-
-transformers.logging.set_verbosity_error()
-transformers.utils.logging.disable_progress_bar()
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,10 @@ ROOMS = {
     "recorded": {"records", "cell"},
     "sweep": {"events", "records", "recorded", "cell", "launch", "progress", "provenance", "track"},
     "run": {"store", "fit", "cell", "grid", "launch", "progress", "sweep"},
+    "asked": {"tasks"},
+    "page": {"asked"},
+    "kept": {"choices", "schema", "models", "tasks", "methods", "train", "cell", "build", "records", "asked"},
+    "predict": {"records", "asked", "page", "kept"},
     "tables": {"records"},
     "report": {"records", "tables", "terminal"},
 }
@@ -55,6 +59,7 @@ TORCH = {
     "preload.py",
     "build.py",
     "trials.py",
+    "kept.py",
     "hooks.py",
     "models/attention.py",
     "models/fast.py",
@@ -76,7 +81,15 @@ TORCH = {
     "train/",
     "measure/",
 }
-COMMAND_LINE = ("bench.run", "bench.report", "bench.grid", "bench.sweep", "bench.launch", "bench.track")
+COMMAND_LINE = (
+    "bench.run",
+    "bench.report",
+    "bench.predict",
+    "bench.grid",
+    "bench.sweep",
+    "bench.launch",
+    "bench.track",
+)
 
 
 def name_of(path: Path) -> str:
@@ -153,7 +166,7 @@ def test_methods_and_tasks_know_nothing_of_training_and_of_each_other() -> None:
     assert ROOMS["methods"] == {"hooks", "models"}
     assert not ROOMS["tasks"] & {"methods", "train", "measure", "models", "hooks"}
     assert not ROOMS["train"] & {"methods", "records", "track", "report", "launch"}
-    assert not [room for room, allowed in ROOMS.items() if {"run", "report"} & allowed]
+    assert not [room for room, allowed in ROOMS.items() if {"run", "report", "predict"} & allowed]
 
 
 def may_be_heavy(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """The backbone with a classification head, or as the language model that it is, and its tokenizer."""
 
+import logging
 from typing import Any
 
 import torch
@@ -13,12 +14,17 @@ from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as transformers_logging
 
 from bench.models.attention import NAME as ATTENTION
 from bench.models.masked import at_mask, new_parts
 from bench.models.parts import HEADS, head_names
 from bench.models.quant import Quant, keep_gradients, map_over_trials
 from bench.models.source import Source
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of optional kernels on every CPU
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:

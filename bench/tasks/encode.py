@@ -67,14 +67,18 @@ class Rows:
 
     def answers(self, found: Tensor) -> Tensor:
         """From what was found for each row to the answers. found: [..., rows]; gives [..., questions]."""
-        if self.group is None:
-            return found
+        return found if self.group is None else self.beside(found).argmax(-1)
+
+    def beside(self, found: Tensor) -> Tensor:
+        """What was found for each option, question by question. found: [..., rows]; gives [..., questions, options],
+        -inf for those that a question does not have.
+        """
         sizes = self._sizes
         places = torch.cat([torch.arange(size) for size in sizes.tolist()])
         rows = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         each = found.new_full((*found.shape[:-1], len(sizes), int(sizes.max())), -torch.inf)
         each[..., rows, places] = found
-        return each.argmax(-1)
+        return each
 
     def first(self, rows: int) -> "Rows":
         """The first rows alone."""

@@ -55,8 +55,20 @@ class Reading(ABC):
         """Of each row: [rows]."""
 
 
+class Choosing(Reading):
+    """A reading that compares what there is to choose from."""
+
+    @abstractmethod
+    def scores(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Of each label or option, before a softmax: [rows, options], -inf for those that a row does not have."""
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The likeliest, by its number: [rows], int64."""
+        return self.scores(logits, batch).argmax(-1)
+
+
 @dataclass(frozen=True)
-class Head(Reading):
+class Head(Choosing):
     """The output of the task's head: a logit per label, or one number. logits: [rows, labels or 1]."""
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
@@ -65,9 +77,13 @@ class Head(Reading):
             return nn.functional.mse_loss(logits.squeeze(-1), batch.labels)
         return nn.functional.cross_entropy(logits, batch.labels)
 
+    def scores(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The logits."""
+        return _of_options(logits, batch)
+
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
         """The likeliest label, int64, or the number, fp32."""
-        return logits.squeeze(-1) if logits.shape[-1] == 1 else _likeliest(logits, batch)
+        return logits.squeeze(-1) if logits.shape[-1] == 1 else super().answers(logits, batch)
 
 
 HEAD = Head()
@@ -106,7 +122,7 @@ class Continuation(Reading):
 
 
 @dataclass(frozen=True)
-class Letters(Reading):
+class Letters(Choosing):
     """The letters of the options, compared as the next token. ids: of each letter. logits: [rows, 1, vocabulary]."""
 
     ids: tuple[int, ...]
@@ -120,9 +136,9 @@ class Letters(Reading):
         wanted = torch.tensor(self.ids, device=logits.device)[batch.labels]
         return nn.functional.cross_entropy(logits[..., -1, :], wanted)
 
-    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The likeliest of the letters, as its option's number."""
-        return _likeliest(logits[..., -1, list(self.ids)], batch)
+    def scores(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The letters' logits."""
+        return _of_options(logits[..., -1, list(self.ids)], batch)
 
 
 @dataclass(frozen=True)
@@ -138,37 +154,33 @@ class Reasoned(Letters):
 
 
 @dataclass(frozen=True)
-class OneOf(Reading):
+class OneOf(Choosing):
     """A number for each option, compared. each: options beside one another. logits: [rows * each, 1]."""
 
     each: int
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
         """Mean cross-entropy of the right option."""
-        return nn.functional.cross_entropy(_of_options(logits.view(-1, self.each), batch), batch.labels)
+        return nn.functional.cross_entropy(self.scores(logits, batch), batch.labels)
 
-    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The likeliest option, by its number."""
-        return _likeliest(logits.view(-1, self.each), batch)
+    def scores(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The options' numbers."""
+        return _of_options(logits.view(-1, self.each), batch)
 
 
 @dataclass(frozen=True)
-class Masked(Reading):
+class Masked(Choosing):
     """A word for each label, compared in place of the mask. ids: of each word. logits: [rows, vocabulary], there."""
 
     ids: tuple[int, ...]
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
         """Mean cross-entropy of the right word among those of all labels."""
-        return nn.functional.cross_entropy(logits[..., list(self.ids)], batch.labels)
+        return nn.functional.cross_entropy(self.scores(logits, batch), batch.labels)
 
-    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The label of the likeliest word."""
-        return _likeliest(logits[..., list(self.ids)], batch)
-
-
-def _likeliest(scores: Tensor, batch: Shown) -> Tensor:
-    return _of_options(scores, batch).argmax(-1)
+    def scores(self, logits: Tensor, batch: Shown) -> Tensor:  # noqa: ARG002
+        """The words' logits."""
+        return logits[..., list(self.ids)]
 
 
 def _of_options(scores: Tensor, batch: Shown) -> Tensor:

@@ -1,13 +1,15 @@
 """What a model says of a batch, and of a part of the data in its own order."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.tasks.encode import Rows
-from bench.tasks.reading import Reasoned, Written
+from bench.tasks.reading import Choosing, Reasoned, Written
 from bench.train.batches import Batch, collate, for_evaluation
+from bench.train.outcome import is_oom
 from bench.train.precision import autocast
 from bench.train.writing import concluded, written
 
@@ -36,23 +38,67 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
     return loss if batch.share is None else loss * batch.share
 
 
-@torch.inference_mode()
 def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The answer to every question: [questions], on the CPU, in the data's order."""
+    return rows.answers(_over(model, rows, batch, device, dtype, rows.read.answers))
+
+
+def weigh(
+    model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor | None]:
+    """The answers, and how likely each label or option is: [questions, options], adding up to 1.
+
+    Of options that are compared by their likelihood by token, what adds up to 1 is just that. None: the answers are
+    written out, or are numbers.
+    """
+    read = rows.read
+    if isinstance(read, Written) or rows.labels.is_floating_point():
+        return predict(model, rows, batch, device, dtype), None
+    if isinstance(read, Choosing):
+        scores = _over(model, rows, batch, device, dtype, read.scores)
+    else:
+        scores = rows.beside(_over(model, rows, batch, device, dtype, read.answers))
+    return scores.argmax(-1), scores.softmax(-1)
+
+
+@torch.inference_mode()
+def _over(
+    model: nn.Module,
+    rows: Rows,
+    batch: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    read: Callable[[Tensor, Batch], Tensor],
+) -> Tensor:
+    """What is read of every row, on the CPU, in the data's order. batch: rows at once, as far as memory holds them."""
     model.eval()
     order = for_evaluation(rows, batch, device)
     with autocast(device, dtype):
-        batches = (collate(rows, numbers).to(device) for numbers in order)
-        found = torch.cat([_answers(model, batch).cpu() for batch in batches])
-    return rows.answers(found[torch.cat(order).argsort()])
+        found = torch.cat([part for numbers in order for part in _within(model, rows, numbers, device, read)])
+    return found[torch.cat(order).argsort()]
 
 
-def _answers(model: nn.Module, batch: Batch) -> Tensor:
+def _within(
+    model: nn.Module, rows: Rows, numbers: Tensor, device: torch.device, read: Callable[[Tensor, Batch], Tensor]
+) -> list[Tensor]:
+    """What is read of some rows; where memory runs out, of one half after the other."""
+    try:
+        batch = collate(rows, numbers).to(device)
+        return [read(_said(model, batch), batch).cpu()]
+    except (RuntimeError, MemoryError) as error:
+        if len(numbers) == 1 or not is_oom(error):
+            raise
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    halves = torch.split(numbers, -(-len(numbers) // 2))
+    return [part for half in halves for part in _within(model, rows, half, device, read)]
+
+
+def _said(model: nn.Module, batch: Batch) -> Tensor:
     match batch.read:
         case Written() as read:
-            said = written(model, batch, read)
+            return written(model, batch, read)
         case Reasoned() as read:
-            said = concluded(model, batch, read)
+            return concluded(model, batch, read)
         case _:
-            said = forward(model, batch)
-    return batch.read.answers(said, batch)
+            return forward(model, batch)

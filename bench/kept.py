@@ -1,0 +1,132 @@
+"""What was kept of a trial, ready to answer."""
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.asked import Answer, Asked, Wants
+from bench.build import build, encoded, examples, load, load_task
+from bench.cell import Cell
+from bench.choices import Form, Weights
+from bench.methods.saving import CONFIG, load_adapter
+from bench.models.load import load_model
+from bench.models.source import find
+from bench.records import Record
+from bench.schema import ModelConf
+from bench.tasks.reading import UNPARSED
+from bench.tasks.task import Split, Task
+from bench.train.evaluate import weigh
+from bench.train.precision import pick_device, pick_dtype
+
+LETTERS = "ABCDEF"
+FEWEST = 2  # options of a question
+
+
+def chosen(records: Sequence[Record], name: str) -> Record:
+    """The trial of that name; of a cell's, the one that is best on select. ValueError: none of them can answer."""
+    of_name = [one for one in records if one.trial and name in {one.trial["id"], one.cell["id"]}]
+    able = [one for one in of_name if one.scores and (one.saved or not one.config["method"]["trains"])]
+    if not able and of_name:
+        raise ValueError(f"record={name}: nothing was kept of it; run it again with save=adapter")
+    if not able:
+        kept = list(dict.fromkeys(str(one.trial["id"]) for one in records if one.trial and one.saved))
+        there = f"kept were {', '.join(kept[:5])}" if kept else "none was kept yet: run a cell with save=adapter"
+        raise ValueError(f"record={name} is not among the {len(records)} records; {there}")
+    return max(able, key=lambda one: (one.scores or {})["select"])
+
+
+class Answerer:
+    """A trial's model, in the arithmetic in which it was trained."""
+
+    def __init__(self, record: Record) -> None:
+        """ValueError: the base or what was kept is not what the record says."""
+        self.cell = _cell_of(record)
+        self.device = pick_device("auto")
+        self.dtype = pick_dtype(str(record.provenance.get("dtype", "fp32")), self.device, {})
+        seed = int((record.trial or {})["seed"])
+        self.model = _load(self.cell, record.saved, seed, self.device, self.dtype).eval()
+        train = load_task(self.cell).train if self.cell.shots else Split([], [])
+        self.beside = examples(self.cell, train, None if self.cell.trains else seed)
+
+    @property
+    def wants(self) -> Wants:
+        """What can be asked."""
+        task = self.cell.config["task"]
+        if not self.cell.form.asks:
+            return Wants(pairs=bool(task["load"].get("second")))
+        most = len(task["labels"]) if self.cell.form is Form.classify else len(LETTERS)
+        return Wants(options=(FEWEST, most))
+
+    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+        """Answer everything at once, in its order."""
+        task, batch = self.cell.config["task"], self.cell.config["protocol"]["eval_batch"]
+        labels: Any = [0] * len(asked) if task["labels"] else [0.0] * len(asked)
+        split = Split(
+            [one.text for one in asked],
+            labels,
+            second=[one.second or "" for one in asked] if self.wants.pairs else None,
+            options=[list(one.options or ()) for one in asked] if self.wants.options else None,
+        )
+        with tempfile.TemporaryDirectory() as unused:
+            rows = encoded(self.cell, Task(split, split, split), self.beside, Path(unused)).report
+        found, weights = weigh(self.model, rows, batch, self.device, self.dtype)
+        every = [None] * len(asked) if weights is None else list(weights)
+        return [self._answer(*one) for one in zip(asked, found.tolist(), every, strict=True)]
+
+    def _answer(self, asked: Asked, found: float, weights: Tensor | None) -> Answer:
+        labels = self.cell.config["task"]["labels"]
+        if asked.options is None and not labels:
+            return Answer(found)
+        names = labels if asked.options is None else LETTERS[: len(asked.options)]
+        likely = None if weights is None else dict(zip(names, weights.tolist(), strict=False))
+        if found == UNPARSED or found >= len(names):
+            return Answer(None)
+        return Answer(names[int(found)], asked.options[int(found)] if asked.options else None, likely)
+
+
+def _cell_of(record: Record) -> Cell:
+    """The cell as it was; its data need not be there any more."""
+    config: Any = record.config
+    model = ModelConf(**{**config["model"], "weights": Weights(config["model"]["weights"])})
+    source = find(model)
+    if source.identity != record.identity["model"]:
+        raise ValueError(
+            f"model {model.name!r} is not the one that was trained: {source.identity}, and the record says "
+            f"{record.identity['model']}"
+        )
+    target = record.identity["target"]
+    return Cell(source, record.identity["task"]["data"], record.cell["rank"], target and tuple(target), config)
+
+
+def _load(cell: Cell, saved: str | None, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model with what was kept of the trial; as it is where nothing was trained."""
+    if saved is None:
+        return build(cell, seed=seed, device=device, dtype=dtype)
+    folder = Path(saved)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is gone, where the trial was kept; run it again with save={folder.name}")
+    if folder.name == "merged":
+        merged = find(ModelConf(label="merged", name=str(folder.resolve())))
+        return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(device)
+    base, ours = load(cell, seed=seed, device=device, dtype=dtype), _is_ours(folder)
+    attached: Callable[[nn.Module, Path], nn.Module] = load_adapter if ours else _from_peft
+    return attached(base, folder) if cell.base else attached(base, folder).to(device)
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / CONFIG).read_text())["peft_type"] == "BENCH")
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{folder} holds no adapter: {CONFIG} must be there, and whole") from error
+
+
+def _from_peft(model: nn.Module, folder: Path) -> nn.Module:
+    from peft import PeftModel
+
+    adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), trust_remote_code=False)
+    return adapted
