@@ -1,7 +1,7 @@
 """From a cell to what is run: its data, its model with the method attached, how that is trained and kept."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,10 @@ from bench.cell import Cell, Trial
 from bench.choices import Form
 from bench.hooks import Hooks
 from bench.methods.saving import adapter_bytes, save_adapter, save_merged
+from bench.models.attention import NAME as OWN
 from bench.models.load import load_model, load_tokenizer
 from bench.models.parts import plain_model
-from bench.models.quant import quant_of
+from bench.models.quant import halve, quant_of
 from bench.models.streams import own_streams, replaying
 from bench.schema import PromptConf, TaskConf
 from bench.tasks.cloze import encode_cloze
@@ -28,6 +29,7 @@ from bench.tasks.questions import encode_questions
 from bench.tasks.task import Split, Task, subset
 from bench.tasks.template import worded
 from bench.train.plan import Recipe
+from bench.train.precision import pick_dtype
 
 T = TypeVar("T")
 
@@ -79,16 +81,19 @@ def _typed(kind: type[T], values: dict[str, Any]) -> T:
 def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """The backbone, with a fresh head where the task has one, on the device."""
     config = cell.config
-    quant = quant_of(config["quant"], dtype)
+    quant, attention = quant_of(config["quant"], dtype), config["fast"]["attention"]
     model = load_model(
         cell.source,
         cell.outputs,
         seed=seed,
         speaks=cell.form.speaks,
+        attention=OWN if attention == "own" else attention,
         dropout=config["protocol"]["dropout"],
         quant=quant,
         device=device,
     )
+    if config["quant"]["name"] == "bf16":
+        halve(model)
     return model if quant else model.to(device)  # a quantised base lies there already, and may not be moved
 
 
@@ -98,7 +103,18 @@ def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) ->
     if cell.checkpointing:
         plain: Any = plain_model(model)
         plain.activation_checkpointing_enable({"use_reentrant": False, "context_fn": replaying})
-    return model if cell.base else model.to(device)
+    return placed(model, cell, device)
+
+
+def placed(model: nn.Module, cell: Cell, device: torch.device) -> nn.Module:
+    """The model on the device, where what a method has added may not be yet; 4 and 8 bits may not be moved."""
+    return model if quant_of(cell.config["quant"], torch.float32) else model.to(device)
+
+
+def arithmetic(cell: Cell, device: torch.device, speeds: Mapping[str, float]) -> torch.dtype:
+    """Of the forward pass; a base that is stored in bf16 computes in it."""
+    base = cell.config["quant"]["name"]
+    return pick_dtype("bf16" if base == "bf16" else cell.config["precision"], device, speeds)
 
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:

@@ -116,6 +116,15 @@ class LinearWay(Enum):
     onednn = "onednn"
 
 
+class Attention(Enum):
+    """Who computes the attention: our own, which trials can share, or one of transformers', for trials one by one."""
+
+    own = "own"
+    eager = "eager"
+    sdpa = "sdpa"
+    flash_attention_2 = "flash_attention_2"
+
+
 class LastLayer(Enum):
     """Where the last block is computed: at the positions that are read, where that is known, or at all."""
 

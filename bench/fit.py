@@ -1,6 +1,6 @@
 """Which combinations make sense: a method with a model, a rank, a quantised base. Found out from the config alone."""
 
-from bench.choices import Form, RankLimit, Save
+from bench.choices import Form, Precision, RankLimit, Save
 from bench.models.source import Source
 from bench.models.targets import resolve
 from bench.schema import Config
@@ -113,9 +113,12 @@ def _check_base(conf: Config) -> None:
         raise Misfit(
             f"method {method.name!r} cannot be checkpointed: its blocks may not be run twice; use checkpointing=false"
         )
-    if quant != "none" and quant not in method.quant:
-        works = f"it works on quant={', '.join(['none', *method.quant])}"
+    fits = ["none", *method.quant, *(["bf16"] if method.quant else [])]
+    if quant not in fits:
+        works = f"it works on quant={', '.join(fits)}"
         raise Misfit(f"method {method.name!r} does not work on a base quantised to {quant}; {works}")
+    if quant == "bf16" and conf.precision is Precision.fp32:
+        raise Misfit("quant=bf16 stores the base in bf16, and precision=fp32 cannot compute on it; use precision=bf16")
     if conf.quant.double and quant not in {"nf4", "fp4"}:
         raise Misfit(f"quant.double=true needs 4-bit blocks; it works with quant=nf4, fp4, not with quant={quant}")
     if conf.save is Save.merged and "none" not in method.merges:

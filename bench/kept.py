@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from bench.asked import Answer, Asked, Wants
-from bench.build import build, encoded, examples, load, load_task
+from bench.build import build, encoded, examples, load, load_task, placed
 from bench.cell import Cell
 from bench.choices import Form, Weights
 from bench.methods.saving import CONFIG, load_adapter
 from bench.models.load import load_model
 from bench.models.source import find
 from bench.records import Record
-from bench.schema import ModelConf
+from bench.schema import Config, ModelConf
 from bench.tasks.reading import UNPARSED
 from bench.tasks.task import Split, Task
 from bench.train.evaluate import weigh
@@ -30,7 +31,7 @@ FEWEST = 2  # options of a question
 def chosen(records: Sequence[Record], name: str) -> Record:
     """The trial of that name; of a cell's, the one that is best on select. ValueError: none of them can answer."""
     of_name = [one for one in records if one.trial and name in {one.trial["id"], one.cell["id"]}]
-    able = [one for one in of_name if one.scores and (one.saved or not one.config["method"]["trains"])]
+    able = [one for one in of_name if one.scores and (one.saved or not one.config["method"].get("trains", True))]
     if not able and of_name:
         raise ValueError(f"record={name}: nothing was kept of it; run it again with save=adapter")
     if not able:
@@ -91,7 +92,9 @@ class Answerer:
 
 def _cell_of(record: Record) -> Cell:
     """The cell as it was; its data need not be there any more."""
-    config: Any = record.config
+    # What has become a setting since the record was written stands at what it was.
+    config: Any = OmegaConf.to_container(OmegaConf.merge(Config, record.config), enum_to_str=True)
+    config["fast"] = record.config["fast"] | {"attention": "own"}
     model = ModelConf(**{**config["model"], "weights": Weights(config["model"]["weights"])})
     source = find(model)
     if source.identity != record.identity["model"]:
@@ -115,7 +118,7 @@ def _load(cell: Cell, saved: str | None, seed: int, device: torch.device, dtype:
         return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(device)
     base, ours = load(cell, seed=seed, device=device, dtype=dtype), _is_ours(folder)
     attached: Callable[[nn.Module, Path], nn.Module] = load_adapter if ours else _from_peft
-    return attached(base, folder) if cell.base else attached(base, folder).to(device)
+    return placed(attached(base, folder), cell, device)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -179,6 +179,7 @@ class FastConf:
     linear: choices.LinearWay = MISSING
     last_layer: choices.LastLayer = MISSING
     compile: choices.Compile = MISSING
+    attention: choices.Attention = MISSING
 
 
 @dataclass

@@ -70,6 +70,9 @@ class Trials:
         pack = self.cell.config["pack"]
         if not self.cell.trains:
             return 1
+        if self.fast.attention != "own" and trials > 1:
+            self.why = f"fast.attention={self.fast.attention} knows nothing of trials"
+            return 1
         if self.cell.checkpointing and trials > 1:
             self.why = "checkpointing runs blocks a second time when trials are no longer mapped"
             return 1

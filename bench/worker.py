@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 
-from bench.build import build, load, load_data, load_task, method_of, recipe_of, saved_bytes
+from bench.build import arithmetic, build, load, load_data, load_task, method_of, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
@@ -27,7 +28,7 @@ from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
 from bench.train.outcome import describe
 from bench.train.plan import Plan
-from bench.train.precision import describe_device, pick_device, pick_dtype
+from bench.train.precision import describe_device, pick_device
 from bench.trials import Trials, halved
 
 
@@ -82,6 +83,10 @@ def try_out(cell: Cell) -> None:
         raise Misfit(
             f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
         )
+    if cell.config["fast"]["attention"] == "flash_attention_2" and (
+        device.type != "cuda" or not find_spec("flash_attn")
+    ):
+        raise Misfit("fast.attention=flash_attention_2 needs a CUDA device and the package flash-attn; use sdpa or own")
     recipe_of(cell)
     method = method_of(cell)
     # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
@@ -102,7 +107,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     cell = job.cell
     device = pick_device(cell.config["device"])
     speeds = product_speeds(device)
-    dtype = pick_dtype(cell.config["precision"], device, speeds)
+    dtype = arithmetic(cell, device, speeds)
     data = load_data(cell)
     fast = pick_fast(cell.config["fast"], device, dtype, speeds)
     told = {**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}

@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 
 
 def conf(linear: str = "torch", last_layer: str = "read", compile: str = "none") -> dict[str, str]:  # noqa: A002
-    return {"linear": linear, "last_layer": last_layer, "compile": compile}
+    return {"linear": linear, "last_layer": last_layer, "compile": compile, "attention": "own"}
 
 
 WAYS = [Fast("onednn", "all"), Fast("torch", "read"), Fast("onednn", "read")]

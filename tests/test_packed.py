@@ -58,6 +58,9 @@ def rows(count: int, seed: int, *, pad_left: bool) -> Rows:
     return Rows(ids, starts, lengths, labels, pad_id=0, pad_left=pad_left)
 
 
+STEPS = {"bert": 100, "llama": 30}
+
+
 def data_for(kind: str, steps: int) -> Encoded:
     left = kind == "llama"
     train = rows(PLAN.batch * steps // PLAN.epochs, 0, pad_left=left)
@@ -154,7 +157,7 @@ def pairs() -> list[Any]:
 
 @pytest.mark.parametrize(("name", "kind"), pairs())
 def test_packed_trials_end_where_they_would_alone(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of(name, folders[kind]), data_for(kind, steps=100)
+    cell, data = cell_of(name, folders[kind]), data_for(kind, STEPS[kind])
     rate = STEADY.get(name, 1e-3)
     wanted = [Wanted("a", rate, 0), Wanted("b", rate, 1), Wanted("c", rate / 3, 0)]
     if name in UNPACKABLE:

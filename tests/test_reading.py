@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from small_trials import DATA, small
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.tasks.encode import Rows
 from bench.tasks.reading import Continuation, Head, Letters
+from bench.train import evaluate
 from bench.train.batches import Batch, collate
-from bench.train.evaluate import forward, loss_of, predict
+from bench.train.evaluate import forward, loss_of, predict, weigh
 
 VOCABULARY = 50
 LENGTHS, ANSWERS = [9, 5, 7, 9], [2, 1, 4, 3]
@@ -166,3 +168,32 @@ def test_a_step_never_holds_the_vocabulary_at_every_position(of: Rows, positions
         loss_of(forward(model, one), one).backward()
     assert seen.positions == positions
     assert positions < one.input_ids.numel()
+
+
+def test_an_evaluation_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sizes = small(), []
+    whole = predict(model, DATA.report, 24, CPU, torch.float32)
+    through = evaluate.forward
+
+    def crowded(model: nn.Module, batch: Batch) -> Tensor:
+        if batch.rows > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(batch.rows)
+        return through(model, batch)
+
+    monkeypatch.setattr(evaluate, "forward", crowded)
+    assert torch.equal(predict(model, DATA.report, 24, CPU, torch.float32), whole)
+    assert max(sizes) <= 3
+    assert sum(sizes) == len(DATA.report)
+    monkeypatch.setattr(evaluate, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("all of it")))
+    with pytest.raises(torch.OutOfMemoryError):
+        predict(model, DATA.report, 24, CPU, torch.float32)
+
+
+def test_weights_of_answers_add_up_and_name_the_answer() -> None:
+    model = small()
+    found, weights = weigh(model, DATA.report, 24, CPU, torch.float32)
+    assert weights is not None
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(found)))
+    assert torch.equal(weights.argmax(-1), found)
+    assert torch.equal(found, predict(model, DATA.report, 24, CPU, torch.float32))

@@ -22,12 +22,13 @@ GAIN = 1.15  # of a product, or the detour through Python costs more than it bri
 @dataclass(frozen=True)
 class Fast:
     """linear: torch or onednn, for products with frozen matrices. last_layer: all positions, or those that are read.
-    compile: how the blocks of a trial that trains alone are compiled.
+    compile: how the blocks of a trial that trains alone are compiled. attention: own, or transformers' name of one.
     """
 
     linear: str
     last_layer: str
     compile: str = "none"
+    attention: str = "own"
 
     @property
     def multiple(self) -> int:
@@ -47,7 +48,7 @@ def pick_fast(conf: dict[str, Any], device: torch.device, dtype: torch.dtype, sp
     elif linear == "auto":
         gains = speeds.get(f"onednn {name}", 0.0) > GAIN * speeds.get(f"torch {name}", 0.0)
         linear = "onednn" if gains else "torch"
-    return Fast(linear, conf["last_layer"], conf["compile"])
+    return Fast(linear, conf["last_layer"], conf["compile"], conf["attention"])
 
 
 def quicken(model: nn.Module, fast: Fast) -> nn.Module:

@@ -22,7 +22,7 @@ class FrozenLinear(nn.Linear):
         if self.weight is not self.source[0] or self.weight.requires_grad:  # another trial's weight stands in for it
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
-        if dtype not in (torch.float32, torch.bfloat16) or self.weight.dtype is not torch.float32:
+        if dtype not in (torch.float32, torch.bfloat16) or self.weight.dtype not in (torch.float32, dtype):
             return super().forward(input)
         if dtype not in self.layouts:
             self.layouts[dtype] = laid_out(self, dtype)

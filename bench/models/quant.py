@@ -1,4 +1,4 @@
-"""A base whose frozen matrices are stored in 4 or 8 bits, by bitsandbytes."""
+"""A base whose frozen matrices are stored in fewer bits: in 4 or 8 by bitsandbytes, or in bf16."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.models.folding import folded
+from bench.models.parts import is_head
 
 SWITCH = "support_avx512bf16_for_cpu"
 
@@ -36,11 +37,23 @@ class Quant:
 
 
 def quant_of(conf: dict[str, Any], dtype: torch.dtype) -> Quant | None:
-    """Read the `quant` node of a configuration; None for a base in full precision. dtype: the cell's arithmetic."""
-    if conf["name"] == "none":
+    """Read the `quant` node of a configuration; None for a base that needs no bitsandbytes. dtype: the cell's."""
+    if conf["name"] in {"none", "bf16"}:
         return None
     chosen = {None: dtype, "fp32": torch.float32, "bf16": torch.bfloat16}[conf["compute"]]
     return Quant(conf["name"], conf["double"], chosen)
+
+
+def halve(model: nn.Module) -> nn.Module:
+    """Store the base's matrices in bf16. What is trained, the head, norms and biases stay in fp32, and so does what
+    flows from block to block.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Embedding)) and not is_head(f"{name}.weight", model):
+            module.weight.data = module.weight.data.to(torch.bfloat16)
+        if isinstance(module, nn.Embedding):
+            module.register_forward_hook(lambda _, __, found: found.float())
+    return model
 
 
 def keep_gradients(model: nn.Module) -> nn.Module:

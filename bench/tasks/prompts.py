@@ -26,7 +26,7 @@ class Prompts:
     def one(self, split: Split, row: int) -> str:
         """The prompt of a row alone."""
         form = self.conf.unseen if self.form in UNSEEN else self.conf.text
-        return form.format(question=split.texts[row].strip(), options=self._options((split.options or [])[row]))
+        return form.format(question=split.texts[row], options=self._options((split.options or [])[row]))
 
     def answer(self, options: Sequence[str], number: int) -> str:
         """What says that an option is right."""

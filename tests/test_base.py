@@ -1,0 +1,127 @@
+"""A base in bf16, and who computes the attention: settings of what is frozen."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import UNTRAINED
+from test_every_method import WARNINGS
+from test_quant import LEAVES
+from torch import nn
+
+from bench import records
+from bench.build import build, load_data, recipe_of
+from bench.cell import Cell
+from bench.grid import cells
+from bench.models.fast import Fast, quicken
+from bench.train.batches import collate
+from bench.train.evaluate import forward
+from bench.train.optim import make_optimizer
+from bench.train.precision import autocast
+from bench.train.step import Stepper
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+CPU = torch.device("cpu")
+FITTING = sorted(name for name, leaf in LEAVES.items() if leaf.get("quant") and name not in UNTRAINED | {"loftq"})
+
+
+def cell(tiny: list[str], *words: str) -> Cell:
+    (found,) = cells([*tiny, *words], multirun=False)
+    return found
+
+
+def built(of: Cell) -> nn.Module:
+    return build(of, seed=0, device=CPU, dtype=torch.bfloat16)
+
+
+def test_matrices_are_stored_in_bf16_and_what_is_trained_in_fp32(tiny: list[str]) -> None:
+    named = dict(built(cell(tiny, "method=lora", "quant=bf16")).named_parameters())
+    for name, parameter in named.items():
+        matrix = (
+            parameter.ndim == 2 and not parameter.requires_grad and "classifier" not in name and "pooler" not in name
+        )
+        assert parameter.dtype is (torch.bfloat16 if matrix else torch.float32), name
+    assert sum(parameter.dtype is torch.bfloat16 for parameter in named.values()) > 10
+
+
+@pytest.mark.filterwarnings(*[f"ignore:{said}" for name in FITTING for said in WARNINGS.get(name, [])])
+@pytest.mark.parametrize("name", FITTING)
+def test_every_method_that_leaves_the_base_alone_trains_over_it(name: str, tiny: list[str]) -> None:
+    rank = {"adalora": "rank=8", "qlora": "rank=4"}.get(name, "rank=4")
+    of = cell(tiny, f"method={name}", rank, "quant=bf16", "quant.double=false")
+    model, recipe, data = built(of), recipe_of(of), load_data(of)
+    trained = {key: part.clone() for key, part in model.named_parameters() if part.requires_grad}
+    assert {part.dtype for part in trained.values()} == {torch.float32}
+    optimizer = make_optimizer(model, recipe.build, lr=1e-2, weight_decay=0.0, lr_ratio=recipe.lr_ratio)
+    step = Stepper(model.train(), optimizer, recipe.hooks, clip=1.0, dtype=torch.bfloat16)
+    recipe.hooks.begin(model, 2)
+    batch = collate(data.train, torch.arange(8))
+    for _ in range(2):
+        assert torch.isfinite(step(batch).loss)
+    moved = [key for key, part in model.named_parameters() if key in trained and not torch.equal(part, trained[key])]
+    assert [key for key in moved if "classifier" not in key and "pooler" not in key]
+
+
+def test_it_answers_as_the_base_in_full_precision_but_for_rounding(tiny: list[str]) -> None:
+    of = cell(tiny, "method=lora", "precision=bf16")
+    batch = collate(load_data(of).report, torch.arange(8))
+    found = []
+    for words, way in (([], "torch"), (["quant=bf16"], "torch"), (["quant=bf16"], "onednn")):
+        model = quicken(built(cell(tiny, "method=lora", "precision=bf16", *words)).eval(), Fast(way, "all"))
+        with torch.no_grad(), autocast(CPU, torch.bfloat16):
+            found.append(forward(model, batch))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.02)
+    torch.testing.assert_close(found[2], found[1], rtol=0, atol=0.02)
+
+
+def test_trials_over_it_train_together_and_say_so(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    real = [
+        word for word in tiny if not word.startswith(("model", "task"))
+    ]  # in a tiny one bf16's rounding is all there is
+    done = inline(*real, "method=lora", "quant=bf16", "seeds=[0,1]", "pack=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for record in records.read_all(tmp_path / "results", pytest.fail):
+        assert (record.cell["base"], record.provenance["dtype"]) == ("bf16", "bf16")
+        if record.kind == "trial":
+            assert record.cost is not None
+            assert record.cost["pack"] == 2, record.cost["pack_why"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["quant=bf16", "precision=fp32"], "precision=fp32 cannot compute on it; use precision=bf16"),
+        (
+            ["quant=bf16", "method=full"],
+            "method 'full' does not work on a base quantised to bf16; it works on quant=none",
+        ),
+        (["quant=bf16", "save=merged"], "save=merged: a base quantised to bf16 is not written merged"),
+        (["fast.attention=flash_attention_2"], "needs a CUDA device and the package flash-attn; use sdpa or own"),
+        (["fast.attention=flash"], "fast.attention"),
+    ],
+)
+def test_what_cannot_be_is_one_line(words: list[str], message: str, inline: Run, tiny: list[str]) -> None:
+    done = inline(*tiny, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_whoever_computes_the_attention_the_losses_are_the_same(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    losses = {}
+    for way in ("own", "eager", "sdpa"):
+        words = ["method=lora", "precision=fp32", "seeds=[0,1]", "pack=2", f"fast.attention={way}", "force=true"]
+        done = inline(*tiny, *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = [record for record in records.read_all(tmp_path / "results", pytest.fail) if record.kind == "trial"]
+        losses[way] = [loss for record in found for loss in (record.curve or {})["loss"]]
+        for record in found:
+            assert record.provenance["attention"] == way
+            assert record.cost is not None
+            assert (record.cost["pack"], record.cost["pack_why"]) == (
+                (2, None) if way == "own" else (1, f"fast.attention={way} knows nothing of trials")
+            )
+    assert losses["eager"] == pytest.approx(losses["own"], abs=1e-5)
+    assert losses["sdpa"] == pytest.approx(losses["own"], abs=1e-5)
