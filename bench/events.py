@@ -14,9 +14,10 @@ class Ready:
 
 @dataclass(frozen=True)
 class Probed:
-    """The cell's cost was measured."""
+    """The cell's cost was measured. truth: the right answers to all parts but train, for paired tests."""
 
     cost: dict[str, Any]
+    truth: dict[str, list[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

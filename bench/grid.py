@@ -14,6 +14,7 @@ from hydra import initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -40,14 +41,26 @@ def cells(
     search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
     with initialize_config_dir(str(CONF), version_base="1.3"), plain_errors():
         loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", overrides + search, RunMode.MULTIRUN if multirun else RunMode.RUN)
+        params = dict(master.hydra.sweeper.get("params") or {})
+        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        _check_sweep(params, given, multirun=multirun)
         if not multirun:
-            return [Cell.of(_without_hydra(loader.load_configuration("config", overrides + search, RunMode.RUN)))]
-        master = loader.load_configuration("config", overrides + search, RunMode.MULTIRUN)
-        params = [f"{key}={value}" for key, value in dict(master.hydra.sweeper.get("params") or {}).items()]
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*params, *overrides])
+            return [Cell.of(_without_hydra(master))]
+        listed = [f"{key}={value}" for key, value in params.items()]
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*listed, *overrides])
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         composed = (_without_hydra(loader.load_sweep_config(master, list(job))) for job in jobs)
         return _fitting(composed, say)
+
+
+def _check_sweep(params: dict[str, str], given: list[Override], *, multirun: bool) -> None:
+    """A sweep is a grid, and Hydra would overlook it without -m, or where two are named. ValueError: it would."""
+    if any(one.key_or_group == "sweeps" and one.is_sweep_override() for one in given):
+        raise ValueError("+sweeps= takes one sweep; run one command for each")
+    left = set(params) - {one.get_key_element() for one in given}
+    if left and not multirun:
+        raise ValueError(f"the sweep lists values of {', '.join(sorted(left))}: add -m, or give one value of each")
 
 
 def _fitting(configs: Iterable[DictConfig], say: Callable[[str], None]) -> list[Cell]:
@@ -89,6 +102,8 @@ def one_line(error: BaseException) -> str:
         choices = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{missing[1]} {missing[2]!r} is unknown; choose from {', '.join(choices)}"
     if missing := re.search(r"Could not override '([^']+)'", text):
+        if add := re.search(r"To append to your default list use (\S+)", text):
+            return f"{missing[1]!r} is no setting; write {add[1]}"
         return f"{missing[1]!r} is no setting; 'python -m bench.run --help' lists them{_allowed(str(error.__cause__))}"
     if isinstance(error, OverrideParseException):
         hint = (

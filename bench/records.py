@@ -37,7 +37,8 @@ class Record:
 
     cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
     curve: equally long lists. predictions: label numbers (or predicted numbers) per part, in the data's order. saved:
-    the folder of the adapter or merged model. results/README.md explains every field.
+    the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order.
+    results/README.md explains every field.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Record:
     config: dict[str, Any]
     provenance: dict[str, Any]
     saved: str | None = None
+    truth: dict[str, list[Any]] | None = None
     schema: int = SCHEMA
 
     @property

@@ -151,8 +151,7 @@ class TargetConf:
 
 @dataclass
 class ProtocolConf:
-    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows.
-
+    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows;
     micro: rows that go through the model at once, where a batch is more than memory holds; null: all.
     """
 

@@ -33,9 +33,10 @@ class Recorder:
         for key, values in piece.items():
             self.running[trial].setdefault(key, []).extend(values)
 
-    def write_probe(self, cost: dict[str, Any]) -> None:
-        self.cost = cost
-        records.write(path_of(self.cell, None), replace(self._blank("probe", None, "ok", None), cost=cost))
+    def write_probe(self, probed: Probed) -> None:
+        self.cost = probed.cost
+        blank = self._blank("probe", None, "ok", None)
+        records.write(path_of(self.cell, None), replace(blank, cost=probed.cost, truth=probed.truth))
 
     def write_trial(self, trial: Trial, ended: Ended) -> Record:
         record = replace(
@@ -155,8 +156,8 @@ class Sweep:
             match event:
                 case Ready(device=device):
                     recorder.device = device
-                case Probed(cost=cost):
-                    recorder.write_probe(cost)
+                case Probed():
+                    recorder.write_probe(event)
                 case Started(trial=name):
                     if by_id[name] not in recorder.running:
                         tracker.start(recorder.cell, by_id[name])

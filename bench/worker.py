@@ -117,7 +117,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     plan = Plan.of(cell.config["protocol"])
     while job.probe:
         try:
-            emit(Probed(measure(cell, data, device, dtype, fast, plan)))
+            emit(Probed(measure(cell, data, device, dtype, fast, plan), data.truth))
             break
         except Exception as error:
             smaller = halved(plan, error, cell)

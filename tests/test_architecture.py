@@ -24,7 +24,6 @@ ROOMS = {
     "heap": set(),
     "events": set(),
     "records": set(),
-    "terminal": set(),
     "models": {"choices", "schema", "content", "hub"},
     "hooks": set(),
     "tasks": {"choices", "schema", "content", "hub"},
@@ -35,6 +34,7 @@ ROOMS = {
     "fit": {"choices", "schema", "models"},
     "cell": {"choices", "schema", "check", "fit", "identity", "models", "tasks"},
     "grid": {"schema", "store", "fit", "cell"},
+    "agent": {"store", "grid"},
     "build": {"choices", "schema", "hooks", "models", "tasks", "methods", "train", "cell"},
     "trials": {"events", "models", "tasks", "train", "cell", "build"},
     "worker": {"events", "fit", "heap", "models", "tasks", "methods", "train", "measure", "cell", "build", "trials"},
@@ -50,8 +50,7 @@ ROOMS = {
     "page": {"asked"},
     "kept": {"choices", "schema", "models", "tasks", "methods", "train", "cell", "build", "records", "asked"},
     "predict": {"records", "asked", "page", "kept"},
-    "tables": {"records"},
-    "report": {"records", "tables", "terminal"},
+    "report": {"records"},
 }
 # Files whose import may take seconds: the worker and what only it uses.
 TORCH = {
@@ -83,7 +82,7 @@ TORCH = {
 }
 COMMAND_LINE = (
     "bench.run",
-    "bench.report",
+    "bench.report.__main__",
     "bench.predict",
     "bench.grid",
     "bench.sweep",

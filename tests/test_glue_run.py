@@ -11,10 +11,11 @@ from scipy import stats
 from sklearn import metrics
 from test_glue_layouts import written
 
-from bench import records, report
+from bench import records
 from bench.build import load_data
 from bench.grid import cells
 from bench.records import Record
+from bench.report.__main__ import cli
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -72,7 +73,7 @@ def test_pairs_are_scored_by_each_metric(run: Callable[..., list[Record]], tmp_p
     assert scores(record)["all"]["report"] == pytest.approx(expected)
     (record,) = run("cola", "seeds=[0]")
     assert scores(record)["metric"] == "matthews_correlation"
-    assert report.cli([f"results_dir={tmp_path / 'results'}", "task=cola"]) == 0
+    assert cli([f"results_dir={tmp_path / 'results'}", "task=cola"]) == 0
     assert "matthews correlation %" in " ".join(capfd.readouterr().out.split())
 
 

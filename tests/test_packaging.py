@@ -46,7 +46,7 @@ def there(installed: Path, bench: Run) -> Run:
 def test_the_wheel_holds_every_file_of_the_package_and_of_the_configuration(wheel: zipfile.ZipFile) -> None:
     ours = {path for path in (REPOSITORY / "bench").rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     expected = {path.relative_to(REPOSITORY).as_posix(): path for path in ours}
-    for path in (REPOSITORY / "conf").rglob("*.yaml"):
+    for path in (path for folder in ("conf", "sweeps") for path in (REPOSITORY / folder).rglob("*.yaml")):
         expected[f"bench/{path.relative_to(REPOSITORY).as_posix()}"] = path
     assert {"bench/conf/config.yaml", "bench/conf/hydra/help/bench.yaml", "bench/tasks/reviews.tsv"} <= set(expected)
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
@@ -65,7 +65,7 @@ def test_the_wheel_holds_both_licences(wheel: zipfile.ZipFile) -> None:
 
 def test_the_wheel_holds_nothing_of_tests_results_and_data(wheel: zipfile.ZipFile) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in wheel.namelist()} == {"bench", "peftgrid"}
-    words = ("test", "conftest", "__pycache__", ".git", "outputs", "results", "wandb/")
+    words = ("test", "conftest", "__pycache__", ".git", "outputs", "results", "wandb/run", "wandb/offline")
     assert not [name for name in wheel.namelist() if any(word in name for word in words)]
 
 

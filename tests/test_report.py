@@ -15,8 +15,11 @@ import pytest
 from rich.console import Console
 from sample_records import MIB, probe_of, record_of, store
 
-from bench import records, report, tables, terminal
+from bench import records
 from bench.records import Record
+from bench.report import commands, frame, terminal
+from bench.report.__main__ import cli
+from bench.report.asked import Asked
 
 Ask = Callable[..., tuple[int, str, str]]
 METHODS: list[dict[str, Any]] = [
@@ -32,7 +35,7 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 
     def call(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
-        return report.cli(list(arguments)), *capsys.readouterr()
+        return cli(list(arguments)), *capsys.readouterr()
 
     return call
 
@@ -43,7 +46,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
     for block in (folder / "table.md").read_text().split("\n\n"):
         if block.startswith("|"):
             heads, _, *rows = [[entry.strip() for entry in line.strip("|").split("|")] for line in block.splitlines()]
-            found += [dict(zip(heads, row, strict=True)) for row in rows]
+            found += [dict(zip(heads, (entry.strip("*") for entry in row), strict=True)) for row in rows]
     return found
 
 
@@ -90,7 +93,7 @@ def test_mean_and_spread_and_n_are_those_of_the_seeds(ask: Ask, tmp_path: Path) 
     row = entry(tmp_path, ask, *seeds_of([0.5] * 3, [0.70, 0.72, 0.77]))
     assert row["accuracy %"] == "73.0 +- 3.6 (3)"
     (stored,) = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").to_dict("records")
-    assert stored["report_mean"] == pytest.approx(0.73)
+    assert stored["report_score"] == pytest.approx(0.73)
     assert stored["report_std"] == pytest.approx(statistics.stdev([0.70, 0.72, 0.77]))
     assert stored["seeds"] == 3
 
@@ -124,7 +127,7 @@ def test_random_weights_have_a_cost_and_no_score(ask: Ask, tmp_path: Path) -> No
     assert row["accuracy %"] == "-"
     assert row["trainable"] == "1,234,567"
     (stored,) = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").to_dict("records")
-    assert pd.isna(stored["report_mean"])
+    assert pd.isna(stored["report_score"])
     assert stored["random"]
 
 
@@ -200,7 +203,7 @@ def test_a_table_of_some_methods_does_not_replace_the_whole_one(ask: Ask, tmp_pa
 @pytest.mark.parametrize(("arguments", "said"), [
     (["model=nobody"], "2 records in {folder}, and none to show; run 'python -m bench.run' first, or widen the filter"),
     (["colour=red"], "'colour=red' is no setting; choose from results_dir=, model=, task=, method="),
-    (["minilm"], "'minilm' is no setting"),
+    (["minilm"], "'minilm' is no command; choose from tables, figures, compare"),
     (["results_dir={folder}/nowhere"], "results_dir={folder}/nowhere is not a folder; run 'python -m bench.run' first"),
     (["results_dir={folder}/empty"], "0 records in {folder}/empty, and none to show"),
     (["results_dir={folder}/file.txt"], "results_dir={folder}/file.txt is not a folder"),
@@ -241,8 +244,8 @@ def test_csv_holds_the_same_numbers_to_the_last_digit(ask: Ask, tmp_path: Path) 
     for record in (record for record in many() if record.kind == "probe"):
         assert record.cost is not None
         row = stored.loc[record.cell["id"]]
-        for key in (*tables.COUNTS, *tables.RATES):
-            assert row[key] == record.cost[key] or (record.cost[key] is None and pd.isna(row[key]))
+        for key in (*frame.COUNTS, *frame.RATES):
+            assert row[key] == record.cost.get(key) or (record.cost.get(key) is None and pd.isna(row[key]))
     text = (tmp_path / "minilm" / "sst2" / "table.csv").read_text()
     assert ",1234567," in text
     assert ",0.30000000000000004," in text
@@ -255,7 +258,7 @@ def test_csv_and_markdown_and_terminal_tell_the_same(ask: Ask, tmp_path: Path) -
     assert len(rows) == len(stored) == len(METHODS)
     for row in rows:
         numbers = stored.loc[row["cell"]]
-        assert row["accuracy %"] == f"{100 * numbers.report_mean:.1f} +- {100 * numbers.report_std:.1f} (3)"
+        assert row["accuracy %"] == f"{100 * numbers.report_score:.1f} +- {100 * numbers.report_std:.1f} (3)"
         assert row["lr"] == f"{numbers.lr:g}"
         (line,) = [line for line in out.splitlines() if row["cell"] in line]
         assert re.split(r"\s{2,}", line.strip()) == list(row.values())
@@ -299,8 +302,12 @@ def test_the_caption_tells_what_knowing_nothing_scores_and_what_is_to_be_known_o
 def on_terminal(width: int, tmp_path: Path, found: list[Record]) -> list[str]:
     """The lines that a terminal of that width shows, up to the caption."""
     screen = StringIO()
-    report.render(found, tmp_path, Console(file=screen, width=width, force_terminal=True, color_system=None))
-    return screen.getvalue().split("\nMean +- ")[0].strip("\n").splitlines()[2:]
+    shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, found)
+    return re.split(r"\n(?:Bold: |Mean \+- )", screen.getvalue())[0].strip("\n").splitlines()[2:]
+
+
+def shown_on(console: Console, tmp_path: Path, found: list[Record]) -> None:
+    commands.tables(Asked("tables", store(tmp_path, *found)), console, console)
 
 
 @pytest.mark.parametrize(("width", "gone"), [
@@ -326,7 +333,7 @@ def test_a_narrow_terminal_shows_whole_rows_of_fewer_columns(width: int, gone: l
 def test_a_narrow_terminal_says_what_is_left_out(tmp_path: Path) -> None:
     for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr; table.md and table.csv have them.")):
         screen = StringIO()
-        report.render(many(), tmp_path, Console(file=screen, width=width, force_terminal=True, color_system=None))
+        shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, many())
         assert ("Left out" in screen.getvalue()) == bool(said)
         assert said in " ".join(screen.getvalue().split())
     assert "Left out" not in (tmp_path / "minilm" / "sst2" / "table.md").read_text()
@@ -352,13 +359,16 @@ def test_a_pipe_gets_every_column_however_narrow_the_window(
     rows = [line for line in out.splitlines() if " +- " in line and "Mean" not in line]
     assert len(rows) == len(METHODS)
     assert {len(re.split(r"\s{2,}", row.strip())) for row in rows} == {11}
-    assert "Mean +- standard deviation over n seeds. Learning rate and checkpoint are chosen on the select part" in out
+    assert (
+        "Mean +- standard deviation over n seeds (n = 3). Learning rate and checkpoint are chosen on the select part"
+        in out
+    )
 
 
 def test_a_pipe_is_as_wide_as_the_longest_name_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     method = "a_method_with_a_name_of_its_own_that_is_longer_than_any_other_on_this_earth_and_in_heaven"
     store(tmp_path, probe_of(method=method), *seeds_of([0.5] * 2, [0.7, 0.8], method=method))
-    assert report.cli([f"results_dir={tmp_path}"]) == 0
+    assert cli([f"results_dir={tmp_path}"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if method in line]
     assert len(row) > terminal.PIPE_WIDTH
     assert len(re.split(r"\s{2,}", row.strip())) == 11
@@ -367,8 +377,9 @@ def test_a_pipe_is_as_wide_as_the_longest_name_needs(capsys: pytest.CaptureFixtu
 def test_the_report_needs_neither_torch_nor_wandb(tmp_path: Path) -> None:
     store(tmp_path, *many())
     child = (
-        "import sys, bench.report\n"
-        "assert bench.report.cli(sys.argv[1:]) == 0\n"
+        "import sys\n"
+        "from bench.report.__main__ import cli\n"
+        "assert cli(sys.argv[1:]) == 0\n"
         "heavy = {'torch', 'wandb', 'transformers', 'peft', 'hydra', 'datasets'} & set(sys.modules)\n"
         "sys.exit(', '.join(heavy) or None)"
     )

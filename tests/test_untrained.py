@@ -11,10 +11,11 @@ import torch
 from test_every_method import WARNINGS
 from test_mcq_run import SMALL, question
 
-from bench import records, report
+from bench import records
 from bench.build import build, load_data
 from bench.grid import cells
 from bench.records import Record
+from bench.report.__main__ import cli
 from bench.tasks.reading import Reasoned
 from bench.train.batches import collate
 from bench.train.evaluate import forward
@@ -81,7 +82,7 @@ def test_baselines_stand_in_the_table_of_the_methods_that_train(
     one, two = (record.predictions for record in found["few_shot"] if record.kind == "trial")
     assert one != two  # each seed draws its own examples
     capfd.readouterr()
-    assert report.cli([f"results_dir={tmp_path / 'results'}"]) == 0
+    assert cli([f"results_dir={tmp_path / 'results'}"]) == 0
     shown = capfd.readouterr().out
     assert "Table 1 of" not in shown  # all four are comparable
     again = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *asked)

@@ -1,4 +1,4 @@
-"""Peak memory of this process, which runs one cell and nothing else.
+"""Peak memory of this process, which runs one cell and nothing else, and what it is for.
 
 The CUDA figures have not been read on a GPU yet.
 """
@@ -7,12 +7,43 @@ import resource
 import sys
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from bench.train.batches import Batch
+from bench.train.room import kept_bytes
 
 
 def reset_peak(device: torch.device) -> None:
     """Begin a new peak on the accelerator."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def memory_split(
+    model: nn.Module, optimizer: Optimizer, longest: Batch, dtype: torch.dtype, micro: int | None
+) -> dict[str, int]:
+    """Bytes of a training step by what they are for, computed from what there is: the same on every device.
+
+    activations: what the forward pass over the longest batch (or the part that goes through at once) keeps for the
+    backward pass. What kernels need in passing is in none of them.
+    """
+    weights = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _held(model)}
+    state = [value for states in optimizer.state.values() for value in states.values() if torch.is_tensor(value)]
+    return {
+        "weights": sum(weights.values()),
+        "gradients": sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad),
+        "optimizer": sum(map(_bytes, state)),
+        "activations": kept_bytes(model, longest.parts(micro)[0], dtype),
+    }
+
+
+def _held(model: nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
 
 
 def peak_bytes(device: torch.device) -> dict[str, int | None]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.measure.memory import peak_bytes, reset_peak
+from bench.measure.memory import memory_split, peak_bytes, reset_peak
 from bench.measure.parameters import count
 from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded
@@ -63,6 +63,7 @@ def probe(
     return {
         **_evaluated(model, data, plan, dtype),
         **peaks,
+        "memory": memory_split(model, optimizer, batches[-1].to(device), dtype, plan.micro),
         "warm_up_seconds": sum(first),
         "step_seconds_median": float(np.median(seconds)),
         "step_seconds_p95": float(np.quantile(seconds, 0.95)),

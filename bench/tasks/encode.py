@@ -131,6 +131,11 @@ class Encoded:
         return replace(self, **main, further=others(parts))
 
     @property
+    def truth(self) -> dict[str, list[Any]]:
+        """The right answers to all parts but train, as plain data."""
+        return {name: rows.truth.tolist() for name, rows in self.parts.items() if name != "train"}
+
+    @property
     def parts(self) -> dict[str, Rows]:
         """All parts by name."""
         return {"train": self.train, "select": self.select, "report": self.report, **self.further}

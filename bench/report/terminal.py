@@ -1,44 +1,57 @@
 """Tables on a terminal: as wide as their entries, and still readable where the window is not."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
-WORDS = ("method", "target", "outcome", "cell")  # to the left, the numbers to the right
+from bench.report import table as report
+from bench.report.formats import notes_with_legend
+from bench.report.table import BEST, TIED, Entry
+
 PIPE_WIDTH = 120  # at least, where no window is the limit
 # What a narrow terminal goes without, in this order; method, rank and score always stay.
 DISPENSABLE = ("cell", "lr", "%", "target", "outcome", "samples/s", "peak MiB", "peak MiB (resident)", "trainable")
 
 
-def show(shown: pd.DataFrame, title: str, notes: str, console: Console) -> None:
-    """Print a table of texts. A narrow terminal gets fewer columns, and is told which; a pipe gets all of them."""
+def show(asked: report.Table, console: Console) -> None:
+    """Print a table. A narrow terminal gets fewer columns, and is told which; a pipe gets all of them."""
+    shown, words, notes = asked.body, asked.words, "\n".join(notes_with_legend(asked))
     if not console.is_terminal:
         console.width = max(console.width, PIPE_WIDTH)
-    table, left_out = _table(shown, console), []
+    table, left_out = _table(shown, words, console), []
     for column in DISPENSABLE if console.is_terminal else ():
         if (table.width or 0) <= console.width:
             break
         if column in shown and not _misleads_without(shown, column):
             shown = shown.drop(columns=column)
-            table = _table(shown, console)
+            table = _table(shown, words, console)
             left_out.append(column)
     if left_out:
         notes += f"\nLeft out on this narrow terminal: {', '.join(left_out)}; table.md and table.csv have them."
-    console.print(f"\n{title}\n", soft_wrap=True)
+    console.print(f"\n{asked.title}\n", soft_wrap=True)
     console.print(table, crop=False)
-    console.print(f"\n{notes}")
+    console.print(f"\n{notes}" if notes else "")
 
 
-def _table(shown: pd.DataFrame, console: Console) -> Table:
+def _table(shown: pd.DataFrame, words: Sequence[str], console: Console) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for name in map(str, shown.columns):
-        table.add_column(name.replace(" (", "\n("), justify="left" if name in WORDS else "right", no_wrap=True)
+        table.add_column(name.replace(" (", "\n("), justify="left" if name in words else "right", no_wrap=True)
     for row in shown.to_numpy().tolist():
-        table.add_row(*row)
+        table.add_row(*map(_marked, row))
     table.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     return table
+
+
+def _marked(entry: str) -> Text:
+    """The best in bold, what cannot be told from it with a star."""
+    standing = entry.standing if isinstance(entry, Entry) else ""
+    return Text(f"{entry}*" if standing == TIED else entry, style="bold" if standing == BEST else "")
 
 
 def _misleads_without(shown: pd.DataFrame, column: str) -> bool:

@@ -1,0 +1,40 @@
+"""Entry point: records to tables, figures, a dashboard and answers.
+
+python -m bench.report [results_dir=DIR] [model=NAME,NAME] [task=NAME] [method=NAME] [published=true]
+python -m bench.report table=NAME [metric=COLUMN] [format=markdown|latex|html|csv]
+python -m bench.report figures [format=png|svg|pdf|html]
+python -m bench.report compare a=CELL b=CELL
+python -m bench.report recommend [memory_gb=8] [params=1e6] [latency_ms=5] [minutes=10] [task=NAME] [model=NAME]
+python -m bench.report serve [port=8000]
+python -m bench.report wandb [project=NAME] [entity=NAME]
+"""
+
+import sys
+
+from rich.console import Console
+
+from bench.report.asked import Asked, parse
+from bench.report.commands import COMMANDS
+
+
+def cli(arguments: list[str] | None = None) -> int:
+    """Render what is asked. Gives 0; 2 where the command line is wrong or nothing can be shown; 130: interrupted."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    complaints = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    given = sys.argv[1:] if arguments is None else arguments
+    if {"--help", "-h", "help"} & set(given):
+        console.print((__doc__ or "").strip(), soft_wrap=True)
+        return 0
+    try:
+        asked: Asked = parse(given)
+        COMMANDS[asked.command](asked, console, complaints)
+    except ValueError as error:
+        complaints.print(f"error: {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

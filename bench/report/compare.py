@@ -1,0 +1,128 @@
+"""Two cells compared: the difference with its interval, what chance says of it, and what either costs."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.report.frame import Study
+from bench.report.standing import predictions_of, truth_of
+from bench.report.statistics import p_value, score_of
+from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text
+
+LEVEL = 0.05
+DRAWS = 2000
+WORDS = ("what",)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of the mean scores, one less the other: with its 95% interval and the p-value of none. None: not known."""
+
+    score: float
+    interval: tuple[float, float] | None
+    p: float | None
+
+
+def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
+    """Two sentences and a small table, of cells by id, title or method. ValueError: they cannot be compared."""
+    a, b = _pair(study, one, other)
+    found = difference(study, a, b)
+    cells = pd.DataFrame([a, b])
+    return f"{_score_sentence(a, b, found)} {_cost_sentence(a, b)}", _table(cells)
+
+
+def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Difference:
+    """Of two cells of one table that both have scores."""
+    truth = truth_of(study, pd.DataFrame([a, b]))
+    ours, theirs = predictions_of(study, a), predictions_of(study, b)
+    score = float(a["report_score"] - b["report_score"])
+    if truth is None or ours is None or theirs is None or not ours.shape[1] == theirs.shape[1] == len(truth):
+        return Difference(score, None, None)
+    generator, metric = np.random.default_rng(0), str(a["metric"])
+    weights = generator.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=DRAWS)
+    drawn = [_mean_of_seeds(score_of(rows, truth, metric, weights), generator) for rows in (ours, theirs)]
+    low, high = np.quantile(drawn[0] - drawn[1], [LEVEL / 2, 1 - LEVEL / 2])
+    return Difference(score, (float(low), float(high)), p_value(ours, theirs, truth, metric))
+
+
+def _mean_of_seeds(scores: Any, generator: np.random.Generator) -> Any:
+    """Over seeds drawn anew in every draw. scores: [seeds, draws]; gives [draws]."""
+    seeds = generator.integers(len(scores), size=scores.shape)
+    return np.take_along_axis(scores, seeds, 0).mean(0)
+
+
+def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:
+    """The best pair of cells by select that stand in one table."""
+    scored = study.cells[study.cells["report_score"].notna()]
+    left, right = (_named(study, scored, name) for name in (one, other))
+    both = left.merge(right, on="table", suffixes=("", "_other"))
+    both = both[both["cell"] != both["cell_other"]]
+    if both.empty:
+        raise ValueError(
+            f"a={one} and b={other} stand in no table together: they differ in model, task, data or protocol, or are "
+            "one cell; 'python -m bench.report' shows what may be compared"
+        )
+    best = both.assign(both=both["select_score"] + both["select_score_other"]).sort_values("both").iloc[-1]
+    by_id = scored.set_index("cell", drop=False)
+    return by_id.loc[best["cell"]], by_id.loc[best["cell_other"]]
+
+
+def _named(study: Study, scored: pd.DataFrame, name: str) -> pd.DataFrame:
+    for key in ("cell", "title", "method"):
+        if (found := scored[scored[key] == name]).size:
+            return found
+    known = ", ".join(sorted(study.cells["method"].unique())[:12])
+    unscored = any((study.cells[key] == name).any() for key in ("cell", "title", "method"))
+    why = "has no score" if unscored else "is no cell's id, title or method"
+    raise ValueError(f"{name!r} {why}; methods here: {known}; the tables' last column has the ids")
+
+
+def _score_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]", found: Difference) -> str:
+    ahead, behind = (a, b) if found.score >= 0 else (b, a)
+    size = f"{100 * abs(found.score):.1f} points"
+    if found.interval is None or found.p is None:
+        return (
+            f"{ahead['title']} is ahead of {behind['title']} by {size} on {a['task']} ({a['model']}); whether that "
+            "means anything cannot be told, as the records hold no right answers."
+        )
+    low, high = sorted(100 * (edge if found.score >= 0 else -edge) for edge in found.interval)
+    verdict = "they cannot be told apart" if found.p > LEVEL else "the difference is more than chance"
+    return (
+        f"{ahead['title']} is ahead of {behind['title']} by {size} on {a['task']} ({a['model']}; 95% interval "
+        f"{low:.1f} to {high:.1f}, p = {found.p:.2g}): {verdict}."
+    )
+
+
+def _cost_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]") -> str:
+    _, peak = peak_of(pd.DataFrame([a, b]))
+    pairs = {
+        "the trained parameters": (a["trainable_params"], b["trainable_params"]),
+        "the peak memory": tuple(peak),
+        "the time per step": (a["step_seconds_median"], b["step_seconds_median"]),
+    }
+    known = [f"{x / y:,.2f} times {name}" for name, (x, y) in pairs.items() if pd.notna(x) and pd.notna(y) and y]
+    if not known:
+        return "What they cost was not measured."
+    listed = " and ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
+    return f"{a['title']} takes {listed} of {b['title']}."
+
+
+def _table(cells: pd.DataFrame) -> Table:
+    name, peak = peak_of(cells)
+    rows: dict[str, list[str]] = {
+        f"{metric_of(cells).replace('_', ' ')} %": [str(score_text(row)) for _, row in cells.iterrows()],
+        "trainable": [text(value, "{:,.0f}") for value in cells["trainable_params"]],
+        name: [text(value, "{:,.0f}") for value in peak],
+        "samples/s": [text(value, "{:,.0f}") for value in cells["samples_per_second"]],
+        "s/step": [text(value, "{:.3f}") for value in cells["step_seconds_median"]],
+        "adapter MiB": [text(value, "{:,.2f}") for value in cells["adapter_bytes"] / MIB],
+        "lr": [text(value, "{:g}") for value in cells["lr"]],
+        "cell": list(cells["cell"]),
+    }
+    titles = list(cells["title"])
+    if titles[0] == titles[1]:
+        titles = [f"{title} ({cell})" for title, cell in zip(titles, cells["cell"], strict=True)]
+    body = pd.DataFrame([{"what": what, **dict(zip(titles, row, strict=True))} for what, row in rows.items()])
+    return Table("compare", f"{titles[0]} and {titles[1]}", body, [], WORDS)

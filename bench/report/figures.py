@@ -1,0 +1,211 @@
+"""The figures, each one function over a study of comparable cells, by plotly: FIGURES names them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench.report.frame import MEMORY, Study
+from bench.report.front import front
+from bench.report.looks import COLOURS, look_of
+from bench.report.standing import interval_of
+from bench.report.table import MIB, metric_of, peak_of
+
+FORMS = ("svg", "png", "pdf", "html")
+LAYOUT = {
+    "template": "simple_white",
+    "font": {"size": 14},
+    "width": 800,
+    "height": 520,
+    "margin": {"l": 70, "r": 20, "t": 50, "b": 60},
+}
+
+
+def score_by_parameters(study: Study) -> go.Figure | None:
+    """Score against trained parameters, logarithmic."""
+    return _against(study, study.cells["trainable_params"], "trained parameters", log=True)
+
+
+def score_by_memory(study: Study) -> go.Figure | None:
+    """Score against peak memory."""
+    name, peak = peak_of(study.cells)
+    return _against(study, peak, name, log=False)
+
+
+def score_by_time(study: Study) -> go.Figure | None:
+    """Score against the seconds of one training."""
+    return _against(study, study.cells["train_seconds"], "seconds of one training", log=False)
+
+
+def score_by_rank(study: Study) -> go.Figure | None:
+    """The rank ablation as lines, one for each method and target."""
+    found = study.cells[study.cells["rank"].notna() & study.cells["report_score"].notna()]
+    figure, lines = _figure(study, "rank", found), 0
+    for (method, target), group in found.groupby(["method", "target"], dropna=False):
+        if len(group) > 1:
+            lines += 1
+            dash = ["solid", "dash", "dot", "dashdot"][lines % 4]
+            name = " ".join(str(part) for part in (method, target) if isinstance(part, str))
+            figure.add_trace(
+                _points(study, group, group["rank"], str(method), name, mode="lines+markers", line={"dash": dash})
+            )
+    figure.update_xaxes(
+        type="log",
+        tickvals=sorted(found["rank"].unique()),
+        ticktext=[str(rank) for rank in sorted(found["rank"].unique())],
+    )
+    return figure if lines else None
+
+
+def learning_rates(study: Study) -> go.Figure | None:
+    """Every method's mean score on select by learning rate: how much the choice of a rate matters."""
+    trials = study.trials[study.trials["select"].notna() & study.trials["lr"].notna()]
+    figure, lines = _figure(study, "learning rate", study.cells, part="select"), 0
+    for _, cell in study.cells.iterrows():
+        by_rate = trials[trials["cell"] == cell["cell"]].groupby("lr")["select"].agg(["mean", "std"])
+        if len(by_rate) > 1:
+            lines += 1
+            spread = {"type": "data", "array": (100 * by_rate["std"]).fillna(0)}
+            figure.add_trace(
+                go.Scatter(
+                    x=by_rate.index,
+                    y=100 * by_rate["mean"],
+                    error_y=spread,
+                    name=cell["title"],
+                    **_style(cell["method"], "lines+markers"),
+                )
+            )
+    figure.update_xaxes(type="log")
+    return figure if lines else None
+
+
+def curves(study: Study) -> go.Figure | None:
+    """The training loss of every cell's chosen rate, seed by seed."""
+    figure, lines = _figure(study, "step", study.cells, axis="loss"), 0
+    for _, cell in study.cells.iterrows():
+        chosen = [
+            one for one in study.members[cell["cell"]] if one.trial and one.curve and one.trial["lr"] == cell["lr"]
+        ]
+        for record in chosen:
+            lines += 1
+            first = record is chosen[0]
+            curve = record.curve or {}
+            smooth = pd.Series(curve["loss"]).rolling(max(1, len(curve["loss"]) // 15), min_periods=1).mean()
+            figure.add_trace(
+                go.Scatter(
+                    x=curve["step"],
+                    y=smooth,
+                    name=cell["title"],
+                    legendgroup=cell["title"],
+                    showlegend=first,
+                    **_style(cell["method"], "lines"),
+                )
+            )
+    return figure if lines else None
+
+
+def memory(study: Study) -> go.Figure | None:
+    """What the memory of a training step is for, as stacked bars."""
+    found = study.cells[study.cells["memory_weights"].notna()]
+    figure = _figure(study, "", found, axis="MiB")
+    for part, colour in zip(MEMORY, COLOURS, strict=False):
+        figure.add_trace(go.Bar(x=found["title"], y=found[f"memory_{part}"] / MIB, name=part, marker={"color": colour}))
+    figure.update_layout(barmode="stack")
+    return figure if len(found) else None
+
+
+def seeds(study: Study) -> go.Figure | None:
+    """Every seed's score at the chosen rate, as dots."""
+    figure, dots = _figure(study, "", study.cells), 0
+    for _, cell in study.cells[study.cells["report_score"].notna()].iterrows():
+        trials = study.trials[(study.trials["cell"] == cell["cell"]) & study.trials["report"].notna()]
+        shown = trials if pd.isna(cell["lr"]) else trials[trials["lr"] == cell["lr"]]
+        dots += len(shown)
+        figure.add_trace(
+            go.Scatter(
+                x=[cell["title"]] * len(shown),
+                y=100 * shown["report"],
+                showlegend=False,
+                **_style(cell["method"], "markers"),
+            )
+        )
+    return figure if dots else None
+
+
+FIGURES: dict[str, Callable[[Study], go.Figure | None]] = {
+    made.__name__: made
+    for made in (
+        score_by_parameters,
+        score_by_memory,
+        score_by_time,
+        score_by_rank,
+        learning_rates,
+        curves,
+        memory,
+        seeds,
+    )
+}
+
+
+def write(figure: go.Figure, path: Path, form: str) -> Path:
+    """Write a figure; gives its path with the format's ending. ValueError: an unknown format, or no browser to draw."""
+    if form not in FORMS:
+        raise ValueError(f"format={form} is unknown; choose from {', '.join(FORMS)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = path.with_name(f"{path.name}.{form}")
+    if form == "html":
+        figure.write_html(found, include_plotlyjs=True)
+        return found
+    try:
+        figure.write_image(found, scale=2)
+    except (RuntimeError, OSError) as error:  # Kaleido draws with a Chrome or Chromium
+        why = str(error).strip().splitlines()[0]
+        raise ValueError(f"format={form} needs Chrome or Chromium ({why}); use format=html") from error
+    return found
+
+
+def _against(study: Study, cost: "pd.Series[Any]", name: str, *, log: bool) -> go.Figure | None:
+    """Score against a cost, with 95% intervals, and the Pareto front as a line."""
+    found = study.cells.assign(cost=cost.astype(float))
+    found = found[found["cost"].notna() & found["report_score"].notna()]
+    if len(found) < 2:
+        return None
+    figure = _figure(study, name, found)
+    best = found[front(found, "cost")].sort_values("cost")
+    line = {"color": "#999999", "shape": "hv", "width": 1}
+    figure.add_trace(
+        go.Scatter(x=best["cost"], y=100 * best["report_score"], mode="lines", line=line, name="Pareto front")
+    )
+    for method, group in found.groupby("method"):
+        figure.add_trace(_points(study, group, group["cost"], str(method), str(method), mode="markers"))
+    if log:
+        figure.update_xaxes(type="log", dtick=1)  # a label for each power of ten
+    return figure
+
+
+def _points(
+    study: Study, group: pd.DataFrame, x: "pd.Series[Any]", method: str, name: str, *, mode: str, **more: Any
+) -> go.Scatter:
+    spans = [interval_of(study, row) for _, row in group.iterrows()]
+    scores = 100 * group["report_score"]
+    above = [0.0 if span is None else 100 * span[1] - score for span, score in zip(spans, scores, strict=True)]
+    below = [0.0 if span is None else score - 100 * span[0] for span, score in zip(spans, scores, strict=True)]
+    error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}
+    style = _style(method, mode)
+    style["line"] = style["line"] | more.get("line", {})
+    return go.Scatter(x=x, y=scores, error_y=error, name=name, text=group["title"], **style)
+
+
+def _style(method: str, mode: str) -> dict[str, Any]:
+    colour, mark = look_of(method)
+    return {"mode": mode, "line": {"color": colour}, "marker": {"color": colour, "symbol": mark, "size": 9}}
+
+
+def _figure(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis: str | None = None) -> go.Figure:
+    title = f"{', '.join(study.cells['model'].unique())} on {', '.join(study.cells['task'].unique())}"
+    figure = go.Figure(layout=go.Layout(title=title, **LAYOUT))
+    figure.update_xaxes(title=x, showgrid=True)
+    figure.update_yaxes(title=axis or f"{metric_of(found).replace('_', ' ')} on {part}, %", showgrid=True)
+    return figure

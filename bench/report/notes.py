@@ -1,0 +1,109 @@
+"""What must stand under a table for a reader to trust it."""
+
+import json
+from typing import Any
+
+import pandas as pd
+
+from bench.records import Record
+from bench.report.frame import Study, grouped
+from bench.report.standing import unknown_ties
+from bench.report.table import DASH, metric_of
+
+
+def notes_of(study: Study, cells: pd.DataFrame) -> list[str]:
+    """Seeds, rates, parts, protocol, resolution, ties, and what is missing; one line each."""
+    members = [record for name in cells["cell"] for record in study.members[name]]
+    tried = sorted({int(count) for count in cells["lrs_tried"] if count})
+    seeds = sorted({int(count) for count in cells["seeds"] if count})
+    first = (
+        f"Mean +- standard deviation over n seeds (n = {', '.join(map(str, seeds)) or DASH}). Learning rate and "
+        "checkpoint are chosen on the select part; the report part is shown. Learning rates tried per cell: "
+        f"{', '.join(map(str, tried)) or DASH}."
+    )
+    lines = [first, *_trained(members), *_resolution(study, cells)]
+    scored = [record.scores for record in members if record.scores and "chance" in record.scores]
+    lines += [_known_nothing(scored[0])] if scored else []
+    lines += dict.fromkeys(f"Note: {note}." for record in members for note in record.provenance.get("notes", ()))
+    return [*lines, *unknown_ties(study, cells), *missing(cells)]
+
+
+def differences(tables: list[str], number: int) -> str | None:
+    """Say what sets one of several tables apart from the others; None where it is the only one."""
+    settings = [_leaves("", json.loads(shared)) for shared in tables]
+    one = settings[number - 1]
+    own = [f"{name}={one[name]}" for name in one if any(other.get(name) != one[name] for other in settings)]
+    return f"Table {number} of {len(tables)}, not to be compared with the others: {', '.join(own)}." if own else None
+
+
+def missing(cells: pd.DataFrame) -> list[str]:
+    """What the grid of methods, ranks and targets lacks: combinations that others of the same method have."""
+    lacking = []
+    for method, group in cells.groupby("method"):
+        ranks, targets = group["rank"].dropna().unique(), group["target"].dropna().unique()
+        there = {(row["rank"], row["target"]) for _, row in group.iterrows()}
+        if len(ranks) and len(targets):
+            lacking += [
+                f"{method} r={rank} {target}" for rank in ranks for target in targets if (rank, target) not in there
+            ]
+    unrun = [f"{row['title']}" for _, row in cells.iterrows() if pd.isna(row["outcome"])]
+    lines = [f"Missing from the grid: {_some(lacking)}."] if lacking else []
+    return lines + ([f"Without a trial so far: {_some(unrun)}."] if unrun else [])
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _leaves(name: str, node: Any) -> dict[str, str]:
+    if not isinstance(node, dict):
+        return {name: json.dumps(node)}
+    return {leaf: text for key in node for leaf, text in _leaves(f"{name}.{key}".lstrip("."), node[key]).items()}
+
+
+def _trained(members: list[Record]) -> list[str]:
+    """One line for each protocol: a table over several tasks may have one for each of them."""
+    lines: dict[str, None] = {}
+    for of_task in grouped(members, lambda record: record.cell["task"]).values():
+        where = [one.provenance for one in of_task if one.provenance.get("dtype")]  # known once a worker is ready
+        machines = dict.fromkeys(f"{known['dtype']} on {known['device_name']}" for known in where)
+        for record in {json.dumps(one.config["protocol"]): one for one in of_task}.values():
+            protocol = record.config["protocol"]
+            lines[
+                f"Protocol: {protocol['epochs']} epochs over {_rows(protocol['train_rows'])}, {_batch(protocol)}, "
+                f"weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip "
+                f"{protocol['clip']}; precision {record.config['precision']} ({', '.join(machines) or DASH}). "
+                "Cost is the probe's: one trial alone, warm steps."
+            ] = None
+    return list(lines)
+
+
+def _resolution(study: Study, cells: pd.DataFrame) -> list[str]:
+    """How small a difference means anything, task by task."""
+    lines = []
+    for task, group in cells[cells["report_score"].notna()].groupby("task"):
+        trials = study.trials[study.trials["cell"].isin(group["cell"])]["trial"]
+        sizes = [len(study.predictions[name]["report"]) for name in trials if name in study.predictions]
+        best = group["report_score"].max()
+        if sizes and metric_of(group) == "accuracy":
+            error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
+            where = f" ({task})" if len(cells["task"].unique()) > 1 else ""
+            lines.append(
+                f"With {sizes[0]} report examples{where} one standard error of an accuracy is about {error:.1f} points."
+            )
+    return lines
+
+
+def _known_nothing(scores: dict[str, Any]) -> str:
+    """What multiple-choice scores must be seen beside."""
+    chance, majority = 100 * scores["chance"], 100 * scores["majority"]
+    return f"Guessing scores {chance:.1f} % on the report part, its most frequent answer {majority:.1f} %."
+
+
+def _batch(protocol: dict[str, Any]) -> str:
+    tokens = protocol.get("tokens")
+    return f"batch {protocol['batch']}" if tokens is None else f"batches of at most {tokens:,} tokens"
+
+
+def _rows(limit: int | None) -> str:
+    return "all rows" if limit is None else f"at most {limit:,} rows"

@@ -1,0 +1,113 @@
+"""Which method, rank and target to take under limits, from what is recorded: the answer, how sure it is, what else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from bench.report.asked import Asked
+from bench.report.compare import LEVEL, difference
+from bench.report.frame import Study
+from bench.report.front import front
+from bench.report.shown import column, who
+from bench.report.standing import standings
+from bench.report.table import MIB, Table, metric_of, peak_of, text
+
+WORDS = ("method", "target", "base", "optim", "cell")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A cell's `column` may be at most so much; None: no limit. told: in people's words."""
+
+    column: str
+    most: float
+    told: str
+
+
+def limits_of(asked: Asked) -> list[Limit]:
+    """What the command line allows."""
+    memory, params = asked.number("memory_gb", "gigabytes"), asked.number("params", "parameters")
+    latency, minutes = asked.number("latency_ms", "milliseconds"), asked.number("minutes", "minutes")
+    found = [
+        Limit("peak", (memory or 0) * 1e9, f"{memory} GB of memory") if memory else None,
+        Limit("trainable_params", params or 0, f"{params:,.0f} trained parameters" if params else "")
+        if params
+        else None,
+        Limit("latency_adapted", (latency or 0) / 1000, f"{latency} ms for one answer") if latency else None,
+        Limit("train_seconds", (minutes or 0) * 60, f"{minutes} minutes for one training") if minutes else None,
+    ]
+    return [limit for limit in found if limit is not None]
+
+
+def recommend(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
+    """An answer for comparable cells, and the front that it was chosen from; None where there is nothing to choose."""
+    _, peak = peak_of(study.cells)
+    cells = study.cells.assign(peak=peak * MIB)
+    where = f"{', '.join(cells['task'].unique())} with {', '.join(cells['model'].unique())}"
+    scored = cells[cells["select_score"].notna()]
+    under = f" under {' and '.join(limit.told for limit in limits)}" if limits else ""
+    if len(scored) < 2:
+        return f"For {where} the records cannot tell: {len(scored)} of {len(cells)} cells have a score.", None
+    unknown = scored[[limit.column for limit in limits]].isna().any(axis=1)
+    fitting = scored[~unknown]
+    for limit in limits:
+        fitting = fitting[fitting[limit.column] <= limit.most]
+    if fitting.empty:
+        why = f"; of {unknown.sum()} the cost was not measured" if unknown.any() else ""
+        return f"For {where} nothing that is recorded stays{under}{why}.", None
+    return _answer(study, fitting, where, under, int(unknown.sum())), _front(study, fitting)
+
+
+def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str, unknown: int) -> str:
+    ordered = fitting.sort_values(["select_score", "trainable_params"], ascending=[False, True])
+    best = ordered.iloc[0]
+    score = f"{100 * best['report_score']:.1f} % {metric_of(fitting).replace('_', ' ')} on the report part"
+    said = [
+        f"For {where}{under}: take {best['title']} at learning rate {text(best['lr'], '{:g}')}.",
+        f"It is the best of {len(fitting)} cells on the select part, and has {score} (n = {best['seeds']}).",
+    ]
+    if len(ordered) > 1:
+        said.append(_runner_up(study, best, ordered.iloc[1:]))
+    else:
+        said.append("It is the only one that fits, so nothing was compared.")
+    if best["seeds"] < 3:
+        said.append(f"With {best['seeds']} seed{'s' if best['seeds'] > 1 else ''} this is a weak answer: train three.")
+    if len(fitting["lrs_tried"].unique()) > 1:
+        said.append("The cells had different numbers of learning rates to choose from, which favours those with more.")
+    if unknown:
+        said.append(f"Left aside, as their cost was not measured: {unknown} cells.")
+    return " ".join(said)
+
+
+def _runner_up(study: Study, best: "pd.Series[Any]", others: pd.DataFrame) -> str:
+    """The next one, and the cheapest that cannot be told from the best."""
+    second = others.iloc[0]
+    found = difference(study, best, second)
+    if found.p is None:
+        return f"The runner-up is {second['title']}; how sure that is, records without right answers cannot tell."
+    p = f"p = {found.p:.2g}"
+    if found.p <= LEVEL:
+        return f"The runner-up, {second['title']}, is behind by more than chance ({p})."
+    tied = [row for _, row in others.iterrows() if (difference(study, best, row).p or 0) > LEVEL]
+    cheapest = min([*tied, best], key=lambda row: row["trainable_params"])
+    cheaper = f"; the smallest such cell is {cheapest['title']}" if cheapest["cell"] != best["cell"] else ""
+    return f"It cannot be told from the runner-up, {second['title']} ({p}){cheaper}."
+
+
+def _front(study: Study, fitting: pd.DataFrame) -> Table:
+    """Those that no other beats in both score and trained parameters."""
+    found = fitting[front(fitting, "trainable_params", "select_score")].sort_values("trainable_params")
+    name, _ = peak_of(found)
+    body = pd.DataFrame(
+        {
+            **who(found),
+            "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
+            name: (found["peak"] / MIB).map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
+            f"{metric_of(found)} %": column(found, "report_score", standings(study, found)),
+            "cell": found["cell"],
+        }
+    )
+    title = "What it was chosen from: no other cell has both a better score on select and fewer trained parameters"
+    return Table("recommend", title, body, [], WORDS)

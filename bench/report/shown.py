@@ -1,0 +1,69 @@
+"""How cells are shown: who they are and what they score as texts, row by row or by rank."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from bench.report.frame import Study
+from bench.report.notes import notes_of
+from bench.report.standing import standings
+from bench.report.table import DASH, Entry, Table, metric_of, score_text, text, what_went_wrong
+
+SCORE = "report_score"
+SHORT = ("method", "rank", "target")
+MORE = ("base", "optim", "checkpointing")
+WORDS = (*SHORT[::2], *MORE, "task", "model", "cell", "outcome", "error", "trial")
+
+
+def pivoted(name: str, study: Study, found: pd.DataFrame, rows: Sequence[str], metric: str) -> Table:
+    """Cells by rank."""
+    rows, judged = [*rows, *varying(found)], standings(study, found)
+    body = []
+    for key, group in found.groupby(list(rows), dropna=False, sort=True):
+        by_rank = {f"r={row['rank']}": shown(row, metric, judged, counted=False) for _, row in group.iterrows()}
+        body.append({name: named(value) for name, value in zip(rows, key, strict=True)} | by_rank)
+    ranks = [f"r={rank}" for rank in sorted(found["rank"].unique())]
+    return table_of(name, study, found, pd.DataFrame(body, columns=[*rows, *ranks], dtype=object).fillna(DASH))
+
+
+def who(found: pd.DataFrame) -> dict[str, Any]:
+    return {name: found[name].map(named) for name in (*SHORT, *(one for one in MORE if found[one].notna().any()))}
+
+
+def varying(found: pd.DataFrame) -> list[str]:
+    return [name for name in MORE if len(found[name].fillna("").unique()) > 1]
+
+
+def named(value: Any) -> str:
+    return text(value).replace("True", "yes").removesuffix(".0")
+
+
+def head_of(found: pd.DataFrame, metric: str) -> str:
+    return f"{metric_of(found).replace('_', ' ')} %" if metric == SCORE else metric.replace("_", " ")
+
+
+def column(found: pd.DataFrame, metric: str, judged: dict[str, str]) -> "pd.Series[Any]":
+    """The metric of every cell."""
+    entries = [shown(row, metric, judged) for _, row in found.iterrows()]
+    return pd.Series(entries, index=found.index, dtype=object)  # as text, pandas would forget who stands where
+
+
+def shown(row: "pd.Series[Any]", metric: str, judged: dict[str, str], *, counted: bool = True) -> Entry | str:
+    if metric == SCORE:
+        return score_text(row, judged.get(row["cell"], ""), counted=counted)
+    return what_went_wrong(row["outcome"]) if pd.isna(row[metric]) else number_text(row[metric], metric)
+
+
+def number_text(value: float, metric: str) -> str:
+    if metric in {SCORE, "select_score", "report_std"}:
+        return f"{100 * value:.1f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
+
+
+def title_of(study: Study, found: pd.DataFrame) -> str:
+    return f"{', '.join(study.cells['model'].unique())} on {', '.join(found['task'].unique())}"
+
+
+def table_of(name: str, study: Study, found: pd.DataFrame, body: pd.DataFrame) -> Table:
+    return Table(name, title_of(study, found), body, notes_of(study, found), WORDS)

@@ -1,0 +1,69 @@
+"""Which of some cells is best, and which cannot be told from it, by paired tests on their predictions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.report.frame import Study
+from bench.report.statistics import interval, tied
+from bench.report.table import BEST, TIED
+
+
+def predictions_of(study: Study, cell: "pd.Series[Any]", part: str = "report") -> NDArray[Any] | None:
+    """Of the trials at the chosen rate, by seed: [seeds, examples]; None where there are none."""
+    trials = study.trials[(study.trials["cell"] == cell["cell"]) & (study.trials["outcome"] == "ok")]
+    rate = trials["lr"].isna() if pd.isna(cell["lr"]) else trials["lr"] == cell["lr"]
+    found = [study.predictions[name][part] for name in trials[rate].sort_values("seed")["trial"]]
+    return np.array(found) if found and len({len(row) for row in found}) == 1 else None
+
+
+def truth_of(study: Study, cells: pd.DataFrame) -> NDArray[Any] | None:
+    """The right answers to the report part that the cells share; None where no record has them."""
+    known = [study.truth[name]["report"] for name in cells["cell"] if name in study.truth]
+    return np.array(known[0]) if known else None
+
+
+def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
+    """BEST or TIED by cell id, within each group of comparable cells; nothing for those that are worse.
+
+    Where the truth was not recorded, only the best is known, and nothing is said of ties.
+    """
+    found: dict[str, str] = {}
+    for _, group in cells[cells["report_score"].notna()].groupby("table"):
+        if len(group) < 2:
+            continue
+        best = group["cell"].iloc[int(group["report_score"].to_numpy().argmax())]
+        found[str(best)] = BEST
+        found |= {name: TIED for name in _tied(study, group) if name != best}
+    return found
+
+
+def _tied(study: Study, group: pd.DataFrame) -> list[str]:
+    truth = truth_of(study, group)
+    rows = {str(cell["cell"]): predictions_of(study, cell) for _, cell in group.iterrows()}
+    able = {
+        name: row for name, row in rows.items() if row is not None and truth is not None and row.shape[1] == len(truth)
+    }
+    if truth is None or len(able) < 2:
+        return []
+    verdicts = tied(list(able.values()), truth, str(group["metric"].iloc[0]))
+    return [name for name, verdict in zip(able, verdicts, strict=True) if verdict]
+
+
+def interval_of(study: Study, cell: "pd.Series[Any]") -> tuple[float, float] | None:
+    """95% of the mean over seeds; None where the truth or the predictions are not recorded."""
+    truth, found = truth_of(study, cell.to_frame().T), predictions_of(study, cell)
+    if truth is None or found is None or found.shape[1] != len(truth):
+        return None
+    return interval(found, truth, str(cell["metric"]))
+
+
+def unknown_ties(study: Study, cells: pd.DataFrame) -> Sequence[str]:
+    """The note of a table whose ties are not known."""
+    scored = cells[cells["report_score"].notna()]
+    if len(scored) < 2 or truth_of(study, scored) is not None:
+        return []
+    return ["Ties are not marked: these records hold no right answers (trials recorded before they were kept)."]

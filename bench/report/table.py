@@ -1,0 +1,68 @@
+"""What a table is before it has a format: texts in rows and columns, with what must be said under it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+DASH = "-"
+MIB = 2**20
+BEST, TIED = "best", "tied"
+
+
+class Entry(str):
+    """A text with its standing: BEST, TIED (it cannot be told from the best), or nothing."""
+
+    __slots__ = ("standing",)
+    standing: str
+
+    def __new__(cls, text: str, standing: str = "") -> "Entry":
+        made = super().__new__(cls, text)
+        made.standing = standing
+        return made
+
+
+@dataclass(frozen=True)
+class Table:
+    """name: as on the command line. body: a text in every entry; columns in `words` are to the left. notes: lines."""
+
+    name: str
+    title: str
+    body: pd.DataFrame
+    notes: Sequence[str]
+    words: Sequence[str] = ()
+
+
+def text(value: Any, form: str = "{}") -> str:
+    """A value as people read it, a dash where there is none."""
+    return DASH if pd.isna(value) else form.format(value)
+
+
+def score_text(row: "pd.Series[Any]", standing: str = "", *, counted: bool = True) -> Entry:
+    """Mean +- standard deviation (n) in percent; what went wrong where there is no score; a dash for random weights."""
+    if pd.notna(row["report_score"]):
+        spread = f" +- {100 * row['report_std']:.1f}" if pd.notna(row["report_std"]) else ""
+        seeds = f" ({row['seeds']})" if counted else ""
+        return Entry(f"{100 * row['report_score']:.1f}{spread}{seeds}", standing)
+    return Entry(what_went_wrong(row["outcome"]))
+
+
+def what_went_wrong(outcome: str | None) -> str:
+    """OOM, DIVERGED ... where that is all that happened; a dash where some trial ended well, or none was run."""
+    if outcome is None or pd.isna(outcome) or " ok" in outcome:
+        return DASH
+    return outcome.split(", ")[0].partition(" ")[2].upper()
+
+
+def peak_of(cells: pd.DataFrame) -> tuple[str, "pd.Series[Any]"]:
+    """The name of the peak memory that is known, and its MiB: the accelerator's, or the process's on a CPU."""
+    if cells["peak_allocated_bytes"].notna().any():
+        return "peak MiB", cells["peak_allocated_bytes"] / MIB
+    return "peak MiB (resident)", cells["peak_resident_bytes"] / MIB
+
+
+def metric_of(cells: pd.DataFrame) -> str:
+    """What cells of one task are scored by; accuracy where nothing has been scored."""
+    known = cells["metric"].dropna()
+    return str(known.iloc[0]) if len(known) else "accuracy"

@@ -1,0 +1,199 @@
+"""The tables, each one function over a study of comparable cells: TABLES names them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from bench.report.frame import MEMORY, Study
+from bench.report.shown import (
+    SCORE,
+    SHORT,
+    WORDS,
+    column,
+    head_of,
+    named,
+    number_text,
+    pivoted,
+    shown,
+    table_of,
+    title_of,
+    varying,
+    who,
+)
+from bench.report.standing import standings
+from bench.report.table import DASH, MIB, Table, peak_of, text
+
+SOFT = ("soft prompts",)
+BUDGET = 1.1  # parameter counts within such a ratio are one budget
+
+
+def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Table:
+    """Every cell with its size, cost, rate, score and outcome. before: lines that go before the other notes."""
+    found, judged = study.cells, standings(study, study.cells)
+    name, peak = peak_of(found)
+    body = pd.DataFrame(
+        {
+            **who(found),
+            "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
+            "%": found["trainable_percent"].map(lambda value: text(value, "{:.3f}")),
+            name: peak.map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
+            "lr": found["lr"].map(lambda value: text(value, "{:g}")),
+            head_of(found, metric): column(found, metric, judged),
+            "outcome": found["outcome"].map(text),
+            "cell": found["cell"],
+        }
+    )
+    table = table_of("cells", study, found, body)
+    return replace(table, notes=[*before, *table.notes])
+
+
+def rank_by_target(study: Study, metric: str = SCORE) -> Table | None:
+    """The LoRA paper's Table 6: weight types by rank, task by task."""
+    found = study.cells[study.cells["rank"].notna() & study.cells["target"].notna()]
+    if max(len(found["rank"].unique()), len(found["target"].unique())) < 2:
+        return None
+    return pivoted("rank_by_target", study, found, ["task", "method", "target"], metric)
+
+
+def capacity(study: Study, metric: str = SCORE) -> Table | None:
+    """Every method that has a rank, or a number of virtual tokens, by it."""
+    found = study.cells[study.cells["rank"].notna()]
+    if len(found["rank"].unique()) < 2:
+        return None
+    return pivoted("capacity", study, found, ["task", "method", "target"], metric)
+
+
+def init(study: Study, metric: str = SCORE) -> Table | None:
+    """What soft prompts start from, by their number of virtual tokens."""
+    found = study.cells[study.cells["family"].isin(SOFT) & study.cells["rank"].notna()]
+    return pivoted("init", study, found, ["task", "method"], metric) if len(found) > 1 else None
+
+
+def target_at_budget(study: Study, metric: str = SCORE) -> Table | None:
+    """The LoRA paper's Table 5: weight types at one budget of trained parameters, the rank following from it."""
+    found = study.cells[study.cells["rank"].notna() & study.cells["target"].notna()]
+    found = found[found["trainable_params"].notna()].assign(
+        body=lambda one: one["trainable_params"] - one["head_params"].fillna(0)
+    )
+    groups = [
+        group
+        for _, one in found.groupby(["task", "method"])
+        for group in _budgets(one)
+        if len(group["target"].unique()) > 1
+    ]
+    if not groups:
+        return None
+    found = pd.concat(groups)
+    judged = standings(study, found)
+    body = pd.DataFrame(
+        {
+            "task": found["task"],
+            **who(found),
+            "trained below the head": found["body"].map(lambda value: text(value, "{:,.0f}")),
+            head_of(found, metric): column(found, metric, judged),
+        }
+    )
+    return table_of("target_at_budget", study, found, body)
+
+
+def methods(study: Study, metric: str = SCORE) -> Table | None:
+    """The LoRA paper's Table 2: methods by task, with the average over all tasks."""
+    found, judged = study.cells, standings(study, study.cells)
+    keys = [*SHORT, *varying(found)]
+    rows = []
+    for key, group in found.groupby(keys, dropna=False, sort=False):
+        by_task = {row["task"]: row for _, row in group.iterrows()}
+        values = [row[metric] for row in by_task.values()]
+        whole = len(by_task) == found["task"].nunique() and pd.Series(values).notna().all()
+        first = group.iloc[0]
+        rows.append(
+            {
+                **{name: named(value) for name, value in zip(keys, key, strict=True)},
+                "trainable": text(first["trainable_params"], "{:,.0f}"),
+                **{task: shown(row, metric, judged) for task, row in by_task.items()},
+                "average": number_text(sum(values) / len(values), metric) if whole else DASH,
+            }
+        )
+    body = pd.DataFrame(rows, dtype=object).fillna(DASH)
+    body = body[[name for name in body if name != "average"] + ["average"]]
+    return table_of("methods", study, found, body if len(found["task"].unique()) > 1 else body.drop(columns="average"))
+
+
+def cost(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - every table is called alike
+    """What a method costs: parameters, bytes, memory and its parts, speed, latency, time."""
+    found = study.cells
+    sizes = {
+        "allocated MiB": "peak_allocated_bytes",
+        "reserved MiB": "peak_reserved_bytes",
+        "resident MiB": "peak_resident_bytes",
+    }
+    sizes |= {f"{part} MiB": f"memory_{part}" for part in MEMORY}
+    plain = {"samples/s": "samples_per_second", "tokens/s": "tokens_per_second", "train s": "train_seconds"}
+    small = {"s/step": "step_seconds_median"}
+    timed = {"latency ms": "latency_adapted", "merged ms": "latency_merged"}
+    columns = {
+        "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
+        "%": found["trainable_percent"].map(lambda value: text(value, "{:.3f}")),
+        "adapter KiB": (found["adapter_bytes"] / 1024).map(lambda value: text(value, "{:,.0f}")),
+        **{name: (found[key] / MIB).map(lambda value: text(value, "{:,.1f}")) for name, key in sizes.items()},
+        **{name: found[key].map(lambda value: text(value, "{:,.0f}")) for name, key in plain.items()},
+        **{name: found[key].map(lambda value: text(value, "{:.3f}")) for name, key in small.items()},
+        **{name: (1000 * found[key]).map(lambda value: text(value, "{:.1f}")) for name, key in timed.items()},
+    }
+    known = {name: column for name, column in columns.items() if (column != DASH).any()}
+    return table_of("cost", study, found, pd.DataFrame({"task": found["task"], **who(found), **known}))
+
+
+def quantisation(study: Study, metric: str = SCORE) -> Table | None:
+    """One method over bases that are stored in different ways."""
+    keys = ["task", *SHORT]
+    several = study.cells.groupby(keys, dropna=False)["base"].transform(lambda bases: bases.fillna("").nunique()) > 1
+    found = study.cells[several]
+    if found.empty:
+        return None
+    judged, (name, peak) = standings(study, found), peak_of(found)
+    body = pd.DataFrame(
+        {
+            "task": found["task"],
+            **who(found),
+            "base": found["base"].fillna("full precision"),
+            "weights MiB": (found["memory_weights"] / MIB).map(lambda value: text(value, "{:,.1f}")),
+            name: peak.map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
+            head_of(found, metric): column(found, metric, judged),
+        }
+    )
+    return table_of("quantisation", study, found, body)
+
+
+def outcomes(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001
+    """Every trial that did not end well, with the first line of why."""
+    bad = study.trials[study.trials["outcome"] != "ok"].merge(study.cells[["cell", "task", "title"]], on="cell")
+    if bad.empty:
+        return None
+    body = pd.DataFrame(
+        {
+            "task": bad["task"],
+            "method": bad["title"],
+            "lr": bad["lr"].map(lambda value: text(value, "{:g}")),
+            "seed": bad["seed"].map(text),
+            "outcome": bad["outcome"],
+            "error": bad["error"].map(text),
+        }
+    )
+    return Table("outcomes", title_of(study, study.cells), body, [f"{len(bad)} of {len(study.trials)} trials."], WORDS)
+
+
+TABLES: dict[str, Callable[[Study, str], Table | None]] = {
+    made.__name__: made
+    for made in (cells, rank_by_target, target_at_budget, methods, cost, quantisation, capacity, init, outcomes)
+}
+
+
+def _budgets(found: pd.DataFrame) -> list[pd.DataFrame]:
+    """Cells of one method, cut where the next count of parameters is another budget."""
+    ordered = found.sort_values("body")
+    jumps = (ordered["body"].astype(float).pct_change().fillna(0) > BUDGET - 1).cumsum()
+    return [group for _, group in ordered.groupby(jumps)]

@@ -1,0 +1,204 @@
+"""The sweeps: which cells each one means, to Hydra, to the check beforehand, and to W&B's agents."""
+
+import itertools
+import os
+import random
+import shlex
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import REPOSITORY
+
+from bench import agent, records
+from bench.cell import Cell
+from bench.grid import cells
+from bench.report.frame import Study
+from bench.report.tables import TABLES
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SWEEPS = REPOSITORY / "sweeps"
+# The number of cells on what is embedded, some of them, and what is left out.
+EXPECTED: dict[str, tuple[int, set[str], list[str]]] = {
+    "lora_table5": (7, {
+        "lora r=8 q", "lora r=8 k", "lora r=8 v", "lora r=8 o", "lora r=4 qk", "lora r=4 qv", "lora r=2 qkvo",
+    }, []),
+    "lora_table6": (15, {"lora r=1 q", "lora r=64 q", "lora r=2 qv", "lora r=4 qkvo", "lora r=64 qkvo"}, []),
+    "methods_glue": (10, {"full", "bitfit", "lora r=8 qv", "adapter r=8", "ia3 kv+down", "prefix r=8"}, []),
+    "methods_medmcqa": (10, {"zero_shot", "few_shot r=4", "full", "lora r=4 qv", "llama_adapter r=4"}, []),
+    "soft_prompts": (27, {"prompt r=4", "prompt_labels r=16", "p_tuning r=64", "prefix_text r=4"}, ["'llama_adapter'"]),
+    "quantisation": (6, {
+        "lora r=8 qv", "lora r=8 qv bf16", "lora r=8 qv int8", "lora r=8 qv fp4", "lora r=8 qv nf4",
+        "lora r=8 qv nf4+double",
+    }, []),
+    "learning_rates": (8, {"full", "head", "bitfit", "lora r=8 qv", "adapter r=8", "ia3 kv+down", "prefix r=8"}, []),
+}  # fmt: skip
+# Jobs beyond the trials: what is left out here is a job that says so, and zero_shot needs no second seed.
+BESIDE = {"soft_prompts": 3 * 3, "methods_medmcqa": 2}
+
+
+@cache
+def composed(name: str, *overrides: str) -> list[Cell]:
+    return cells([f"+sweeps={name}", *overrides], multirun=True)
+
+
+def titles(name: str, *overrides: str) -> list[str]:
+    return [cell.title for cell in composed(name, *overrides)]
+
+
+def jobs(content: dict[str, Any]) -> list[list[str]]:
+    """The arguments behind `-m bench.run` of every job that an agent would start, made by W&B's own code."""
+    from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+    axes = {key: axis.get("values") or [axis["value"]] for key, axis in content["parameters"].items()}
+    found = []
+    for values in itertools.product(*axes.values()):
+        given = {key: {"value": value} for key, value in zip(axes, values, strict=True)}
+        filled = create_sweep_command_args({"args": given})["args_no_hyphens"]
+        start, command = content["command"].index("bench.run") + 1, content["command"]
+        found.append([one for part in command[start:] for one in (filled if part == "${args_no_hyphens}" else [part])])
+    return found
+
+
+def test_every_sweep_is_expected_and_has_a_file_for_agents() -> None:
+    assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(EXPECTED)
+    assert {path.stem for path in (SWEEPS / "wandb").iterdir()} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_sweep_means_these_cells(name: str) -> None:
+    count, some, left_out = EXPECTED[name]
+    said: list[str] = []
+    found = cells([f"+sweeps={name}"], multirun=True, say=said.append)
+    assert len(found) == len({cell.id for cell in found}) == count
+    assert some <= {cell.title for cell in found}
+    assert len(said) == len(left_out)
+    assert all(reason in line for reason, line in zip(left_out, said, strict=True))
+    own = ("tiny-llama-random", "quiz") if name == "methods_medmcqa" else ("minilm", "reviews")
+    assert {(cell.source.label, cell.task) for cell in found} == {own}
+
+
+def test_every_method_is_trained_at_every_rate_of_its_grid() -> None:
+    rates = {cell.title: [trial.lr for trial in cell.trials if trial.seed == 0] for cell in composed("learning_rates")}
+    assert {len(found) for found in rates.values()} == {3}
+    assert rates["lora r=8 qv"] == [2e-4, 5e-4, 1e-3]
+    assert rates["full"] == [2e-5, 3e-5, 5e-5]
+
+
+def test_the_budget_of_table_5_is_one_count_of_parameters() -> None:
+    """Of square matrices of one size, a rank of r trains 2 r times the width in each."""
+    assert {cell.rank * len(cell.parts) for cell in composed("lora_table5") if cell.rank and cell.parts} == {8}
+
+
+@pytest.mark.parametrize(("name", "overrides", "expected"), [
+    ("lora_table6", ["target=q", "rank=2,3"], ["lora r=2 q", "lora r=3 q"]),
+    ("lora_table6", ["method=dora", "rank=4"], ["dora r=4 q", "dora r=4 qv", "dora r=4 qkvo"]),
+    ("lora_table5", ["target=qv,qkvo", "rank=${rank_at_budget:16,${target.parts}}"], ["lora r=8 qv", "lora r=4 qkvo"]),
+    ("lora_table5", ["target=mlp,qv", "rank=3"], ["lora r=3 mlp", "lora r=3 qv"]),
+    ("quantisation", ["quant=none,int8", "target=all"], ["lora r=8 all", "lora r=8 all int8"]),
+    ("learning_rates", ["method=lora,ia3", "rank=2"], ["lora r=2 qv", "ia3 kv+down"]),
+])  # fmt: skip
+def test_what_is_given_goes_before_what_a_sweep_lists(name: str, overrides: list[str], expected: list[str]) -> None:
+    assert titles(name, *overrides) == expected
+
+
+def test_rates_that_are_given_go_before_those_of_the_sweep() -> None:
+    (cell,) = composed("learning_rates", "method=lora", "lrs=[1e-3]", "seeds=[7]")
+    assert [(trial.lr, trial.seed) for trial in cell.trials] == [(1e-3, 7)]
+
+
+def test_any_model_and_task_may_be_given(tiny: list[str]) -> None:
+    found = composed("methods_medmcqa", *tiny, "method=lora")
+    assert [(cell.task, cell.rank) for cell in found] == [("sst2", 4)]
+    glue = composed("methods_glue", "method=lora,full", "task=mnli,sst2,stsb")
+    assert [(cell.method, cell.task) for cell in glue] == [
+        (method, task) for method in ("lora", "full") for task in ("mnli", "sst2", "stsb")
+    ]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["-m", "+sweeps=lora_table7"], ["sweeps 'lora_table7' is unknown; choose from", "lora_table5, lora_table6"]),
+    (["-m", "sweeps=lora_table6"], ["write +sweeps=lora_table6"]),
+    (["-m", "+sweeps=lora_table5,lora_table6"], ["takes one sweep"]),
+    (["+sweeps=lora_table6"], ["lists values of method, rank, target: add -m"]),
+    (["+sweeps=lora_table6", "rank=4"], ["lists values of method, target: add -m"]),
+    (["-m", "+sweeps=lora_table5", "target=default"], ["rank 8", "got default", "give rank="]),
+    (["-m", "+sweeps=lora_table5", "target=all"], ["rank 8", "got all", "give rank="]),
+    (["-m", "+sweeps=lora_table5", "target.parts=[q,k,v]"], ["rank 8", "q, k, v", "a multiple of 3"]),
+])  # fmt: skip
+def test_a_sweep_that_cannot_be_meant_is_one_clear_line(
+    arguments: list[str], words: list[str], inline: Run, tmp_path: Path
+) -> None:
+    done = inline(*arguments, "track=off")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert [word for word in words if word in done.stderr] == words
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_comment_of_a_sweep_names_its_table_and_commands_that_work(name: str) -> None:
+    lines = [line[1:].strip() for line in (SWEEPS / f"{name}.yaml").read_text("utf-8").splitlines()]
+    runs = [shlex.split(line) for line in lines if line.startswith("python -m bench.run -m ")]
+    (report,) = [shlex.split(line) for line in lines if line.startswith("python -m bench.report ")]
+    assert report[3].removeprefix("table=") in TABLES
+    assert len(runs) >= 2
+    for run in runs:
+        assert run[4] == f"+sweeps={name}"
+        assert cells([*run[4:], "method=lora", "target=q"], multirun=True)  # one method of them: composing takes time
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_agents_get_the_same_grid_one_trial_to_a_job(name: str) -> None:
+    path = SWEEPS / "wandb" / f"{name}.yaml"
+    assert path.read_text("utf-8") == agent.as_text(name), "write it anew: python -m bench.agent"
+    content = yaml.safe_load(path.read_text("utf-8"))
+    assert content["command"][:4] == ["${env}", "${interpreter}", "-m", "bench.run"]
+    trials = [trial.id for cell in composed(name) for trial in cell.trials]
+    found = jobs(content)
+    assert len(found) == len(set(map(tuple, found))) == len(trials) + BESIDE.get(name, 0)
+    for arguments in random.Random(0).sample([one for one in found if "method=llama_adapter" not in one], 5):
+        (cell,) = cells(arguments, multirun=False)
+        (trial,) = cell.trials
+        assert trial.id in trials or cell.title == "zero_shot"
+
+
+def test_a_sweep_runs_and_its_table_has_a_row_for_every_cell(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    given = [one for one in tiny if not one.startswith("rank=")]
+    done = inline("-m", "+sweeps=lora_table5", *given, "seeds=[0]")
+    assert done.returncode == 0, done.stderr
+    assert "7 ok" in done.stdout
+    study = Study.of(records.read_all(tmp_path / "results", pytest.fail))
+    assert set(study.cells["title"]) == EXPECTED["lora_table5"][1]
+    assert study.cells["trainable_params"].nunique() == 1
+    table = TABLES["target_at_budget"](study, "report_score")
+    assert table is not None
+    assert len(table.body) == 7
+
+
+@pytest.mark.skipif(find_spec("hatchling") is None, reason="the wheel is built by hatchling: install it")
+def test_an_installed_wheel_has_the_sweeps(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(path) as wheel:
+        wheel.extractall(tmp_path / "installed")
+    ask = (
+        "from bench import grid, store\n"
+        "print(store.SWEEPS, *(cell.title for cell in grid.cells(['+sweeps=lora_table6', 'rank=2'], multirun=True)), sep=',')"
+    )
+    where = os.pathsep.join(filter(None, [str(tmp_path / "installed"), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": where}
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = subprocess.run([sys.executable, "-c", ask], cwd=empty, env=env, check=True, capture_output=True, text=True)
+    folder = tmp_path / "installed" / "bench" / "sweeps"
+    assert done.stdout.strip().split(",") == [str(folder), "lora r=2 q", "lora r=2 qv", "lora r=2 qkvo"]
+    shipped = {one.relative_to(SWEEPS): one.read_bytes() for one in SWEEPS.rglob("*.yaml")}
+    assert {one.relative_to(folder): one.read_bytes() for one in folder.rglob("*.yaml")} == shipped

@@ -1,0 +1,303 @@
+"""Every table from records by hand: what stands where, what is marked, what is said under it, in every format."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sample_records import MIB, probe_of, record_of, store
+
+from bench.records import Record
+from bench.report.__main__ import cli
+from bench.report.commands import comparable
+from bench.report.formats import FORMATS, LEGEND
+from bench.report.frame import Study
+from bench.report.table import BEST, TIED, Entry, Table
+from bench.report.tables import TABLES
+
+Ask = Callable[..., tuple[int, str, str]]
+TRUTH = [row % 2 for row in range(400)]
+
+
+def predictions(right: float, seed: int) -> list[int]:
+    """That share of the rows right; which ones are wrong is the seed's."""
+    wrong = np.random.default_rng(seed).permutation(len(TRUTH))[: round((1 - right) * len(TRUTH))]
+    return [1 - label if row in set(wrong.tolist()) else label for row, label in enumerate(TRUTH)]
+
+
+MEMORY = {"weights": MIB, "gradients": 2 * MIB, "optimizer": 4 * MIB, "activations": 8 * MIB}
+
+
+def cell(
+    *rights: float, family: str | None = None, trainable: int = 1_234_567, offset: int = 0, **more: Any
+) -> list[Record]:
+    """A cell's probe and one trial per seed, which answer such shares of the report part rightly."""
+    probe = probe_of(trainable=trainable, **more)
+    costs = {**(probe.cost or {}), "head_params": 770, "memory": MEMORY}
+    found = [replace(probe, truth={"select": TRUTH, "report": TRUTH}, cost=costs)]
+    for seed, right in enumerate(rights):
+        told, took = predictions(right, offset + seed), {"train_seconds": 60.0, "eval_seconds": 1.0}
+        trial = record_of(seed=seed, select=right, report=right, cost=took, **more)
+        found.append(replace(trial, predictions={"select": told, "report": told}))
+    config = {**found[0].config, "method": {"family": family}}
+    return [replace(record, config=config) for record in found]
+
+
+def made(name: str, *found: list[Record], metric: str = "report_score") -> Table:
+    table = TABLES[name](Study.of(record for some in found for record in some), metric)
+    assert table is not None
+    return table
+
+
+def rows_of(table: Table) -> dict[tuple[str, ...], dict[str, str]]:
+    """By the leading texts of each row."""
+    leading = [name for name in table.body if name in {"task", "method", "rank", "target", "base"}]
+    return {tuple(row[name] for name in leading): row for row in table.body.to_dict("records")}  # type: ignore[misc]
+
+
+def ablation() -> list[list[Record]]:
+    """Weight types by rank; r=2 of qv was not run, r=8 of q ran out of memory."""
+    return [
+        cell(0.70, 0.71, rank=1, target="q"),
+        cell(0.72, 0.73, rank=2, target="q"),
+        [*cell(rank=8, target="q"), record_of(outcome="oom", rank=8, target="q")],
+        cell(0.80, 0.82, rank=1, target="qv"),
+        cell(0.90, 0.91, rank=8, target="qv"),
+    ]
+
+
+def test_rank_by_target_has_weight_types_by_rank() -> None:
+    table = made("rank_by_target", *ablation())
+    assert list(table.body) == ["task", "method", "target", "r=1", "r=2", "r=8"]
+    rows = rows_of(table)
+    assert rows["sst2", "lora", "q"]["r=1"] == "70.5 +- 0.7"
+    assert rows["sst2", "lora", "q"]["r=8"] == "OOM"
+    assert rows["sst2", "lora", "qv"]["r=2"] == "-"
+    assert rows["sst2", "lora", "qv"]["r=8"].standing == BEST  # type: ignore[attr-defined]
+    assert "Missing from the grid: lora r=2 qv." in table.notes
+
+
+def test_any_metric_can_stand_in_place_of_the_score() -> None:
+    rows = rows_of(made("rank_by_target", *ablation(), metric="samples_per_second"))
+    assert rows["sst2", "lora", "qv"]["r=8"] == "1,234"
+
+
+def test_a_cell_out_of_memory_is_never_a_blank_in_any_table() -> None:
+    study = Study.of(record for some in ablation() for record in some)
+    for name in ("cells", "rank_by_target", "capacity", "methods"):
+        table = TABLES[name](study, "report_score")
+        assert table is not None
+        assert "OOM" in table.body.to_numpy().flatten().tolist(), name
+
+
+def test_the_best_is_marked_and_so_is_what_cannot_be_told_from_it() -> None:
+    best, close = cell(0.90, 0.91, 0.90, method="lora"), cell(0.89, 0.90, 0.90, method="ia3", rank=None, offset=10)
+    worse = cell(0.60, 0.61, 0.60, method="head", rank=None, target=None, offset=20)
+    body = made("cells", best, close, worse).body.set_index("method")["accuracy %"]
+    assert [body[name].standing for name in ("lora", "ia3", "head")] == [BEST, TIED, ""]
+
+
+def test_without_the_truth_only_the_best_is_known_and_that_is_said() -> None:
+    found = [[replace(record, truth=None) for record in some] for some in (cell(0.9), cell(0.89, method="ia3"))]
+    table = made("cells", *found)
+    assert sorted(entry.standing for entry in table.body["accuracy %"]) == ["", BEST]
+    assert any(note.startswith("Ties are not marked") for note in table.notes)
+
+
+def test_target_at_budget_groups_what_trains_equally_many() -> None:
+    found = [
+        cell(0.7, rank=8, target="q", trainable=1770),
+        cell(0.8, rank=4, target="qv", trainable=1770),
+        cell(0.6, rank=2, target="qkvo", trainable=1780),
+        cell(0.9, rank=64, target="q", trainable=9770),
+    ]
+    table = made("target_at_budget", *found)
+    assert {(row["target"], row["rank"]) for _, row in table.body.iterrows()} == {
+        ("q", "8"),
+        ("qv", "4"),
+        ("qkvo", "2"),
+    }
+    assert set(table.body["trained below the head"]) == {"1,000", "1,010"}
+
+
+def test_methods_have_a_column_for_each_task_and_an_average_of_all() -> None:
+    found = [cell(0.8, task="sst2"), cell(0.6, task="rte"), cell(0.9, task="sst2", method="ia3", rank=None)]
+    rows = rows_of(made("methods", *found))
+    assert rows["lora", "8", "qv"]["average"] == "70.0"
+    assert rows["ia3", "-", "qv"]["average"] == "-"
+    assert rows["ia3", "-", "qv"]["rte"] == "-"
+    assert list(rows["lora", "8", "qv"])[-3:] == ["rte", "sst2", "average"]
+
+
+def test_cost_tells_memory_by_what_it_is_for_and_leaves_out_what_nobody_knows() -> None:
+    body = made("cost", cell(0.8)).body
+    assert (body["weights MiB"][0], body["activations MiB"][0]) == ("1.0", "8.0")
+    assert body["train s"][0] == "60"
+    assert "allocated MiB" not in body
+    assert "latency ms" not in body
+
+
+def test_quantisation_compares_one_method_over_several_bases() -> None:
+    found = [cell(0.8), cell(0.79, base="nf4"), cell(0.7, method="ia3", rank=None)]
+    body = made("quantisation", *found).body
+    assert list(body["base"]) == ["full precision", "nf4"]
+    assert set(body["method"]) == {"lora"}
+
+
+def test_init_holds_soft_prompts_alone() -> None:
+    soft = [cell(0.7, method=name, target=None, family="soft prompts") for name in ("prompt", "prompt_text")]
+    assert list(made("init", *soft, cell(0.9)).body["method"]) == ["prompt", "prompt_text"]
+
+
+def test_outcomes_lists_what_did_not_end_well_with_why() -> None:
+    bad = [record_of(seed=seed, outcome=outcome) for seed, outcome in enumerate(("oom", "diverged"))]
+    body = made("outcomes", bad, cell(0.8, method="ia3")).body
+    rows = body[["seed", "outcome", "error"]].to_numpy().tolist()
+    assert rows == [["0", "oom", "it broke"], ["1", "diverged", "it broke"]]
+
+
+def test_a_table_with_nothing_to_compare_is_none() -> None:
+    study = Study.of(cell(0.8))
+    assert [name for name in TABLES if TABLES[name](study, "report_score") is not None] == ["cells", "methods", "cost"]
+
+
+def test_protocols_are_never_mixed_and_tasks_of_one_setting_stand_together() -> None:
+    found = [*cell(0.8, task="sst2"), *cell(0.6, task="rte"), *cell(0.7, task="sst2", dropout=0.1)]
+    parts = comparable(Study.of(found))
+    assert [sorted(zip(part.cells["task"], part.cells["report_score"], strict=True)) for part in parts] == [
+        [("rte", 0.6), ("sst2", 0.8)] if parts[0].cells["report_score"].max() == 0.8 else [("rte", 0.6), ("sst2", 0.7)],
+        [("sst2", 0.7)] if parts[0].cells["report_score"].max() == 0.8 else [("sst2", 0.8)],
+    ]
+
+
+TABLE = Table(
+    "any",
+    "a_b & <c>",
+    pd.DataFrame(
+        {"method": ["x_1|y", "z"], "score %": [Entry("90.0 +- 1.0", BEST), Entry("89.0", TIED)]}, dtype=object
+    ),
+    ["5% of <all> & more"],
+    ("method",),
+)
+
+
+def test_markdown() -> None:
+    head, rule, first, second, blank, *notes = FORMATS["markdown"](TABLE).splitlines()
+    assert [entry.strip() for entry in head.strip("|").split("|")] == ["method", "score %"]
+    assert (rule.strip("|").split("|")[0][0], rule.strip("|")[-1]) == (":", ":")
+    assert r"x_1\|y" in first
+    assert "**90.0 +- 1.0**" in first
+    assert "89.0*" in second
+    assert (blank, notes) == ("", [LEGEND, "5% of <all> & more"])
+
+
+def test_latex_escapes_and_needs_booktabs_alone() -> None:
+    text = FORMATS["latex"](TABLE)
+    assert r"\caption{a\_b \& <c>. " in text
+    assert r"\begin{tabular}{lr}" in text
+    assert r"x\_1|y & \textbf{90.0 $\pm$ 1.0} \\" in text
+    assert r"z & 89.0$^*$ \\" in text
+    assert [line for line in text.splitlines() if line.endswith("rule")] == [r"\toprule", r"\midrule", r"\bottomrule"]
+
+
+def test_html_escapes() -> None:
+    text = FORMATS["html"](TABLE)
+    assert "<caption>a_b &amp; &lt;c&gt;</caption>" in text
+    assert '<td style="text-align:right"><b>90.0 &plusmn; 1.0</b></td>' in text
+    assert "<p>5% of &lt;all&gt; &amp; more</p>" in text
+
+
+def test_csv_says_how_a_score_stands_in_words() -> None:
+    assert FORMATS["csv"](TABLE).splitlines() == ["method,score %", "x_1|y,90.0 +- 1.0 best", "z,89.0 tied"]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        return cli([*arguments, f"results_dir={tmp_path}"]), *capsys.readouterr()
+
+    return call
+
+
+def test_one_table_in_one_format_goes_to_the_terminal_and_nowhere_else(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *(record for some in ablation() for record in some))
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = ask("table=rank_by_target", "format=latex")
+    assert (code, err) == (0, "")
+    assert out.startswith(r"\begin{table}")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table=nine"], "table=nine is unknown; choose from cells, rank_by_target"),
+        (["table=cells", "format=word"], "format=word is unknown; choose from markdown, latex, html, csv"),
+        (["table=cells", "metric=beauty"], "metric=beauty is unknown; choose from"),
+        (["table=quantisation"], "these records have nothing to compare in it; choose from cells, rank_by_target"),
+        (["task=nothing"], "none to show"),
+        (["compare", "a=lora"], "b= is missing"),
+        (["compare", "a=lora", "b=nobody"], "'nobody' is no cell's id, title or method"),
+        (["recommend", "memory_gb=much"], "memory_gb=much must be a number of gigabytes above 0"),
+        (["figures", "figure=nine"], "figure=nine is unknown; choose from score_by_parameters"),
+        (["paint"], "'paint' is no command; choose from tables, figures, compare"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(words: list[str], message: str, ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *(record for some in ablation() for record in some))
+    code, out, err = ask(*words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_compare_says_difference_interval_chance_and_cost(ask: Ask, tmp_path: Path) -> None:
+    found = [*cell(0.90, 0.91, 0.90), *cell(0.80, 0.81, 0.80, method="ia3", rank=None, trainable=617_284, offset=9)]
+    store(tmp_path, *found)
+    code, out, err = ask("compare", "a=lora", "b=ia3")
+    assert (code, err) == (0, "")
+    said = " ".join(out.split())
+    assert "lora r=8 qv is ahead of ia3 r=None qv by 10.0 points on sst2 (minilm; 95% interval " in said
+    assert "the difference is more than chance." in said
+    assert "2.00 times the trained parameters" in said
+    code, out, _ = ask("compare", "a=ia3", "b=lora")
+    assert "lora r=8 qv is ahead of ia3 r=None qv by 10.0 points" in " ".join(out.split())
+
+
+def test_cells_that_stand_in_no_table_together_are_not_compared(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *cell(0.9), *cell(0.8, method="ia3", dropout=0.1))
+    code, _, err = ask("compare", "a=lora", "b=ia3")
+    assert code == 2
+    assert "stand in no table together" in err
+
+
+def test_recommend_chooses_on_select_and_says_how_sure_it_is(ask: Ask, tmp_path: Path) -> None:
+    big = cell(0.90, 0.91, 0.90, method="full", rank=None, target=None, trainable=20_000_000)
+    small = cell(0.90, 0.90, 0.90, trainable=70_770, offset=10)
+    poor = cell(0.60, 0.60, 0.61, method="head", rank=None, target=None, trainable=770, offset=20)
+    store(tmp_path, *big, *small, *poor)
+    code, out, err = ask("recommend", "memory_gb=8")
+    said = " ".join(out.split())
+    assert (code, err) == (0, "")
+    assert "take full r=None None at learning rate 0.001." in said
+    assert "It cannot be told from the runner-up, lora r=8 qv" in said
+    assert "the smallest such cell is lora r=8 qv" in said
+    code, out, _ = ask("recommend", "params=1e5")
+    said = " ".join(out.split())
+    assert "take lora r=8 qv" in said
+    assert "The runner-up, head r=None None, is behind by more than chance" in said
+    code, out, _ = ask("recommend", "params=10")
+    assert "nothing that is recorded stays under 10 trained parameters" in " ".join(out.split())
+    code, out, _ = ask("recommend", "latency_ms=5")
+    assert "of 3 the cost was not measured" in " ".join(out.split())
+
+
+def test_recommend_says_when_the_records_cannot_tell(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *cell(0.9))
+    code, out, _ = ask("recommend")
+    assert code == 0
+    assert "the records cannot tell: 1 of 1 cells have a score" in " ".join(out.split())
