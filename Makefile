@@ -1,14 +1,15 @@
 # make demo   from a fresh checkout to a comparison table       make test    the tests, offline
+# make pictures  README's pictures, from the committed records
 # make check  what CI runs: lint, types, tests                  make bench   side by side with others (bench-gpu: on CUDA)
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint bench bench-gpu clean
+.PHONY: demo test check lint bench bench-gpu pictures clean
 
 demo: $(READY)
 	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
-	$(BIN)/python -m bench.report model=minilm task=reviews
+	$(BIN)/python -m bench.report model=minilm
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -25,6 +26,9 @@ bench: $(READY)
 
 bench-gpu: $(READY)
 	$(BIN)/python tests/perf/speed.py --device cuda
+
+pictures: $(READY)
+	$(BIN)/python tests/pictures.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

@@ -42,10 +42,45 @@ class NoTracker:
 
 def make_tracker(track: dict[str, Any], say: Callable[[str], None]) -> Tracker:
     """A tracker for `track.mode`; where that is auto, WANDB_MODE may still say offline or disabled."""
-    mode = track["mode"]
-    if mode == "auto":
-        mode = ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto")
+    mode = mode_of(track["mode"])
     return NoTracker() if mode == "off" else WandbTracker(mode, track["project"], track["entity"], say)
+
+
+def mode_of(asked: str) -> str:
+    """What is asked for: auto, online, offline or off, as WANDB_MODE has it where that is auto."""
+    return ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto") if asked == "auto" else asked
+
+
+def begin(asked: str) -> tuple[str, str]:
+    """Start W&B's service. Gives the mode that it comes to, online or offline, and why where that is not as asked."""
+    import wandb
+
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
+    wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True))
+    if asked == "offline":
+        return "offline", ""
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except wandb.errors.AuthenticationError as error:
+        return "offline", f"{first_line(error)}; "
+    return ("online", "") if known else ("offline", "no API key is configured ('wandb login' or WANDB_API_KEY); ")
+
+
+def settings(finish_seconds: float) -> Any:
+    """A quiet run of nothing but what it is given, that waits for the server no longer than so at its end."""
+    import wandb
+
+    return wandb.Settings(
+        init_timeout=INIT_SECONDS,
+        finish_timeout=finish_seconds,
+        finish_timeout_raises=True,
+        silent=True,
+        console="off",
+        disable_git=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
 
 
 class WandbTracker:
@@ -56,24 +91,11 @@ class WandbTracker:
         self.folder = os.environ.get("WANDB_DIR", "outputs")
         self.mode = "off"
         self.runs: dict[str, Any] = {}  # open ones, by the trial's id: the trials of a pack run side by side
-        os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
         with self._guard():
-            self._begin(asked)
-
-    def _begin(self, asked: str) -> None:
-        """Start W&B's service before any worker, so that it takes no time from a trial, and settle the mode."""
-        import wandb
-
-        wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True))
-        if asked == "offline":
-            self._go_offline()
-            return
-        try:
-            self.mode = "online" if wandb.login(prompt=False, verify=False) else "off"
-        except wandb.errors.AuthenticationError as error:
-            self._go_offline(f"{_first_line(error)}; ")
-        if self.mode == "off":
-            self._go_offline("no API key is configured ('wandb login' or WANDB_API_KEY); ")
+            mode, why = begin(asked)  # before any worker, so that it takes no time from a trial
+            self.mode = "online"
+            if mode == "offline":
+                self._go_offline(why)
 
     def start(self, cell: Cell, trial: Trial) -> None:
         """Open a run; where the server does not answer within seconds, this and all later runs are offline."""
@@ -82,9 +104,9 @@ class WandbTracker:
                 try:
                     self.runs[trial.id] = self._open(cell, trial)
                 except Exception as error:  # noqa: BLE001 - down, refused or rejected: offline works all the same
-                    self._go_offline(f"the server did not take the run ({_first_line(error)}); ")
+                    self._go_offline(f"the server did not take the run ({first_line(error)}); ")
                     self.runs.clear()
-                    _stop_service()  # in it, the failed run still holds its id
+                    stop_service()  # in it, the failed run still holds its id
             if self.mode == "offline":
                 self.runs[trial.id] = self._open(cell, trial)
 
@@ -139,17 +161,7 @@ class WandbTracker:
             tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label)],
             config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id},
             reinit="create_new",
-            settings=wandb.Settings(
-                init_timeout=INIT_SECONDS,
-                finish_timeout=FINISH_SECONDS,
-                finish_timeout_raises=True,
-                silent=True,
-                console="off",
-                disable_git=True,
-                x_disable_stats=True,
-                x_disable_meta=True,
-                x_save_requirements=False,
-            ),
+            settings=settings(FINISH_SECONDS),
         )
 
     @contextmanager
@@ -160,16 +172,16 @@ class WandbTracker:
         except Exception as error:  # noqa: BLE001 - see above
             self.mode = "off"
             self.runs.clear()
-            self.say(f"W&B: not tracked from here on ({_first_line(error)})")
-            _stop_service()
+            self.say(f"W&B: not tracked from here on ({first_line(error)})")
+            stop_service()
 
 
-def _stop_service() -> None:
+def stop_service() -> None:
     with suppress(Exception, SystemExit):
         import wandb
 
         wandb.teardown(exit_code=1)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

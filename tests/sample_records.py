@@ -11,11 +11,11 @@ MIB = 2**20
 
 
 def identity_of(
-    task: str, method: str, rank: int | None, target: str | None, base: str | None, optim: str | None, **protocol: Any
+    model: str, task: str, method: str, rank: int | None, target: str | None, base: str | None, optim: str | None, **protocol: Any
 ) -> dict[str, Any]:
     way = {"name": method, "quant": {"name": base or "none"}, "optim": {"name": optim or "adamw"}}
     return {
-        "model": "sha256:0", "task": {"name": task, "data": "sha256:1"}, "method": way,
+        "model": f"sha256:{model}", "task": {"name": task, "data": "sha256:1"}, "method": way,
         "rank": rank, "target": target, "protocol": {"batch": 32, "dropout": None, **protocol}, "precision": "auto",
     }  # fmt: skip
 
@@ -40,7 +40,7 @@ def record_of(
     provenance: dict[str, Any] | None = None,
     **protocol: Any,
 ) -> Record:
-    identity = identity_of(task, method, rank, target, base, optim, **protocol)
+    identity = identity_of(model, task, method, rank, target, base, optim, **protocol)
     ident = hashlib.sha256(repr(identity).encode()).hexdigest()[:10]
     ok = kind == "trial" and outcome == "ok"
     settings = {"epochs": 1, "train_rows": None, "weight_decay": 0.01, "warmup": 0.06, "clip": 1.0}

@@ -227,7 +227,7 @@ def refusal(*overrides: str) -> str:
         ("full", "nf4", "none"),
         ("loha", "nf4", "none"),
         ("pissa", "nf4", "none"),
-        ("dora", "int8", "none, nf4, fp4"),
+        ("dora", "int8", "none, nf4, fp4, bf16"),
     ],
 )
 def test_a_method_that_cannot_work_on_a_quantised_base_is_refused_with_what_works(

@@ -203,7 +203,7 @@ def test_a_table_of_some_methods_does_not_replace_the_whole_one(ask: Ask, tmp_pa
 @pytest.mark.parametrize(("arguments", "said"), [
     (["model=nobody"], "2 records in {folder}, and none to show; run 'python -m bench.run' first, or widen the filter"),
     (["colour=red"], "'colour=red' is no setting; choose from results_dir=, model=, task=, method="),
-    (["minilm"], "'minilm' is no command; choose from tables, figures, compare"),
+    (["minilm"], "'minilm' is no setting"),
     (["results_dir={folder}/nowhere"], "results_dir={folder}/nowhere is not a folder; run 'python -m bench.run' first"),
     (["results_dir={folder}/empty"], "0 records in {folder}/empty, and none to show"),
     (["results_dir={folder}/file.txt"], "results_dir={folder}/file.txt is not a folder"),
@@ -393,4 +393,4 @@ def test_the_report_writes_no_record_and_rendering_again_changes_nothing(ask: As
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert ask(f"results_dir={tmp_path}")[0] == 0
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-    assert sorted(path.suffix for path in before) == [".csv", *[".json"] * len(many()), ".md"]
+    assert sorted(path.suffix for path in before) == [".csv", ".html", *[".json"] * len(many()), ".md", ".md"]

@@ -12,9 +12,9 @@ from sample_records import MIB, probe_of, record_of, store
 
 from bench.records import Record
 from bench.report.__main__ import cli
-from bench.report.commands import comparable
 from bench.report.formats import FORMATS, LEGEND
 from bench.report.frame import Study
+from bench.report.parts import comparable
 from bench.report.table import BEST, TIED, Entry, Table
 from bench.report.tables import TABLES
 

@@ -1,6 +1,7 @@
 """As much of a W&B server as its client needs to upload a run, and servers that do not answer."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -8,11 +9,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+SOMEONE = {"id": "u", "entity": "someone", "username": "someone", "email": "", "flags": "{}", "teams": {"edges": []}}
+
 
 class Server(ThreadingHTTPServer):
     """Keeps what arrives. runs: the last values of every run by its id; asked: the names of the GraphQL operations.
 
-    stalled: requests whose operation or path contains it are never answered while it is set.
+    artifacts: by name, with digest, type, files (their contents by path) and whether it is committed; views: the saved
+    workspaces; uploaded: contents by path. stalled: requests whose operation or path contains it are never answered
+    while it is set. refused: operations that are answered with an error.
     """
 
     daemon_threads = True
@@ -21,6 +26,10 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.runs: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []
+        self.artifacts: dict[str, dict[str, Any]] = {}
+        self.views: list[dict[str, Any]] = []
+        self.uploaded: dict[str, bytes] = {}
+        self.refused: set[str] = set()
         self.stalled = ""
         self.closing = threading.Event()
 
@@ -39,12 +48,18 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *arguments: Any) -> None: ...
 
     def do_PUT(self) -> None:
+        self.server.uploaded[self.path.removeprefix("/upload/")] = self._body()
         self._answer(self.path, {})
 
     def do_POST(self) -> None:
         if self.path == "/graphql":
             asked = json.loads(self._body())
-            self._answer(asked["query"], {"data": self._resolve(asked["query"], asked.get("variables") or {})})
+            name = re.split(r"\s*[({]", asked["query"].strip(), maxsplit=1)[0].rsplit(maxsplit=1)[-1]
+            self.server.asked.append(name)
+            if name in self.server.refused:
+                self._answer(asked["query"], {"errors": [{"message": f"no {name} here"}], "data": None})
+            else:
+                self._answer(asked["query"], {"data": self._resolve(name, asked.get("variables") or {})})
         elif self.path.endswith("/file_stream"):
             if not (self.server.stalled and self.server.stalled in self.path):
                 self._take(self.server.runs[self.path.split("/")[-2]], json.loads(self._body()))
@@ -52,9 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(self.path, {})
 
-    def _resolve(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
-        name = query.split("(", maxsplit=1)[0].rsplit(maxsplit=1)[-1]
-        self.server.asked.append(name)
+    def _resolve(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
         if name == "UpsertBucket":
             run = self.server.runs.setdefault(variables["name"], {"history": [], "sent": 0})
             run.update({key: value for key, value in variables.items() if value is not None})
@@ -74,10 +87,61 @@ class Handler(BaseHTTPRequestHandler):
                     },
                 }
             }
+        if name in {"Viewer", "GetDefaultEntity"}:
+            return {"viewer": SOMEONE}
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.server.url}/upload/{file}"} for file in variables["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        return {}
+        if name == "UpsertView2":
+            self.server.views.append(variables | {"spec": json.loads(variables["spec"])})
+            return {"upsertView": {"view": {"id": "v", "name": variables["name"]}, "inserted": True}}
+        return self._of_artifact(name, variables)
+
+    def _of_artifact(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """An artifact's id is its name."""
+        given = variables.get("input", variables)
+        title, artifacts = given.get("artifactID"), self.server.artifacts
+        match name:
+            case "ArtifactType":
+                return {"project": {"artifact": None}}
+            case "ArtifactByID":
+                return {"artifact": self._artifact(given["id"])}
+            case "CreateArtifact":
+                title = given["artifactCollectionName"]
+                found = {"type": given["artifactTypeName"], "digest": given["digest"], "run": given["runName"]}
+                artifacts[title] = found | {"files": {}, "committed": False}
+                found = {"id": title, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+            case "CreateArtifactManifest":
+                place = f"{self.server.url}/upload/{title}/manifest"
+                return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": _place(place)}}}
+            case "CreateArtifactFiles":
+                nodes = [self._file(file) for file in given["artifactFiles"]]
+                return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+            case "CommitArtifact":
+                files = artifacts[title]["files"]
+                artifacts[title]["files"] = {file: self.server.uploaded[place] for file, place in files.items()}
+                artifacts[title]["committed"] = True
+                found = {"id": title, "digest": artifacts[title]["digest"]}
+            case _:
+                return {}
+        return {f"{name[0].lower()}{name[1:]}": {"artifact": found}}
+
+    def _file(self, file: dict[str, Any]) -> dict[str, Any]:
+        title, place = file["artifactID"], f"{file['artifactID']}/files/{file['name']}"
+        self.server.artifacts[title]["files"][file["name"]] = place
+        more = {"storagePath": place, "uploadMultipartUrls": None, "artifact": {"id": title}}
+        return _place(f"{self.server.url}/upload/{place}") | more
+
+    def _artifact(self, title: str) -> dict[str, Any]:
+        found = self.server.artifacts[title]
+        project = {"id": "p", "internalId": "p", "name": "grid", "entity": {"name": "someone"}}
+        return {
+            "__typename": "Artifact", "id": title, "versionIndex": 0, "artifactType": {"name": found["type"]},
+            "artifactSequence": {"__typename": "ArtifactSequence", "name": title, "project": project},
+            "description": None, "metadata": None, "ttlDurationSeconds": 0, "ttlIsInherited": True, "tags": [],
+            "historyStep": None, "state": "COMMITTED", "size": 0, "digest": found["digest"], "commitHash": None,
+            "fileCount": len(found["files"]), "createdAt": "2020-01-01T00:00:00", "updatedAt": None, "aliases": [],
+        }  # fmt: skip
 
     def _take(self, run: dict[str, Any], content: dict[str, Any]) -> None:
         run["exit_code"] = content.get("exitcode")
@@ -92,8 +156,6 @@ class Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("content-length", 0)))
 
     def _answer(self, what: str, content: dict[str, Any]) -> None:
-        if self.command == "PUT":
-            self._body()
         if self.server.stalled and self.server.stalled in what:
             self.server.closing.wait()
         data = json.dumps(content).encode()
@@ -102,6 +164,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def _place(url: str) -> dict[str, Any]:
+    return {"uploadUrl": url, "uploadHeaders": []}
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a command line asks of the report, and the records that it is asked of."""
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,7 +70,10 @@ def parse(arguments: list[str]) -> Asked:
 
 def chosen(asked: Asked, complain: Callable[[str], None]) -> list[Record]:
     """The records that pass the filters. ValueError: there are none."""
+    gc.disable()  # records are many small things that stay: the collector would look at all of them again and again
     found = list(records.read_all(asked.results, complain))
+    gc.freeze()
+    gc.enable()
     passed = [one for one in found if all(one.cell[key] in names for key, names in asked.wanted.items())]
     if not passed:
         known = {key: sorted({str(one.cell[key]) for one in found}) for key in asked.wanted}

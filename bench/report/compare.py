@@ -112,7 +112,7 @@ def _cost_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]") -> str:
 def _table(cells: pd.DataFrame) -> Table:
     name, peak = peak_of(cells)
     rows: dict[str, list[str]] = {
-        f"{metric_of(cells).replace('_', ' ')} %": [str(score_text(row)) for _, row in cells.iterrows()],
+        f"{metric_of(cells).replace('_', ' ')} %": [str(score_text(row)) for row in cells.to_dict("records")],
         "trainable": [text(value, "{:,.0f}") for value in cells["trainable_params"]],
         name: [text(value, "{:,.0f}") for value in peak],
         "samples/s": [text(value, "{:,.0f}") for value in cells["samples_per_second"]],

@@ -1,26 +1,18 @@
 """The figures, each one function over a study of comparable cells, by plotly: FIGURES names them."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from bench.report.drawing import blank, style_of
 from bench.report.frame import MEMORY, Study
 from bench.report.front import front
-from bench.report.looks import COLOURS, look_of
+from bench.report.looks import COLOURS
+from bench.report.luck import critical_difference, expected_score
 from bench.report.standing import interval_of
-from bench.report.table import MIB, metric_of, peak_of
-
-FORMS = ("svg", "png", "pdf", "html")
-LAYOUT = {
-    "template": "simple_white",
-    "font": {"size": 14},
-    "width": 800,
-    "height": 520,
-    "margin": {"l": 70, "r": 20, "t": 50, "b": 60},
-}
+from bench.report.table import MIB, peak_of
 
 
 def score_by_parameters(study: Study) -> go.Figure | None:
@@ -42,7 +34,7 @@ def score_by_time(study: Study) -> go.Figure | None:
 def score_by_rank(study: Study) -> go.Figure | None:
     """The rank ablation as lines, one for each method and target."""
     found = study.cells[study.cells["rank"].notna() & study.cells["report_score"].notna()]
-    figure, lines = _figure(study, "rank", found), 0
+    figure, lines = blank(study, "rank", found), 0
     for (method, target), group in found.groupby(["method", "target"], dropna=False):
         if len(group) > 1:
             lines += 1
@@ -62,7 +54,7 @@ def score_by_rank(study: Study) -> go.Figure | None:
 def learning_rates(study: Study) -> go.Figure | None:
     """Every method's mean score on select by learning rate: how much the choice of a rate matters."""
     trials = study.trials[study.trials["select"].notna() & study.trials["lr"].notna()]
-    figure, lines = _figure(study, "learning rate", study.cells, part="select"), 0
+    figure, lines = blank(study, "learning rate", study.cells, part="select"), 0
     for _, cell in study.cells.iterrows():
         by_rate = trials[trials["cell"] == cell["cell"]].groupby("lr")["select"].agg(["mean", "std"])
         if len(by_rate) > 1:
@@ -74,7 +66,7 @@ def learning_rates(study: Study) -> go.Figure | None:
                     y=100 * by_rate["mean"],
                     error_y=spread,
                     name=cell["title"],
-                    **_style(cell["method"], "lines+markers"),
+                    **style_of(cell["method"], "lines+markers"),
                 )
             )
     figure.update_xaxes(type="log")
@@ -83,7 +75,7 @@ def learning_rates(study: Study) -> go.Figure | None:
 
 def curves(study: Study) -> go.Figure | None:
     """The training loss of every cell's chosen rate, seed by seed."""
-    figure, lines = _figure(study, "step", study.cells, axis="loss"), 0
+    figure, lines = blank(study, "step", study.cells, axis="loss"), 0
     for _, cell in study.cells.iterrows():
         chosen = [
             one for one in study.members[cell["cell"]] if one.trial and one.curve and one.trial["lr"] == cell["lr"]
@@ -100,7 +92,7 @@ def curves(study: Study) -> go.Figure | None:
                     name=cell["title"],
                     legendgroup=cell["title"],
                     showlegend=first,
-                    **_style(cell["method"], "lines"),
+                    **style_of(cell["method"], "lines"),
                 )
             )
     return figure if lines else None
@@ -109,7 +101,7 @@ def curves(study: Study) -> go.Figure | None:
 def memory(study: Study) -> go.Figure | None:
     """What the memory of a training step is for, as stacked bars."""
     found = study.cells[study.cells["memory_weights"].notna()]
-    figure = _figure(study, "", found, axis="MiB")
+    figure = blank(study, "", found, axis="MiB")
     for part, colour in zip(MEMORY, COLOURS, strict=False):
         figure.add_trace(go.Bar(x=found["title"], y=found[f"memory_{part}"] / MIB, name=part, marker={"color": colour}))
     figure.update_layout(barmode="stack")
@@ -118,7 +110,7 @@ def memory(study: Study) -> go.Figure | None:
 
 def seeds(study: Study) -> go.Figure | None:
     """Every seed's score at the chosen rate, as dots."""
-    figure, dots = _figure(study, "", study.cells), 0
+    figure, dots = blank(study, "", study.cells), 0
     for _, cell in study.cells[study.cells["report_score"].notna()].iterrows():
         trials = study.trials[(study.trials["cell"] == cell["cell"]) & study.trials["report"].notna()]
         shown = trials if pd.isna(cell["lr"]) else trials[trials["lr"] == cell["lr"]]
@@ -128,42 +120,17 @@ def seeds(study: Study) -> go.Figure | None:
                 x=[cell["title"]] * len(shown),
                 y=100 * shown["report"],
                 showlegend=False,
-                **_style(cell["method"], "markers"),
+                **style_of(cell["method"], "markers"),
             )
         )
     return figure if dots else None
 
 
+ALL = (score_by_parameters, score_by_memory, score_by_time, score_by_rank, learning_rates, expected_score)
 FIGURES: dict[str, Callable[[Study], go.Figure | None]] = {
-    made.__name__: made
-    for made in (
-        score_by_parameters,
-        score_by_memory,
-        score_by_time,
-        score_by_rank,
-        learning_rates,
-        curves,
-        memory,
-        seeds,
-    )
+    made.__name__: made for made in (*ALL, curves, memory, seeds)
 }
-
-
-def write(figure: go.Figure, path: Path, form: str) -> Path:
-    """Write a figure; gives its path with the format's ending. ValueError: an unknown format, or no browser to draw."""
-    if form not in FORMS:
-        raise ValueError(f"format={form} is unknown; choose from {', '.join(FORMS)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = path.with_name(f"{path.name}.{form}")
-    if form == "html":
-        figure.write_html(found, include_plotlyjs=True)
-        return found
-    try:
-        figure.write_image(found, scale=2)
-    except (RuntimeError, OSError) as error:  # Kaleido draws with a Chrome or Chromium
-        why = str(error).strip().splitlines()[0]
-        raise ValueError(f"format={form} needs Chrome or Chromium ({why}); use format=html") from error
-    return found
+OVER_TASKS: dict[str, Callable[[Study], go.Figure | None]] = {"critical_difference": critical_difference}
 
 
 def _against(study: Study, cost: "pd.Series[Any]", name: str, *, log: bool) -> go.Figure | None:
@@ -172,7 +139,7 @@ def _against(study: Study, cost: "pd.Series[Any]", name: str, *, log: bool) -> g
     found = found[found["cost"].notna() & found["report_score"].notna()]
     if len(found) < 2:
         return None
-    figure = _figure(study, name, found)
+    figure = blank(study, name, found)
     best = found[front(found, "cost")].sort_values("cost")
     line = {"color": "#999999", "shape": "hv", "width": 1}
     figure.add_trace(
@@ -193,19 +160,6 @@ def _points(
     above = [0.0 if span is None else 100 * span[1] - score for span, score in zip(spans, scores, strict=True)]
     below = [0.0 if span is None else score - 100 * span[0] for span, score in zip(spans, scores, strict=True)]
     error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}
-    style = _style(method, mode)
+    style = style_of(method, mode)
     style["line"] = style["line"] | more.get("line", {})
     return go.Scatter(x=x, y=scores, error_y=error, name=name, text=group["title"], **style)
-
-
-def _style(method: str, mode: str) -> dict[str, Any]:
-    colour, mark = look_of(method)
-    return {"mode": mode, "line": {"color": colour}, "marker": {"color": colour, "symbol": mark, "size": 9}}
-
-
-def _figure(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis: str | None = None) -> go.Figure:
-    title = f"{', '.join(study.cells['model'].unique())} on {', '.join(study.cells['task'].unique())}"
-    figure = go.Figure(layout=go.Layout(title=title, **LAYOUT))
-    figure.update_xaxes(title=x, showgrid=True)
-    figure.update_yaxes(title=axis or f"{metric_of(found).replace('_', ' ')} on {part}, %", showgrid=True)
-    return figure

@@ -3,7 +3,8 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
 from typing import Any
 
 import pandas as pd
@@ -37,7 +38,8 @@ TRIAL_SECONDS = ("train_seconds", "eval_seconds")
 @dataclass(frozen=True)
 class Study:
     """cells: one row per cell (see `cells_of`). trials: one row per trial. predictions: by trial id, by part. truth: by
-    cell id, by part, where the records have it. members: by cell id, its records.
+    cell id, by part, where the records have it. members: by cell id, its records. judged: how the cells of a family
+    stand to one another (standing.py), once that is worked out.
     """
 
     cells: pd.DataFrame
@@ -45,6 +47,7 @@ class Study:
     predictions: Mapping[str, Mapping[str, list[Any]]]
     truth: Mapping[str, Mapping[str, list[Any]]]
     members: Mapping[str, list[Record]]
+    judged: dict[frozenset[str], dict[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, found: Iterable[Record]) -> "Study":
@@ -62,8 +65,10 @@ class Study:
 
     def only(self, chosen: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> "Study":
         """The part of a study whose cells are chosen."""
-        names = set(self.cells.loc[chosen(self.cells), "cell"])
-        return Study.of(record for name, some in self.members.items() if name in names for record in some)
+        cells = self.cells[chosen(self.cells)].reset_index(drop=True)
+        members = {name: self.members[name] for name in cells["cell"]}
+        trials = self.trials[self.trials["cell"].isin(cells["cell"])].reset_index(drop=True)
+        return replace(self, cells=cells, trials=trials, members=members)
 
 
 def fairness(record: Record) -> str:
@@ -120,9 +125,8 @@ def _cell(members: list[Record]) -> dict[str, Any]:
     by_lr = grouped([record for record in members if record.trial], lambda record: (record.trial or {})["lr"])
     best = best_lr(by_lr)
     chosen = by_lr.get(best, [])
-    report = pd.Series([] if cell["random"] else scores(chosen, "report"), dtype=float)
-    select = pd.Series([] if cell["random"] else scores(chosen, "select"), dtype=float)
-    seconds = pd.Series([record.cost["train_seconds"] for record in chosen if record.cost], dtype=float)
+    report, select = ([] if cell["random"] else scores(chosen, part) for part in ("report", "select"))
+    seconds = [record.cost["train_seconds"] for record in chosen if record.cost]
     outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
     memory, latency = cost.get("memory") or {}, cost.get("latency") or {}
     return {
@@ -136,11 +140,11 @@ def _cell(members: list[Record]) -> dict[str, Any]:
         **{f"latency_{one}": ((latency.get(one) or {}).get("1") or {}).get("median") for one in LATENCY},
         "lr": best,
         "lrs_tried": len(set(by_lr) - {None}),
-        "report_score": report.mean() if len(report) else None,
-        "report_std": report.std(ddof=1) if len(report) > 1 else None,
-        "select_score": select.mean() if len(select) else None,
+        "report_score": fmean(report) if report else None,
+        "report_std": stdev(report) if len(report) > 1 else None,
+        "select_score": fmean(select) if select else None,
         "seeds": len(report),
-        "train_seconds": seconds.mean() if len(seconds) else None,
+        "train_seconds": fmean(seconds) if seconds else None,
         "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
         "metric": next((record.scores["metric"] for record in members if record.scores), None),
     }

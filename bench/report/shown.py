@@ -1,6 +1,7 @@
 """How cells are shown: who they are and what they score as texts, row by row or by rank."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -20,11 +21,19 @@ def pivoted(name: str, study: Study, found: pd.DataFrame, rows: Sequence[str], m
     """Cells by rank."""
     rows, judged = [*rows, *varying(found)], standings(study, found)
     body = []
-    for key, group in found.groupby(list(rows), dropna=False, sort=True):
-        by_rank = {f"r={row['rank']}": shown(row, metric, judged, counted=False) for _, row in group.iterrows()}
-        body.append({name: named(value) for name, value in zip(rows, key, strict=True)} | by_rank)
+    for key, cells in alike(found, rows).items():
+        by_rank = {f"r={cell['rank']}": shown(cell, metric, judged, counted=False) for cell in cells}
+        body.append(dict(zip(rows, key, strict=True)) | by_rank)
     ranks = [f"r={rank}" for rank in sorted(found["rank"].unique())]
     return table_of(name, study, found, pd.DataFrame(body, columns=[*rows, *ranks], dtype=object).fillna(DASH))
+
+
+def alike(found: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[Any, Any]]]:
+    """The cells by what they have in common, as people read it; in their order."""
+    groups: dict[tuple[str, ...], list[Mapping[Any, Any]]] = defaultdict(list)
+    for cell in found.to_dict("records"):
+        groups[tuple(named(cell[key]) for key in keys)].append(cell)
+    return groups
 
 
 def who(found: pd.DataFrame) -> dict[str, Any]:
@@ -45,11 +54,11 @@ def head_of(found: pd.DataFrame, metric: str) -> str:
 
 def column(found: pd.DataFrame, metric: str, judged: dict[str, str]) -> "pd.Series[Any]":
     """The metric of every cell."""
-    entries = [shown(row, metric, judged) for _, row in found.iterrows()]
+    entries = [shown(row, metric, judged) for row in found.to_dict("records")]
     return pd.Series(entries, index=found.index, dtype=object)  # as text, pandas would forget who stands where
 
 
-def shown(row: "pd.Series[Any]", metric: str, judged: dict[str, str], *, counted: bool = True) -> Entry | str:
+def shown(row: Mapping[Any, Any], metric: str, judged: dict[str, str], *, counted: bool = True) -> Entry | str:
     if metric == SCORE:
         return score_text(row, judged.get(row["cell"], ""), counted=counted)
     return what_went_wrong(row["outcome"]) if pd.isna(row[metric]) else number_text(row[metric], metric)

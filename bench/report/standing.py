@@ -14,9 +14,10 @@ from bench.report.table import BEST, TIED
 
 def predictions_of(study: Study, cell: "pd.Series[Any]", part: str = "report") -> NDArray[Any] | None:
     """Of the trials at the chosen rate, by seed: [seeds, examples]; None where there are none."""
-    trials = study.trials[(study.trials["cell"] == cell["cell"]) & (study.trials["outcome"] == "ok")]
-    rate = trials["lr"].isna() if pd.isna(cell["lr"]) else trials["lr"] == cell["lr"]
-    found = [study.predictions[name][part] for name in trials[rate].sort_values("seed")["trial"]]
+    rate = None if pd.isna(cell["lr"]) else cell["lr"]
+    trials = [one for one in study.members[cell["cell"]] if one.trial and one.trial["lr"] == rate and one.predictions]
+    ordered = sorted(trials, key=lambda one: (one.trial or {})["seed"])
+    found = [one.predictions[part] for one in ordered if one.predictions]
     return np.array(found) if found and len({len(row) for row in found}) == 1 else None
 
 
@@ -33,12 +34,16 @@ def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for _, group in cells[cells["report_score"].notna()].groupby("table"):
-        if len(group) < 2:
-            continue
-        best = group["cell"].iloc[int(group["report_score"].to_numpy().argmax())]
-        found[str(best)] = BEST
-        found |= {name: TIED for name in _tied(study, group) if name != best}
+        family = frozenset(group["cell"])
+        if family not in study.judged:
+            study.judged[family] = _judge(study, group) if len(group) > 1 else {}
+        found |= study.judged[family]
     return found
+
+
+def _judge(study: Study, group: pd.DataFrame) -> dict[str, str]:
+    best = str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())])
+    return {**dict.fromkeys(_tied(study, group), TIED), best: BEST}
 
 
 def _tied(study: Study, group: pd.DataFrame) -> list[str]:

@@ -1,6 +1,6 @@
 """What a table is before it has a format: texts in rows and columns, with what must be said under it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +39,7 @@ def text(value: Any, form: str = "{}") -> str:
     return DASH if pd.isna(value) else form.format(value)
 
 
-def score_text(row: "pd.Series[Any]", standing: str = "", *, counted: bool = True) -> Entry:
+def score_text(row: Mapping[Any, Any], standing: str = "", *, counted: bool = True) -> Entry:
     """Mean +- standard deviation (n) in percent; what went wrong where there is no score; a dash for random weights."""
     if pd.notna(row["report_score"]):
         spread = f" +- {100 * row['report_std']:.1f}" if pd.notna(row["report_std"]) else ""

@@ -10,9 +10,9 @@ from bench.report.shown import (
     SCORE,
     SHORT,
     WORDS,
+    alike,
     column,
     head_of,
-    named,
     number_text,
     pivoted,
     shown,
@@ -103,15 +103,15 @@ def methods(study: Study, metric: str = SCORE) -> Table | None:
     found, judged = study.cells, standings(study, study.cells)
     keys = [*SHORT, *varying(found)]
     rows = []
-    for key, group in found.groupby(keys, dropna=False, sort=False):
-        by_task = {row["task"]: row for _, row in group.iterrows()}
-        values = [row[metric] for row in by_task.values()]
-        whole = len(by_task) == found["task"].nunique() and pd.Series(values).notna().all()
-        first = group.iloc[0]
+    tasks = found["task"].nunique()
+    for key, group in alike(found, keys).items():
+        by_task = {row["task"]: row for row in group}
+        values = [row[metric] for row in by_task.values() if pd.notna(row[metric])]
+        whole = len(values) == tasks
         rows.append(
             {
-                **{name: named(value) for name, value in zip(keys, key, strict=True)},
-                "trainable": text(first["trainable_params"], "{:,.0f}"),
+                **dict(zip(keys, key, strict=True)),
+                "trainable": text(group[0]["trainable_params"], "{:,.0f}"),
                 **{task: shown(row, metric, judged) for task, row in by_task.items()},
                 "average": number_text(sum(values) / len(values), metric) if whole else DASH,
             }

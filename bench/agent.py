@@ -1,0 +1,75 @@
+"""The sweeps once more, as `wandb agent` takes them: the same grid, with one trial to a job.
+
+python -m bench.agent      writes sweeps/wandb/NAME.yaml for every sweeps/NAME.yaml
+
+An agent gives the command that it starts one run's name, and W&B takes no other from there; a job that trained three
+seeds would write three trials into one run. So seeds and learning rates are axes of the grid here.
+"""
+
+import sys
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, QuotedString
+from omegaconf import OmegaConf
+
+from bench.grid import CONF
+from bench.store import SWEEPS, register
+
+HEADER = """\
+# Written by python -m bench.agent from sweeps/{name}.yaml, which says what it is. One trial to a job:
+#   wandb sweep sweeps/wandb/{name}.yaml, then wandb agent ID on as many machines as there are
+"""
+
+
+def names() -> list[str]:
+    """The sweeps that there are."""
+    return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
+
+
+def as_wandb(name: str) -> dict[str, Any]:
+    """A sweep as W&B's configuration of one: every axis with its values, and the command of a job."""
+    register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
+    axes = {key: _values(f"{key}={value}") for key, value in config.hydra.sweeper.params.items()}
+    rates = OmegaConf.to_container(config, resolve=False)["lrs"]  # type: ignore[index, call-overload]
+    if isinstance(rates, str):  # the method's own, ${method.lr_grid}, of which every method has as many
+        axes["lrs"] = [f"[{rates[:-1]}.{number}}}]" for number in range(len(config.lrs))]
+    axes["seeds"] = [[seed] for seed in config.seeds]
+    return {
+        "name": name,
+        "program": "bench.run",
+        "method": "grid",
+        "metric": {"name": "score/select", "goal": "maximize"},  # the report part must never choose
+        "parameters": {
+            key: {"values": values} if len(values) > 1 else {"value": values[0]} for key, values in axes.items()
+        },
+        "command": ["${env}", "${interpreter}", "-m", "bench.run", f"+sweeps={name}", "${args_no_hyphens}"],
+    }
+
+
+def as_text(name: str) -> str:
+    """The file of a sweep."""
+    return HEADER.format(name=name) + yaml.safe_dump(as_wandb(name), sort_keys=False, width=120)
+
+
+def _values(override: str) -> list[Any]:
+    (parsed,) = OverridesParser.create().parse_overrides([override])
+    value = parsed.value()
+    found = value.list if isinstance(value, ChoiceSweep) else [value]
+    return [one.text if isinstance(one, QuotedString) else one for one in found]
+
+
+def cli() -> int:
+    """Write all files."""
+    for name in names():
+        path = SWEEPS / "wandb" / f"{name}.yaml"
+        path.write_text(as_text(name), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(cli())

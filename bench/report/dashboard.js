@@ -1,0 +1,1010 @@
+// The page of dashboard.py. The view is one state, the URL's hash is its spelling, and what is shown follows from it.
+// Texts of records reach the page as text nodes and attributes only; nothing here parses HTML.
+"use strict";
+(() => {
+
+// ---- What is known ----------------------------------------------------------------------------------------------
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const DASH = "\u2013";
+const POINTS_WITH_SPREAD = 150;  // more whiskers than that hide the points
+const ROWS_PER_PAGE = 100;
+
+const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const short = value => (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : whole.format(value));
+const rate = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
+
+// How a value is shown: its unit, what it is multiplied with (numbers alone have that), and as what it is written.
+const KINDS = {
+  text: { write: String },
+  code: { write: String },
+  flag: { write: value => (value ? "yes" : DASH) },
+  count: { scale: 1, write: value => whole.format(value), log: true },
+  percent: { unit: "%", scale: 1, write: value => value.toFixed(3), log: true },
+  score: { unit: "%", scale: 100, write: value => value.toFixed(1) },
+  mib: { unit: "MiB", scale: 2 ** -20, write: short },
+  kib: { unit: "KiB", scale: 2 ** -10, write: short, log: true },
+  ms: { unit: "ms", scale: 1000, write: short },
+  seconds: { unit: "s", scale: 1, write: short },
+  number: { scale: 1, write: short },
+  rate: { scale: 1, write: rate, log: true },
+};
+
+// key, label, kind, which is better, what it is; in the order of the table. A star: shown unless chosen otherwise.
+const COLUMNS = [
+  ["*model", "model", "text", null, "a pretrained backbone, or one with random weights"],
+  ["*task", "task", "text", null, "the data set with its metric"],
+  ["*method", "method", "text", null, "how the model is adapted"],
+  ["family", "family", "text", null, "what kind of method it is"],
+  ["*rank", "rank", "count", "low", "the method's one number of capacity"],
+  ["*target", "target", "text", null, "which weights are adapted"],
+  ["base", "base", "text", null, "how the frozen base is stored, where not in full precision"],
+  ["optim", "optimizer", "text", null, "where it is not AdamW"],
+  ["checkpointing", "checkpointing", "flag", null, "whether activations are computed twice instead of kept"],
+  ["random", "random weights", "flag", null, "the cost is real then, the scores mean nothing"],
+  ["*trainable_params", "trainable params", "count", "low", "trained parameters, the head's included"],
+  ["*trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
+  ["head_params", "head params", "count", "low", "trained parameters of the task's head"],
+  ["total_params", "all params", "count", "low", "all parameters"],
+  ["*peak_allocated_bytes", "peak memory", "mib", "low", "allocated on the accelerator, measured"],
+  ["peak_reserved_bytes", "peak reserved", "mib", "low", "reserved on the accelerator, measured"],
+  ["*peak_resident_bytes", "peak memory (resident)", "mib", "low", "of the whole process, measured"],
+  ["memory_weights", "weights", "mib", "low", "memory, computed and not measured"],
+  ["memory_gradients", "gradients", "mib", "low", "memory, computed and not measured"],
+  ["memory_optimizer", "optimizer state", "mib", "low", "memory, computed and not measured"],
+  ["memory_activations", "activations", "mib", "low", "kept for the backward pass; computed, not measured"],
+  ["adapter_bytes", "adapter", "kib", "low", "what is saved of a trial, on disk"],
+  ["*samples_per_second", "samples/s", "number", "high", "training: warm steps, one trial alone"],
+  ["tokens_per_second", "tokens/s", "number", "high", "training: warm steps, one trial alone"],
+  ["step_seconds_median", "step", "ms", "low", "median of warm steps"],
+  ["step_seconds_p95", "step p95", "ms", "low", "95th percentile of warm steps"],
+  ["eval_seconds", "evaluation", "seconds", "low", "of the probe"],
+  ["train_seconds", "training", "seconds", "low", "of a trial at the chosen rate, with what else the machine did"],
+  ["latency_bare", "latency bare", "ms", "low", "forward pass of one row, without the method"],
+  ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one row, the method beside the model"],
+  ["latency_merged", "latency merged", "ms", "low", "forward pass of one row, the method merged"],
+  ["*lr", "lr", "rate", null, "the learning rate, chosen on the select part"],
+  ["lrs_tried", "rates tried", "count", null, "learning rates among which it was chosen"],
+  ["*report_score", "score", "score", "high", "mean \u00b1 standard deviation over seeds (n), on the report part"],
+  ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
+  ["seeds", "seeds", "count", "high", "finished seeds at the chosen rate"],
+  ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
+  ["metric", "metric", "text", null, "what the score is"],
+  ["*outcome", "outcome", "text", null, "how its trials ended"],
+  ["table", "table", "count", null, "cells of one number share model, data and protocol, and may be compared"],
+  ["*cell", "cell", "code", null, "its identity, as a hash"],
+];
+const TRIAL = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
+  "error", "steps", "losses"];
+const FACETS = ["model", "task", "method", "rank", "target", "outcome"];
+const VIEW_AXES = { x: "Horizontal", y: "Vertical" };
+
+const named = (names, values) => Object.fromEntries(names.map((name, place) => [name, values[place]]));
+
+const cells = data.cells.map(({ row, trials, ...rest }) => {
+  const cell = { ...named(data.fields, row), ...rest, trials: trials.map(trial => named(TRIAL, trial)) };
+  cell.outcomes = [...new Set(cell.trials.map(trial => trial.outcome))];
+  const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
+  const who = ["title", "model", "task", "method", "family", "target", "base", "optim", "cell", "outcome"];
+  cell.words = [...who.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
+  return cell;
+});
+const byId = new Map(cells.map(cell => [cell.cell, cell]));
+const metrics = new Set(cells.map(cell => cell.metric).filter(Boolean));
+const tells = key => cells.some(cell => cell[key] !== null && cell[key] !== false);
+
+const columns = COLUMNS.map(([name, label, kind, better, about]) => {
+  const starred = name.startsWith("*"), key = name.replace("*", "");
+  const column = { key, starred, label, kind, better, about, ...KINDS[kind] };
+  if (column.key === "report_score" && metrics.size === 1) column.label = [...metrics][0].replaceAll("_", " ");
+  column.heading = [column.label, column.unit].filter(Boolean).join(" ");
+  return column;
+}).filter(column => tells(column.key) || (column.starred && !column.key.startsWith("peak")));
+const columnOf = new Map(columns.map(column => [column.key, column]));
+const numbers = columns.filter(column => column.scale && tells(column.key));
+const defaults = columns.filter(column => column.starred).map(column => column.key);
+
+const write = (column, value) => (value === null || value === undefined
+  ? DASH : column.write(column.scale ? value * column.scale : value));
+const many = (count, word) => `${whole.format(count)} ${word}${count === 1 ? "" : "s"}`;
+const points = value => (100 * value).toFixed(1);
+const metricOf = cell => `${(cell.metric ?? "score").replaceAll("_", " ")} %`;
+const called = cell => `${cell.title}, ${cell.model}, ${cell.task}`;
+
+function scoreText(cell) {
+  if (cell.report_score === null) return cell.went === "-" ? DASH : cell.went;
+  const spread = cell.report_std === null ? "" : ` \u00b1 ${points(cell.report_std)}`;
+  return `${points(cell.report_score)}${spread} (${cell.seeds})`;
+}
+
+const textOf = (cell, column) => (column.key === "report_score" ? scoreText(cell) : write(column, cell[column.key]));
+
+// ---- The view, and its spelling in the URL -----------------------------------------------------------------------
+
+const has = key => numbers.some(column => column.key === key);
+const start = {
+  q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), sort: "", cols: defaults, page: 1,
+  x: has("trainable_params") ? "trainable_params" : numbers[0].key,
+  y: has("report_score") ? "report_score" : numbers.at(-1).key,
+  xbetter: "", ybetter: "", xlog: null, ylog: null, cell: "", pick: [], compare: false,
+};
+let state = start;
+
+const betterOf = (view, axis) => view[`${axis}better`] || columnOf.get(view[axis]).better || "low";
+const logOf = (view, axis) => view[`${axis}log`] ?? Boolean(columnOf.get(view[axis]).log);
+
+function spelled(view) {
+  const words = new URLSearchParams();
+  if (view.q) words.set("q", view.q);
+  for (const name of FACETS) for (const value of view[name]) words.append(name, value);
+  if (view.sort) words.set("sort", view.sort);
+  if (view.cols.join() !== defaults.join()) words.set("cols", view.cols.join());
+  if (view.page > 1) words.set("page", view.page);
+  for (const axis of Object.keys(VIEW_AXES)) {
+    const column = columnOf.get(view[axis]);
+    if (view[axis] !== start[axis]) words.set(axis, view[axis]);
+    if (betterOf(view, axis) !== (column.better || "low")) words.set(`${axis}better`, betterOf(view, axis));
+    if (logOf(view, axis) !== Boolean(column.log)) words.set(`${axis}log`, Number(logOf(view, axis)));
+  }
+  if (view.pick.length) words.set("pick", view.pick.join());
+  if (view.compare) words.set("compare", "1");
+  if (view.cell) words.set("cell", view.cell);
+  return `#${words.toString().replaceAll("%2C", ",")}`;
+}
+
+function read(hash) {
+  const words = new URLSearchParams(hash.replace(/^#/, ""));
+  const list = (key, known) => (words.get(key) ?? "").split(",").filter(one => known.has(one));
+  const view = { ...start, q: words.get("q") ?? "", page: Math.max(1, Number.parseInt(words.get("page"), 10) || 1) };
+  for (const name of FACETS) view[name] = [...new Set(words.getAll(name))];
+  if (columnOf.has((words.get("sort") ?? "").replace(/^-/, ""))) view.sort = words.get("sort");
+  const shown = list("cols", columnOf);
+  if (shown.length) view.cols = columns.map(one => one.key).filter(name => shown.includes(name));
+  for (const axis of Object.keys(VIEW_AXES)) {
+    if (has(words.get(axis))) view[axis] = words.get(axis);
+    if (["low", "high"].includes(words.get(`${axis}better`))) view[`${axis}better`] = words.get(`${axis}better`);
+    if (words.has(`${axis}log`)) view[`${axis}log`] = words.get(`${axis}log`) === "1";
+  }
+  view.pick = [...new Set(list("pick", byId))].slice(-2);
+  view.compare = words.get("compare") === "1" && view.pick.length === 2;
+  view.cell = words.get("cell") ?? "";
+  return view;
+}
+
+const link = change => spelled({ ...state, ...change });
+let waiting = 0;
+
+// Change the view in place. Browsers bound how often a page may rewrite its URL, so that typing writes it once.
+function change(what) {
+  state = { ...state, ...what };
+  render();
+  clearTimeout(waiting);
+  waiting = setTimeout(settle, 150);
+}
+
+function settle() {
+  clearTimeout(waiting);
+  waiting = 0;
+  if (location.hash !== spelled(state)) history.replaceState(null, "", spelled(state));
+}
+
+function open(hash) {
+  settle();
+  location.hash = hash;
+}
+
+// ---- What the view leaves, in its order --------------------------------------------------------------------------
+
+const inWords = new Intl.Collator("en", { numeric: true }).compare;
+const endings = cell => (cell.outcomes.length ? cell.outcomes : [""]);
+const valuesOf = (cell, facet) => (facet === "outcome" ? endings(cell) : [String(cell[facet] ?? "")]);
+
+function chosen(view) {
+  const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
+  const wanted = FACETS.filter(name => view[name].length).map(name => [name, new Set(view[name])]);
+  return cells.filter(cell => words.every(word => cell.words.includes(word))
+    && wanted.every(([name, values]) => valuesOf(cell, name).some(value => values.has(value))));
+}
+
+function sorted(rows, sort) {
+  if (!sort) return rows;
+  const name = sort.replace(/^-/, ""), sign = sort.startsWith("-") ? -1 : 1;
+  const order = columnOf.get(name).scale ? (a, b) => a - b : inWords;
+  const known = rows.filter(cell => cell[name] !== null), missing = rows.filter(cell => cell[name] === null);
+  return [...known.sort((a, b) => sign * order(a[name], b[name])), ...missing];
+}
+
+// ---- Elements ----------------------------------------------------------------------------------------------------
+
+const $ = id => document.getElementById(id);
+
+const isThere = one => one !== null && one !== undefined && one !== false;
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (isThere(value)) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat(2).filter(isThere));
+  return element;
+}
+
+const h = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
+const s = (tag, attributes, ...children) =>
+  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+
+let spoken = 0;
+
+function say(text) {
+  $("said").textContent = text;
+  clearTimeout(spoken);
+  spoken = setTimeout(() => { $("said").textContent = ""; }, 5000);
+}
+
+// What is built anew gives the focus back to what had it: both have the same name in data-keep.
+function rebuilt(work) {
+  const kept = document.activeElement?.dataset?.keep;
+  work();
+  if (kept && document.activeElement === document.body)
+    document.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
+}
+
+// Eight colours and seven shapes have no common divisor: 56 methods differ, and neighbours differ in both.
+const SHAPES = [
+  "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0z", "M-4.1,-4.1h8.2v8.2h-8.2z", "M0,-5.4L5.3,4.1H-5.3z",
+  "M0,-5.9L5.9,0L0,5.9L-5.9,0z", "M0,5.4L5.3,-4.1H-5.3z",
+  "M-1.8,-5.2h3.6v3.4h3.4v3.6h-3.4v3.4h-3.6v-3.4h-3.4v-3.6h3.4z", "M-4.8,-4.8H4.8L-4.8,4.8H4.8z",
+];
+const looks = new Map(data.methods.map((name, place) => [name, { colour: `c${place % 8}`, shape: SHAPES[place % 7] }]));
+const mark = method => s("path", { d: looks.get(method).shape, class: looks.get(method).colour });
+const keyOf = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(method));
+
+// ---- Filters -----------------------------------------------------------------------------------------------------
+
+const facetLabel = value => (value === "" ? `${DASH} (none)` : value);
+
+function buildFacets() {
+  for (const name of FACETS) {
+    const counts = new Map();
+    for (const cell of cells) for (const value of valuesOf(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
+    const values = [...counts.keys()].sort(inWords);
+    const choices = values.map(value => h("label", {},
+      h("input", { type: "checkbox", value, onchange: event => choose(name, value, event.target.checked) }),
+      h("span", {}, facetLabel(value)), h("span", { class: "many" }, whole.format(counts.get(value)))));
+    $("facets").append(h("details", { class: "menu", id: `facet-${name}` },
+      h("summary", {}, name), h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, name), choices)));
+  }
+}
+
+function choose(name, value, on) {
+  change({ [name]: on ? [...state[name], value] : state[name].filter(one => one !== value), page: 1 });
+}
+
+function showFacets() {
+  for (const name of FACETS) {
+    const menu = $(`facet-${name}`), some = state[name];
+    menu.querySelector("summary").textContent =
+      !some.length ? name : `${name}: ${some.length === 1 ? facetLabel(some[0]) : `${some.length} chosen`}`;
+    menu.classList.toggle("on", some.length > 0);
+    for (const box of menu.querySelectorAll("input")) box.checked = some.includes(box.value);
+  }
+  if ($("search").value !== state.q) $("search").value = state.q;
+  $("clear").hidden = !state.q && FACETS.every(name => !state[name].length);
+}
+
+function buildColumns() {
+  const toggle = ({ target }) => {
+    const names = columns.map(one => one.key);
+    const cols = names.filter(name => (name === target.value ? target.checked : state.cols.includes(name)));
+    change({ cols: cols.length ? cols : state.cols });  // one must stay, to open a cell by
+  };
+  $("columns").querySelector(".choices").append(
+    ...columns.map(column => h("label", { title: column.about },
+      h("input", { type: "checkbox", value: column.key, onchange: toggle }), h("span", {}, column.heading))),
+    h("button", { type: "button", onclick: () => change({ cols: defaults }) }, "Default columns"));
+}
+
+// ---- Table -------------------------------------------------------------------------------------------------------
+
+const shownColumns = () => state.cols.map(name => columnOf.get(name));
+
+function showTable(rows) {
+  const last = Math.max(1, Math.ceil(rows.length / ROWS_PER_PAGE)), page = Math.min(state.page, last);
+  const from = (page - 1) * ROWS_PER_PAGE, part = rows.slice(from, from + ROWS_PER_PAGE);
+  const shown = shownColumns(), head = shown.find(column => column.key === "method") ?? shown[0];
+  showCount(rows.length, page, last);
+  $("table").replaceChildren(rows.length ? h("table", { role: "table", "aria-rowcount": rows.length + 1 },
+    h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
+      h("th", { role: "columnheader", scope: "col" }, h("span", { class: "unseen" }, "compare")),
+      shown.map(headerOf))),
+    h("tbody", { role: "rowgroup" }, part.map((cell, place) => rowOf(cell, shown, head, from + place + 2))),
+  ) : h("p", { class: "none" }, "No cell passes these filters."));
+  const here = h("span", {}, `Page ${page} of ${last}`);
+  $("pages").replaceChildren(...(last > 1 ? [turn("Previous", page - 1, last), here, turn("Next", page + 1, last)] : []));
+  for (const box of $("columns").querySelectorAll("input")) box.checked = state.cols.includes(box.value);
+}
+
+function showCount(count, page, last) {
+  const some = count === cells.length ? "" : `${whole.format(count)} of `;
+  const text = `${some}${many(cells.length, "cell")}${last > 1 ? `, page ${page} of ${last}` : ""}`;
+  if ($("count").textContent !== text) $("count").textContent = text;  // it is read out when it changes
+}
+
+function turn(text, page, last) {
+  const go = () => change({ page });
+  return h("button", { type: "button", disabled: page < 1 || page > last, "data-keep": text, onclick: go }, text);
+}
+
+function headerOf(column) {
+  const down = state.sort === `-${column.key}`, up = state.sort === column.key;
+  const other = up || down ? (up ? "-" : "") : column.better === "high" ? "-" : "";
+  return h("th", {
+    role: "columnheader", scope: "col", class: column.scale ? "num" : null,
+    "aria-sort": up ? "ascending" : down ? "descending" : "none",
+  }, h("button", {
+    type: "button", title: column.about, "data-keep": `sort-${column.key}`,
+    onclick: () => change({ sort: `${other}${column.key}`, page: 1 }),
+  }, h("span", {}, column.label, column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null)));
+}
+
+function rowOf(cell, shown, head, number) {
+  const opened = event => {
+    if (!event.target.closest("a, input") && !getSelection().toString()) open(link({ cell: cell.cell }));
+  };
+  return h("tr", {
+    role: "row", "aria-rowindex": number, "data-cell": cell.cell, onclick: opened,
+    onpointerenter: () => point(cell.cell, true), onpointerleave: () => point(cell.cell, false),
+  }, h("td", { role: "cell", class: "tick" }, h("input", {
+    type: "checkbox", "aria-label": `compare ${called(cell)}`, checked: state.pick.includes(cell.cell),
+    "data-keep": `pick-${cell.cell}`, onchange: event => pick(cell.cell, event.target.checked),
+  })), shown.map(column => entryOf(cell, column, column === head)));
+}
+
+function entryOf(cell, column, isHead) {
+  const text = textOf(cell, column);
+  const bad = (column.key === "report_score" && cell.report_score === null && text !== DASH)
+    || (column.key === "outcome" && cell.outcomes.some(one => one !== "ok"));
+  const content = column.key === "method" ? [keyOf(cell.method), text] : [text];
+  const looks = [column.scale && "num", column.kind === "code" && "code", bad && "bad", text === DASH && "nil"];
+  return h(isHead ? "th" : "td", {
+    role: isHead ? "rowheader" : "cell", scope: isHead ? "row" : null, "data-label": column.heading,
+    class: looks.filter(Boolean).join(" ") || null,
+  }, isHead ? h("a", {
+    href: link({ cell: cell.cell }), "data-keep": `open-${cell.cell}`, "aria-label": `${text}: ${called(cell)}`,
+  }, content) : content);
+}
+
+function pick(id, on) {
+  change({ pick: on ? [...state.pick, id].slice(-2) : state.pick.filter(one => one !== id) });
+}
+
+function showPicked() {
+  $("picked").hidden = !state.pick.length;
+  $("picked").replaceChildren(
+    h("span", { class: "label" }, "Compare"),
+    ...state.pick.map(id => h("span", { class: "chip" }, keyOf(byId.get(id).method), byId.get(id).title, h("button", {
+      type: "button", "aria-label": `do not compare ${called(byId.get(id))}`, onclick: () => pick(id, false),
+    }, "\u00d7"))),
+    state.pick.length < 2 ? h("span", { class: "quiet" }, "tick one more row")
+      : h("a", { class: "button", href: link({ compare: true }), "data-keep": "compare" }, "Side by side"));
+}
+
+// ---- Copying -----------------------------------------------------------------------------------------------------
+
+const plainDash = text => text.replaceAll(DASH, "-");
+const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u00b1": "$\\pm$" };
+const oneLine = text => plainDash(text).replace(/\s+/g, " ");
+const tex = text => oneLine(text).replace(/[\\~^\u00b1&%$#_{}]/g, found => TEX[found] ?? `\\${found}`);
+const markDown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
+// A spreadsheet takes what begins so for a formula.
+const guarded = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
+const comma = value => {
+  const text = value === null || value === undefined ? "" : typeof value === "string" ? guarded(value) : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+};
+
+const FORMATS = {
+  Markdown(shown, rows) {
+    const lines = [shown.map(one => markDown(one.heading)), shown.map(one => (one.scale ? "---:" : "---")),
+      ...rows.map(cell => shown.map(one => markDown(textOf(cell, one))))];
+    return lines.map(line => `| ${line.join(" | ")} |\n`).join("");
+  },
+  LaTeX(shown, rows) {
+    const line = texts => `${texts.map(tex).join(" & ")} \\\\\n`;
+    return `\\begin{tabular}{${shown.map(one => (one.scale ? "r" : "l")).join("")}}\n\\toprule\n`
+      + `${line(shown.map(one => one.heading))}\\midrule\n`
+      + `${rows.map(cell => line(shown.map(one => textOf(cell, one)))).join("")}\\bottomrule\n\\end{tabular}\n`;
+  },
+  // For programs: full numbers in basic units under the names of table.csv; the score is three of them.
+  CSV(shown, rows) {
+    const parts = name => (name === "report_score" ? ["report_score", "report_std", "seeds"] : [name]);
+    const names = [...new Set(shown.flatMap(one => parts(one.key)))];
+    const lines = [names, ...rows.map(cell => names.map(name => cell[name]))];
+    return lines.map(line => `${line.map(comma).join()}\n`).join("");
+  },
+};
+
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    if (!copiedThroughSelection(text)) return byHand(text);
+  }
+  say(`Copied ${what}.`);
+}
+
+function copiedThroughSelection(text) {
+  const had = document.activeElement, area = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
+  area.value = text;
+  document.body.append(area);
+  area.select();
+  let done = false;
+  try { done = document.execCommand("copy"); } catch { /* the browser has none */ }
+  area.remove();
+  had?.focus({ preventScroll: true });
+  return done;
+}
+
+function byHand(text) {
+  $("by-hand-text").value = text;
+  $("by-hand").showModal();
+  $("by-hand-text").select();
+}
+
+// ---- Axes --------------------------------------------------------------------------------------------------------
+
+const SUFFIXES = [[1e9, "G"], [1e6, "M"], [1e4, "k"]];
+
+function tickText(value) {
+  const [size, suffix] = SUFFIXES.find(([least]) => Math.abs(value) >= least) ?? [1, ""];
+  const scaled = suffix === "k" ? value / 1e3 : value / size;
+  return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(0) : `${Number(scaled.toPrecision(4))}${suffix}`;
+}
+
+function evenTicks(low, high, most) {
+  const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find(times => times * power >= rough);
+  const first = Math.ceil(low / step), found = [];
+  for (let place = first; place * step <= high; place += 1) found.push(Number((place * step).toPrecision(12)));
+  return found;
+}
+
+function logTicks(low, high, most) {
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, place) => Math.floor(low) + place);
+  for (const times of [[1], [1, 3], [1, 2, 5]]) {
+    const found = powers.flatMap(power => times.map(one => one * 10 ** power))
+      .filter(value => Math.log10(value) >= low && Math.log10(value) <= high);
+    if (found.length >= 3) return found.filter((_, place) => place % Math.ceil(found.length / most) === 0);
+  }
+  return evenTicks(10 ** low, 10 ** high, most);
+}
+
+// Where values stand between two places on the screen, and the ticks there. Values are in the column's shown unit.
+function axis(values, { log, from, to, most }) {
+  const bent = log ? Math.log10 : value => value;
+  let low = bent(Math.min(...values)), high = bent(Math.max(...values));
+  const room = (high - low) * 0.06 || (log ? 0.2 : Math.abs(high) * 0.05 || 1);
+  low -= room;
+  high += room;
+  const at = value => from + ((bent(value) - low) / (high - low)) * (to - from);
+  const ticks = (log ? logTicks : evenTicks)(low, high, most);
+  return { at, ticks: ticks.map(value => ({ at: at(value), text: tickText(value) })) };
+}
+
+const boxOf = (width, height) => ({ left: 62, right: width - 14, top: 12, bottom: height - 46 });
+
+// Two axes with their ticks and titles; the same is told to those who do not see it by the plot's own label.
+function frame(box, x, y, titles) {
+  const line = (x1, y1, x2, y2, name) => s("line", { x1, y1, x2, y2, class: name });
+  const text = (left, top, anchor, words, more) => s("text", { x: left, y: top, "text-anchor": anchor, ...more }, words);
+  const turned = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
+  return s("g", { "aria-hidden": "true" },
+    y.ticks.map(tick => [
+      line(box.left, tick.at, box.right, tick.at, "grid"), text(box.left - 8, tick.at + 4, "end", tick.text),
+    ]),
+    x.ticks.map(tick => [
+      line(tick.at, box.bottom, tick.at, box.bottom + 4, "rule"), text(tick.at, box.bottom + 19, "middle", tick.text),
+    ]),
+    line(box.left, box.bottom, box.right, box.bottom, "rule"),
+    text((box.left + box.right) / 2, box.bottom + 40, "middle", titles.x, { class: "title" }),
+    text(0, 0, "middle", titles.y, { class: "title", transform: turned }));
+}
+
+// ---- Trade-off ---------------------------------------------------------------------------------------------------
+
+function buildAxes() {
+  for (const [name, title] of Object.entries(VIEW_AXES)) {
+    const anew = event => change({ [name]: event.target.value, [`${name}better`]: "", [`${name}log`]: null });
+    const options = numbers.map(column => h("option", { value: column.key }, column.heading));
+    $(`axis-${name}`).append(
+      h("label", {}, h("span", { class: "label" }, title), h("select", { id: name, onchange: anew }, options)),
+      h("label", {}, h("span", { class: "unseen" }, `${title}: which is better`), h("select", {
+        id: `${name}better`, onchange: event => change({ [`${name}better`]: event.target.value }),
+      }, h("option", { value: "low" }, "small is better"), h("option", { value: "high" }, "large is better"))),
+      h("label", { class: "box" }, h("input", {
+        type: "checkbox", id: `${name}log`, onchange: event => change({ [`${name}log`]: event.target.checked }),
+      }), "log", h("span", { class: "unseen" }, ` scale, ${title.toLowerCase()}`)));
+  }
+}
+
+// Those that none of the same table is better than in one measure and as good in the other.
+function front(found) {
+  const sign = { x: betterOf(state, "x") === "low" ? 1 : -1, y: betterOf(state, "y") === "low" ? 1 : -1 };
+  const beats = (a, b) => a.cell.table === b.cell.table
+    && sign.x * a.x <= sign.x * b.x && sign.y * a.y <= sign.y * b.y && (a.x !== b.x || a.y !== b.y);
+  return new Set(found.filter(one => !found.some(other => beats(other, one))));
+}
+
+// The border of what a front is better than: between two of its points only the one that costs less is there.
+function stairs(line, x, y) {
+  const first = betterOf(state, "x") === "low";
+  const places = [...line].sort((a, b) => a.x - b.x).map(one => [x.at(one.x), y.at(one.y)]);
+  return places.map(([left, top], place) => {
+    if (!place) return `M${left},${top}`;
+    return first ? `H${left}V${top}` : `V${top}H${left}`;
+  }).join("");
+}
+
+let current = "";  // the point that the Tab key reaches
+
+function showPlot(rows) {
+  for (const name of Object.keys(VIEW_AXES)) {
+    $(name).value = state[name];
+    $(`${name}better`).value = betterOf(state, name);
+    $(`${name}log`).checked = logOf(state, name);
+  }
+  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), log = { x: logOf(state, "x"), y: logOf(state, "y") };
+  const found = rows.filter(cell => cell[cx.key] !== null && cell[cy.key] !== null)
+    .map(cell => ({ cell, x: cell[cx.key] * cx.scale, y: cell[cy.key] * cy.scale }))
+    .filter(one => (!log.x || one.x > 0) && (!log.y || one.y > 0));
+  const nothing = () => h("p", { class: "none" }, "No cell shown has both values.");
+  const tip = h("div", { class: "tip", hidden: true, id: "tip" });
+  $("plot").replaceChildren(found.length ? drawn(found, front(found), log) : nothing(), tip);
+  $("plot-note").textContent = plotNote(found, rows.length, log.x || log.y);
+  showLegend(rows);
+}
+
+function plotNote(found, all, log) {
+  const tables = new Set(found.map(one => one.cell.table)).size;
+  const above = log ? ", above 0 where the axis is logarithmic" : "";
+  return [
+    found.length < all && `${whole.format(found.length)} of ${many(all, "cell")} have both values${above}.`,
+    found.length > 0 && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
+    tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
+    tables > 1 && "each has a front of its own.",
+  ].filter(Boolean).join(" ");
+}
+
+function drawn(found, best, log) {
+  const width = Math.max(280, $("plot").clientWidth), height = Math.round(Math.min(440, Math.max(300, width * 0.5)));
+  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), box = boxOf(width, height);
+  const spreads = cy.key === "report_score" && !log.y && found.length <= POINTS_WITH_SPREAD;
+  const ends = one => (spreads ? [one.y - 100 * one.cell.report_std, one.y + 100 * one.cell.report_std] : [one.y]);
+  const x = axis(found.map(one => one.x), { log: log.x, from: box.left, to: box.right, most: Math.floor(width / 80) });
+  const y = axis(found.flatMap(ends), { log: log.y, from: box.bottom, to: box.top, most: 6 });
+  const order = [...found].sort((a, b) => a.x - b.x || a.y - b.y);
+  if (!order.some(one => one.cell.cell === current)) current = order[0].cell.cell;
+  const told = `${cy.heading} over ${cx.heading}: ${many(found.length, "cell")}, ${best.size} on a Pareto front.`;
+  const tables = [...Map.groupBy(best, one => one.cell.table).values()];
+  return s("svg", {
+    width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => walk(event, order),
+    "aria-label": `${told} Arrow keys go from point to point, Enter opens one.`,
+  },
+  frame(box, x, y, { x: cx.heading, y: cy.heading }),
+  tables.map(line => s("path", { class: "front", d: stairs(line, x, y) })),
+  [...order].sort((a, b) => best.has(a) - best.has(b)).map(one => pointOf(one, best.has(one), x, y, spreads)));
+}
+
+function pointOf(one, isBest, x, y, spreads) {
+  const { cell } = one, place = `translate(${x.at(one.x).toFixed(1)} ${y.at(one.y).toFixed(1)})`;
+  const measures = [state.x, state.y].map(name => columnOf.get(name)).map(one => `${one.heading}: ${textOf(cell, one)}`);
+  const lines = [called(cell), ...measures, ...(isBest ? ["on the Pareto front"] : [])];
+  const tell = () => { showTip(one, lines, x, y); current = cell.cell; };
+  return s("a", {
+    href: link({ cell: cell.cell }), class: isBest ? "point best" : "point", transform: place,
+    "data-cell": cell.cell, "data-method": cell.method, "data-keep": `point-${cell.cell}`,
+    tabindex: cell.cell === current ? 0 : -1, "aria-label": lines.join("; "),
+    onpointerenter: tell, onfocus: tell, onpointerleave: hideTip, onblur: hideTip,
+  }, spreads && cell.report_std !== null ? spread(one, 100 * cell.report_std, y) : null,
+  s("circle", { r: 11, class: "hit" }), isBest ? s("circle", { r: 9, class: "ring" }) : null, mark(cell.method));
+}
+
+function spread(one, deviation, y) {
+  const half = Math.abs(y.at(one.y + deviation) - y.at(one.y)).toFixed(1);
+  return s("path", { class: "spread", d: `M0,-${half}V${half}` });
+}
+
+function showTip(one, lines, x, y) {
+  const tip = $("tip"), left = x.at(one.x), right = left > $("plot").clientWidth / 2;
+  const rest = [`${one.cell.model}, ${one.cell.task}`, ...lines.slice(1)];
+  tip.replaceChildren(h("strong", {}, one.cell.title), ...rest.map(text => h("div", {}, text)));
+  tip.style.left = right ? "auto" : `${left + 14}px`;
+  tip.style.right = right ? `${$("plot").clientWidth - left + 14}px` : "auto";
+  tip.style.top = `${y.at(one.y)}px`;
+  tip.hidden = false;
+}
+
+function hideTip() {
+  if ($("tip")) $("tip").hidden = true;
+}
+
+function walk(event, order) {
+  const place = order.findIndex(one => one.cell.cell === event.target.dataset.cell);
+  const [back, on] = [place - 1, place + 1];
+  const steps = { ArrowRight: on, ArrowUp: on, ArrowLeft: back, ArrowDown: back, Home: 0, End: order.length - 1 };
+  const next = order[steps[event.key]];
+  if (!(event.key in steps)) return;
+  event.preventDefault();
+  if (!next) return;
+  event.target.setAttribute("tabindex", -1);
+  const target = $("plot").querySelector(`[data-cell="${CSS.escape(next.cell.cell)}"]`);
+  target.setAttribute("tabindex", 0);
+  target.focus({ preventScroll: true });
+}
+
+function point(id, on) {
+  $("plot").querySelector(`[data-cell="${CSS.escape(id)}"]`)?.classList.toggle("lit", on);
+}
+
+function dim(name) {
+  for (const one of $("plot").querySelectorAll(".point"))
+    one.classList.toggle("dim", name !== null && one.dataset.method !== name);
+}
+
+function showLegend(rows) {
+  const names = data.methods.filter(name => rows.some(cell => cell.method === name));
+  $("legend").replaceChildren(...names.map(name => {
+    const only = state.method.length === 1 && state.method[0] === name;
+    const [on, off] = [() => dim(name), () => dim(null)];
+    return h("button", {
+      type: "button", "aria-pressed": String(only), title: only ? "show all methods" : `show ${name} alone`,
+      "data-keep": `legend-${name}`, onclick: () => change({ method: only ? [] : [name], page: 1 }),
+      onpointerenter: on, onpointerleave: off, onfocus: on, onblur: off,
+    }, keyOf(name), h("span", {}, name));
+  }));
+}
+
+// ---- Configuration and provenance --------------------------------------------------------------------------------
+
+const worded = value => (value === null ? DASH : typeof value === "string" ? value : JSON.stringify(value));
+
+// The leaves of numbered parts by their dotted names. Where a cell's records disagree, a leaf has several texts.
+function leaves(parts) {
+  const found = new Map();
+  const add = (name, value) => {
+    if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length)
+      for (const [inner, one] of Object.entries(value)) add(`${name}.${inner}`, one);
+    else found.set(name, (found.get(name) ?? new Set()).add(worded(value)));
+  };
+  for (const part of parts) add(...data.pool[part]);
+  return new Map([...found].map(([name, texts]) => [name, [...texts].join(" | ")]));
+}
+
+function facts(found) {
+  const pairs = [...found].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
+  return h("dl", { class: "facts" }, pairs);
+}
+
+// The first entry of a row is its heading.
+function table(headings, rows, label, name) {
+  const entries = rest => rest.map(one => h("td", {}, one));
+  const body = rows.map(([head, ...rest]) => h("tr", {}, h("th", { scope: "row" }, head), entries(rest)));
+  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, h("table", { class: name },
+    h("thead", {}, h("tr", {}, headings.map(text => h("th", { scope: "col" }, text)))), h("tbody", {}, body)));
+}
+
+// ---- Loss curves -------------------------------------------------------------------------------------------------
+
+function placesOf(one) {
+  return one.losses.map((loss, at) => [data.pool[one.steps][at], loss]).filter(([, loss]) => loss !== null);
+}
+
+function curves(series) {
+  const drawable = series.map(one => ({ ...one, places: placesOf(one) })).filter(one => one.places.length);
+  if (!drawable.length) return h("p", { class: "quiet" }, "No losses are recorded.");
+  const width = Math.max(280, Math.min(960, $("page").clientWidth)), height = 300, box = boxOf(width, height);
+  const all = drawable.flatMap(one => one.places);
+  const x = axis(all.map(([step]) => step), { from: box.left, to: box.right, most: Math.floor(width / 90) });
+  const y = axis(all.map(([, loss]) => loss), { from: box.bottom, to: box.top, most: 5 });
+  const stroke = ({ look, dashes }, d, ...inner) =>
+    s("path", { class: `curve ${look}`, "stroke-dasharray": dashes, d }, inner);
+  const spot = ([step, loss]) => `${x.at(step).toFixed(1)},${y.at(loss).toFixed(1)}`;
+  const track = one => `M${one.places.map(spot).join("L")}`;
+  const sample = one => s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, stroke(one, "M0,4H28"));
+  const groups = new Map(drawable.map(one => [one.group, one]));
+  return h("figure", {},
+    s("svg", {
+      width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
+      "aria-label": `training loss over steps of ${many(drawable.length, "trial")}`,
+    }, frame(box, x, y, { x: "step", y: "training loss" }),
+    drawable.map(one => stroke(one, track(one), s("title", {}, one.name)))),
+    h("figcaption", {}, [...groups].map(([name, one]) => h("span", {}, sample(one), name)),
+      h("span", { class: "quiet" }, "a line per seed; long curves are means of neighbouring steps")));
+}
+
+const DASHES = ["6 3", "2 3", "9 3 2 3", "1 4", "12 4"];
+
+// The chosen rate has the method's colour, the others are grey and dashed.
+function seriesOf(cell) {
+  const others = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
+  return cell.trials.map(trial => {
+    const place = others.indexOf(trial.lr), isChosen = place < 0;
+    const lr = trial.lr === null ? "no rate" : `lr ${rate(trial.lr)}`;
+    return {
+      ...trial,
+      name: `${lr}, seed ${trial.seed}: ${trial.outcome}`,
+      group: isChosen && others.length ? `${lr} (chosen)` : lr,
+      look: isChosen ? `l${looks.get(cell.method).colour}` : "lesser",
+      dashes: isChosen ? null : DASHES[place % DASHES.length],
+    };
+  });
+}
+
+// ---- A cell ------------------------------------------------------------------------------------------------------
+
+const back = () => h("p", { class: "back" }, h("a", { href: link({ cell: "", compare: false }) }, "\u2190 All cells"));
+const heading = (text, ...more) => h("h2", { tabindex: -1, id: "page-title" }, ...more, text);
+const notesOf = cell => cell.made.map(part => data.pool[part]).flatMap(([name, value]) => (name === "notes" && value) || []);
+const SAID_ABOVE = ["model", "task", "cell", "report_score", "outcome"];
+
+function cellPage(id) {
+  const cell = byId.get(id);
+  if (!cell) return [back(), heading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
+  const told = columns.filter(one => !SAID_ABOVE.includes(one.key) && textOf(cell, one) !== DASH);
+  const random = "Random weights: the cost is real, the scores mean nothing and are not shown.";
+  return [
+    back(),
+    heading(cell.title, keyOf(cell.method)),
+    h("p", { class: "quiet" }, `${cell.model} on ${cell.task}, cell `, h("code", {}, id)),
+    h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricOf(cell)}`,
+      h("span", { class: "quiet" }, ` ${cell.outcome ?? "no trial yet"}`)),
+    cell.random && h("p", { class: "warning" }, random),
+    notesOf(cell).map(note => h("p", { class: "warning" }, `Note: ${note}.`)),
+    picking(cell),
+    facts(told.map(one => [one.heading, textOf(cell, one)])),
+    h("h3", {}, "Loss"), curves(seriesOf(cell)),
+    h("h3", {}, "Trials"), trialsOf(cell),
+    h("h3", {}, "Run it again"), commandOf(cell),
+    h("h3", {}, "Configuration"), facts(leaves(cell.config)),
+    h("h3", {}, "Provenance"), facts(leaves(cell.made)),
+  ];
+}
+
+function picking(cell) {
+  const picked = state.pick.includes(cell.cell), both = picked && state.pick.length === 2;
+  return h("p", {}, h("button", {
+    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => pick(cell.cell, !picked),
+  }, picked ? "Chosen for comparison" : "Compare"), " ",
+  both && h("a", { class: "button", href: link({ cell: "", compare: true }) }, "Side by side"));
+}
+
+function commandOf(cell) {
+  const copies = h("button", { type: "button", onclick: () => copy(cell.command, "the command") }, "Copy");
+  return [
+    h("div", { class: "command" }, h("pre", { tabindex: 0 }, cell.command), copies),
+    h("p", { class: "note" }, "Choices by name. Single settings that were changed besides are in the configuration."),
+  ];
+}
+
+// What a trial tells: its field, its kind, its heading.
+const TOLD = [
+  ["lr", "rate", "lr"], ["seed", "text", "seed"], ["outcome", "text", "outcome"], ["select", "score", "select %"],
+  ["report", "score", "report %"], ["best_epoch", "text", "best epoch"], ["train_seconds", "seconds", "training s"],
+  ["eval_seconds", "seconds", "evaluation s"], ["pack", "text", "trained together"],
+];
+
+function trialsOf(cell) {
+  if (!cell.trials.length) return h("p", { class: "quiet" }, "None yet.");
+  const rows = cell.trials.map(trial => [
+    ...TOLD.map(([name, kind]) => write(KINDS[kind], trial[name])),
+    String(trial.losses.at(-1) ?? DASH),
+    trial.error === null ? DASH : errorOf(data.pool[trial.error]),
+  ]);
+  return table([...TOLD.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
+}
+
+function errorOf([type, message, trace]) {
+  const text = [type, message].filter(Boolean).join(": ");
+  if (!trace) return h("span", { class: "error" }, text);
+  return h("details", { class: "error" }, h("summary", {}, text), h("pre", {}, trace));
+}
+
+// ---- Two cells ---------------------------------------------------------------------------------------------------
+
+const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
+const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
+const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "select_score"];
+
+function difference(a, b, name) {
+  if (a[name] === null || b[name] === null || a.metric !== b.metric) return DASH;
+  const known = name === "report_score" && a.report_std !== null && b.report_std !== null;
+  const error = known ? Math.hypot(a.report_std / Math.sqrt(a.seeds), b.report_std / Math.sqrt(b.seeds)) : null;
+  return `${signed(b[name] - a[name])}${error === null ? "" : ` \u00b1 ${points(error)}`} points`;
+}
+
+// The value of each of the two, the better one in bold.
+function values(a, b, column) {
+  const gap = a[column.key] === null || b[column.key] === null ? 0 : a[column.key] - b[column.key];
+  const best = gap === 0 ? null : (gap < 0) === (column.better === "low") ? a : b;
+  return [a, b].map(cell => (cell === best ? h("strong", {}, textOf(cell, column)) : textOf(cell, column)));
+}
+
+function comparePage([a, b]) {
+  const costs = numbers.filter(one => one.better && !NO_COSTS.includes(one.key))
+    .filter(one => a[one.key] !== null || b[one.key] !== null);
+  const both = [a, b].flatMap((cell, place) => seriesOf(cell).filter(one => one.lr === cell.lr)
+    .map(one => ({ ...one, group: cell.title, dashes: place ? "6 3" : null })));
+  return [
+    back(), heading("Two cells"),
+    h("div", { class: "two" }, [a, b].map(namedCell)),
+    cautions(a, b).map(text => h("p", { class: "warning" }, text)),
+    h("h3", {}, "Scores"),
+    table([...heads(a, b), "difference"], [
+      [metricOf(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
+      ["on select %", ...[a, b].map(cell => write(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
+    ], "Scores", "figures"),
+    h("p", { class: "note" }, `The second less the first; behind \u00b1 the standard error over seeds.${resolution(a, b)}`),
+    h("h3", {}, "Costs"),
+    table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one), ratio(a[one.key], b[one.key])]),
+      "Costs", "figures"),
+    h("p", { class: "note" }, "The second over the first; bold is the better one."),
+    h("h3", {}, "Loss"), curves(both),
+    h("h3", {}, "Configuration values that differ"), differing(a, b, "config"),
+    h("h3", {}, "Provenance that differs"), differing(a, b, "made"),
+  ];
+}
+
+const heads = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
+
+function namedCell(cell) {
+  return h("p", {}, keyOf(cell.method), h("a", { href: link({ cell: cell.cell, compare: false }) }, cell.title), h("br"),
+    h("span", { class: "quiet" }, `${cell.model} on ${cell.task}, `, h("code", {}, cell.cell)));
+}
+
+function cautions(a, b) {
+  const tables = "These cells belong to different tables (model, data or protocol differ):"
+    + " their scores and costs must not be compared as those of methods.";
+  return [a.table !== b.table && tables, a.random !== b.random && "One of them has random weights."].filter(Boolean);
+}
+
+// Seeds tell how much training varies; how much the choice of examples does, the number of examples tells.
+function resolution(a, b) {
+  if (!a.examples || a.examples !== b.examples || a.metric !== "accuracy" || a.report_score === null) return "";
+  const error = Math.sqrt(a.report_score * (1 - a.report_score) / a.examples);
+  return ` With ${whole.format(a.examples)} report examples one standard error of an accuracy is`
+    + ` about ${points(error)} points.`;
+}
+
+// Measured speeds of a machine differ from run to run and say nothing about the cells.
+function differing(a, b, which) {
+  const [left, right] = [leaves(a[which]), leaves(b[which])];
+  const found = [...new Set([...left.keys(), ...right.keys()])]
+    .filter(name => left.get(name) !== right.get(name) && !name.startsWith("product_flops"));
+  if (!found.length) return h("p", { class: "quiet" }, "None.");
+  const rows = found.map(name => [name, left.get(name) ?? DASH, right.get(name) ?? DASH]);
+  return table(heads(a, b), rows, "Differences", "differing");
+}
+
+// ---- The whole ---------------------------------------------------------------------------------------------------
+
+let place = null;  // which view stands on the screen: "" all cells, else a cell or a comparison
+let scrolled = 0;
+
+function render() {
+  const here = state.cell ? `cell ${state.cell}` : state.compare ? `compare ${state.pick}` : "";
+  const before = place, opened = before !== null && before !== here;
+  if (opened && before === "") scrolled = scrollY;
+  place = here;
+  $("overview").hidden = here !== "";
+  $("page").hidden = here === "";
+  rebuilt(here === "" ? overview : page);
+  document.title = here === "" ? data.title : `${$("page-title").textContent} \u00b7 ${data.title}`;
+  if (!opened) return;
+  if (here !== "") {
+    scrollTo(0, 0);
+    $("page-title").focus({ preventScroll: true });
+  } else {
+    scrollTo(0, scrolled);
+    const left = CSS.escape(before.replace("cell ", "open-"));
+    $("table").querySelector(`[data-keep="${left}"]`)?.focus({ preventScroll: true });
+  }
+}
+
+function page() {
+  const content = state.cell ? cellPage(state.cell) : comparePage(state.pick.map(id => byId.get(id)));
+  $("page").replaceChildren(...content.flat().filter(isThere));
+}
+
+function overview() {
+  const rows = sorted(chosen(state), state.sort);
+  showFacets();
+  showPlot(rows);
+  showPicked();
+  showTable(rows);
+}
+
+function fixedTexts() {
+  const trials = cells.reduce((sum, cell) => sum + cell.trials.length, 0);
+  const tables = new Set(cells.map(cell => cell.table)).size;
+  $("about").textContent = [many(cells.length, "cell"), many(trials, "trial"), many(tables, "table")].join(", ");
+  $("table-note").textContent = [
+    "Score: mean \u00b1 standard deviation over n seeds.",
+    "Learning rate and checkpoint are chosen on the select part; the report part is shown.",
+    "Cost is the probe's: one trial alone, warm steps.",
+    "Random weights have no score.",
+    tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); here are ${tables}.` : "",
+  ].join(" ");
+}
+
+function listen() {
+  $("search").addEventListener("input", event => change({ q: event.target.value, page: 1 }));
+  $("clear").addEventListener("click", () => {
+    change({ q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), page: 1 });
+    $("search").focus();
+  });
+  $("skip").addEventListener("click", event => {
+    event.preventDefault();
+    ($("overview").hidden ? $("page-title") : $("table")).focus();
+  });
+  $("by-hand-close").addEventListener("click", () => $("by-hand").close());
+  for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => {
+    const rows = sorted(chosen(state), state.sort), form = button.dataset.copy;
+    copy(FORMATS[form](shownColumns(), rows), `${many(rows.length, "row")} as ${form}`);
+  });
+  document.addEventListener("click", settle, true);  // before a link leaves for another view
+  const menus = [...document.querySelectorAll("details.menu")];
+  document.addEventListener("click", event => {
+    for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
+  });
+  document.addEventListener("keydown", event => {
+    const menu = menus.find(one => one.open);
+    if (event.key !== "Escape" || !menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+  addEventListener("hashchange", () => {
+    if (spelled(read(location.hash)) === spelled(state)) return;
+    clearTimeout(waiting);
+    state = read(location.hash);
+    render();
+  });
+  let width = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth !== width) requestAnimationFrame(render);  // a phone's bars change the height alone
+    width = innerWidth;
+  });
+}
+
+function theme() {
+  const remembered = name => { try { return localStorage.getItem(name); } catch { return null; } };
+  const show = () => { document.documentElement.dataset.theme = $("theme").value; };
+  $("theme").value = ["light", "dark"].includes(remembered("peftgrid-theme")) ? remembered("peftgrid-theme") : "";
+  $("theme").addEventListener("change", () => {
+    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* then it is not remembered */ }
+    show();
+  });
+  show();
+}
+
+// Only a page that serve.py hands out names its version; one from disk asks nobody.
+function follow() {
+  const served = document.querySelector('meta[name="served"]')?.content;
+  if (served) setInterval(async () => {
+    if (document.hidden) return;
+    const answer = await fetch("/version", { cache: "no-store" }).catch(() => null);
+    if (!answer?.ok || (await answer.text()) === served) return;
+    settle();
+    location.reload();
+  }, 2000);
+}
+
+buildFacets();
+buildColumns();
+buildAxes();
+fixedTexts();
+theme();
+listen();
+state = read(location.hash);
+render();
+follow();
+})();

@@ -1,0 +1,72 @@
+"""README's three pictures, from the committed records: the ablation table, the Pareto figure, the dashboard.
+
+make pictures        needs Chromium; writes results/pictures/
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import sync_playwright
+
+from bench import records
+from bench.report.dashboard import dashboard
+from bench.report.drawing import write
+from bench.report.figures import FIGURES
+from bench.report.formats import FORMATS
+from bench.report.frame import Study
+from bench.report.tables import TABLES
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+PICTURES = RESULTS / "pictures"
+ABLATION = ("minilm", "reviews", "lora")  # model, task, method
+SCALE = 2  # pixels of the picture to one of the page
+STYLE = """
+body { font: 15px system-ui, sans-serif; margin: 24px; color: #111; background: #fff; width: 760px }
+table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; width: 100% }
+caption { text-align: left; font-weight: 600; padding-bottom: 8px } th { border-bottom: 1px solid }
+th, td { padding: 4px 10px } p { font-size: 12px; color: #444; margin: 6px 0 }
+"""
+
+
+def shot(browser: Any, page: str, name: str, width: int, height: int, *, whole: bool) -> None:
+    """Draw a page from a file, as a reader would open it. whole: as far as its content goes."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "page.html"
+        place.write_text(page, encoding="utf-8")
+        tab = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=SCALE)
+        tab.goto(place.as_uri())
+        tab.screenshot(path=PICTURES / name, full_page=whole)
+        tab.close()
+
+
+def main() -> int:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        print("pictures need Chromium: apt-get install chromium", file=sys.stderr)
+        return 2
+    study = Study.of(records.read_all(RESULTS, print))
+    model, task, method = ABLATION
+    ours = study.only(lambda cells: (cells["model"] == model) & (cells["task"] == task))
+    table = TABLES["rank_by_target"](ours.only(lambda cells: cells["method"] == method), "report_score")
+    figure = FIGURES["score_by_parameters"](ours)
+    assert table is not None
+    assert figure is not None
+    PICTURES.mkdir(exist_ok=True)
+    write(figure, PICTURES / "pareto", "png")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        page = f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>{FORMATS['html'](table)}"
+        shot(browser, page, "ablation.png", 808, 200, whole=True)
+        shot(browser, dashboard(study), "dashboard.png", 1280, 860, whole=False)
+        browser.close()
+    for path in sorted(PICTURES.glob("*.png")):
+        print(f"rendered: {path.relative_to(RESULTS.parent)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

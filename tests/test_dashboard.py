@@ -1,0 +1,759 @@
+"""The dashboard in a real browser, from disk: what it shows, what it does, and that it asks for nothing but itself."""
+
+import csv
+import http.client
+import io
+import json
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from sample_records import MIB, probe_of, record_of, store
+
+from bench.grid import cells as cells_of_grid
+from bench.records import Record
+from bench.report.dashboard import CURVE_POINTS, TARGETS, command_of, dashboard, embedded, thinned
+from bench.report.frame import Study
+from bench.report.serve import Page, bound, serve
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+EVIL = "<script>document.title='owned'</script>"
+CLOSING = "</script><script>document.title='owned'</script><!--"
+
+
+def a_cell(
+    name: str, *, scores: tuple[float, ...] = (), outcomes: tuple[str, ...] = (), probe: dict[str, Any] | None = None,
+    error: str = "it broke", config: dict[str, Any] | None = None, **who: Any,
+) -> list[Record]:  # fmt: skip
+    """The records of a cell with an id of its own: a trial per score or outcome, and a probe."""
+    trials = [record_of(seed=seed, select=score, report=score, **who) for seed, score in enumerate(scores)]
+    trials += [record_of(seed=len(scores) + seed, outcome=one, **who) for seed, one in enumerate(outcomes)]
+    found = [*trials, probe_of(**(probe or {}), **who)]
+    return [
+        replace(
+            one,
+            cell={**one.cell, "id": name},
+            trial=one.trial and {**one.trial, "id": f"{name}-{one.trial['lr']}-{one.trial['seed']}"},
+            error=one.error and {"type": "Trouble", "message": error, "traceback": f"Traceback\n{error}"},
+            identity={**one.identity, "model": f"sha256:{one.cell['model']}"},
+            config={**one.config, **(config or {})},
+        )
+        for one in found
+    ]
+
+
+def small() -> Study:
+    """Two tasks; a cell of each outcome, one with random weights, one with hostile names."""
+    return Study.of(
+        [
+            *a_cell("aa", scores=(0.80, 0.82, 0.84), probe={"trainable": 5_000, "resident": 600 * MIB}),
+            *a_cell("bb", method="adapter", target=None, scores=(0.81, 0.81), probe={"trainable": 9_000}, rank=64),
+            *a_cell("cc", method="ia3", rank=None, target="kv+down", scores=(0.70,), probe={"trainable": 1_000}),
+            *a_cell("dd", method="full", rank=None, target=None, scores=(0.90, 0.91), probe={"trainable": 2_000_000}),
+            *a_cell("ee", rank=16, outcomes=("oom", "oom"), probe={"trainable": 20_000}, error="CUDA out of memory"),
+            *a_cell("ff", method="adapter", target=None, rank=1, outcomes=("diverged",), probe={"trainable": 700}),
+            *a_cell("gg", method="dora", outcomes=("failed",), error=CLOSING),
+            *a_cell("hh", model="bert-random", random=True, scores=(0.99,), rank=2, probe={"trainable": 10}),
+            *a_cell("ii", task="cola", scores=(0.50, 0.52), rank=4, probe={"trainable": 2_500}),
+            *a_cell("jj", model=EVIL, method=CLOSING, target="a|b_%\\", scores=(0.60,), rank=32),
+        ]
+    )
+
+
+def large() -> Study:
+    """A thousand cells with three trials each, whose curves are long."""
+    steps = list(range(1, 2 * CURVE_POINTS + 1))
+    found = []
+    for number in range(1000):
+        who = {
+            "method": f"method{number % 40}", "rank": 1 + number // 40, "task": f"task{number % 5}",
+            "config": {"method": {"attach": {"r": number}}, "model": {"name": "minilm"}},
+        }  # fmt: skip
+        for one in a_cell(
+            f"{number:04x}", scores=(0.5, 0.6, 0.7 + number % 89 / 300), probe={"trainable": 1000 + 37 * number}, **who
+        ):
+            losses = [0.69 * 0.999**step + 1e-3 * ((step * number) % 17) for step in steps]
+            found.append(replace(one, curve={"step": steps, "loss": losses} if one.trial else None))
+    return Study.of(found)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("dashboard")
+    (folder / "small.html").write_text(dashboard(small(), "a <b>grid</b>"), encoding="utf-8")
+    return {"small": folder / "small.html"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        )
+        yield found
+        found.close()
+
+
+class Watched:
+    """A tab, with what it asked for and what went wrong in it."""
+
+    def __init__(self, browser: Any, **settings: Any) -> None:
+        self.tab = browser.new_context(viewport={"width": 1400, "height": 900}, **settings).new_page()
+        self.tab.set_default_timeout(5000)
+        self.asked: list[str] = []
+        self.wrong: list[str] = []
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+        self.tab.on("console", lambda message: self.wrong.append(message.text))
+        self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.tab.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+
+    def check(self) -> None:
+        assert self.wrong == []
+        assert [url for url in self.asked if not re.match(r"(file:///[^?]*\.html(#|$)|data:,$|about:)", url)] == []
+
+
+@pytest.fixture(scope="module")
+def first(browser: Any) -> Watched:
+    """One tab for all tests: a new one takes as long as most of them."""
+    return Watched(browser)
+
+
+Show = Callable[..., Any]
+
+
+@pytest.fixture
+def show(browser: Any, first: Watched, pages: dict[str, Path]) -> Iterator[Show]:
+    """Open a page. Afterwards: nothing was asked for but the page, and nothing went wrong in it."""
+    opened: list[Watched] = []
+
+    def open_page(view: str = "", page: Path | None = None, **settings: Any) -> Any:
+        opened.append(Watched(browser, **settings) if opened or settings else first)
+        tab = opened[-1].tab
+        tab.goto("about:blank")  # a new hash alone would load nothing
+        tab.goto((page or pages["small"]).as_uri() + view)
+        return tab
+
+    yield open_page
+    first.tab.set_viewport_size({"width": 1400, "height": 900})
+    for one in opened:
+        if one is not first:
+            one.tab.context.close()
+        one.check()
+
+
+def shown(tab: Any) -> list[str]:
+    """The cells in the table, in order."""
+    found: list[str] = tab.eval_on_selector_all("#table tbody tr", "rows => rows.map(row => row.dataset.cell)")
+    return found
+
+
+def entries(tab: Any, column: str) -> list[str]:
+    found: list[str] = tab.eval_on_selector_all(
+        "#table tbody tr",
+        "(rows, name) => rows.map(r => r.querySelector(`[data-label='${name}']`).textContent)",
+        column,
+    )
+    return found
+
+
+def choose(tab: Any, facet: str, *values: str) -> None:
+    tab.locator(f"#facet-{facet} summary").click()
+    for value in values:
+        tab.locator(f"#facet-{facet} label", has_text=value).first.locator("input").click()
+    tab.keyboard.press("Escape")
+
+
+def visit(tab: Any, view: str) -> None:
+    """Change the hash as a link does, and wait until the page has seen it."""
+    tab.evaluate(
+        """view => new Promise(seen => {
+            const before = location.href;
+            location.hash = view;
+            if (location.href === before) seen();
+            else addEventListener('hashchange', () => seen(), { once: true });
+        })""",
+        view,
+    )
+
+
+def copied(tab: Any, button: str) -> str:
+    tab.evaluate("navigator.clipboard.writeText = text => { window.clip = text; return Promise.resolve(); }")
+    tab.get_by_role("button", name=button, exact=True).click()
+    tab.locator("#said", has_text="Copied").wait_for()
+    return str(tab.evaluate("window.clip"))
+
+
+@needs_browser
+def test_filters_join_within_and_narrow_across(show: Show) -> None:
+    tab = show()
+    assert len(shown(tab)) == 10
+    assert tab.locator("#count").text_content() == "10 cells"
+    choose(tab, "method", "adapter", "ia3")
+    assert set(shown(tab)) == {"bb", "cc", "ff"}
+    assert tab.locator("#count").text_content() == "3 of 10 cells"
+    choose(tab, "outcome", "diverged")
+    assert shown(tab) == ["ff"]
+    assert tab.locator("#plot .point").count() == 0  # it has no score
+    tab.get_by_role("button", name="Clear filters").click()
+    choose(tab, "rank", "none")
+    assert set(shown(tab)) == {"cc", "dd"}
+    assert tab.locator("#plot .point").count() == 2
+    choose(tab, "target", "kv+down")
+    assert shown(tab) == ["cc"]
+    tab.get_by_role("button", name="Clear filters").click()
+    choose(tab, "task", "cola")
+    choose(tab, "model", "minilm")
+    assert shown(tab) == ["ii"]
+
+
+@needs_browser
+def test_a_search_finds_words_in_any_order_and_errors(show: Show) -> None:
+    tab = show()
+    tab.get_by_label("Search").fill("R=8  lora")
+    assert shown(tab) == ["aa"]
+    tab.get_by_label("Search").fill("cuda memory")
+    assert shown(tab) == ["ee"]
+    tab.get_by_label("Search").fill("no such thing")
+    assert tab.locator("#table").text_content() == "No cell passes these filters."
+    assert tab.locator("#count").text_content() == "0 of 10 cells"
+
+
+@needs_browser
+def test_sorting_says_its_direction_and_leaves_the_missing_last(show: Show) -> None:
+    tab = show("#task=sst2")
+    score = tab.get_by_role("columnheader", name="accuracy")
+    assert score.get_attribute("aria-sort") == "none"
+    score.get_by_role("button").click()
+    assert score.get_attribute("aria-sort") == "descending"  # the best first
+    assert shown(tab)[:5] == ["dd", "aa", "bb", "cc", "jj"]
+    assert tab.evaluate("document.activeElement.textContent") == "accuracy %"  # the focus stays
+    score.get_by_role("button").click()
+    assert score.get_attribute("aria-sort") == "ascending"
+    assert shown(tab)[:5] == ["jj", "cc", "bb", "aa", "dd"]
+    assert set(shown(tab)[5:]) == {"ee", "ff", "gg", "hh"}
+    tab.get_by_role("columnheader", name="trainable params").get_by_role("button").click()
+    assert shown(tab)[:3] == ["hh", "ff", "cc"]
+
+
+@needs_browser
+def test_entries_are_for_people(show: Show) -> None:
+    tab = show()
+    scores = dict(zip(shown(tab), entries(tab, "accuracy %"), strict=True))
+    assert scores["aa"] == "82.0 \u00b1 2.0 (3)"
+    assert scores["cc"] == "70.0 (1)"
+    assert (scores["ee"], scores["ff"], scores["gg"]) == ("OOM", "DIVERGED", "FAILED")
+    assert scores["hh"] == "\u2013"  # random weights
+    assert dict(zip(shown(tab), entries(tab, "trainable params"), strict=True))["dd"] == "2,000,000"
+    assert dict(zip(shown(tab), entries(tab, "rank"), strict=True))["cc"] == "\u2013"
+    assert entries(tab, "peak memory (resident) MiB").count("600") == 1
+
+
+@needs_browser
+def test_columns_are_chosen(show: Show) -> None:
+    tab = show()
+    assert tab.locator("#table thead th").all_text_contents() == [
+        "compare", "model", "task", "method", "rank", "target", "trainable params", "trainable %",
+        "peak memory (resident) MiB", "samples/s", "lr", "accuracy %", "outcome", "cell",
+    ]  # fmt: skip
+    tab.locator("#columns summary").click()
+    for name in ("model", "task", "trainable %", "lr", "cell"):
+        tab.locator("#columns").get_by_label(name, exact=True).uncheck()
+    tab.locator("#columns").get_by_label("step ms").check()
+    headings = ["compare", "method", "rank", "target", "trainable params", "peak memory (resident) MiB", "samples/s",
+                "step ms", "accuracy %", "outcome"]  # fmt: skip
+    assert tab.locator("#table thead th").all_text_contents() == headings
+    assert entries(tab, "step ms")[0] == "333"
+    tab.get_by_role("button", name="Default columns").click()
+    assert tab.locator("#table thead th").count() == 14
+
+
+def fronts(study: Study, x: str, y: str, better: tuple[str, str]) -> set[str]:
+    """By the definition: what no other cell of the same table is at least as good as in both and better in one."""
+    found = study.cells.dropna(subset=[x, y])
+    signs = [1 if one == "low" else -1 for one in better]
+    best = set()
+    for _, one in found.iterrows():
+        others = found[found["table"] == one["table"]]
+        gaps = [sign * (others[key] - one[key]) for sign, key in zip(signs, (x, y), strict=True)]
+        beaten = (gaps[0] <= 0) & (gaps[1] <= 0) & ((gaps[0] < 0) | (gaps[1] < 0))
+        best |= set() if beaten.any() else {one["cell"]}
+    return best
+
+
+@needs_browser
+def test_the_front_is_the_front(show: Show) -> None:
+    tab, study = show(), small()
+
+    def best() -> set[str]:
+        return set(tab.eval_on_selector_all("#plot .best", "all => all.map(one => one.dataset.cell)"))
+
+    assert (
+        best() == fronts(study, "trainable_params", "report_score", ("low", "high")) == {"aa", "cc", "dd", "ii", "jj"}
+    )
+    assert tab.locator("#plot .point").count() == 6
+    assert "3 tables" in str(tab.locator("#plot-note").text_content())
+    tab.locator("#ybetter").select_option("low")
+    assert best() == fronts(study, "trainable_params", "report_score", ("low", "low"))
+    tab.locator("#x").select_option("peak_resident_bytes")
+    tab.locator("#y").select_option("trainable_params")
+    assert best() == fronts(study, "peak_resident_bytes", "trainable_params", ("low", "low"))
+    tab.locator("#xbetter").select_option("high")
+    tab.locator("#ybetter").select_option("high")
+    assert best() == fronts(study, "peak_resident_bytes", "trainable_params", ("high", "high"))
+
+
+@needs_browser
+def test_a_logarithmic_axis_spreads_what_a_linear_one_heaps(show: Show) -> None:
+    tab = show("#task=sst2")
+
+    def left(cell: str) -> float:
+        return float(tab.locator(f"#plot [data-cell={cell}]").bounding_box()["x"])
+
+    assert tab.locator("#xlog").is_checked()
+    wide = left("aa") - left("cc")
+    tab.locator("#xlog").uncheck()
+    assert left("aa") - left("cc") < wide / 20
+    assert left("dd") > left("aa")
+
+
+@needs_browser
+def test_a_point_tells_and_opens_its_cell(show: Show) -> None:
+    tab = show("#task=sst2&model=minilm")
+    tab.locator("#plot [data-cell=cc]").hover()
+    tip = str(tab.locator("#tip").inner_text())
+    assert "ia3 r=None kv+down" in tip
+    assert "70.0 (1)" in tip
+    assert "on the Pareto front" in tip
+    tab.locator("#plot [data-cell=cc]").click()
+    assert tab.locator("#page-title").text_content() == "ia3 r=None kv+down"
+    tab.go_back()
+    tab.locator("#overview").wait_for()
+    tab.locator("#plot [tabindex='0']").focus()
+    assert tab.locator("#tip").is_visible()
+    first = tab.evaluate("document.activeElement.dataset.cell")
+    tab.keyboard.press("ArrowRight")
+    second = tab.evaluate("document.activeElement.dataset.cell")
+    assert second != first
+    tab.keyboard.press("Enter")
+    tab.wait_for_url(f"**cell={second}")
+
+
+@needs_browser
+def test_a_method_has_one_mark_everywhere(show: Show) -> None:
+    tab = show()
+
+    def marks(where: str) -> set[tuple[str, str]]:
+        return {tuple(one) for one in tab.eval_on_selector_all(
+            f"{where} path[class^=c]", "all => all.map(one => [one.getAttribute('class'), one.getAttribute('d')])"
+        )}  # fmt: skip
+
+    assert marks("#plot [data-cell=aa]") == marks("#plot [data-cell=ii]") == marks("tr[data-cell=ee]")
+    assert len(marks("#legend")) == 6  # methods
+    tab.get_by_role("button", name="ia3", exact=True).click()
+    assert shown(tab) == ["cc"]
+
+
+@needs_browser
+def test_the_page_of_a_cell(show: Show) -> None:
+    tab = show()
+    tab.locator("tr[data-cell=aa] a").click()
+    text = str(tab.locator("#page").inner_text())
+    assert tab.title().startswith("lora r=8 qv")
+    assert tab.evaluate("document.activeElement.id") == "page-title"
+    assert "82.0 \u00b1 2.0 (3) accuracy %" in text
+    assert tab.locator("#page svg path.curve").count() == 3 + 1  # and the legend's
+    assert tab.locator("#page [aria-label=Trials] tbody tr").count() == 3
+    assert (
+        "python -m bench.run model=minilm task=sst2 method=lora rank=8 target=qv 'lrs=[0.001]' 'seeds=[0,1,2]'" in text
+    )
+    for line in ("protocol.warmup\n0.06", "dtype\nfp32", "identity.model\nsha256:minilm"):
+        assert line in text
+    tab.get_by_role("link", name="All cells").click()
+    assert tab.evaluate("document.activeElement.dataset.keep") == "open-aa"
+    visit(tab, "#cell=gg")
+    tab.locator("#page .error summary", has_text="Trouble").click()
+    assert tab.locator("#page .error pre").inner_text() == f"Traceback\n{CLOSING}"
+    visit(tab, "#cell=hh")
+    assert "Random weights" in str(tab.locator("#page").inner_text())
+    assert "99.0" not in str(tab.locator("#page").inner_text())
+    visit(tab, "#cell=<img src=x>")
+    assert "have no cell <img src=x>" in str(tab.locator("#page").inner_text())
+
+
+@needs_browser
+def test_two_cells_side_by_side(show: Show) -> None:
+    tab = show()
+    tab.get_by_role("checkbox", name="compare lora r=8 qv, minilm, sst2").check()
+    assert "tick one more row" in str(tab.locator("#picked").inner_text())
+    tab.get_by_role("checkbox", name="compare adapter r=64 None").check()
+    tab.get_by_role("link", name="Side by side").click()
+    rows = {
+        row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
+    }
+    # Means 0.82 and 0.81; the standard error of the difference is 0.02 / sqrt(3), the second has no spread.
+    assert rows["accuracy %"] == ["82.0 \u00b1 2.0 (3)", "81.0 \u00b1 0.0 (2)", "\u22121.0 \u00b1 1.2 points"]
+    assert rows["trainable params"] == ["5,000", "9,000", "\u00d7\u00a01.80"]
+    assert tab.locator("#page [aria-label=Costs] strong").first.inner_text() == "5,000"
+    assert "different tables" not in str(tab.locator("#page").inner_text())
+    visit(tab, "#pick=aa,ii&compare=1")
+    assert "different tables" in str(tab.locator("#page").inner_text())
+    assert "identity.data" not in str(tab.locator("#page").inner_text())  # it is the same in these records
+
+
+@needs_browser
+def test_differing_configurations_are_told_apart(show: Show, tmp_path: Path) -> None:
+    same = {"epochs": 3, "deep": {"r": 8}}
+    study = Study.of([
+        *a_cell("aa", scores=(0.5,), config={"method": {"name": "x", **same}}),
+        *a_cell("bb", scores=(0.6,), rank=1, config={"method": {"name": "x", **same, "deep": {"r": 1}}}),
+    ])  # fmt: skip
+    page = tmp_path / "page.html"
+    page.write_text(dashboard(study), encoding="utf-8")
+    tab = show("#pick=aa,bb&compare=1", page)
+    assert tab.locator("#page .differing tbody tr").all_inner_texts() == ["method.deep.r\t8\t1"]
+
+
+@needs_browser
+def test_copies_are_what_the_table_shows(show: Show) -> None:
+    tab = show(
+        "#task=sst2&model=minilm&method=lora&method=ia3&sort=-report_score&cols=method,rank,trainable_params,report_score"
+    )
+    assert copied(tab, "Markdown") == (
+        "| method | rank | trainable params | accuracy % |\n| --- | ---: | ---: | ---: |\n"
+        "| lora | 8 | 5,000 | 82.0 \u00b1 2.0 (3) |\n| ia3 | - | 1,000 | 70.0 (1) |\n| lora | 16 | 20,000 | OOM |\n"
+    )
+    assert copied(tab, "LaTeX") == (
+        "\\begin{tabular}{lrrr}\n\\toprule\nmethod & rank & trainable params & accuracy \\% \\\\\n\\midrule\n"
+        "lora & 8 & 5,000 & 82.0 $\\pm$ 2.0 (3) \\\\\nia3 & - & 1,000 & 70.0 (1) \\\\\nlora & 16 & 20,000 & OOM \\\\\n"
+        "\\bottomrule\n\\end{tabular}\n"
+    )
+    rows = list(csv.DictReader(io.StringIO(copied(tab, "CSV"))))
+    assert rows[0] == {"method": "lora", "rank": "8", "trainable_params": "5000", "report_score": "0.82",
+                       "report_std": "0.02", "seeds": "3"}  # fmt: skip
+    assert rows[2]["report_score"] == ""
+    assert tab.locator("#said").text_content() == "Copied 3 rows as CSV."
+
+
+@needs_browser
+def test_copies_of_hostile_texts_stay_texts(show: Show) -> None:
+    tab = show("#rank=32&cols=model,target")
+    assert "| \\<script>document.title='owned'\\</script> | a\\|b_%\\\\ |" in copied(tab, "Markdown")
+    assert "& a|b\\_\\%\\textbackslash{} \\\\" in copied(tab, "LaTeX")
+    assert list(csv.reader(io.StringIO(copied(tab, "CSV"))))[1] == [EVIL, "a|b_%\\"]
+
+
+@needs_browser
+def test_copying_works_without_a_clipboard_interface(show: Show) -> None:
+    tab = show("#cell=aa")
+    tab.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    tab.evaluate("document.addEventListener('copy', () => { window.clip = document.activeElement.value; })")
+    tab.get_by_role("button", name="Copy", exact=True).click()
+    tab.locator("#said", has_text="Copied the command.").wait_for()
+    assert str(tab.evaluate("window.clip")).startswith("python -m bench.run model=minilm")
+    tab.evaluate("document.execCommand = () => false")
+    tab.get_by_role("button", name="Copy", exact=True).click()
+    assert tab.locator("#by-hand textarea").input_value().startswith("python -m bench.run model=minilm")
+
+
+@needs_browser
+def test_the_hash_is_the_whole_view(show: Show) -> None:
+    tab = show()
+    tab.get_by_label("Search").fill("r=")
+    choose(tab, "method", "lora", "adapter")
+    choose(tab, "target", "(none)")
+    tab.get_by_role("columnheader", name="trainable params").get_by_role("button").click()
+    tab.locator("#columns summary").click()
+    tab.locator("#columns").get_by_label("task", exact=True).uncheck()
+    tab.locator("#x").select_option("samples_per_second")
+    tab.locator("#y").select_option("seeds")
+    tab.locator("#ylog").uncheck()
+    tab.locator("#xbetter").select_option("low")
+    tab.get_by_role("checkbox", name="compare adapter r=64 None").check()
+    tab.wait_for_url("**pick=bb")
+
+    def seen(one: Any) -> list[Any]:
+        fields = "[...document.querySelectorAll('select, input')].map(one => [one.id, one.value, one.checked])"
+        return [
+            shown(one),
+            one.locator("#table thead").inner_text(),
+            one.locator("#picked").inner_text(),
+            one.evaluate(fields),
+        ]
+
+    again = show("#" + tab.url.partition("#")[2])
+    assert shown(tab) == ["ff", "bb"]
+    assert seen(again) == seen(tab)
+    for word in ("q=r%3D", "method=lora", "method=adapter", "target=", "sort=", "cols=", "xbetter=low", "y=seeds"):
+        assert word in tab.url
+    tab.locator("tr[data-cell=bb] a").click()
+    tab.go_back()  # a cell is a step of the history, and the view is as it was
+    tab.locator("#overview").wait_for()
+    assert seen(tab) == seen(again)
+
+
+@needs_browser
+def test_a_hash_that_makes_no_sense_is_the_plain_view(show: Show) -> None:
+    tab = show("#sort=constructor&cols=__proto__&x=nope&xlog=maybe&pick=zz,aa&compare=1&page=-3&method=nope&unknown=1")
+    assert tab.locator("#table").text_content() == "No cell passes these filters."
+    tab.get_by_role("button", name="Clear filters").click()
+    assert len(shown(tab)) == 10
+    assert tab.locator("#x").input_value() == "trainable_params"
+
+
+@needs_browser
+def test_the_keyboard_reaches_everything(show: Show) -> None:
+    tab = show("#sort=-report_score&task=sst2")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "skip"
+    tab.keyboard.press("Enter")
+    assert tab.evaluate("document.activeElement.id") == "table"
+    for _ in range(30):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.dataset.keep ?? ''").startswith("open-"):
+            break
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.keyboard.press("Enter")
+    assert tab.locator("#page-title").text_content() == "full r=None None"
+    tab.go_back()
+    tab.locator("#overview").wait_for()
+    tab.locator("#facet-method summary").focus()
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Space")
+    assert tab.locator("#facet-method.on").count() == 1
+    tab.keyboard.press("Escape")
+    assert tab.evaluate("document.activeElement.textContent").startswith("method: ")
+
+
+@needs_browser
+def test_controls_have_names_and_tables_are_tables(show: Show) -> None:
+    tab = show()
+    for view in ("#", "#cell=aa", "#pick=aa,bb&compare=1"):
+        visit(tab, view)
+        tree = tab.locator("body").aria_snapshot()
+        assert not re.search(r"^\s*- (button|checkbox|combobox|searchbox|link|region)(:|$| \[)", tree, re.MULTILINE), (
+            tree
+        )
+    assert tab.locator("table th[scope=col]").count() > 0
+    visit(tab, "#")
+    assert tab.get_by_role("table").get_by_role("row").count() == 11
+    assert tab.get_by_role("status").first.text_content() == "10 cells"
+    tab.set_viewport_size({"width": 420, "height": 900})
+    assert tab.get_by_role("table").get_by_role("rowheader").count() == 10  # as cards too
+    assert tab.evaluate("document.documentElement.scrollWidth") == 420
+
+
+@needs_browser
+def test_what_records_say_never_runs(show: Show) -> None:
+    tab = show()
+    assert tab.title() == "a <b>grid</b>"
+    assert tab.locator("h1").inner_text() == "a <b>grid</b>"
+    for view in ("#cell=jj", "#cell=gg", "#pick=gg,jj&compare=1", "#model=" + EVIL, "#q=" + CLOSING):
+        visit(tab, view)
+        assert tab.title() != "owned"
+    assert tab.locator("script").count() == 2
+    assert entries(show("#rank=32"), "model") == [EVIL]
+    own = (REPOSITORY / "bench" / "report" / "dashboard.js").read_text("utf-8")
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", own)
+
+
+@needs_browser
+def test_the_page_runs_its_own_script_alone_and_asks_nobody(browser: Any, pages: dict[str, Path]) -> None:
+    tab = browser.new_page()
+    refused: list[str] = []
+    tab.on("requestfailed", lambda request: refused.append(request.failure))
+    tab.goto(pages["small"].as_uri())
+    added = (
+        "const one = document.createElement('script'); one.textContent = 'window.ran = 1'; document.body.append(one)"
+    )
+    tab.evaluate(f"() => {{ {added}; new Image().src = 'http://127.0.0.1:9/x.png'; }}")
+    assert tab.evaluate("window.ran") is None
+    assert tab.evaluate("fetch('http://127.0.0.1:9/').then(() => 1, () => 0)") == 0
+    assert refused == ["csp"]
+    tab.close()
+
+
+@needs_browser
+def test_dark_is_dark_and_can_be_chosen(show: Show) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light, dark = show(), show(color_scheme="dark")
+    assert light.evaluate(ground) == "rgb(255, 255, 255)"
+    assert dark.evaluate(ground) != light.evaluate(ground)
+    light.get_by_label("Theme").select_option("dark")
+    assert light.evaluate(ground) == dark.evaluate(ground)
+    light.reload()
+    assert light.evaluate(ground) == dark.evaluate(ground)
+    light.get_by_label("Theme").select_option("system")
+    assert light.evaluate(ground) == "rgb(255, 255, 255)"
+    dark.get_by_label("Theme").select_option("light")
+    assert dark.evaluate(ground) == "rgb(255, 255, 255)"
+
+
+@needs_browser
+def test_a_thousand_cells_are_small_and_quick(show: Show, tmp_path: Path) -> None:
+    study, page = large(), tmp_path / "large.html"
+    page.write_text(dashboard(study), encoding="utf-8")
+    assert page.stat().st_size < 5e6
+    begun = time.monotonic()
+    tab = show("", page)
+    assert tab.locator("#plot .point").count() == 1000
+    opened = time.monotonic() - begun
+    assert len(shown(tab)) == 100
+    begun = time.monotonic()
+    tab.get_by_label("Search").fill("method7 r=3")
+    assert tab.locator("#count").text_content() == "1 of 1,000 cells"
+    tab.get_by_label("Search").fill("")
+    tab.get_by_role("button", name="Next").click()
+    assert tab.locator("#count").text_content() == "1,000 cells, page 2 of 10"
+    worked = time.monotonic() - begun
+    assert len(copied(tab, "CSV").splitlines()) == 1001  # all that pass, not the page alone
+    print(f"{page.stat().st_size / 1e6:.2f} MB, opened in {opened:.2f} s, three changes in {worked:.2f} s")
+    assert opened < 2
+    assert worked < 2
+
+
+def test_curves_are_thinned_to_their_means() -> None:
+    steps, losses = thinned({"step": list(range(1, 1001)), "loss": [float(step) for step in range(1, 1001)]})
+    assert len(steps) == len(losses) == CURVE_POINTS
+    assert (steps[0], losses[0], steps[-1], losses[-1]) == (10, 5.5, 1000, 995.5)
+    assert thinned({"step": [1, 2], "loss": [0.5, None]}) == ([1, 2], [0.5, None])
+    assert thinned({}) == ([], [])
+
+
+def test_what_is_embedded_cannot_leave_its_element() -> None:
+    text = "</script><!-- & \u2028\u2029 \ud800 ]]>"
+    found = embedded({"text": text})
+    assert not set(found) & set("<>&\u2028\u2029")
+    assert found.isascii()
+    assert json.loads(found) == {"text": text}
+
+
+def test_the_page_is_the_same_for_the_same_records() -> None:
+    assert dashboard(small()) == dashboard(small())
+
+
+@pytest.mark.parametrize("words", [
+    "method=lora target=qkvo rank=64 seeds=[4,3] lrs=[0.1,1e-5]",
+    "method=qlora target.parts=[q,down] checkpointing=true protocol=smoke protocol.tokens=4096",
+    "method=prefix model=bert-base model.weights=random protocol.epochs=7 protocol.train_rows=32 precision=bf16",
+    "task=quiz model=tiny-llama method=lora task.form=options task.loss_on=prompt prompt=course task.shots=2",
+])  # fmt: skip
+def test_the_command_runs_the_same_cell(words: str) -> None:
+    (cell,) = cells_of_grid(words.split(), multirun=False)
+    who = {"id": cell.id, "title": cell.title, "model": cell.source.label, "task": cell.task, "method": cell.method,
+           "rank": cell.rank, "target": cell.target, "base": cell.base, "optim": cell.optim,
+           "checkpointing": cell.checkpointing, "random": cell.source.random}  # fmt: skip
+    found = [
+        replace(record_of(), cell=who, trial={"id": one.id, "lr": one.lr, "seed": one.seed}, identity=cell.identity,
+                config=cell.config)
+        for one in cell.trials
+    ]  # fmt: skip
+    command = shlex.split(command_of(found))
+    assert command[:3] == ["python", "-m", "bench.run"]
+    (again,) = cells_of_grid(command[3:], multirun=False)
+    assert again.id == cell.id
+    assert set(again.trials) == set(cell.trials)
+
+
+def test_named_targets_are_those_of_the_configuration() -> None:
+    assert set(TARGETS) == {path.stem for path in (REPOSITORY / "conf" / "target").glob("*.yaml")} - {"default"}
+
+
+SERVER = """
+import sys
+from pathlib import Path
+from bench import records
+from bench.report.dashboard import dashboard
+from bench.report.frame import Study
+from bench.report.serve import serve
+folder = Path(sys.argv[1])
+serve(lambda: dashboard(Study.of(records.read_all(folder, print))), None, lambda line: print(line, flush=True))
+"""
+
+
+@needs_browser
+def test_a_served_page_follows_the_records(browser: Any, tmp_path: Path) -> None:
+    store(tmp_path, *a_cell("aa", scores=(0.5,)))
+    command = [sys.executable, "-c", SERVER, str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[1]
+            assert address.startswith("http://127.0.0.1:")
+            tab = browser.new_page()
+            wrong: list[str] = []
+            tab.on("console", lambda message: wrong.append(message.text))
+            tab.goto(f"{address}/#sort=-rank&q=lora")
+            assert shown(tab) == ["aa"]
+            store(tmp_path, *a_cell("bb", rank=64, scores=(0.6,)))
+            tab.locator("tr[data-cell=bb]").wait_for(timeout=10000)
+            assert shown(tab) == ["bb", "aa"]
+            assert tab.url == f"{address}/#q=lora&sort=-rank"
+            assert wrong == []
+            tab.close()
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=10) == 0
+            assert server.stdout.read() == "ended\n"
+        finally:
+            server.kill()
+
+
+def test_a_page_is_made_anew_only_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = iter(["one", "two", ValueError("gone"), "three"])
+    now = 0.0
+    monkeypatch.setattr("bench.report.serve.time.monotonic", lambda: now)
+
+    def make() -> str:
+        text = next(texts)
+        if isinstance(text, Exception):
+            raise text
+        return text
+
+    page = Page(make)
+    assert page.now()[0] == "one"
+    for now, text in ((0.5, "one"), (1.5, "two"), (2.6, "two"), (3.7, "three")):  # noqa: B007  (make and clock read it)
+        assert page.now()[0] == text
+
+
+def test_only_this_machine_is_answered() -> None:
+    import threading
+
+    server = bound(Page(lambda: "<head></head>"), None)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    port = server.server_port
+    try:
+        assert server.server_address[0] == "127.0.0.1"
+
+        def ask(path: str, host: str) -> tuple[int, bytes]:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", path, headers={"Host": host})
+            answer = connection.getresponse()
+            found = answer.status, answer.read()
+            connection.close()
+            return found
+
+        version = ask("/version", f"localhost:{port}")[1]
+        assert ask("/", f"127.0.0.1:{port}") == (200, b'<head><meta name="served" content="%s"></head>' % version)
+        assert ask("/", "example.org")[0] == 403
+        assert ask("/../etc/passwd", f"127.0.0.1:{port}")[0] == 404
+        with socket.socket() as other, pytest.raises(OSError, match="refused"):
+            other.connect(("127.0.0.2", port))  # this machine too, but not by that number
+        with pytest.raises(ValueError, match=f"^port {port} is taken.*$"):
+            serve(lambda: "", port, print)
+    finally:
+        server.shutdown()
+        server.server_close()

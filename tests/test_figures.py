@@ -1,0 +1,152 @@
+"""Figures from records by hand: what is drawn where, how methods look, and files of every format."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sample_records import record_of, store
+from test_tables import cell
+
+from bench.report.__main__ import cli
+from bench.report.figures import FIGURES, OVER_TASKS
+from bench.report.frame import Study
+from bench.report.front import front
+from bench.report.looks import COLOURS, FIRST, look_of
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def study() -> Study:
+    found = [
+        *cell(0.70, 0.72, rank=1, trainable=1_000),
+        *cell(0.80, 0.82, rank=8, trainable=8_000, offset=5),
+        *cell(0.75, 0.76, method="ia3", rank=None, trainable=5_000, offset=9),
+        record_of(seed=0, lr=1e-2, select=0.4, report=0.4, rank=8),
+    ]
+    return Study.of(found)
+
+
+def test_the_front_is_what_nothing_beats_in_both() -> None:
+    generator = np.random.default_rng(0)
+    cells = pd.DataFrame(
+        {"cost": generator.integers(0, 20, 60) * 1.0, "report_score": generator.integers(0, 20, 60) / 20}
+    )
+    cells.loc[3, "cost"] = cells.loc[7, "report_score"] = np.nan
+    pairs = list(zip(cells["cost"], cells["report_score"], strict=True))
+
+    def beaten(cost: float, score: float) -> bool:
+        return any(x <= cost and y >= score and (x, y) != (cost, score) for x, y in pairs)
+
+    found = front(cells, "cost")
+    for (cost, score), on_it in zip(pairs, found, strict=True):
+        if np.isnan(cost) or np.isnan(score) or beaten(cost, score):
+            assert not on_it
+    assert {pair for pair, on_it in zip(pairs, found, strict=True) if on_it} == {
+        pair for pair in pairs if not np.isnan(sum(pair)) and not beaten(*pair)
+    }
+
+
+def test_score_by_parameters_has_a_mark_for_each_cell_with_its_interval() -> None:
+    figure = FIGURES["score_by_parameters"](study())
+    assert figure is not None
+    line, *marks = figure.data
+    assert (line.name, list(line.x), list(line.y)) == (
+        "Pareto front",
+        [1_000, 5_000, 8_000],
+        pytest.approx([71.0, 75.5, 81.0]),
+    )
+    assert {trace.name: sorted(trace.x) for trace in marks} == {"lora": [1_000, 8_000], "ia3": [5_000]}
+    for trace in marks:
+        assert all(0 < edge < 10 for edge in [*trace.error_y.array, *trace.error_y.arrayminus])
+    assert figure.layout.xaxis.type == "log"
+    assert figure.layout.yaxis.title.text == "accuracy on report, %"
+
+
+def test_the_rank_ablation_is_a_line_for_each_target() -> None:
+    figure = FIGURES["score_by_rank"](study())
+    assert figure is not None
+    (line,) = figure.data
+    assert (line.name, list(line.x), list(line.y)) == ("lora qv", [1, 8], pytest.approx([71.0, 81.0]))
+
+
+def test_learning_rates_show_select_and_only_cells_with_several() -> None:
+    figure = FIGURES["learning_rates"](study())
+    assert figure is not None
+    (line,) = figure.data
+    assert (list(line.x), list(line.y)) == ([1e-3, 1e-2], pytest.approx([81.0, 40.0]))
+    assert figure.layout.yaxis.title.text == "accuracy on select, %"
+
+
+def test_the_expected_best_rises_with_the_rates_that_were_tried() -> None:
+    """Two rates score 81 and 40: of one draw their mean is expected, of two 81 three times in four."""
+    figure = FIGURES["expected_score"](study())
+    assert figure is not None
+    (line,) = figure.data
+    assert (list(line.x), list(line.y)) == ([1, 2], pytest.approx([60.5, 0.75 * 81 + 0.25 * 40]))
+
+
+def test_ranks_over_five_tasks_have_a_critical_difference() -> None:
+    draw, rights = OVER_TASKS["critical_difference"], {"lora": 0.9, "ia3": 0.8, "full": 0.7}
+    tasks = [f"task{number}" for number in range(5)]
+    found = [
+        cell(right, method=name, rank=None, target=None, task=task) for name, right in rights.items() for task in tasks
+    ]
+    figure = draw(Study.of(record for some in found for record in some))
+    assert figure is not None
+    *marks, line = figure.data
+    assert [mark.x[0] for mark in marks] == [3, 2, 1]
+    assert line.x[0] == 1
+    assert "mean rank over 5 tasks" in figure.layout.xaxis.title.text
+    assert draw(study()) is None
+
+
+def test_memory_is_stacked_by_what_it_is_for() -> None:
+    figure = FIGURES["memory"](study())
+    assert figure is not None
+    assert [(bar.name, bar.y[0]) for bar in figure.data] == [
+        ("weights", 1),
+        ("gradients", 2),
+        ("optimizer", 4),
+        ("activations", 8),
+    ]
+    assert figure.layout.barmode == "stack"
+
+
+def test_seeds_and_curves_show_every_seed_of_the_chosen_rate() -> None:
+    dots, lines = FIGURES["seeds"](study()), FIGURES["curves"](study())
+    assert dots is not None
+    assert sorted(y for trace in dots.data for y in trace.y) == pytest.approx([70, 72, 75, 76, 80, 82])
+    assert lines is not None
+    assert len(lines.data) == 6
+
+
+def test_nothing_to_draw_is_no_figure() -> None:
+    assert [name for name in FIGURES if FIGURES[name](Study.of(cell(0.8, rank=None)))] == ["curves", "memory", "seeds"]
+
+
+def test_a_method_looks_the_same_everywhere_and_common_ones_look_different() -> None:
+    assert len({look_of(name) for name in FIRST}) == len(FIRST)
+    assert look_of("a method of one's own") == look_of("a method of one's own")
+    assert all(look_of(name)[0] in COLOURS for name in ("loha", "boft", "x"))
+    for trace in FIGURES["score_by_parameters"](study()).data[1:]:  # type: ignore[union-attr]
+        assert (trace.marker.color, trace.marker.symbol) == look_of(trace.name)
+
+
+@pytest.mark.parametrize("form", ["html", "svg", "png", "pdf"])
+def test_files_of_every_format(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if form != "html" and CHROMIUM is None:
+        pytest.skip("no Chromium here")
+    store(tmp_path, *cell(0.70, rank=1, trainable=1_000), *cell(0.80, rank=8, trainable=8_000))
+    assert cli(["figures", "figure=score_by_parameters", f"format={form}", f"results_dir={tmp_path}"]) == 0
+    path = tmp_path / "minilm" / "sst2" / "figures" / f"score_by_parameters.{form}"
+    assert capsys.readouterr().out == f"rendered: {path}\n"
+    begins = {"html": b"<!doctype html>", "svg": b"<svg", "png": b"\x89PNG", "pdf": b"%PDF"}[form]
+    assert path.read_bytes().startswith(begins)
+
+
+def test_an_unknown_format_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(tmp_path, *cell(0.70, rank=1), *cell(0.80, rank=8))
+    assert cli(["figures", "format=bmp", f"results_dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == "error: format=bmp is unknown; choose from svg, png, pdf, html\n"
