@@ -51,12 +51,15 @@ def mode_of(asked: str) -> str:
     return ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto") if asked == "auto" else asked
 
 
-def begin(asked: str) -> tuple[str, str]:
-    """Start W&B's service. Gives the mode that it comes to, online or offline, and why where that is not as asked."""
+def begin(asked: str, **more: Any) -> tuple[str, str]:
+    """Start W&B's service. Gives the mode that it comes to, online or offline, and why where that is not as asked.
+
+    more: settings of the service, where it is not running yet.
+    """
     import wandb
 
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
-    wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True))
+    wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True, **more))
     if asked == "offline":
         return "offline", ""
     try:

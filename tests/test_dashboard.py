@@ -59,7 +59,7 @@ def small() -> Study:
     return Study.of(
         [
             *a_cell("aa", scores=(0.80, 0.82, 0.84), probe={"trainable": 5_000, "resident": 600 * MIB}),
-            *a_cell("bb", method="adapter", target=None, scores=(0.81, 0.81), probe={"trainable": 9_000}, rank=64),
+            *a_cell("bb", method="adapter", target=None, scores=(0.80, 0.82), probe={"trainable": 9_000}, rank=64),
             *a_cell("cc", method="ia3", rank=None, target="kv+down", scores=(0.70,), probe={"trainable": 1_000}),
             *a_cell("dd", method="full", rank=None, target=None, scores=(0.90, 0.91), probe={"trainable": 2_000_000}),
             *a_cell("ee", rank=16, outcomes=("oom", "oom"), probe={"trainable": 20_000}, error="CUDA out of memory"),
@@ -67,7 +67,7 @@ def small() -> Study:
             *a_cell("gg", method="dora", outcomes=("failed",), error=CLOSING),
             *a_cell("hh", model="bert-random", random=True, scores=(0.99,), rank=2, probe={"trainable": 10}),
             *a_cell("ii", task="cola", scores=(0.50, 0.52), rank=4, probe={"trainable": 2_500}),
-            *a_cell("jj", model=EVIL, method=CLOSING, target="a|b_%\\", scores=(0.60,), rank=32),
+            *a_cell("jj", model=EVIL, method=CLOSING, target="a|b_%\\", scores=(0.60,), rank=32, base="=1+1"),
         ]
     )
 
@@ -362,7 +362,7 @@ def test_a_method_has_one_mark_everywhere(show: Show) -> None:
         )}  # fmt: skip
 
     assert marks("#plot [data-cell=aa]") == marks("#plot [data-cell=ii]") == marks("tr[data-cell=ee]")
-    assert len(marks("#legend")) == 6  # methods
+    assert [len(set(kinds)) for kinds in zip(*marks("#legend"), strict=True)] == [6, 6]  # a colour and a shape for each
     tab.get_by_role("button", name="ia3", exact=True).click()
     assert shown(tab) == ["cc"]
 
@@ -404,8 +404,8 @@ def test_two_cells_side_by_side(show: Show) -> None:
     rows = {
         row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
     }
-    # Means 0.82 and 0.81; the standard error of the difference is 0.02 / sqrt(3), the second has no spread.
-    assert rows["accuracy %"] == ["82.0 \u00b1 2.0 (3)", "81.0 \u00b1 0.0 (2)", "\u22121.0 \u00b1 1.2 points"]
+    # Means 0.82 and 0.81, standard deviations 0.02 of three and 0.014 of two: 0.02**2 / 3 + 0.014**2 / 2 = 0.0153**2.
+    assert rows["accuracy %"] == ["82.0 \u00b1 2.0 (3)", "81.0 \u00b1 1.4 (2)", "\u22121.0 \u00b1 1.5 points"]
     assert rows["trainable params"] == ["5,000", "9,000", "\u00d7\u00a01.80"]
     assert tab.locator("#page [aria-label=Costs] strong").first.inner_text() == "5,000"
     assert "different tables" not in str(tab.locator("#page").inner_text())
@@ -450,10 +450,10 @@ def test_copies_are_what_the_table_shows(show: Show) -> None:
 
 @needs_browser
 def test_copies_of_hostile_texts_stay_texts(show: Show) -> None:
-    tab = show("#rank=32&cols=model,target")
-    assert "| \\<script>document.title='owned'\\</script> | a\\|b_%\\\\ |" in copied(tab, "Markdown")
-    assert "& a|b\\_\\%\\textbackslash{} \\\\" in copied(tab, "LaTeX")
-    assert list(csv.reader(io.StringIO(copied(tab, "CSV"))))[1] == [EVIL, "a|b_%\\"]
+    tab = show("#rank=32&cols=model,target,base")
+    assert "| \\<script>document.title='owned'\\</script> | a\\|b_%\\\\ | =1+1 |" in copied(tab, "Markdown")
+    assert "& a|b\\_\\%\\textbackslash{} & =1+1 \\\\" in copied(tab, "LaTeX")
+    assert list(csv.reader(io.StringIO(copied(tab, "CSV"))))[1] == [EVIL, "a|b_%\\", "'=1+1"]  # no formula
 
 
 @needs_browser
@@ -555,6 +555,7 @@ def test_controls_have_names_and_tables_are_tables(show: Show) -> None:
     tab.set_viewport_size({"width": 420, "height": 900})
     assert tab.get_by_role("table").get_by_role("rowheader").count() == 10  # as cards too
     assert tab.evaluate("document.documentElement.scrollWidth") == 420
+    assert tab.evaluate("document.getElementById('table').scrollWidth") <= 420  # nothing is to be scrolled for
 
 
 @needs_browser
@@ -648,7 +649,7 @@ def test_the_page_is_the_same_for_the_same_records() -> None:
 
 @pytest.mark.parametrize("words", [
     "method=lora target=qkvo rank=64 seeds=[4,3] lrs=[0.1,1e-5]",
-    "method=qlora target.parts=[q,down] checkpointing=true protocol=smoke protocol.tokens=4096",
+    "method=lora target.parts=[q,down] quant=nf4 quant.double=true optim=lion checkpointing=true protocol.tokens=4096",
     "method=prefix model=bert-base model.weights=random protocol.epochs=7 protocol.train_rows=32 precision=bf16",
     "task=quiz model=tiny-llama method=lora task.form=options task.loss_on=prompt prompt=course task.shots=2",
 ])  # fmt: skip
@@ -748,7 +749,7 @@ def test_only_this_machine_is_answered() -> None:
 
         version = ask("/version", f"localhost:{port}")[1]
         assert ask("/", f"127.0.0.1:{port}") == (200, b'<head><meta name="served" content="%s"></head>' % version)
-        assert ask("/", "example.org")[0] == 403
+        assert ask("/", f"example.org:{port}")[0] == 403
         assert ask("/../etc/passwd", f"127.0.0.1:{port}")[0] == 404
         with socket.socket() as other, pytest.raises(OSError, match="refused"):
             other.connect(("127.0.0.2", port))  # this machine too, but not by that number

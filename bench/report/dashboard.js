@@ -71,7 +71,7 @@ const COLUMNS = [
   ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
   ["metric", "metric", "text", null, "what the score is"],
   ["*outcome", "outcome", "text", null, "how its trials ended"],
-  ["table", "table", "count", null, "cells of one number share model, data and protocol, and may be compared"],
+  ["table", "table", "text", null, "cells of one number share model, data and protocol, and may be compared"],
   ["*cell", "cell", "code", null, "its identity, as a hash"],
 ];
 const TRIAL = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
@@ -568,7 +568,7 @@ function plotNote(found, all, log) {
   const tables = new Set(found.map(one => one.cell.table)).size;
   const above = log ? ", above 0 where the axis is logarithmic" : "";
   return [
-    found.length < all && `${whole.format(found.length)} of ${many(all, "cell")} have both values${above}.`,
+    found.length < all && `${whole.format(found.length)} of ${whole.format(all)} cells have both values${above}.`,
     found.length > 0 && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
     tables > 1 && "each has a front of its own.",

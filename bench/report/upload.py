@@ -9,8 +9,10 @@ from typing import Any
 import pandas as pd
 
 from bench.report.frame import Study
-from bench.track import LONGEST_TAG, begin, first_line, mode_of, settings, stop_service
+from bench.track import INIT_SECONDS, LONGEST_TAG, begin, first_line, mode_of, settings, stop_service
 
+# A question that a server leaves open would hold up the exit for as long as W&B asks it again.
+BRIEF = {"x_graphql_timeout_seconds": INIT_SECONDS, "x_graphql_retry_max": 1}
 FINISH_SECONDS = 30  # files take longer than a trial's numbers; waited for them, and once more for the run
 
 
@@ -26,13 +28,13 @@ def upload(
         say("W&B: WANDB_MODE says disabled, so nothing is uploaded")
         return
     try:
-        mode, why = begin(mode)
+        mode, why = begin(mode, **BRIEF)
         if mode == "online":
             try:
                 run = _open("online", project, entity, study)
             except Exception as error:  # noqa: BLE001 - down, refused or rejected: offline works all the same
                 stop_service()
-                mode, _ = begin("offline")
+                mode, _ = begin("offline", **BRIEF)
                 why = f"the server did not take the report ({first_line(error)}); "
         if mode == "offline":
             run = _open("offline", project, entity, study)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from bench.report.upload import BRIEF
 from bench.track import INIT_SECONDS, begin, first_line, mode_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def save(project: str, entity: str | None, say: Callable[[str], None]) -> None:
     mode, why = mode_of("auto"), "WANDB_MODE says so; "
     try:
         if mode == "auto":
-            mode, why = begin(mode)
+            mode, why = begin(mode, **BRIEF)
         if mode != "online":
             say(f"W&B: {why}a workspace can only be saved online")
             return
