@@ -17,6 +17,7 @@ from bench.report.drawing import write
 from bench.report.figures import FIGURES
 from bench.report.formats import FORMATS
 from bench.report.frame import Study
+from bench.report.looks import FIRST
 from bench.report.tables import TABLES
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
@@ -51,7 +52,7 @@ def main() -> int:
     model, task, method = ABLATION
     ours = study.only(lambda cells: (cells["model"] == model) & (cells["task"] == task))
     table = TABLES["rank_by_target"](ours.only(lambda cells: cells["method"] == method), "report_score")
-    figure = FIGURES["score_by_parameters"](ours)
+    figure = FIGURES["score_by_parameters"](ours.only(lambda cells: cells["method"].isin(FIRST)))
     assert table is not None
     assert figure is not None
     PICTURES.mkdir(exist_ok=True)

@@ -11,7 +11,14 @@ MIB = 2**20
 
 
 def identity_of(
-    model: str, task: str, method: str, rank: int | None, target: str | None, base: str | None, optim: str | None, **protocol: Any
+    model: str,
+    task: str,
+    method: str,
+    rank: int | None,
+    target: str | None,
+    base: str | None,
+    optim: str | None,
+    **protocol: Any,
 ) -> dict[str, Any]:
     way = {"name": method, "quant": {"name": base or "none"}, "optim": {"name": optim or "adamw"}}
     return {

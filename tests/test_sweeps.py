@@ -20,6 +20,8 @@ from conftest import REPOSITORY
 from bench import agent, records
 from bench.cell import Cell
 from bench.grid import cells
+from bench.report.asked import parse
+from bench.report.figures import FIGURES
 from bench.report.frame import Study
 from bench.report.tables import TABLES
 
@@ -151,8 +153,10 @@ def test_a_sweep_that_cannot_be_meant_is_one_clear_line(
 def test_the_comment_of_a_sweep_names_its_table_and_commands_that_work(name: str) -> None:
     lines = [line[1:].strip() for line in (SWEEPS / f"{name}.yaml").read_text("utf-8").splitlines()]
     runs = [shlex.split(line) for line in lines if line.startswith("python -m bench.run -m ")]
-    (report,) = [shlex.split(line) for line in lines if line.startswith("python -m bench.report ")]
-    assert report[3].removeprefix("table=") in TABLES
+    table, *figures = [shlex.split(line)[3:] for line in lines if line.startswith("python -m bench.report ")]
+    assert table[0].removeprefix("table=") in TABLES
+    assert {figure[1].removeprefix("figure=") for figure in figures} <= set(FIGURES)
+    parse([*table, f"results_dir={SWEEPS}"])
     assert len(runs) >= 2
     for run in runs:
         assert run[4] == f"+sweeps={name}"

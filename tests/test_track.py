@@ -311,6 +311,19 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
     assert "RunResumeStatus" not in server.asked, "a trial that is trained again must replace its run, not continue it"
 
 
+def test_under_an_agent_a_trial_is_the_run_that_the_agent_gave_out(
+    drive: Drive, server: Server, tmp_path: Path
+) -> None:
+    """W&B takes no other name there, which is why a job of sweeps/wandb trains one trial."""
+    (tmp_path / "job.yaml").write_text("wandb_version: 1\nrank: {value: 4}\n")
+    agents = {"WANDB_SWEEP_ID": "asweep", "WANDB_RUN_ID": "ajob", "WANDB_SWEEP_PARAM_PATH": "job.yaml"}
+    driven = drive("online", "ok", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, **agents)
+    assert driven.lines == []
+    (run,) = server.runs.values()
+    assert (run["name"], run["sweep"], run["groupName"]) == ("ajob", "asweep", "0123456789")
+    assert (run["summary"]["score/select"], run["exit_code"]) == (0.75, 0)
+
+
 @pytest.mark.parametrize(
     ("mode", "env", "line"),
     [

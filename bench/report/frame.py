@@ -88,7 +88,16 @@ def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
     frame = pd.DataFrame([_cell(some) for some in members.values()])
     kinds = dict.fromkeys(("rank", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
     kinds |= dict.fromkeys((*RATES, *SCORES, *(f"latency_{one}" for one in LATENCY)), "float64")
-    return frame.astype(kinds).sort_values(["model", "task", *AXES], na_position="first", ignore_index=True)
+    how: Any = {"na_position": "first", "ignore_index": True, "key": _ordered}
+    found: pd.DataFrame = frame.astype(kinds).sort_values(["model", "task", *AXES], **how)
+    return found
+
+
+def _ordered(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Weight types in the LoRA paper's order: few before many."""
+    if column.name != "target":
+        return column
+    return column.map(lambda value: value if pd.isna(value) else f"{len(value):2}{[*map('qkvo'.find, value)]}")
 
 
 def trials_of(trials: Iterable[Record]) -> pd.DataFrame:
