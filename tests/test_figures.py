@@ -1,11 +1,13 @@
 """Figures from records by hand: what is drawn where, how methods look, and files of every format."""
 
+import re
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import REPOSITORY
 from sample_records import record_of, store
 from test_tables import cell
 
@@ -127,11 +129,16 @@ def test_nothing_to_draw_is_no_figure() -> None:
 
 
 def test_a_method_looks_the_same_everywhere_and_common_ones_look_different() -> None:
-    assert len({look_of(name) for name in FIRST}) == len(FIRST)
-    assert look_of("a method of one's own") == look_of("a method of one's own")
-    assert all(look_of(name)[0] in COLOURS for name in ("loha", "boft", "x"))
+    many = [*FIRST, *(f"method {number}" for number in range(44))]
+    assert len({look_of(name, many) for name in many}) == 56
+    for name in FIRST:
+        assert look_of(name, many) == look_of(name, [name])
+    alone = [look_of(name, [name]) == look_of(name, [name, "lora", "ia3"]) for name in ("loha", "boft", "x")]
+    assert alone == [True] * 3
+    css = (REPOSITORY / "bench" / "report" / "dashboard.css").read_text()
+    assert re.findall(r"--c\d: light-dark\((#\w+),", css) == list(COLOURS)
     for trace in FIGURES["score_by_parameters"](study()).data[1:]:  # type: ignore[union-attr]
-        assert (trace.marker.color, trace.marker.symbol) == look_of(trace.name)
+        assert (trace.marker.color, trace.marker.symbol) == look_of(trace.name, ["lora", "ia3"])
 
 
 @pytest.mark.parametrize("form", ["html", "svg", "png", "pdf"])

@@ -249,13 +249,13 @@ function rebuilt(work) {
     document.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
 }
 
-// Eight colours and seven shapes have no common divisor: 56 methods differ, and neighbours differ in both.
+// Eight colours and seven shapes, in the order of looks.py.
 const SHAPES = [
   "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0z", "M-4.1,-4.1h8.2v8.2h-8.2z", "M0,-5.4L5.3,4.1H-5.3z",
   "M0,-5.9L5.9,0L0,5.9L-5.9,0z", "M0,5.4L5.3,-4.1H-5.3z",
   "M-1.8,-5.2h3.6v3.4h3.4v3.6h-3.4v3.4h-3.6v-3.4h-3.4v-3.6h3.4z", "M-4.8,-4.8H4.8L-4.8,4.8H4.8z",
 ];
-const looks = new Map(data.methods.map((name, place) => [name, { colour: `c${place % 8}`, shape: SHAPES[place % 7] }]));
+const looks = new Map(data.methods.map(name => [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
 const mark = method => s("path", { d: looks.get(method).shape, class: looks.get(method).colour });
 const keyOf = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(method));
 

@@ -19,6 +19,7 @@ from jinja2 import Environment, StrictUndefined
 
 from bench.records import Record
 from bench.report.frame import Study
+from bench.report.looks import places
 from bench.report.table import what_went_wrong
 
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
@@ -71,7 +72,8 @@ def payload(study: Study, title: str) -> dict[str, Any]:
     return {
         "title": title,
         "fields": list(cells),
-        "methods": sorted(cells["method"].unique()),  # their places give them their colours
+        "methods": sorted(cells["method"].unique()),
+        "looks": places(cells["method"]),
         "cells": [
             {"row": [plain(value) for value in row.values()], **_cell(row, study.members[row["cell"]], pool)}
             for row in cells.to_dict("records")

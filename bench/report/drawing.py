@@ -20,9 +20,9 @@ LAYOUT = {
 }
 
 
-def style_of(method: str, mode: str) -> dict[str, Any]:
+def style_of(study: Study, method: str, mode: str) -> dict[str, Any]:
     """A method's look, as plotly wants it."""
-    colour, mark = look_of(method)
+    colour, mark = look_of(method, study.cells["method"])
     return {"mode": mode, "line": {"color": colour}, "marker": {"color": colour, "symbol": mark, "size": 9}}
 
 

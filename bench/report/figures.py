@@ -66,7 +66,7 @@ def learning_rates(study: Study) -> go.Figure | None:
                     y=100 * by_rate["mean"],
                     error_y=spread,
                     name=cell["title"],
-                    **style_of(cell["method"], "lines+markers"),
+                    **style_of(study, cell["method"], "lines+markers"),
                 )
             )
     figure.update_xaxes(type="log")
@@ -92,7 +92,7 @@ def curves(study: Study) -> go.Figure | None:
                     name=cell["title"],
                     legendgroup=cell["title"],
                     showlegend=first,
-                    **style_of(cell["method"], "lines"),
+                    **style_of(study, cell["method"], "lines"),
                 )
             )
     return figure if lines else None
@@ -120,7 +120,7 @@ def seeds(study: Study) -> go.Figure | None:
                 x=[cell["title"]] * len(shown),
                 y=100 * shown["report"],
                 showlegend=False,
-                **style_of(cell["method"], "markers"),
+                **style_of(study, cell["method"], "markers"),
             )
         )
     return figure if dots else None
@@ -160,6 +160,6 @@ def _points(
     above = [0.0 if span is None else 100 * span[1] - score for span, score in zip(spans, scores, strict=True)]
     below = [0.0 if span is None else score - 100 * span[0] for span, score in zip(spans, scores, strict=True)]
     error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}
-    style = style_of(method, mode)
+    style = style_of(study, method, mode)
     style["line"] = style["line"] | more.get("line", {})
     return go.Scatter(x=x, y=scores, error_y=error, name=name, text=group["title"], **style)

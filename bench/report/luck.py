@@ -21,7 +21,7 @@ def expected_score(study: Study) -> go.Figure | None:
             tried = list(range(1, len(scores) + 1))
             found = [100 * expected_best(scores, count)[0] for count in tried]
             figure.add_trace(
-                go.Scatter(x=tried, y=found, name=cell["title"], **style_of(cell["method"], "lines+markers"))
+                go.Scatter(x=tried, y=found, name=cell["title"], **style_of(study, cell["method"], "lines+markers"))
             )
     figure.update_xaxes(dtick=1)
     return figure if lines else None
@@ -39,7 +39,7 @@ def critical_difference(study: Study) -> go.Figure | None:
     methods = study.cells.drop_duplicates("title").set_index("title")["method"]
     order = pd.Series(found.mean, index=found.methods).sort_values(ascending=False)
     for title, mean in order.items():
-        style = style_of(str(methods[str(title)]), "markers")
+        style = style_of(study, str(methods[str(title)]), "markers")
         figure.add_trace(go.Scatter(x=[mean], y=[str(title)], showlegend=False, **style))
     best = float(order.min())
     line = {"color": "#555555", "width": 4}
