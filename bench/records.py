@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import orjson
+
 SCHEMA = 1
 KINDS = ("trial", "probe")
 OUTCOMES = ("ok", "diverged", "oom", "failed", "interrupted")
@@ -93,7 +95,7 @@ def _dump(value: Any, where: str) -> str:
 def read(path: Path) -> Record:
     """Read one record. RecordError: torn, foreign, or of another version."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        content = _parsed(path.read_bytes())
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -115,6 +117,14 @@ def read(path: Path) -> Record:
         if not isinstance(node, dict) or not set(keys) <= node.keys():
             raise RecordError(f"{path}: {name} does not match schema {SCHEMA}: {', '.join(keys) or 'object'} needed")
     return record
+
+
+def _parsed(content: bytes) -> Any:
+    """What a file holds. ValueError, RecursionError: it is no JSON, in the words of the standard library."""
+    try:
+        return orjson.loads(content)  # three times as fast, and it refuses NaN, but does not say so
+    except orjson.JSONDecodeError:
+        return json.loads(content.decode(), parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> None:

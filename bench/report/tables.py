@@ -77,6 +77,7 @@ def target_at_budget(study: Study, metric: str = SCORE) -> Table | None:
     found = found[found["trainable_params"].notna()].assign(
         body=lambda one: one["trainable_params"] - one["head_params"].fillna(0)
     )
+    found = found[found.groupby(["task", "method"])["target"].transform("nunique") > 1]
     groups = [
         group
         for _, one in found.groupby(["task", "method"])
