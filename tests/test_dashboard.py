@@ -674,9 +674,12 @@ def test_named_targets_are_those_of_the_configuration() -> None:
     assert set(TARGETS) == {path.stem for path in (REPOSITORY / "conf" / "target").glob("*.yaml")} - {"default"}
 
 
+# A job in the background of a shell, and all that it starts, ignores Ctrl-C: the tests may run as one.
 SERVER = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from bench import records
 from bench.report.dashboard import dashboard
 from bench.report.frame import Study

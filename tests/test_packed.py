@@ -40,7 +40,7 @@ UNPACKABLE = {
     "vblora": "data-dependent",
     "waveft": "index_put_",
 }
-# Where every weight moves, rounding grows in 100 steps; at these rates it stays small.
+# Where every weight moves, rounding grows with the steps; at these rates it stays small.
 LOOSE = {"delora": 1e-5}  # divides by the norms of small vectors
 STEADY = {"delora": 1e-4, "full": 1e-5}
 # A key's bias moves every score alike: its gradient is nothing but rounding, which Adam blows up.
@@ -58,7 +58,7 @@ def rows(count: int, seed: int, *, pad_left: bool) -> Rows:
     return Rows(ids, starts, lengths, labels, pad_id=0, pad_left=pad_left)
 
 
-STEPS = {"bert": 100, "llama": 30}
+STEPS = {"bert": 60, "llama": 30}
 
 
 def data_for(kind: str, steps: int) -> Encoded:
