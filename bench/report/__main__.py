@@ -14,7 +14,6 @@ import sys
 from rich.console import Console
 
 from bench.report.asked import Asked, parse
-from bench.report.commands import COMMANDS
 
 
 def cli(arguments: list[str] | None = None) -> int:
@@ -27,6 +26,8 @@ def cli(arguments: list[str] | None = None) -> int:
         return 0
     try:
         asked: Asked = parse(given)
+        from bench.report.commands import COMMANDS  # pandas takes its time, and a wrong word needs none of it
+
         COMMANDS[asked.command](asked, console, complaints)
     except ValueError as error:
         complaints.print(f"error: {error}")
