@@ -188,7 +188,7 @@ def thinned(curve: Mapping[str, Sequence[float | None]]) -> tuple[list[float | N
     width = -(-len(steps) // CURVE_POINTS) or 1
     runs = [slice(start, start + width) for start in range(0, len(steps), width)]
     means = [[loss for loss in losses[run] if loss is not None] for run in runs]
-    return [steps[run][-1] for run in runs], [plain(sum(one) / len(one) if one else None, 4) for one in means]
+    return [steps[run][-1] for run in runs], [float(f"{sum(one) / len(one):.4g}") if one else None for one in means]
 
 
 def plain(value: Any, digits: int = 10) -> Any:
