@@ -25,7 +25,7 @@ from bench.schema import PromptConf, TaskConf
 from bench.tasks.cloze import encode_cloze
 from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, encode
-from bench.tasks.questions import encode_questions
+from bench.tasks.questions import Writer, encode_questions
 from bench.tasks.task import Split, Task, subset
 from bench.tasks.template import worded
 from bench.train.plan import Recipe
@@ -55,7 +55,7 @@ def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Enco
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
     if cell.form.asks:
         prompt, reasons = _typed(PromptConf, cell.config["prompt"]), method["reasons"]
-        return encode_questions(task, conf, prompt, tokenizer, cell.longest, cache, beside, reasons=reasons)
+        return encode_questions(task, Writer(conf, prompt, tokenizer, cell.longest, cache, beside, reasons=reasons))
     if method["template"] is not None:
         task = worded(task, method["template"], tokenizer, cell.longest)
     return encode(task, tokenizer, cell.longest, cache, cell.config["task"]["metrics"])

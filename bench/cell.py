@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bench.check import check_keys, check_values
 from bench.choices import Form
-from bench.fit import check_fit, effective_rank
+from bench.fit import check_fit, effective_rank, longest
 from bench.identity import method_identity, protocol_identity, task_identity
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
@@ -117,8 +117,8 @@ class Cell:
 
     @property
     def longest(self) -> int:
-        """Tokens of a row at most: each example beside it adds as many, as far as there are positions."""
-        return min(int(self.config["protocol"]["max_length"]) * (1 + self.shots), self.source.positions)
+        """Tokens of a row at most, with the examples beside it."""
+        return longest(int(self.config["protocol"]["max_length"]), self.shots, self.source)
 
     @property
     def outputs(self) -> int:

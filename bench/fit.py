@@ -80,7 +80,8 @@ def _check_untrained(conf: Config) -> None:
 
 
 def _check_rank(conf: Config, source: Source) -> None:
-    method, rank, room = conf.method, conf.rank, source.positions - _longest(conf, source)
+    method, rank, room = conf.method, conf.rank, source.positions
+    room -= longest(conf.protocol.max_length, conf.task.shots, source)
     if method.rank_limit is RankLimit.width and rank > source.hidden_size:
         raise Misfit(
             f"rank={rank} is larger than the matrices of {source.label}, which are {source.hidden_size} wide; "
@@ -102,9 +103,9 @@ def _check_rank(conf: Config, source: Source) -> None:
         )
 
 
-def _longest(conf: Config, source: Source) -> int:
-    """Tokens of a row, with the solved examples that the task shows beside it."""
-    return min(conf.protocol.max_length * (1 + conf.task.shots), source.positions)
+def longest(max_length: int, shots: int, source: Source) -> int:
+    """Tokens of a row at most: each solved example beside it adds as many, as far as there are positions."""
+    return min(max_length * (1 + shots), source.positions)
 
 
 def _check_base(conf: Config) -> None:

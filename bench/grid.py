@@ -23,10 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import schema
 from bench.cell import Cell
 from bench.fit import Misfit
-from bench.store import register
+from bench.store import register, shipped
 
-HERE = Path(__file__).resolve().parent
-CONF = next(path for path in (HERE / "conf", HERE.parent / "conf") if path.is_dir())  # the wheel, the checkout
+CONF = shipped("conf")
 
 
 def cells(

@@ -94,7 +94,7 @@ def _cell_of(record: Record) -> Cell:
     """The cell as it was; its data need not be there any more."""
     # What has become a setting since the record was written stands at what it was.
     config: Any = OmegaConf.to_container(OmegaConf.merge(Config, record.config), enum_to_str=True)
-    config["fast"] = record.config["fast"] | {"attention": "own"}
+    config["fast"] = {"attention": "own"} | record.config["fast"]
     model = ModelConf(**{**config["model"], "weights": Weights(config["model"]["weights"])})
     source = find(model)
     if source.identity != record.identity["model"]:

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench import records
 from bench.asked import Answer, Asked, read_asked
+from bench.command import carried_out
 from bench.page import make_page, named, said, serve
 
 SETTINGS = ("record", "results_dir")
@@ -65,16 +66,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def cli(arguments: list[str] | None = None) -> int:
     """Answer. Gives 0; 2 where the command line, the record or what is asked is wrong; 130: interrupted."""
-    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
-    complaints = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    try:
-        answer(parse(sys.argv[1:] if arguments is None else arguments), console, complaints)
-    except ValueError as error:
-        complaints.print(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    asked = sys.argv[1:] if arguments is None else arguments
+    return carried_out(lambda console, complaints: answer(parse(asked), console, complaints))
 
 
 def answer(given: argparse.Namespace, console: Console, complaints: Console) -> None:
@@ -89,7 +82,11 @@ def answer(given: argparse.Namespace, console: Console, complaints: Console) -> 
     note = RANDOM if record.cell["random"] else ""
     if given.serve:
         title = f"{record.cell['title']} on {record.cell['task']} ({record.cell['model']})"
-        serve(make_page(title, note, answerer.wants, answerer), given.port, console.print)
+        serve(
+            make_page(title, note, answerer.wants, answerer),
+            given.port,
+            lambda line: console.print(line, soft_wrap=True),
+        )
         return
     if note:
         complaints.print(f"note: {note}")
@@ -103,7 +100,7 @@ def answer(given: argparse.Namespace, console: Console, complaints: Console) -> 
         return
     asked = answerer.wants.read(_row(given), "the command line")
     (one,) = answerer([asked])
-    console.print(_shown(one, asked))
+    console.print(_shown(one, asked), soft_wrap=True)
 
 
 def _row(given: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +118,7 @@ def _write(lines: list[str], output: Path | None, console: Console) -> None:
     """To the terminal, or to a file that is whole or not there."""
     if output is None:
         for line in lines:
-            console.print(line)
+            console.print(line, soft_wrap=True)
         return
     temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
@@ -131,7 +128,7 @@ def _write(lines: list[str], output: Path | None, console: Console) -> None:
         raise ValueError(f"--output {output}: cannot be written ({error.strerror}); choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
-    console.print(f"answered: {len(lines)} rows in {output}")
+    console.print(f"answered: {len(lines)} rows in {output}", soft_wrap=True)
 
 
 if __name__ == "__main__":

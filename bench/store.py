@@ -10,8 +10,14 @@ from omegaconf import OmegaConf
 
 from bench.schema import Config
 
-HERE = Path(__file__).resolve().parent
-SWEEPS = next(path for path in (HERE / "sweeps", HERE.parent / "sweeps") if path.is_dir())  # the wheel, the checkout
+
+def shipped(folder: str) -> Path:
+    """A folder that a wheel holds inside the package, and a checkout beside it."""
+    here = Path(__file__).resolve().parent
+    return next(path for path in (here / folder, here.parent / folder) if path.is_dir())
+
+
+SWEEPS = shipped("sweeps")
 
 
 def register() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import nn
@@ -110,9 +111,13 @@ class Trials:
 
     def _as_it_is(self, trial: Trial) -> Ended:
         """What a method scores that trains nothing; the trial's seed draws the solved examples."""
-        model = quicken(build(self.cell, seed=trial.seed, device=self.device, dtype=self.dtype), self.fast)
-        data = load_data(self.cell, trial.seed)
-        return score_untrained(model, trial.id, data, self.plan, self.dtype, self.emit)
+        data = load_data(self.cell, trial.seed) if self.cell.shots else self.data
+        return score_untrained(self._bare, trial.id, data, self.plan, self.dtype, self.emit)
+
+    @cached_property
+    def _bare(self) -> nn.Module:
+        """The model of all trials, where none is trained."""
+        return quicken(build(self.cell, seed=0, device=self.device, dtype=self.dtype), self.fast)
 
     def alone(self, trial: Trial) -> Pack:
         """One trial in a model of its own, ready to be trained."""

@@ -1,10 +1,12 @@
 """Small things that many tests need: a tiny random BERT, a tiny task, and the real command line."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ UNTRAINED = {
     for path in (REPOSITORY / "conf" / "method").glob("*.yaml")
     if "\ntrains: false" in path.read_text("utf-8")
 }
+NOUNS = ("heart", "liver", "lung", "skin", "bone", "brain", "blood", "nerve", "tooth", "muscle", "eye", "ear")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
 WORDS = [
     "a", "an", "the", "film", "play", "was", "is", "not", "never", "good", "bad", "great", "dull", "warm",
@@ -46,6 +49,29 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=64,
     )
     BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def question(part: str, number: int, offset: int) -> dict[str, Any]:
+    four = [NOUNS[(number * 5 + place * 3 + offset) % len(NOUNS)] for place in range(4)]
+    return {
+        "id": f"{part}{number}",
+        "question": f"Case {number} of {part}: where is the {four[number % 4]}?",
+        **dict(zip(("opa", "opb", "opc", "opd"), four, strict=True)),
+        "cop": number % 4,
+        "subject_name": ("Anatomy", "Dental")[number % 2],
+        "choice_type": "single",
+        "exp": "none",
+    }
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 questions whose answer is a word that stands in them."""
+    folder = tmp_path_factory.mktemp("mcq")
+    for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
+        rows = [json.dumps(question(name, number, offset)) for number in range(count)]
+        (folder / f"{name}.json").write_text("\n".join(rows) + "\n")
     return folder
 
 

@@ -46,11 +46,12 @@ ROOMS = {
     "recorded": {"records", "cell"},
     "sweep": {"events", "records", "recorded", "cell", "launch", "progress", "provenance", "track"},
     "run": {"store", "fit", "cell", "grid", "launch", "progress", "sweep"},
+    "command": set(),
     "asked": {"tasks"},
     "page": {"asked"},
     "kept": {"choices", "schema", "models", "tasks", "methods", "train", "cell", "build", "records", "asked"},
-    "predict": {"records", "asked", "page", "kept"},
-    "report": {"records", "track"},
+    "predict": {"command", "records", "asked", "page", "kept"},
+    "report": {"records", "track", "command"},
 }
 # Files whose import may take seconds: the worker and what only it uses.
 TORCH = {
@@ -67,6 +68,7 @@ TORCH = {
     "models/linear.py",
     "models/load.py",
     "models/masked.py",
+    "models/mixing.py",
     "models/parts.py",
     "models/quant.py",
     "models/streams.py",

@@ -21,7 +21,6 @@ from bench.train.evaluate import predict
 CPU = torch.device("cpu")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 REAL = REPOSITORY.parent / "shared" / "data" / "medmcqa"
-NOUNS = ("heart", "liver", "lung", "skin", "bone", "brain", "blood", "nerve", "tooth", "muscle", "eye", "ear")
 SMALL = (
     "model=tiny-llama",
     "model.architecture.hidden_size=64",
@@ -35,29 +34,6 @@ SMALL = (
     "precision=fp32",
     "seeds=[0]",
 )
-
-
-def question(part: str, number: int, offset: int) -> dict[str, Any]:
-    four = [NOUNS[(number * 5 + place * 3 + offset) % len(NOUNS)] for place in range(4)]
-    return {
-        "id": f"{part}{number}",
-        "question": f"Case {number} of {part}: where is the {four[number % 4]}?",
-        **dict(zip(("opa", "opb", "opc", "opd"), four, strict=True)),
-        "cop": number % 4,
-        "subject_name": ("Anatomy", "Dental")[number % 2],
-        "choice_type": "single",
-        "exp": "none",
-    }
-
-
-@pytest.fixture(scope="session")
-def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 questions whose answer is a word that stands in them."""
-    folder = tmp_path_factory.mktemp("mcq")
-    for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
-        rows = [json.dumps(question(name, number, offset)) for number in range(count)]
-        (folder / f"{name}.json").write_text("\n".join(rows) + "\n")
-    return folder
 
 
 @pytest.fixture

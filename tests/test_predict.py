@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import OFFLINE, REPOSITORY
-from test_mcq_run import SMALL, question
+from test_mcq_run import SMALL
 
 from bench import predict, records
 from bench.records import Record
@@ -86,15 +86,6 @@ def test_texts_are_answered_as_they_were_scored(
         assert row["row"] == 7
         assert sum(row["probabilities"].values()) == pytest.approx(1)
         assert max(row["probabilities"], key=row["probabilities"].get) == row["answer"]
-
-
-@pytest.fixture(scope="session")
-def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mcq")
-    for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
-        rows = [json.dumps(question(name, number, offset)) for number in range(count)]
-        (folder / f"{name}.json").write_text("\n".join(rows) + "\n")
-    return folder
 
 
 @pytest.fixture

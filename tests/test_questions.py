@@ -13,7 +13,7 @@ from bench.models.load import load_tokenizer
 from bench.models.source import Source
 from bench.schema import PromptConf, TaskConf
 from bench.tasks.encode import Encoded, Rows
-from bench.tasks.questions import encode_questions
+from bench.tasks.questions import Writer, encode_questions
 from bench.tasks.reading import HEAD, Continuation, Letters, OneOf
 from bench.tasks.task import Split, Task
 from bench.train.batches import collate
@@ -46,7 +46,7 @@ def encoded(
     conf = OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml"), {"form": form, **more})
     words = OmegaConf.merge(PromptConf, OmegaConf.load(CONF / "prompt" / f"{prompt}.yaml"))
     both = OmegaConf.to_object(conf), OmegaConf.to_object(words)
-    return encode_questions(task, *both, tokenizer(kind), longest, tmp_path)  # type: ignore[arg-type]
+    return encode_questions(task, Writer(*both, tokenizer(kind), longest, tmp_path))  # type: ignore[arg-type]
 
 
 def text(rows: Rows, number: int, *, answer: bool = False) -> str:
@@ -132,7 +132,7 @@ def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
     node = OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, node, {"letters": " ({letter})"}))
     with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer; use task.form=options"):
-        encode_questions(TASK, conf, words, tokenizer(), 128, tmp_path)  # type: ignore[arg-type]
+        encode_questions(TASK, Writer(conf, words, tokenizer(), 128, tmp_path))  # type: ignore[arg-type]
 
 
 PIECES = {

@@ -84,6 +84,22 @@ def clean(folder: Path, **env: str) -> dict[str, str]:
     return kept | {"HOME": str(folder)} | env
 
 
+def driven(driver: str, folder: Path, *arguments: str, **env: str) -> list[str]:
+    """What a script says in a process of its own; it must end well and complain of nothing."""
+    done = subprocess.run(
+        [sys.executable, "-c", driver, *arguments],
+        cwd=folder,
+        env=clean(folder, **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
 @pytest.fixture
 def drive(tmp_path: Path) -> Drive:
     """Drive a tracker through trials that end as told: drive("online", "ok", "failed", WANDB_API_KEY=...).
@@ -92,19 +108,8 @@ def drive(tmp_path: Path) -> Drive:
     """
 
     def call(mode: str, *plan: str, patience: dict[str, int] | None = None, **env: str) -> Driven:
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, mode, json.dumps(patience or {}), *plan],
-            cwd=tmp_path,
-            env=clean(tmp_path, **env),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        *lines, last = driven(DRIVER, tmp_path, mode, json.dumps(patience or {}), *plan, **env)
         gone = time.time()
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        *lines, last = done.stdout.splitlines()
         facts = json.loads(last)
         return Driven(lines, gone - facts["began"], facts["imported"])
 

@@ -1,6 +1,5 @@
 """Methods that train nothing, and tasks that are put to a masked language model: from the command line to the table."""
 
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from test_every_method import WARNINGS
-from test_mcq_run import SMALL, question
+from test_mcq_run import SMALL
 
 from bench import records
 from bench.build import build, load_data
@@ -24,15 +23,6 @@ from bench.train.writing import concluded
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CPU = torch.device("cpu")
 CLOZE = ("task=sst2_prompt", "task.cloze='{text} it was {mask}'", "task.words=[bad,great]")
-
-
-@pytest.fixture(scope="session")
-def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mcq")
-    for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
-        rows = [json.dumps(question(name, number, offset)) for number in range(count)]
-        (folder / f"{name}.json").write_text("\n".join(rows) + "\n")
-    return folder
 
 
 @pytest.fixture

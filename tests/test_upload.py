@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 from conftest import REPOSITORY
 from sample_records import probe_of, record_of, store
-from test_track import KEY, clean
+from test_track import KEY, clean, driven
 from wandb_server import Server, closed, serve
 
 from bench import records
@@ -72,17 +72,8 @@ def drive(tmp_path: Path, study: Study) -> Drive:
 
     def call(*more: str, patience: int = 30, driver: str = DRIVER, **env: str) -> tuple[list[str], float]:
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", driver, str(patience), *(f"rendered/{name}" for name in FILES), *more],
-            cwd=tmp_path,
-            env=clean(tmp_path, **env),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout.splitlines(), time.monotonic() - began
+        said = driven(driver, tmp_path, str(patience), *(f"rendered/{name}" for name in FILES), *more, **env)
+        return said, time.monotonic() - began
 
     return call
 

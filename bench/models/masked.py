@@ -1,10 +1,11 @@
 """A masked language model that is read at one position of each row: the vocabulary is wide."""
 
-from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput
+
+from bench.models.mixing import mix_in
 
 HEADS = ("cls", "lm_head")  # transformers' names: BERT's, RoBERTa's
 NEW = "transform"  # the part of BERT's that a checkpoint without the whole lacks; the words' own vectors are never new
@@ -12,13 +13,8 @@ NEW = "transform"  # the part of BERT's that a checkpoint without the whole lack
 
 def at_mask(model: nn.Module) -> nn.Module:
     """Let the model give logits where it is told to."""
-    model.__class__ = _reading(type(model))  # type: ignore[arg-type]
+    mix_in(model, _AtMask)
     return model
-
-
-@cache
-def _reading(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_AtMask, kind), {})
 
 
 class _AtMask(nn.Module):

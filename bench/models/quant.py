@@ -1,13 +1,13 @@
 """A base whose frozen matrices are stored in fewer bits: in 4 or 8 by bitsandbytes, or in bf16."""
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.models.folding import folded
+from bench.models.mixing import mix_in
 from bench.models.parts import is_head
 
 SWITCH = "support_avx512bf16_for_cpu"
@@ -72,13 +72,8 @@ def map_over_trials(model: nn.Module) -> nn.Module:
     """Let vmap pass through quantised layers, which know nothing of it: they see more rows."""
     for module in model.modules():
         if type(module).__module__.startswith("bitsandbytes.nn"):
-            module.__class__ = _folding(type(module))  # type: ignore[arg-type]
+            mix_in(module, _Folding)
     return model
-
-
-@cache
-def _folding(kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (_Folding, kind), {})
 
 
 class _Folding(nn.Module):

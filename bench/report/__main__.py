@@ -13,28 +13,24 @@ import sys
 
 from rich.console import Console
 
-from bench.report.asked import Asked, parse
+from bench.command import carried_out
+from bench.report.asked import parse
 
 
 def cli(arguments: list[str] | None = None) -> int:
     """Render what is asked. Gives 0; 2 where the command line is wrong or nothing can be shown; 130: interrupted."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    complaints = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     given = sys.argv[1:] if arguments is None else arguments
+    return carried_out(lambda console, complaints: _answer(given, console, complaints))
+
+
+def _answer(given: list[str], console: Console, complaints: Console) -> None:
     if {"--help", "-h", "help"} & set(given):
         console.print((__doc__ or "").strip(), soft_wrap=True)
-        return 0
-    try:
-        asked: Asked = parse(given)
-        from bench.report.commands import COMMANDS  # pandas takes its time, and a wrong word needs none of it
+        return
+    asked = parse(given)
+    from bench.report.commands import COMMANDS  # pandas takes its time, and a wrong word needs none of it
 
-        COMMANDS[asked.command](asked, console, complaints)
-    except ValueError as error:
-        complaints.print(f"error: {error}")
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    COMMANDS[asked.command](asked, console, complaints)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from bench.report.frame import Study
 from bench.report.standing import predictions_of, truth_of
-from bench.report.statistics import p_value, score_of
+from bench.report.statistics import interval, p_value
 from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text
 
 LEVEL = 0.05
-DRAWS = 2000
 WORDS = ("what",)
 
 
@@ -40,17 +38,8 @@ def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Differ
     score = float(a["report_score"] - b["report_score"])
     if truth is None or ours is None or theirs is None or not ours.shape[1] == theirs.shape[1] == len(truth):
         return Difference(score, None, None)
-    generator, metric = np.random.default_rng(0), str(a["metric"])
-    weights = generator.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=DRAWS)
-    drawn = [_mean_of_seeds(score_of(rows, truth, metric, weights), generator) for rows in (ours, theirs)]
-    low, high = np.quantile(drawn[0] - drawn[1], [LEVEL / 2, 1 - LEVEL / 2])
-    return Difference(score, (float(low), float(high)), p_value(ours, theirs, truth, metric))
-
-
-def _mean_of_seeds(scores: Any, generator: np.random.Generator) -> Any:
-    """Over seeds drawn anew in every draw. scores: [seeds, draws]; gives [draws]."""
-    seeds = generator.integers(len(scores), size=scores.shape)
-    return np.take_along_axis(scores, seeds, 0).mean(0)
+    metric = str(a["metric"])
+    return Difference(score, interval(ours, truth, metric, other=theirs), p_value(ours, theirs, truth, metric))
 
 
 def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:

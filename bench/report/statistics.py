@@ -85,13 +85,16 @@ METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def interval(predictions: Array, truth: Array, metric: str, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95% interval of the mean score over seeds: percentiles of a bootstrap over seeds and examples together.
+def interval(
+    predictions: Array, truth: Array, metric: str, *, other: Array | None = None, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95% interval of the mean score over seeds, or of what it is above `other`'s: a bootstrap over seeds and examples.
 
-    predictions: [seeds, examples]; truth: [examples]; seed: that of the draws. Of one seed only examples are drawn.
+    predictions, other: [seeds, examples]; truth: [examples]; seed: that of the draws, the same for both.
     """
-    scores = _bootstrap(predictions, truth, metric, draws, seed)
-    low, high = np.quantile((scores * _shares(len(scores), draws, seed)).sum(axis=0), (0.025, 0.975))
+    both = [one for one in (predictions, other) if one is not None]
+    drawn = [(_bootstrap(one, truth, metric, draws, seed) * _shares(len(one), draws, seed)).sum(axis=0) for one in both]
+    low, high = np.quantile(drawn[0] - sum(drawn[1:]), (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -107,10 +110,8 @@ def _bootstrap(predictions: Array, truth: Array, metric: str, draws: int = 1000,
 
 def _shares(seeds: int, draws: int = 1000, seed: int = 0) -> Array:
     """The share of every seed in every draw: [seeds, draws]."""
-    # As many as there are would have too little spread, of three seeds 2/3 of the variance (Rao and Wu 1988).
-    taken = max(1, seeds - 1)
-    random = np.random.default_rng([seed, seeds])
-    return np.asarray(random.multinomial(taken, np.full(seeds, 1 / seeds), size=draws).T / taken)
+    taken = max(1, seeds - 1)  # all would have too little spread, of three 2/3 of the variance (Rao and Wu 1988)
+    return np.random.default_rng([seed, seeds]).multinomial(taken, np.full(seeds, 1 / seeds), size=draws).T / taken
 
 
 def p_value(one: Array, other: Array, truth: Array, metric: str) -> float:
@@ -118,8 +119,8 @@ def p_value(one: Array, other: Array, truth: Array, metric: str) -> float:
 
     accuracy: McNemar's exact test of every pair of seeds; of several, twice the median, which is valid however they
     depend on one another (Meinshausen et al. 2009). That is about these trained models: on thousands of examples the
-    luck of the seeds alone tells them apart. Other metrics: the difference over its spread in a paired bootstrap of
-    seeds and examples, as a normal variable; a count of 1000 draws could never get as low as Holm asks of many cells.
+    luck of the seeds alone tells them apart. Other metrics: the difference over its spread in a paired bootstrap, as a
+    normal variable; a count of 1000 draws could never get as low as Holm asks of many cells.
     """
     return float(all_pairs([one, other], truth, metric)[0, 1])
 
@@ -182,8 +183,7 @@ def tied(cells: Sequence[Array], truth: Array, metric: str, *, level: float = 0.
 def expected_best(scores: Sequence[float], tried: int) -> tuple[float, float]:
     """Mean and standard deviation of the best of `tried` draws, with replacement, from the scores of all rates.
 
-    What so much tuning brings (Dodge et al. 2019, arXiv:1909.03004): the best is at most v with probability F(v)^tried,
-    F being the empirical distribution function.
+    Dodge et al. 2019, arXiv:1909.03004: it is at most v with probability F(v)^tried, F the empirical distribution.
     """
     if not len(scores) or tried < 1:
         raise ValueError(f"the best of {tried} draws from {len(scores)} scores; give at least one of each")

@@ -21,40 +21,29 @@ from bench.tasks.task import Split, Task
 WRITTEN = 32  # tokens of an answer that is written out
 
 
-def encode_questions(
-    task: Task,
-    conf: TaskConf,
-    prompt: PromptConf,
-    tokenizer: PreTrainedTokenizerBase,
-    max_length: int,
-    cache: Path,
-    beside: Demonstrations | None = None,
-    *,
-    reasons: bool = False,
-) -> Encoded:
-    """Tokenise all parts as the task's form wants them, or read them back from the cache.
+def encode_questions(task: Task, writer: "Writer") -> Encoded:
+    """Tokenise all parts as the writer's form wants them, or read them back from the cache.
 
-    beside: solved examples before each question. reasons: whatever the form, the model thinks, then names a letter.
-    What is longer than max_length is cut on the left, where it hurts the answer least; the notes say how much was.
-    ValueError: an answer alone is too long, or the letters are no single tokens of this tokenizer.
+    What is too long is cut on the left, where it hurts the answer least; the notes say how much was. ValueError: an
+    answer alone is too long, or the letters are no single tokens of the tokenizer.
     """
-    writer = Writer(conf, prompt, tokenizer, max_length, cache, beside, reasons=reasons)
     parts = {
         name: writer.train(split) if name == "train" else writer.shown(split)
         for name, split in task.parts.items()
         if len(split)
     }
-    cut = (
-        f"{writer.cut:,} of {writer.rows:,} prompts were cut on the left to {max_length} tokens" if writer.cut else None
-    )
-    notes = tuple(filter(None, [task.note, cut]))
-    metrics = tuple(metric.value for metric in conf.metrics)
+    cut = f"{writer.cut:,} of {writer.rows:,} prompts were cut on the left to {writer.max_length} tokens"
+    notes = tuple(filter(None, [task.note, cut if writer.cut else None]))
+    metrics = tuple(metric.value for metric in writer.conf.metrics)
     chance = float(np.mean([1 / len(options) for options, _ in _answered(task.report)]))
     return Encoded.of(parts, metrics=metrics, notes=notes, about=task.report.about, chance=chance)
 
 
 class Writer:
-    """Puts prompts and answers into tokens. cut, rows: how many prompts were too long, of how many."""
+    """Puts prompts and answers into tokens, at most max_length to a row. beside: solved examples before each question.
+    reasons: whatever the form, the model thinks, then names a letter. cut, rows: how many prompts were too long, of how
+    many.
+    """
 
     def __init__(
         self,
