@@ -1,26 +1,15 @@
 """Two cells compared: the difference with its interval, what chance says of it, and what either costs."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bench.report.frame import Study
-from bench.report.standing import predictions_of, truth_of
-from bench.report.statistics import interval, p_value
+from bench.report.paired import LEVEL, Difference
+from bench.report.standing import pairs_in
 from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text
 
-LEVEL = 0.05
 WORDS = ("what",)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Of the mean scores, one less the other: with its 95% interval and the p-value of none. None: not known."""
-
-    score: float
-    interval: tuple[float, float] | None
-    p: float | None
 
 
 def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
@@ -32,14 +21,12 @@ def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
 
 
 def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Difference:
-    """Of two cells of one table that both have scores."""
-    truth = truth_of(study, pd.DataFrame([a, b]))
-    ours, theirs = predictions_of(study, a), predictions_of(study, b)
-    score = float(a["report_score"] - b["report_score"])
-    if truth is None or ours is None or theirs is None or not ours.shape[1] == theirs.shape[1] == len(truth):
-        return Difference(score, None, None)
-    metric = str(a["metric"])
-    return Difference(score, interval(ours, truth, metric, other=theirs), p_value(ours, theirs, truth, metric))
+    """Of two cells of one table that both have scores; what seeds do is learned from all cells of that table."""
+    scored = study.cells[study.cells["report_score"].notna()]
+    pairs = pairs_in(study, scored[scored["table"] == a["table"]])
+    if pairs is None or not {a["cell"], b["cell"]} <= set(pairs.names):
+        return Difference(float(a["report_score"] - b["report_score"]), None, None)
+    return pairs.between(a["cell"], b["cell"])
 
 
 def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:

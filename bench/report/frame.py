@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.records import Record
+from bench.report.paired import Pairs
 
 AXES = ("method", "rank", "target", "base", "optim", "checkpointing")
 COUNTS = (
@@ -38,8 +39,8 @@ TRIAL_SECONDS = ("train_seconds", "eval_seconds")
 @dataclass(frozen=True)
 class Study:
     """cells: one row per cell (see `cells_of`). trials: one row per trial. predictions: by trial id, by part. truth: by
-    cell id, by part, where the records have it. members: by cell id, its records. judged: how the cells of a family
-    stand to one another (standing.py), once that is worked out.
+    cell id, by part, where the records have it. members: by cell id, its records. tested: the paired tests of a family
+    of cells (standing.py), once they are worked out.
     """
 
     cells: pd.DataFrame
@@ -47,7 +48,7 @@ class Study:
     predictions: Mapping[str, Mapping[str, list[Any]]]
     truth: Mapping[str, Mapping[str, list[Any]]]
     members: Mapping[str, list[Record]]
-    judged: dict[frozenset[str], dict[str, str]] = field(default_factory=dict)
+    tested: dict[frozenset[str], Pairs | None] = field(default_factory=dict)
 
     @classmethod
     def of(cls, found: Iterable[Record]) -> "Study":

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from bench.report.asked import Asked
-from bench.report.compare import LEVEL, difference
+from bench.report.compare import difference
 from bench.report.frame import Study
 from bench.report.front import front
+from bench.report.paired import LEVEL
 from bench.report.shown import column, who
 from bench.report.standing import standings
 from bench.report.table import MIB, Table, metric_of, peak_of, text

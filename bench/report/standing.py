@@ -8,7 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.report.frame import Study
-from bench.report.statistics import interval, tied
+from bench.report.paired import Pairs, pairs_of
+from bench.report.statistics import interval
 from bench.report.table import BEST, TIED
 
 
@@ -34,28 +35,30 @@ def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for _, group in cells[cells["report_score"].notna()].groupby("table"):
-        family = frozenset(group["cell"])
-        if family not in study.judged:
-            study.judged[family] = _judge(study, group) if len(group) > 1 else {}
-        found |= study.judged[family]
+        if len(group) > 1:
+            pairs, best = (
+                pairs_in(study, group),
+                str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())]),
+            )
+            found |= {**dict.fromkeys(pairs.tied if pairs else (), TIED), best: BEST}
     return found
 
 
-def _judge(study: Study, group: pd.DataFrame) -> dict[str, str]:
-    best = str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())])
-    return {**dict.fromkeys(_tied(study, group), TIED), best: BEST}
+def pairs_in(study: Study, group: pd.DataFrame) -> Pairs | None:
+    """The paired tests of comparable cells by id, worked out once; None where there are no two to be tested."""
+    family = frozenset(group["cell"])
+    if family not in study.tested:
+        study.tested[family] = _tested(study, group)
+    return study.tested[family]
 
 
-def _tied(study: Study, group: pd.DataFrame) -> list[str]:
+def _tested(study: Study, group: pd.DataFrame) -> Pairs | None:
     truth = truth_of(study, group)
     rows = {str(cell["cell"]): predictions_of(study, cell) for _, cell in group.iterrows()}
     able = {
         name: row for name, row in rows.items() if row is not None and truth is not None and row.shape[1] == len(truth)
     }
-    if truth is None or len(able) < 2:
-        return []
-    verdicts = tied(list(able.values()), truth, str(group["metric"].iloc[0]))
-    return [name for name, verdict in zip(able, verdicts, strict=True) if verdict]
+    return pairs_of(able, truth, str(group["metric"].iloc[0])) if truth is not None and len(able) > 1 else None
 
 
 def interval_of(study: Study, cell: "pd.Series[Any]") -> tuple[float, float] | None:

@@ -1,8 +1,7 @@
-"""What a few seeds on a few hundred examples can tell: scores under resampling, intervals, differences, ties, ranks."""
+"""What a few seeds on a few hundred examples can tell: scores under resampling, intervals, ranks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -85,20 +84,17 @@ METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def interval(
-    predictions: Array, truth: Array, metric: str, *, other: Array | None = None, draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95% interval of the mean score over seeds, or of what it is above `other`'s: a bootstrap over seeds and examples.
+def interval(predictions: Array, truth: Array, metric: str, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """95% interval of the mean score over seeds: a bootstrap over seeds and examples.
 
-    predictions, other: [seeds, examples]; truth: [examples]; seed: that of the draws, the same for both.
+    predictions: [seeds, examples]; truth: [examples]; seed: that of the draws.
     """
-    both = [one for one in (predictions, other) if one is not None]
-    drawn = [(_bootstrap(one, truth, metric, draws, seed) * _shares(len(one), draws, seed)).sum(axis=0) for one in both]
-    low, high = np.quantile(drawn[0] - sum(drawn[1:]), (0.025, 0.975))
+    drawn = bootstrap(predictions, truth, metric, draws, seed) * _shares(len(predictions), draws, seed)
+    low, high = np.quantile(drawn.sum(axis=0), (0.025, 0.975))
     return float(low), float(high)
 
 
-def _bootstrap(predictions: Array, truth: Array, metric: str, draws: int = 1000, seed: int = 0) -> Array:
+def bootstrap(predictions: Array, truth: Array, metric: str, draws: int = 1000, seed: int = 0) -> Array:
     """Score every row under the same draws of examples, some draws at a time. Returns [rows, draws]."""
     random, examples, scores = np.random.default_rng([seed, 0]), len(truth), []
     for some in np.diff([*range(0, draws, max(1, BLOCK // examples)), draws]):
@@ -112,72 +108,6 @@ def _shares(seeds: int, draws: int = 1000, seed: int = 0) -> Array:
     """The share of every seed in every draw: [seeds, draws]."""
     taken = max(1, seeds - 1)  # all would have too little spread, of three 2/3 of the variance (Rao and Wu 1988)
     return np.random.default_rng([seed, seeds]).multinomial(taken, np.full(seeds, 1 / seeds), size=draws).T / taken
-
-
-def p_value(one: Array, other: Array, truth: Array, metric: str) -> float:
-    """Two-sided, for "both are equally good". one, other: [seeds, examples], paired by place as far as both go.
-
-    accuracy: McNemar's exact test of every pair of seeds; of several, twice the median, which is valid however they
-    depend on one another (Meinshausen et al. 2009). That is about these trained models: on thousands of examples the
-    luck of the seeds alone tells them apart. Other metrics: the difference over its spread in a paired bootstrap, as a
-    normal variable; a count of 1000 draws could never get as low as Holm asks of many cells.
-    """
-    return float(all_pairs([one, other], truth, metric)[0, 1])
-
-
-def all_pairs(cells: Sequence[Array], truth: Array, metric: str) -> Array:
-    """`p_value` of every two cells, each [seeds, examples]. Returns [cells, cells], symmetric, 1 on the diagonal."""
-    return _mcnemar(cells, truth) if metric == "accuracy" else _resampled(cells, truth, metric)
-
-
-def _mcnemar(cells: Sequence[Array], truth: Array) -> Array:
-    from scipy.special import bdtr
-
-    p = np.full((max(map(len, cells)), len(cells), len(cells)), np.nan)  # of every seed; nan where one has none
-    for seed, pairs in enumerate(p):
-        there = [place for place, cell in enumerate(cells) if len(cell) > seed]
-        right = np.stack([cells[place][seed] == truth for place in there]).astype(np.float32)
-        won = (right @ (1 - right).T).astype(int)  # [i, j]: examples that i has right and j wrong
-        pairs[np.ix_(there, there)] = np.minimum(2 * bdtr(np.minimum(won, won.T), won + won.T, 0.5), 1)
-    factor = np.where(np.isfinite(p).sum(axis=0) > 1, 2, 1)
-    return np.asarray(np.minimum(factor * np.nanmedian(p, axis=0), 1))
-
-
-def _resampled(cells: Sequence[Array], truth: Array, metric: str) -> Array:
-    from scipy.special import ndtr
-
-    rows, ends = np.concatenate(cells), np.cumsum([len(cell) for cell in cells])[:-1]
-    scores, drawn = (np.split(of(rows, truth, metric), ends) for of in (score_of, _bootstrap))
-    shares = {seeds: _shares(seeds) for seeds in {len(cell) for cell in cells}}
-    p = np.ones((len(cells), len(cells)))
-    for one, other in combinations(range(len(cells)), 2):
-        seeds = min(len(cells[one]), len(cells[other]))
-        difference = abs((scores[one][:seeds] - scores[other][:seeds]).mean())
-        spread = ((drawn[one][:seeds] - drawn[other][:seeds]) * shares[seeds]).sum(axis=0).std()
-        p[one, other] = p[other, one] = 2 * ndtr(-difference / spread) if spread > ROUNDING else 1
-    return p
-
-
-def holm(p: Array) -> Array:
-    """Adjust a family's p-values, [tests]: at 5% all verdicts hold together in 95% of families (Holm 1979)."""
-    from statsmodels.stats.multitest import multipletests
-
-    return np.asarray(multipletests(p, method="holm")[1])
-
-
-def tied(cells: Sequence[Array], truth: Array, metric: str, *, level: float = 0.05) -> list[bool]:
-    """Which cells cannot be told from the best by mean score; the best is one of them. cells: each [seeds, examples].
-
-    All pairs are one family, not only those with the best: which one is best was seen in the same examples. Of
-    several equally good ones a cell is tied if it cannot be told from one.
-    """
-    if len(cells) < 2:
-        return [True] * len(cells)
-    means = np.array([score_of(cell, truth, metric).mean() for cell in cells])
-    best = means >= means.max() - ROUNDING
-    pairs, adjusted = np.triu_indices(len(cells), 1), np.ones((len(cells), len(cells)))
-    adjusted[pairs] = holm(all_pairs(cells, truth, metric)[pairs])
-    return [bool(one) for one in best | (np.minimum(adjusted, adjusted.T)[best] > level).any(axis=0)]
 
 
 def expected_best(scores: Sequence[float], tried: int) -> tuple[float, float]:
