@@ -8,7 +8,8 @@ import pandas as pd
 from bench.report.table import BEST, TIED, Entry, Table
 
 LEGEND = (
-    "Bold: the best. *: cannot be told from it (paired tests over examples and seeds, Holm-corrected over all pairs, 5%)."
+    "Bold: the best. *: cannot be told from it "
+    "(paired tests over examples and seeds, Holm-corrected over all pairs, 5%)."
 )
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     one: f"\\{one}" for one in "&%$#_{}"
