@@ -26,8 +26,10 @@ from bench.tasks.cloze import encode_cloze
 from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.questions import Writer, encode_questions
+from bench.tasks.retained import BATCH, Retained, retained
 from bench.tasks.task import Split, Task, subset
 from bench.tasks.template import worded
+from bench.train.evaluate import predict
 from bench.train.plan import Recipe
 from bench.train.precision import pick_dtype
 
@@ -41,6 +43,16 @@ def load_data(cell: Cell, seed: int | None = None) -> Encoded:
     if not cell.trains:
         task = replace(task, train=Split([], []))
     return encoded(cell, task, beside, Path(cell.config["cache_dir"]).expanduser())
+
+
+def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retained | None:
+    """The texts that the model should still predict after training, and how well it does before; None: none asked."""
+    config = cell.config
+    if config["retain"] is None or not cell.trains:
+        return None
+    path, cache = (Path(config[name]).expanduser() for name in ("retain", "cache_dir"))
+    texts = retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
+    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, BATCH, device, dtype))
 
 
 def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:

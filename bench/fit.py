@@ -55,6 +55,11 @@ def _check_form(conf: Config, source: Source) -> None:
             f"task.form=mask needs a masked language model, and {source.label} is a {source.model_type}; "
             "use task.form=head, or a BERT"
         )
+    if conf.retain is not None and not form.causal:
+        raise Misfit(
+            f"retain={conf.retain}: with task.form={form.value} {source.label} predicts no text; use retain=null, or a "
+            "Llama with task.form=letters, options or generate"
+        )
     if form.speaks and conf.method.name == "head":
         raise Misfit(f"method 'head' trains the task's head, and with task.form={form.value} there is none")
     if form is not Form.head and conf.method.template is not None:

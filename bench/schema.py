@@ -90,10 +90,9 @@ class MethodConf:
 
     What it is: `rank_is` says what the rank counts, `target` lists the weight types that the method's own paper adapts
     (for `target=default`).
-    What it fits: the rank must be a multiple of `rank_step`, and `rank_limit` says what bounds it; `models` are
-    the architectures (empty: all), `quant` the quantised bases, `merges` the bases
-    (`none`: full precision) that it can be merged into, `needs_cuda` the device; `checkpoints` says whether its blocks
-    may be run twice, as checkpointing does.
+    What it fits: the rank must be a multiple of `rank_step`, and `rank_limit` says what bounds it; `models` are the
+    architectures (empty: all), `quant` the quantised bases, `merges` the bases (`none`: full precision) that it can be
+    merged into, `needs_cuda` the device; `checkpoints` says whether its blocks may be run twice, as checkpointing does.
     What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
     the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own. Where it
     does not train (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the
@@ -213,6 +212,7 @@ class Config:
     checkpointing: bool = MISSING
     on_oom: choices.OnOom = MISSING
     merge: bool = MISSING
+    retain: str | None = None
     save: choices.Save = MISSING
     force: bool = MISSING
     results_dir: str = MISSING

@@ -12,6 +12,7 @@ from bench.cell import Cell, Trial
 from bench.events import Ended, Event
 from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded
+from bench.tasks.retained import Retained
 from bench.train.alone import Alone
 from bench.train.batches import collate
 from bench.train.loop import Pack, run_trials
@@ -28,7 +29,10 @@ HALVINGS = 4  # of the micro-batch, where memory runs out
 
 
 class Trials:
-    """The trials of one cell that are still to be trained. plan: with the micro-batch that the probe could do with."""
+    """The trials of one cell that are still to be trained. plan: with the micro-batch that the probe could do with.
+
+    retained: texts that they should still predict.
+    """
 
     def __init__(
         self,
@@ -39,10 +43,11 @@ class Trials:
         fast: Fast,
         plan: Plan,
         emit: Callable[[Event], None],
+        retained: Retained | None = None,
     ) -> None:
         self.cell, self.data, self.device, self.dtype, self.emit = cell, data, device, dtype, emit
         self.fast = fast
-        self.plan = plan
+        self.plan, self.retained = plan, retained
         self.why: str | None = None  # trials are not all trained together
 
     def run(self, trials: Sequence[Trial]) -> None:
@@ -97,7 +102,7 @@ class Trials:
             return
         together = {"pack": len(group), "pack_why": self.why, "micro": self.plan.micro}
         pack = self.alone(group[0]) if len(group) == 1 else self.packed(group)
-        for member, end in run_trials(pack, self.data, self.plan, self.emit):
+        for member, end in run_trials(pack, self.data, self.plan, self.emit, self.retained):
             name = member.wanted.trial
             if isinstance(end, Exception):
                 yield Ended(name, *_told(end))

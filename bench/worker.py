@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.build import arithmetic, build, load, load_data, load_task, method_of, recipe_of, saved_bytes
+from bench.build import arithmetic, build, load, load_data, load_retained, load_task, method_of, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
@@ -26,6 +27,7 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
+from bench.tasks.retained import read_texts
 from bench.train.outcome import describe
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device
@@ -62,6 +64,8 @@ def check(cells: list[Cell], pipe: Connection) -> None:
     try:
         for cell in {str(cell.config["task"]): cell for cell in cells}.values():
             load_task(cell)
+        for texts in {cell.config["retain"] for cell in cells} - {None}:
+            read_texts(Path(texts).expanduser())
         for cell in {_way(cell): cell for cell in cells}.values():
             try:
                 try_out(cell)
@@ -124,7 +128,8 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
             if smaller is None:
                 raise
             plan = smaller
-    Trials(cell, data, device, dtype, fast, plan, emit).run(job.trials)
+    retained = load_retained(cell, device, dtype) if job.trials else None
+    Trials(cell, data, device, dtype, fast, plan, emit, retained).run(job.trials)
 
 
 def measure(

@@ -77,6 +77,7 @@ TORCH = {
     "tasks/metrics.py",
     "tasks/questions.py",
     "tasks/reading.py",
+    "tasks/retained.py",
     "tasks/template.py",
     "methods/",
     "train/",

@@ -140,6 +140,36 @@ def test_cost_tells_memory_by_what_it_is_for_and_leaves_out_what_nobody_knows() 
     assert "latency ms" not in body
 
 
+def retaining(
+    found: list[Record], before: float, *after: float | None, texts: str = "sha256:0123456789"
+) -> list[Record]:
+    """A cell's records whose trials retain so much."""
+    probe, *trials = found
+    told = [{"before": before, "after": loss, "tokens": 100, "texts": texts} for loss in after]
+    kept = zip(trials, told, strict=True)
+    return [probe, *(replace(one, scores={**(one.scores or {}), "retention": loss}) for one, loss in kept)]
+
+
+def test_retention_tells_the_loss_before_and_after() -> None:
+    lora = retaining(cell(0.8, 0.9, method="lora"), 2.5, 2.7, 2.9)
+    full = retaining(cell(0.9, 0.9, method="full", rank=None, target=None), 2.5, 3.5, None)
+    table = made("retention", lora, full, cell(0.7, 0.7, method="bitfit"))
+    rows = rows_of(table)
+    assert set(rows) == {("sst2", "lora", "8", "qv"), ("sst2", "full", "-", "-")}
+    found = rows["sst2", "lora", "8", "qv"]
+    assert (found["loss before"], found["loss after"], found["forgotten"]) == ("2.500", "2.800 +- 0.141", "+0.300")
+    assert rows["sst2", "full", "-", "-"]["loss after"] == "3.500"
+    assert "texts" not in table.body
+    assert table.notes[0].startswith("Loss: mean cross-entropy on texts that are not the task's, in nats per token")
+
+
+def test_retention_on_other_texts_is_told_apart() -> None:
+    one = retaining(cell(0.8, method="lora"), 2.5, 2.7)
+    other = retaining(cell(0.8, method="ia3"), 2.0, 2.1, texts="sha256:abcdef0123")
+    assert made("retention", one, other).body["texts"].tolist() == ["abcdef01", "01234567"]
+    assert TABLES["retention"](Study.of(cell(0.8)), "report_score") is None
+
+
 def test_quantisation_compares_one_method_over_several_bases() -> None:
     found = [cell(0.8), cell(0.79, base="nf4"), cell(0.7, method="ia3", rank=None)]
     body = made("quantisation", *found).body

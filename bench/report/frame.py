@@ -32,7 +32,8 @@ RATES = (
 )
 MEMORY = ("weights", "gradients", "optimizer", "activations")
 LATENCY = ("bare", "adapted", "merged")
-SCORES = ("report_score", "report_std", "select_score", "train_seconds")
+RETENTION = ("retention_before", "retention_after", "retention_std")
+SCORES = ("report_score", "report_std", "select_score", "train_seconds", *RETENTION)
 TRIAL_SECONDS = ("train_seconds", "eval_seconds")
 
 
@@ -84,7 +85,8 @@ def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
     Who it is: cell, title, model, task, method, family, rank, target, base, optim, checkpointing, random; table, what
     it must share with others to be compared. What it scores: report_score (mean over seeds at the chosen rate),
     report_std, seeds, lr (chosen on select), lrs_tried, select_score, metric, outcome (such as "2 ok, 1 oom"). What it
-    costs: COUNTS, RATES, `memory_*` and `latency_*` (seconds for one row) of its probe, train_seconds of a trial.
+    retains: RETENTION, the loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*`
+    and `latency_*` (seconds for one row) of its probe, train_seconds of a trial.
     """
     frame = pd.DataFrame([_cell(some) for some in members.values()])
     kinds = dict.fromkeys(("rank", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
@@ -155,8 +157,23 @@ def _cell(members: list[Record]) -> dict[str, Any]:
         "select_score": fmean(select) if select else None,
         "seeds": len(report),
         "train_seconds": fmean(seconds) if seconds else None,
+        **_retention([] if cell["random"] else chosen),
         "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
         "metric": next((record.scores["metric"] for record in members if record.scores), None),
+    }
+
+
+def _retention(chosen: list[Record]) -> dict[str, Any]:
+    """The loss on texts that the model knew, before training and after it, by mean over seeds."""
+    told = [record.scores.get("retention") for record in chosen if record.scores]
+    losses = [(one["before"], one["after"]) for one in told if one and None not in (one["before"], one["after"])]
+    if not losses:
+        return dict.fromkeys((*RETENTION, "retention_texts"))
+    before, after = zip(*losses, strict=True)
+    found = (fmean(before), fmean(after), stdev(after) if len(after) > 1 else None)
+    return {
+        **dict(zip(RETENTION, found, strict=True)),
+        "retention_texts": ", ".join({one["texts"] for one in told if one}),
     }
 
 

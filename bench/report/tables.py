@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bench.report.frame import MEMORY, Study
+from bench.report.costs import cost, outcomes, quantisation, retention
+from bench.report.frame import Study
 from bench.report.shown import (
     SCORE,
     SHORT,
-    WORDS,
     alike,
     column,
     head_of,
@@ -17,12 +17,11 @@ from bench.report.shown import (
     pivoted,
     shown,
     table_of,
-    title_of,
     varying,
     who,
 )
 from bench.report.standing import standings
-from bench.report.table import DASH, MIB, Table, peak_of, text
+from bench.report.table import DASH, Table, peak_of, text
 
 SOFT = ("soft prompts",)
 BUDGET = 1.1  # parameter counts within such a ratio are one budget
@@ -122,74 +121,20 @@ def methods(study: Study, metric: str = SCORE) -> Table | None:
     return table_of("methods", study, found, body if len(found["task"].unique()) > 1 else body.drop(columns="average"))
 
 
-def cost(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - every table is called alike
-    """What a method costs: parameters, bytes, memory and its parts, speed, latency, time."""
-    found = study.cells
-    sizes = {
-        "allocated MiB": "peak_allocated_bytes",
-        "reserved MiB": "peak_reserved_bytes",
-        "resident MiB": "peak_resident_bytes",
-    }
-    sizes |= {f"{part} MiB": f"memory_{part}" for part in MEMORY}
-    plain = {"samples/s": "samples_per_second", "tokens/s": "tokens_per_second", "train s": "train_seconds"}
-    small = {"s/step": "step_seconds_median"}
-    timed = {"latency ms": "latency_adapted", "merged ms": "latency_merged"}
-    columns = {
-        "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
-        "%": found["trainable_percent"].map(lambda value: text(value, "{:.3f}")),
-        "adapter KiB": (found["adapter_bytes"] / 1024).map(lambda value: text(value, "{:,.0f}")),
-        **{name: (found[key] / MIB).map(lambda value: text(value, "{:,.1f}")) for name, key in sizes.items()},
-        **{name: found[key].map(lambda value: text(value, "{:,.0f}")) for name, key in plain.items()},
-        **{name: found[key].map(lambda value: text(value, "{:.3f}")) for name, key in small.items()},
-        **{name: (1000 * found[key]).map(lambda value: text(value, "{:.1f}")) for name, key in timed.items()},
-    }
-    known = {name: column for name, column in columns.items() if (column != DASH).any()}
-    return table_of("cost", study, found, pd.DataFrame({"task": found["task"], **who(found), **known}))
-
-
-def quantisation(study: Study, metric: str = SCORE) -> Table | None:
-    """One method over bases that are stored in different ways."""
-    keys = ["task", *SHORT]
-    several = study.cells.groupby(keys, dropna=False)["base"].transform(lambda bases: bases.fillna("").nunique()) > 1
-    found = study.cells[several]
-    if found.empty:
-        return None
-    judged, (name, peak) = standings(study, found), peak_of(found)
-    body = pd.DataFrame(
-        {
-            "task": found["task"],
-            **who(found),
-            "base": found["base"].fillna("full precision"),
-            "weights MiB": (found["memory_weights"] / MIB).map(lambda value: text(value, "{:,.1f}")),
-            name: peak.map(lambda value: text(value, "{:,.0f}")),
-            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
-            head_of(found, metric): column(found, metric, judged),
-        }
-    )
-    return table_of("quantisation", study, found, body)
-
-
-def outcomes(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001
-    """Every trial that did not end well, with the first line of why."""
-    bad = study.trials[study.trials["outcome"] != "ok"].merge(study.cells[["cell", "task", "title"]], on="cell")
-    if bad.empty:
-        return None
-    body = pd.DataFrame(
-        {
-            "task": bad["task"],
-            "method": bad["title"],
-            "lr": bad["lr"].map(lambda value: text(value, "{:g}")),
-            "seed": bad["seed"].map(text),
-            "outcome": bad["outcome"],
-            "error": bad["error"].map(text),
-        }
-    )
-    return Table("outcomes", title_of(study, study.cells), body, [f"{len(bad)} of {len(study.trials)} trials."], WORDS)
-
-
 TABLES: dict[str, Callable[[Study, str], Table | None]] = {
     made.__name__: made
-    for made in (cells, rank_by_target, target_at_budget, methods, cost, quantisation, capacity, init, outcomes)
+    for made in (
+        cells,
+        rank_by_target,
+        target_at_budget,
+        methods,
+        cost,
+        quantisation,
+        capacity,
+        init,
+        retention,
+        outcomes,
+    )
 }
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.events import Ended, Event, Started
 from bench.tasks.encode import Encoded, Rows
+from bench.tasks.retained import BATCH, Retained
 from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
 from bench.train.member import Member
@@ -59,8 +61,10 @@ class Pack(Protocol):
         """The model with that trial's weights in it, until the next call."""
 
 
-def run_trials(pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], None]) -> Iterator[Settled]:
-    """Train a pack and score its trials; gives each with its end.
+def run_trials(
+    pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], None], retained: Retained | None = None
+) -> Iterator[Settled]:
+    """Train a pack and score its trials; gives each with its end. retained: texts that they should still predict.
 
     A trial that diverges or does not learn ends with its exception, and the others go on. One that ended well has its
     best weights in place (`pack.model_of`) when it is given. Raises what makes all of them fail.
@@ -82,8 +86,12 @@ def run_trials(pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], No
             member.best.restore()
         shown = {"report": data.report, **data.further}
         found = {name: dict(_predictions(pack, rows, plan)) for name, rows in shown.items()}
+    kept = dict(zip(pack.members, pack.predict(retained.rows, BATCH), strict=True)) if retained and pack.members else {}
     for member in pack.members:
-        yield member, _ended(member, data, {name: by_member[member] for name, by_member in found.items()})
+        ended = _ended(member, data, {name: by_member[member] for name, by_member in found.items()})
+        if retained:
+            ended = replace(ended, scores={**(ended.scores or {}), "retention": retained.told(kept[member])})
+        yield member, ended
 
 
 def _one_epoch(pack: Pack, rows: Rows, plan: Plan, number: int) -> list[Settled]:
