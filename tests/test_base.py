@@ -27,6 +27,12 @@ CPU = torch.device("cpu")
 FITTING = sorted(name for name, leaf in LEAVES.items() if leaf.get("quant") and name not in UNTRAINED | {"loftq"})
 
 
+@pytest.fixture
+def tiny(tiny: list[str]) -> list[str]:
+    """A base in bf16 decides its own arithmetic."""
+    return [word for word in tiny if not word.startswith("precision=")]
+
+
 def cell(tiny: list[str], *words: str) -> Cell:
     (found,) = cells([*tiny, *words], multirun=False)
     return found

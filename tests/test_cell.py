@@ -24,7 +24,7 @@ COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are
 @pytest.fixture
 def base(tiny: list[str]) -> list[str]:
     """Overrides of a cell that needs neither a hub nor an installed model, the same for all tests."""
-    return [override for override in tiny if not override.startswith(("results_dir", "cache_dir", "rank"))]
+    return [override for override in tiny if not override.startswith(("results_dir", "cache_dir", "rank", "precision"))]
 
 
 @cache

@@ -28,7 +28,14 @@ def run(inline: Run, tiny_bert: Path, tmp_path: Path) -> Callable[..., list[Reco
         if not (tmp_path / task).exists():
             written(task, tmp_path / task)
         given = [f"model.name={tiny_bert}", f"task={task}", f"task.path={tmp_path / task / 'archive'}", "method=lora"]
-        small = ["task.select_rows=12", "protocol=smoke", "protocol.max_length=32", "rank=4", "track=off"]
+        small = [
+            "task.select_rows=12",
+            "protocol=smoke",
+            "protocol.max_length=32",
+            "rank=4",
+            "precision=fp32",
+            "track=off",
+        ]
         where = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
         done = inline(*given, *small, *where, *words)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -89,7 +96,7 @@ def test_the_mismatched_set_is_scored_beside_the_matched_one(run: Callable[..., 
 
 @pytest.mark.parametrize("task", ["stsb", "rte"])
 def test_packs_of_pairs_and_numbers_end_where_trials_end_alone(task: str, run: Callable[..., list[Record]]) -> None:
-    words = ("lrs=[1e-3,1e-2]", "seeds=[0,1]", "precision=fp32")
+    words = ("lrs=[1e-3,1e-2]", "seeds=[0,1]")
     together = {str(record.trial): record for record in run(task, *words, "pack=4")}
     for record in run(task, *words, "pack=1", "force=true"):
         other = together[str(record.trial)]

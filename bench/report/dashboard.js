@@ -26,6 +26,7 @@ const KINDS = {
   kib: { unit: "KiB", scale: 2 ** -10, write: short, log: true },
   ms: { unit: "ms", scale: 1000, write: short },
   seconds: { unit: "s", scale: 1, write: short },
+  nats: { unit: "nats", scale: 1, write: value => value.toFixed(3) },
   number: { scale: 1, write: short },
   rate: { scale: 1, write: rate, log: true },
 };
@@ -69,6 +70,9 @@ const COLUMNS = [
   ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
   ["seeds", "seeds", "count", "high", "finished seeds at the chosen rate"],
   ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
+  ["retention_before", "loss before", "nats", "low", "on texts that are not the task's, per token, without the method"],
+  ["retention_after", "loss after", "nats", "low", "on those texts, per token, after training: what it rose by is forgotten"],
+  ["retention_std", "loss std", "nats", "low", "standard deviation of the loss after training, over seeds"],
   ["metric", "metric", "text", null, "what the score is"],
   ["*outcome", "outcome", "text", null, "how its trials ended"],
   ["table", "table", "text", null, "cells of one number share model, data and protocol, and may be compared"],

@@ -119,6 +119,7 @@ def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
     yield from [("optim", cell["optim"])] if cell.get("optim") else []
     yield from [("checkpointing", "true")] if cell.get("checkpointing") else []
     yield from _protocol(task, protocol)
+    yield from [("retain", config["retain"])] if config.get("retain") else []
     yield from [("precision", config["precision"])] if config.get("precision", "auto") != "auto" else []
     trials = [one.trial for one in members if one.trial]
     rates = sorted({one["lr"] for one in trials if one["lr"] is not None})

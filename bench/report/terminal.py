@@ -14,37 +14,46 @@ from bench.report.formats import notes_with_legend
 from bench.report.table import BEST, TIED, Entry
 
 PIPE_WIDTH = 120  # at least, where no window is the limit
+WIDEST = 10_000  # a table's lines are never broken
 # What a narrow terminal goes without, in this order; method, rank and score always stay.
 DISPENSABLE = ("cell", "lr", "%", "target", "outcome", "samples/s", "peak MiB", "peak MiB (resident)", "trainable")
 
 
 def show(asked: report.Table, console: Console) -> None:
     """Print a table. A narrow terminal gets fewer columns, and is told which; a pipe gets all of them."""
-    shown, words, notes = asked.body, asked.words, "\n".join(notes_with_legend(asked))
-    if not console.is_terminal:
+    shown, notes = asked.body, "\n".join(notes_with_legend(asked))
+    if console.is_terminal:
+        shown, left_out = _narrowed(asked, console)
+        if left_out:
+            notes += f"\nLeft out on this narrow terminal: {', '.join(left_out)}; table.md and table.csv have them."
+    else:
         console.width = max(console.width, PIPE_WIDTH)
-    table, left_out = _table(shown, words, console), []
-    for column in DISPENSABLE if console.is_terminal else ():
-        if (table.width or 0) <= console.width:
-            break
-        if column in shown and not _misleads_without(shown, column):
-            shown = shown.drop(columns=column)
-            table = _table(shown, words, console)
-            left_out.append(column)
-    if left_out:
-        notes += f"\nLeft out on this narrow terminal: {', '.join(left_out)}; table.md and table.csv have them."
     console.print(f"\n{asked.title}\n", soft_wrap=True)
-    console.print(table, crop=False)
+    width, console.width = console.width, WIDEST
+    console.print(_table(shown, asked.words), crop=False)
+    console.width = width
     console.print(f"\n{notes}" if notes else "")
 
 
-def _table(shown: pd.DataFrame, words: Sequence[str], console: Console) -> Table:
+def _narrowed(asked: report.Table, console: Console) -> tuple[pd.DataFrame, list[str]]:
+    """As many columns as the console has room for, and which it has none for."""
+    shown, left_out = asked.body, []
+    for column in DISPENSABLE:
+        table = _table(shown, asked.words)
+        if Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum <= console.width:
+            break
+        if column in shown and not _misleads_without(shown, column):
+            shown = shown.drop(columns=column)
+            left_out.append(column)
+    return shown, left_out
+
+
+def _table(shown: pd.DataFrame, words: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for name in map(str, shown.columns):
         table.add_column(name.replace(" (", "\n("), justify="left" if name in words else "right", no_wrap=True)
     for row in shown.to_numpy().tolist():
         table.add_row(*map(_marked, row))
-    table.width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     return table
 
 
