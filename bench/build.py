@@ -26,7 +26,7 @@ from bench.tasks.cloze import encode_cloze
 from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.questions import Writer, encode_questions
-from bench.tasks.retained import BATCH, Retained, retained
+from bench.tasks.retained import AT_ONCE, Retained, retained
 from bench.tasks.task import Split, Task, subset
 from bench.tasks.template import worded
 from bench.train.evaluate import predict
@@ -52,7 +52,7 @@ def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retai
         return None
     path, cache = (Path(config[name]).expanduser() for name in ("retain", "cache_dir"))
     texts = retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
-    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, BATCH, device, dtype))
+    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, AT_ONCE, device, dtype))
 
 
 def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:

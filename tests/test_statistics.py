@@ -11,7 +11,7 @@ from sklearn import metrics
 
 from bench.choices import Metric
 from bench.report import statistics
-from bench.report.statistics import expected_best, interval, ranks, score_of
+from bench.report.statistics import expected_best, intervals, ranks, score_of
 
 Array = np.ndarray[Any, Any]
 NAMES = [metric.value for metric in Metric]
@@ -24,6 +24,11 @@ REFERENCES = {
     "pearson": lambda true, found: stats.pearsonr(true, found).statistic,
     "spearman": lambda true, found: stats.spearmanr(true, found).statistic,
 }
+
+
+def interval(predictions: Array, truth: Array, metric: str, **more: Any) -> tuple[float, float]:
+    (found,) = intervals([predictions], truth, metric, **more)
+    return found
 
 
 def sample_of(name: str, seeds: int = 3, examples: int = 200) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from bench.report.formats import markdown
 from bench.report.frame import Study
 from bench.report.notes import differences
 from bench.report.parts import comparable, with_key
+from bench.report.standing import with_intervals
 from bench.report.tables import TABLES, cells
 from bench.report.terminal import show
 
@@ -27,7 +28,7 @@ def render(results: Path, study: Study, console: Console, *, write: bool) -> Non
             table = cells(part, before=[apart] if apart else [])
             show(table, console)
             pages.append(markdown(table))
-            frames.append(part.cells.drop(columns="table").assign(table=number))
+            frames.append(with_intervals(part).drop(columns="table").assign(table=number))
         if write:
             folder = results / str(model) / str(task)
             folder.mkdir(parents=True, exist_ok=True)

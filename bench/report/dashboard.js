@@ -68,6 +68,8 @@ const COLUMNS = [
   ["lrs_tried", "rates tried", "count", null, "learning rates among which it was chosen"],
   ["*report_score", "score", "score", "high", "mean \u00b1 standard deviation over seeds (n), on the report part"],
   ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
+  ["report_low", "score from", "score", "high", "lower edge of its 95% interval over seeds and examples"],
+  ["report_high", "score to", "score", "high", "upper edge of its 95% interval over seeds and examples"],
   ["seeds", "seeds", "count", "high", "finished seeds at the chosen rate"],
   ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
   ["retention_before", "loss before", "nats", "low", "on texts that are not the task's, per token, without the method"],
@@ -573,6 +575,8 @@ function plotNote(found, all, log) {
   const above = log ? ", above 0 where the axis is logarithmic" : "";
   return [
     found.length < all && `${whole.format(found.length)} of ${whole.format(all)} cells have both values${above}.`,
+    state.y === "report_score" && found.length <= POINTS_WITH_SPREAD && found.some(one => one.cell.report_low !== null)
+      && "Whiskers: 95% intervals over seeds and examples.",
     found.length > 0 && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
     tables > 1 && "each has a front of its own.",
@@ -583,7 +587,8 @@ function drawn(found, best, log) {
   const width = Math.max(280, $("plot").clientWidth), height = Math.round(Math.min(440, Math.max(300, width * 0.5)));
   const cx = columnOf.get(state.x), cy = columnOf.get(state.y), box = boxOf(width, height);
   const spreads = cy.key === "report_score" && !log.y && found.length <= POINTS_WITH_SPREAD;
-  const ends = one => (spreads ? [one.y - 100 * one.cell.report_std, one.y + 100 * one.cell.report_std] : [one.y]);
+  const ends = one => (spreads && one.cell.report_low !== null
+    ? [one.y, 100 * one.cell.report_low, 100 * one.cell.report_high] : [one.y]);
   const x = axis(found.map(one => one.x), { log: log.x, from: box.left, to: box.right, most: Math.floor(width / 80) });
   const y = axis(found.flatMap(ends), { log: log.y, from: box.bottom, to: box.top, most: 6 });
   const order = [...found].sort((a, b) => a.x - b.x || a.y - b.y);
@@ -609,13 +614,13 @@ function pointOf(one, isBest, x, y, spreads) {
     "data-cell": cell.cell, "data-method": cell.method, "data-keep": `point-${cell.cell}`,
     tabindex: cell.cell === current ? 0 : -1, "aria-label": lines.join("; "),
     onpointerenter: tell, onfocus: tell, onpointerleave: hideTip, onblur: hideTip,
-  }, spreads && cell.report_std !== null ? spread(one, 100 * cell.report_std, y) : null,
+  }, spreads && cell.report_low !== null ? interval(one, y) : null,
   s("circle", { r: 11, class: "hit" }), isBest ? s("circle", { r: 9, class: "ring" }) : null, mark(cell.method));
 }
 
-function spread(one, deviation, y) {
-  const half = Math.abs(y.at(one.y + deviation) - y.at(one.y)).toFixed(1);
-  return s("path", { class: "spread", d: `M0,-${half}V${half}` });
+function interval(one, y) {
+  const [low, high] = [one.cell.report_low, one.cell.report_high].map(edge => (y.at(100 * edge) - y.at(one.y)).toFixed(1));
+  return s("path", { class: "spread", d: `M0,${low}V${high}` });
 }
 
 function showTip(one, lines, x, y) {
@@ -817,7 +822,7 @@ function errorOf([type, message, trace]) {
 
 const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
 const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
-const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "select_score"];
+const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
 
 function difference(a, b, name) {
   if (a[name] === null || b[name] === null || a.metric !== b.metric) return DASH;

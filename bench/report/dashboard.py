@@ -20,6 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from bench.records import Record
 from bench.report.frame import Study
 from bench.report.looks import places
+from bench.report.standing import with_intervals
 from bench.report.table import what_went_wrong
 
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
@@ -68,7 +69,7 @@ def embedded(value: Any) -> str:
 
 def payload(study: Study, title: str) -> dict[str, Any]:
     """What the page knows. Rows and trials are lists in the order of `fields` and of `_trial`."""
-    cells, pool = study.cells.assign(table=pd.factorize(study.cells["table"])[0] + 1), Pool()
+    cells, pool = with_intervals(study).assign(table=pd.factorize(study.cells["table"])[0] + 1), Pool()
     return {
         "title": title,
         "fields": list(cells),

@@ -11,7 +11,7 @@ from bench.report.frame import MEMORY, Study
 from bench.report.front import front
 from bench.report.looks import COLOURS
 from bench.report.luck import critical_difference, expected_score
-from bench.report.standing import interval_of
+from bench.report.standing import intervals_of
 from bench.report.table import MIB, peak_of
 
 
@@ -155,7 +155,8 @@ def _against(study: Study, cost: "pd.Series[Any]", name: str, *, log: bool) -> g
 def _points(
     study: Study, group: pd.DataFrame, x: "pd.Series[Any]", method: str, name: str, *, mode: str, **more: Any
 ) -> go.Scatter:
-    spans = [interval_of(study, row) for _, row in group.iterrows()]
+    known = intervals_of(study, group)
+    spans = [known.get(name) for name in group["cell"]]
     scores = 100 * group["report_score"]
     above = [0.0 if span is None else 100 * span[1] - score for span, score in zip(spans, scores, strict=True)]
     below = [0.0 if span is None else score - 100 * span[0] for span, score in zip(spans, scores, strict=True)]

@@ -41,7 +41,7 @@ TRIAL_SECONDS = ("train_seconds", "eval_seconds")
 class Study:
     """cells: one row per cell (see `cells_of`). trials: one row per trial. predictions: by trial id, by part. truth: by
     cell id, by part, where the records have it. members: by cell id, its records. tested: the paired tests of a family
-    of cells (standing.py), once they are worked out.
+    of cells, and intervals: of their scores, by cell id (standing.py), once they are worked out.
     """
 
     cells: pd.DataFrame
@@ -50,6 +50,7 @@ class Study:
     truth: Mapping[str, Mapping[str, list[Any]]]
     members: Mapping[str, list[Record]]
     tested: dict[frozenset[str], Pairs | None] = field(default_factory=dict)
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, found: Iterable[Record]) -> "Study":

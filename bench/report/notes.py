@@ -10,22 +10,36 @@ from bench.report.frame import Study, grouped
 from bench.report.standing import unknown_ties
 from bench.report.table import DASH, metric_of
 
+MOST = 8  # names in a line
 
-def notes_of(study: Study, cells: pd.DataFrame) -> list[str]:
-    """Seeds, rates, parts, protocol, resolution, ties, and what is missing; one line each."""
+
+def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True) -> list[str]:
+    """Seeds, rates, parts, protocol, resolution, ties, and what is missing; one line each.
+
+    rates: whether to name the chosen learning rates, where the table has no column of them.
+    """
     members = [record for name in cells["cell"] for record in study.members[name]]
     tried = sorted({int(count) for count in cells["lrs_tried"] if count})
     seeds = sorted({int(count) for count in cells["seeds"] if count})
     first = (
         f"Mean +- standard deviation over n seeds (n = {', '.join(map(str, seeds)) or DASH}). Learning rate and "
         "checkpoint are chosen on the select part; the report part is shown. Learning rates tried per cell: "
-        f"{', '.join(map(str, tried)) or DASH}."
+        f"{', '.join(map(str, tried)) or DASH}{_chosen(cells) if rates else ''}."
     )
     lines = [first, *_trained(members), *_resolution(study, cells)]
     scored = [record.scores for record in members if record.scores and "chance" in record.scores]
     lines += [_known_nothing(scored[0])] if scored else []
     lines += dict.fromkeys(f"Note: {note}." for record in members for note in record.provenance.get("notes", ()))
     return [*lines, *unknown_ties(study, cells), *_luck(study, cells), *missing(cells)]
+
+
+def _chosen(cells: pd.DataFrame) -> str:
+    """The chosen rates by method."""
+    known = cells[cells["lr"].notna()].groupby("method")["lr"]
+    by_method = [f"{method} {' or '.join(f'{lr:g}' for lr in sorted(rates.unique()))}" for method, rates in known]
+    if len(by_method) > MOST:
+        return "; the table of cells has the chosen ones"
+    return f"; chosen: {', '.join(by_method)}" if by_method else ""
 
 
 def _luck(study: Study, cells: pd.DataFrame) -> list[str]:
@@ -59,8 +73,8 @@ def missing(cells: pd.DataFrame) -> list[str]:
     return lines + ([f"Without a trial so far: {_some(unrun)}."] if unrun else [])
 
 
-def _some(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
 def _leaves(name: str, node: Any) -> dict[str, str]:

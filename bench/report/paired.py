@@ -83,8 +83,8 @@ def _over_examples(cells: Sequence[Array], truth: Array, metric: str) -> Array:
         right = np.array([(cell == truth).mean(axis=0) for cell in cells])
         together = np.atleast_2d(np.cov(right)) / len(truth)
     else:
-        drawn = np.split(bootstrap(np.concatenate(cells), truth, metric), np.cumsum([len(cell) for cell in cells])[:-1])
-        together = np.atleast_2d(np.cov([one.mean(axis=0) for one in drawn]))
+        drawn = [one.mean(axis=0) for one in bootstrap(cells, truth, metric)]
+        together = np.atleast_2d(np.cov(drawn))
     own = together.diagonal()
     return np.asarray(np.maximum(own[:, None] + own - 2 * together, 0))
 

@@ -70,9 +70,14 @@ def number_text(value: float, metric: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
+def span_text(span: tuple[float, float] | float) -> str:
+    """An interval in percent; a dash where it is not known."""
+    return f"{100 * span[0]:.1f} to {100 * span[1]:.1f}" if isinstance(span, tuple) else DASH
+
+
 def title_of(study: Study, found: pd.DataFrame) -> str:
     return f"{', '.join(study.cells['model'].unique())} on {', '.join(found['task'].unique())}"
 
 
 def table_of(name: str, study: Study, found: pd.DataFrame, body: pd.DataFrame) -> Table:
-    return Table(name, title_of(study, found), body, notes_of(study, found), WORDS)
+    return Table(name, title_of(study, found), body, notes_of(study, found, rates="lr" not in body), WORDS)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bench.report.frame import Study
 from bench.report.paired import Pairs, pairs_of
-from bench.report.statistics import interval
+from bench.report.statistics import intervals
 from bench.report.table import BEST, TIED
 
 
@@ -36,10 +36,8 @@ def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
     found: dict[str, str] = {}
     for _, group in cells[cells["report_score"].notna()].groupby("table"):
         if len(group) > 1:
-            pairs, best = (
-                pairs_in(study, group),
-                str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())]),
-            )
+            pairs = pairs_in(study, group)
+            best = str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())])
             found |= {**dict.fromkeys(pairs.tied if pairs else (), TIED), best: BEST}
     return found
 
@@ -53,20 +51,39 @@ def pairs_in(study: Study, group: pd.DataFrame) -> Pairs | None:
 
 
 def _tested(study: Study, group: pd.DataFrame) -> Pairs | None:
-    truth = truth_of(study, group)
-    rows = {str(cell["cell"]): predictions_of(study, cell) for _, cell in group.iterrows()}
-    able = {
-        name: row for name, row in rows.items() if row is not None and truth is not None and row.shape[1] == len(truth)
-    }
+    truth, able = _able(study, group)
     return pairs_of(able, truth, str(group["metric"].iloc[0])) if truth is not None and len(able) > 1 else None
 
 
-def interval_of(study: Study, cell: "pd.Series[Any]") -> tuple[float, float] | None:
-    """95% of the mean over seeds; None where the truth or the predictions are not recorded."""
-    truth, found = truth_of(study, cell.to_frame().T), predictions_of(study, cell)
-    if truth is None or found is None or found.shape[1] != len(truth):
-        return None
-    return interval(found, truth, str(cell["metric"]))
+def intervals_of(study: Study, cells: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """95% of the mean over seeds by cell id, worked out once; nothing where truth or predictions are not recorded."""
+    waiting = cells[cells["report_score"].notna() & ~cells["cell"].isin(study.intervals)]
+    for _, group in waiting.groupby("table"):
+        truth, able = _able(study, group)
+        if truth is not None and able:
+            found = intervals(list(able.values()), truth, str(group["metric"].iloc[0]))
+            study.intervals.update(zip(able, found, strict=True))
+    return {name: study.intervals[name] for name in cells["cell"] if name in study.intervals}
+
+
+def with_intervals(study: Study) -> pd.DataFrame:
+    """The cells with the edges of their intervals as report_low and report_high, right of report_std."""
+    known, cells = intervals_of(study, study.cells), study.cells.copy()
+    behind = list(cells).index("report_std") + 1
+    for place, edge in enumerate(("report_low", "report_high")):
+        values = [known[name][place] if name in known else None for name in cells["cell"]]
+        cells.insert(behind + place, edge, pd.Series(values, dtype="float64"))
+    return cells
+
+
+def _able(study: Study, group: pd.DataFrame) -> tuple[NDArray[Any] | None, dict[str, NDArray[Any]]]:
+    """The truth that comparable cells share, and the predictions of those that answer all of it, by id."""
+    truth = truth_of(study, group)
+    rows = {str(cell["cell"]): predictions_of(study, cell) for _, cell in group.iterrows()}
+    fits = {
+        name: row for name, row in rows.items() if row is not None and truth is not None and row.shape[1] == len(truth)
+    }
+    return truth, fits
 
 
 def unknown_ties(study: Study, cells: pd.DataFrame) -> Sequence[str]:

@@ -84,17 +84,25 @@ METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def interval(predictions: Array, truth: Array, metric: str, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95% interval of the mean score over seeds: a bootstrap over seeds and examples.
+def intervals(
+    cells: Sequence[Array], truth: Array, metric: str, *, draws: int = 1000, seed: int = 0
+) -> list[tuple[float, float]]:
+    """95% interval of every cell's mean score over its seeds: a bootstrap over seeds and examples.
 
-    predictions: [seeds, examples]; truth: [examples]; seed: that of the draws.
+    cells: each [seeds, examples]; truth: [examples]; seed: that of the draws, the same for all cells.
     """
-    drawn = bootstrap(predictions, truth, metric, draws, seed) * _shares(len(predictions), draws, seed)
-    low, high = np.quantile(drawn.sum(axis=0), (0.025, 0.975))
-    return float(low), float(high)
+    drawn = bootstrap(cells, truth, metric, draws, seed)
+    means = np.array([(one * _shares(len(one), draws, seed)).sum(axis=0) for one in drawn])
+    return [(float(low), float(high)) for low, high in np.quantile(means, (0.025, 0.975), axis=1).T]
 
 
-def bootstrap(predictions: Array, truth: Array, metric: str, draws: int = 1000, seed: int = 0) -> Array:
+def bootstrap(cells: Sequence[Array], truth: Array, metric: str, draws: int = 1000, seed: int = 0) -> list[Array]:
+    """Score every cell under the same draws of examples. Returns of each [seeds, draws]."""
+    scores = _redrawn(np.concatenate(cells), truth, metric, draws, seed)
+    return np.split(scores, np.cumsum([len(cell) for cell in cells])[:-1])
+
+
+def _redrawn(predictions: Array, truth: Array, metric: str, draws: int, seed: int) -> Array:
     """Score every row under the same draws of examples, some draws at a time. Returns [rows, draws]."""
     random, examples, scores = np.random.default_rng([seed, 0]), len(truth), []
     for some in np.diff([*range(0, draws, max(1, BLOCK // examples)), draws]):

@@ -16,11 +16,12 @@ from bench.report.shown import (
     number_text,
     pivoted,
     shown,
+    span_text,
     table_of,
     varying,
     who,
 )
-from bench.report.standing import standings
+from bench.report.standing import intervals_of, standings
 from bench.report.table import DASH, Table, peak_of, text
 
 SOFT = ("soft prompts",)
@@ -30,7 +31,7 @@ BUDGET = 1.1  # parameter counts within such a ratio are one budget
 def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Table:
     """Every cell with its size, cost, rate, score and outcome. before: lines that go before the other notes."""
     found, judged = study.cells, standings(study, study.cells)
-    name, peak = peak_of(found)
+    (name, peak), spans = peak_of(found), intervals_of(study, found)
     body = pd.DataFrame(
         {
             **who(found),
@@ -40,12 +41,14 @@ def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Tabl
             "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
             "lr": found["lr"].map(lambda value: text(value, "{:g}")),
             head_of(found, metric): column(found, metric, judged),
+            **({"95%": found["cell"].map(spans).map(span_text)} if metric == SCORE and spans else {}),
             "outcome": found["outcome"].map(text),
             "cell": found["cell"],
         }
     )
     table = table_of("cells", study, found, body)
-    return replace(table, notes=[*before, *table.notes])
+    told = ["95%: interval of the score over other seeds and other examples (bootstrap)."] if "95%" in body else []
+    return replace(table, notes=[*before, *told, *table.notes])
 
 
 def rank_by_target(study: Study, metric: str = SCORE) -> Table | None:

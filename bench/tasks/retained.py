@@ -16,7 +16,7 @@ from bench.tasks.encode import Rows, cached, laid_out, rows_of, vocabulary
 from bench.tasks.lines import read_lines
 from bench.tasks.reading import Continuation
 
-BATCH = 8  # texts at once: every position gets logits for the whole vocabulary
+AT_ONCE = 8  # texts: every position gets logits for the whole vocabulary
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from bench.events import Ended, Event, Started
 from bench.tasks.encode import Encoded, Rows
-from bench.tasks.retained import BATCH, Retained
+from bench.tasks.retained import AT_ONCE, Retained
 from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
 from bench.train.member import Member
@@ -75,7 +74,7 @@ def run_trials(
     for number in range(plan.epochs):
         yield from _one_epoch(pack, data.train, plan, number)
         with _clock(pack, "eval"):
-            for member, predictions in _predictions(pack, data.select, plan):
+            for member, predictions in _predictions(pack, data.select, plan.eval_batch):
                 member.best.offer(chosen_by(data, predictions), predictions, final=pack.is_final)
     yield from _settle(pack, lambda member, _: member.curve.finish())
     if pack.members:
@@ -85,13 +84,11 @@ def run_trials(
         for member in pack.members:
             member.best.restore()
         shown = {"report": data.report, **data.further}
-        found = {name: dict(_predictions(pack, rows, plan)) for name, rows in shown.items()}
-    kept = dict(zip(pack.members, pack.predict(retained.rows, BATCH), strict=True)) if retained and pack.members else {}
+        found = {name: dict(_predictions(pack, rows, plan.eval_batch)) for name, rows in shown.items()}
+    texts = dict(_predictions(pack, retained.rows, AT_ONCE)) if retained else {}
     for member in pack.members:
-        ended = _ended(member, data, {name: by_member[member] for name, by_member in found.items()})
-        if retained:
-            ended = replace(ended, scores={**(ended.scores or {}), "retention": retained.told(kept[member])})
-        yield member, ended
+        more = {"retention": retained.told(texts[member])} if retained else {}
+        yield member, _ended(member, data, {name: by_member[member] for name, by_member in found.items()}, more)
 
 
 def _one_epoch(pack: Pack, rows: Rows, plan: Plan, number: int) -> list[Settled]:
@@ -124,19 +121,17 @@ def _settle(pack: Pack, judge: Callable[[Member, int], object]) -> list[Settled]
     return gone
 
 
-def _predictions(pack: Pack, rows: Rows, plan: Plan) -> list[tuple[Member, Tensor]]:
+def _predictions(pack: Pack, rows: Rows, batch: int) -> list[tuple[Member, Tensor]]:
     if not pack.members:
         return []
-    return list(zip(pack.members, pack.predict(rows, plan.eval_batch), strict=True))
+    return list(zip(pack.members, pack.predict(rows, batch), strict=True))
 
 
-def _ended(member: Member, data: Encoded, shown: dict[str, Tensor]) -> Ended:
-    """shown: what the best checkpoint predicts for report and the further parts."""
+def _ended(member: Member, data: Encoded, shown: dict[str, Tensor], more: dict[str, Any]) -> Ended:
+    """shown: what the best checkpoint predicts for report and the further parts. more: scores beside those of them."""
     best, found = member.best, {"select": member.best.predictions, **shown}
-    scores, predictions = (
-        scores_of(data, found, best.history, best.epoch),
-        {part: found[part].tolist() for part in found},
-    )
+    scores = scores_of(data, found, best.history, best.epoch) | more
+    predictions = {part: found[part].tolist() for part in found}
     return Ended(member.wanted.trial, "ok", scores, predictions, member.cost)
 
 
