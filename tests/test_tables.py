@@ -15,6 +15,7 @@ from bench.report.__main__ import cli
 from bench.report.formats import FORMATS, LEGEND
 from bench.report.frame import Study
 from bench.report.parts import comparable
+from bench.report.standing import intervals_of, with_intervals
 from bench.report.table import BEST, TIED, Entry, Table
 from bench.report.tables import TABLES
 
@@ -148,6 +149,30 @@ def retaining(
     told = [{"before": before, "after": loss, "tokens": 100, "texts": texts} for loss in after]
     kept = zip(trials, told, strict=True)
     return [probe, *(replace(one, scores={**(one.scores or {}), "retention": loss}) for one, loss in kept)]
+
+
+def test_the_table_of_cells_has_the_interval_that_the_figures_and_the_page_have() -> None:
+    study = Study.of([*cell(0.8, 0.9, method="lora"), *cell(0.7, 0.7, method="ia3"), *cell(method="full")])
+    table = TABLES["cells"](study, "report_score")
+    assert table is not None
+    known = intervals_of(study, study.cells)
+    assert len(known) == 2
+    shown = dict(zip(table.body["cell"], table.body["95%"], strict=True))
+    edges = with_intervals(study).set_index("cell")
+    for name, (low, high) in known.items():
+        assert low < float(study.cells.set_index("cell").loc[name, "report_score"]) < high  # type: ignore[arg-type]
+        assert shown[name] == f"{100 * low:.1f} to {100 * high:.1f}"
+        assert tuple(edges.loc[name, ["report_low", "report_high"]]) == (low, high)
+    assert "-" in shown.values()
+    assert table.notes[0].startswith("95%: interval of the score over other seeds and other examples")
+
+
+def test_the_chosen_rates_stand_under_tables_that_have_no_column_of_them() -> None:
+    found = [*cell(0.8, 0.9, method="lora"), *cell(0.7, 0.7, method="ia3")]
+    assert "; chosen: ia3 0.001, lora 0.001." in "".join(made("methods", found).notes)
+    assert "chosen:" not in "".join(made("cells", found).notes)
+    many = [record for number in range(9) for record in cell(0.8, method=f"method{number}")]
+    assert "the table of cells has the chosen ones" in "".join(made("methods", many).notes)
 
 
 def test_retention_tells_the_loss_before_and_after() -> None:
