@@ -401,6 +401,7 @@ def test_two_cells_side_by_side(show: Show) -> None:
     assert "tick one more row" in str(tab.locator("#picked").inner_text())
     tab.get_by_role("checkbox", name="compare adapter r=64 None").check()
     tab.get_by_role("link", name="Side by side").click()
+    tab.locator("#page [aria-label=Costs]").wait_for()
     rows = {
         row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
     }
