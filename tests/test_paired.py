@@ -112,10 +112,8 @@ def test_one_seed_has_the_luck_of_the_others() -> None:
 
 
 def test_a_paired_bootstrap_by_hand() -> None:
-    """Of 100 numbers that go up with the truth, noise of one part: beside accuracy, variances come from redrawing.
-
-    Of two labels macro-F1 under equal errors of both kinds is the accuracy to first order: 20 of 100 are right in one
-    alone and 8 in the other, 0.12 over sqrt((0.28 - 0.12^2) / 100) = 0.0515.
+    """Of two labels macro-F1 under equal errors of both kinds is the accuracy to first order: 20 of 100 are right in
+    one alone and 8 in the other, 0.12 over sqrt((0.28 - 0.12^2) / 100) = 0.0515.
     """
     truth = np.arange(100) % 2
     one, other = np.ones((2, 1, 100))

@@ -166,15 +166,15 @@ def _cell(members: list[Record]) -> dict[str, Any]:
 
 def _retention(chosen: list[Record]) -> dict[str, Any]:
     """The loss on texts that the model knew, before training and after it, by mean over seeds."""
-    told = [record.scores.get("retention") for record in chosen if record.scores]
-    losses = [(one["before"], one["after"]) for one in told if one and None not in (one["before"], one["after"])]
-    if not losses:
+    told = [record.scores["retention"] for record in chosen if record.scores and "retention" in record.scores]
+    told = [one for one in told if None not in (one["before"], one["after"])]
+    if not told:
         return dict.fromkeys((*RETENTION, "retention_texts"))
-    before, after = zip(*losses, strict=True)
+    before, after = ([one[when] for one in told] for when in ("before", "after"))
     found = (fmean(before), fmean(after), stdev(after) if len(after) > 1 else None)
     return {
         **dict(zip(RETENTION, found, strict=True)),
-        "retention_texts": ", ".join({one["texts"] for one in told if one}),
+        "retention_texts": ", ".join(sorted({one["texts"] for one in told})),
     }
 
 

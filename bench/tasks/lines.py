@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 
-def read_lines(path: Path, remedy: str = "point task.path at the whole file") -> list[dict[str, Any]]:
+def read_lines(
+    path: Path, remedy: str = "point task.path at the whole file", what: str = "questions"
+) -> list[dict[str, Any]]:
     """All objects of a file; empty lines are passed over. ValueError: a line that is none, or nothing at all."""
     rows = list(_objects(path))
     if not rows:
-        raise ValueError(f"{path}: no questions; {remedy}")
+        raise ValueError(f"{path}: no {what}; {remedy}")
     return rows
 
 

@@ -55,7 +55,7 @@ def read_texts(path: Path) -> list[str]:
     if not path.is_file():
         raise ValueError(f"retain={path} is not a file; give one with a text per line, or JSON lines with a field text")
     if path.suffix == ".jsonl":
-        rows = read_lines(path, "give it some, or leave retain away")
+        rows = read_lines(path, "give it some, or leave retain away", "texts")
         if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row.get("text"), str)]:
             raise ValueError(f"retain={path}: row {wrong[0]} has no text; every line needs a field text")
         return [row["text"] for row in rows]
@@ -86,6 +86,6 @@ def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, ca
 
 
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, np.ndarray]:
-    found = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"] if texts else []
+    found = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
     kept = [row for row in found if len(row) > 1]
     return laid_out(kept) if kept else {"ids": np.zeros(0, int), "lengths": np.zeros(0, int)}
