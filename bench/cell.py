@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from bench.check import check_keys, check_values
 from bench.choices import Form
 from bench.fit import check_fit, effective_rank, longest
-from bench.identity import method_identity, protocol_identity, task_identity
+from bench.identity import method_identity, protocol_identity, source_identity, task_identity
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config, TaskConf
@@ -84,6 +84,7 @@ class Cell:
             "target": sorted(self.parts) if self.parts is not None else None,
             "protocol": protocol_identity(self.config["protocol"]),
             "precision": self.config["precision"],
+            **source_identity(self.config),
         }
 
     @cached_property
