@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,3 +277,64 @@ def test_the_page_answers_in_a_browser(page: tuple[str, Record], tmp_path: Path)
     assert errors == []
     away = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert away == []
+
+
+def renamed(record: Record, folder: Path, **nodes: Any) -> None:
+    """Write the record anew with other nodes of its configuration."""
+    (path,) = (one for one in (folder / "results").rglob("lr*.json"))
+    records.write(path, replace(record, config={**record.config, **nodes}))
+
+
+@pytest.mark.parametrize("place", ["attach", "inside", "hooks", "load"])
+def test_a_record_calls_nothing_that_no_configuration_names(
+    place: str, tiny: list[str], inline: Run, ask: Ask, tmp_path: Path
+) -> None:
+    """The file that the record wants to have unpickled would make another one."""
+    record = trained(inline, tmp_path, *tiny, "method=bitfit", "save=adapter", "lrs=[1e-2]")
+    proof, pickled = tmp_path / "proof", tmp_path / "evil.pkl"
+    pickled.write_bytes(pickle.dumps(Evil(proof)))
+    evil = {"_target_": "pandas.read_pickle", "filepath_or_buffer": str(pickled)}
+    method, task = record.config["method"], record.config["task"]
+    nodes = {
+        "attach": {"method": {**method, "attach": evil}},
+        "inside": {"method": {**method, "attach": {**method["attach"], "part": [{"deep": evil}]}}},
+        "hooks": {"method": {**method, "hooks": evil}},
+        "load": {"task": {**task, "load": evil}},
+    }
+    renamed(record, tmp_path, **nodes[place])
+    code, out, err = ask(f"record={record.cell['id']}", "--text", "a good film")
+    assert (code, out) == (2, "")
+    assert "wants to call pandas.read_pickle, which no configuration here names" in err
+    assert len(err.splitlines()) == 1
+    assert not proof.exists()
+
+
+class Evil:
+    """What runs when it is read back."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.proof,)
+
+
+def test_a_method_of_the_user_answers_where_its_folder_is_named(
+    tiny: list[str], inline: Run, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = trained(inline, tmp_path, *tiny, "method=bitfit", "save=adapter", "lrs=[1e-2]")
+    (tmp_path / "own" / "method").mkdir(parents=True)
+    leaf = "from bench.methods.selective import bitfit\n\n\ndef attach(model):\n    return bitfit(model)\n"
+    (tmp_path / "own_bias.py").write_text(leaf)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    method = {**record.config["method"], "attach": {"_target_": "own_bias.attach", "_partial_": True}}
+    renamed(record, tmp_path, method=method)
+    kept = Path(str(record.saved)) / "adapter_config.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "attach": method["attach"]}))
+    asked = (f"record={record.cell['id']}", "--text", "a good film")
+    assert "wants to call own_bias.attach" in ask(*asked)[2]
+    (tmp_path / "own" / "method" / "bias.yaml").write_text("attach:\n  _target_: own_bias.attach\n  _partial_: true\n")
+    code, out, err = ask(*asked, "--config-dir", str(tmp_path / "own"))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] in {"negative", "positive"}
+    assert "is not a folder" in ask(*asked, "--config-dir", str(tmp_path / "none"))[2]
