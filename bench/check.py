@@ -6,6 +6,7 @@ from string import Formatter
 from typing import Any
 
 from bench.choices import Form, Metric
+from bench.records import is_file_name
 from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target")
@@ -23,11 +24,20 @@ def check_keys(config: dict[str, Any]) -> None:
 
 def check_values(conf: Config) -> None:
     """Refuse numbers that cannot mean anything. ValueError: which, what is allowed, what to do."""
+    _check_names(conf)
     _check_numbers(conf)
     _check_trials(conf)
     _check_task(conf)
     _check_prompt(conf)
     _check_method(conf)
+
+
+def _check_names(conf: Config) -> None:
+    """Names that become folders of the results."""
+    names = {"model.label": conf.model.label, "task.name": conf.task.name, "method.name": conf.method.name}
+    for key, name in names.items():
+        if not is_file_name(name):
+            raise ValueError(f"{key}={name!r} becomes a folder's name, so it may not hold / or \\ or :, or be empty")
 
 
 def _check_numbers(conf: Config) -> None:

@@ -108,6 +108,12 @@ def read(path: Path) -> Record:
         record = Record(**content)
     except TypeError as error:
         raise RecordError(f"{path}: fields do not match schema {SCHEMA} ({error})") from error
+    _check(record, path)
+    return record
+
+
+def _check(record: Record, path: Path) -> None:
+    """RecordError: a field does not hold what a reader takes for granted."""
     if record.kind not in KINDS or record.outcome not in OUTCOMES:
         raise RecordError(f"{path}: unknown kind {record.kind!r} or outcome {record.outcome!r}")
     for name, keys in NEEDED.items():
@@ -116,7 +122,14 @@ def read(path: Path) -> Record:
             continue
         if not isinstance(node, dict) or not set(keys) <= node.keys():
             raise RecordError(f"{path}: {name} does not match schema {SCHEMA}: {', '.join(keys) or 'object'} needed")
-    return record
+    for name in ("model", "task", "method"):
+        if not is_file_name(record.cell[name]):
+            raise RecordError(f"{path}: cell.{name} is {record.cell[name]!r}, which is no name of a file; delete it")
+
+
+def is_file_name(name: Any) -> bool:
+    """Whether a name can be that of one folder or file: it leads nowhere else, on any system."""
+    return isinstance(name, str) and name not in {"", ".", ".."} and not set(name) & set("/\\\0:")
 
 
 def _parsed(content: bytes) -> Any:
