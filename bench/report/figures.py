@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from bench.report.cells import MEMORY
 from bench.report.drawing import blank, style_of
-from bench.report.frame import MEMORY, Study
+from bench.report.frame import Study
 from bench.report.front import front
 from bench.report.looks import COLOURS
 from bench.report.luck import critical_difference, expected_score
