@@ -247,7 +247,7 @@ def test_markdown() -> None:
     assert r"x_1\|y" in first
     assert "**90.0 +- 1.0**" in first
     assert "89.0*" in second
-    assert (blank, notes) == ("", [LEGEND, "5% of <all> & more"])
+    assert (blank, notes) == ("", [" ".join(LEGEND.values()), "5% of <all> & more"])
 
 
 def test_latex_escapes_and_needs_booktabs_alone() -> None:

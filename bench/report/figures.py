@@ -28,8 +28,8 @@ def score_by_memory(study: Study) -> go.Figure | None:
 
 
 def score_by_time(study: Study) -> go.Figure | None:
-    """Score against the seconds of one training."""
-    return _against(study, study.cells["train_seconds"], "seconds of one training", log=False)
+    """Score against the seconds of one training alone, at the rate of the probe."""
+    return _against(study, study.cells["train_seconds"], "seconds of one training alone", log=False)
 
 
 def score_by_rank(study: Study) -> go.Figure | None:
