@@ -108,11 +108,16 @@ def _classes(tables: Tables, names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _numbers(tables: Tables) -> dict[str, list[float]]:
-    """Each part's labels as numbers to be predicted."""
-    return {
+    """Each part's labels as numbers to be predicted. ValueError: one is no number, or all of a part are the same."""
+    found = {
         part: [number for path, table in each.items() for number in _finite(table["label"], path)]
         for part, each in tables.items()
     }
+    for part, numbers in found.items():
+        if len(set(numbers)) < 2:
+            where = " and ".join(map(str, tables[part]))
+            raise ValueError(f"{where}: every row has the number {numbers[0]}; a correlation needs two or more")
+    return found
 
 
 def _finite(column: pd.Series, where: Path) -> list[float]:
