@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.schema import TaskConf
-from bench.tasks.files import data_identity, locate
+from bench.tasks.files import data_identity, file_notes, locate
 from bench.tasks.lines import read_lines
 from bench.tasks.table import NOTE, read_table
 
@@ -112,6 +112,17 @@ def test_files_that_change_places_are_other_data(tmp_path: Path) -> None:
     (folder / "dev.tsv").rename(folder / "train.tsv")
     (folder / "x").rename(folder / "dev.tsv")
     assert data_identity(task) != before
+
+
+@pytest.mark.parametrize("place", ["a folder", "the hub"])
+def test_a_part_that_could_have_been_read_from_another_file_is_told(place: str, tmp_path: Path) -> None:
+    fill(tmp_path, "train.tsv", "dev.tsv", "validation-0.parquet")
+    source: dict[str, str] = (
+        {"repo": "someone/data", "revision": "0123"} if place == "the hub" else {"path": str(tmp_path)}
+    )
+    task = TaskConf(name="mine", files=WANTED, **source)
+    (note,) = file_notes(task, locate(str(tmp_path), WANTED))
+    assert note == "report was read from dev.tsv, not from validation-0.parquet"
 
 
 def test_the_identity_of_hub_data_is_its_revision() -> None:

@@ -74,14 +74,15 @@ def file_notes(task: TaskConf, files: Mapping[str, Sequence[Path]]) -> list[str]
     for part, paths in files.items():
         if len(paths) > 1 and not all(SHARD.search(path.name) for path in paths):
             found.append(f"{part} was joined from {_names(paths)}")
-    if task.path is None or (root := next(iter(files.values()))[0].parent) != _root(task.path):
-        return found  # of the hub, or one file alone
+    root = next(iter(files.values()))[0].parent
+    if task.path is not None and root != _root(task.path):
+        return found  # one file alone was named
     read = {path for paths in files.values() for path in paths}
     for part, patterns in task.files.items():
         beside = sorted({path for pattern in patterns for path in _matches(root, pattern)} - read)
         if beside and part in files:
             found.append(f"{part} was read from {_names(files[part])}, not from {_names(beside)}")
-        elif part not in files and (unread := _data_files(task, root) - read):
+        elif part not in files and task.path is not None and (unread := _data_files(task, root) - read):
             found.append(f"{_names(sorted(unread))} was not read")
     return found
 
