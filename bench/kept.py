@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from bench.asked import Answer, Asked, Wants
 from bench.build import build, encoded, examples, load, load_task, placed
 from bench.cell import Cell
-from bench.choices import Form, Weights
+from bench.choices import Form
 from bench.methods.saving import CONFIG, WEIGHTS, load_adapter
 from bench.models.load import load_model
 from bench.models.source import find
 from bench.records import Record
+from bench.resolved import completed, typed
 from bench.schema import Config, ModelConf
 from bench.tasks.reading import UNPARSED
 from bench.tasks.task import Split, Task
@@ -105,9 +105,9 @@ class Answerer:
 def _cell_of(record: Record) -> Cell:
     """The cell as it was; its data need not be there any more."""
     # What has become a setting since the record was written stands at what it was.
-    config: Any = OmegaConf.to_container(OmegaConf.merge(Config, record.config), enum_to_str=True)
+    config = completed(Config, record.config)
     config["fast"] = {"attention": "own"} | record.config["fast"]
-    model = ModelConf(**{**config["model"], "weights": Weights(config["model"]["weights"])})
+    model = typed(ModelConf, config["model"])
     source = find(model)
     if source.identity != record.identity["model"]:
         raise ValueError(

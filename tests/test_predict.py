@@ -199,6 +199,19 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     assert "is gone, where the trial was kept; run it again with save=adapter" in err
 
 
+def test_a_label_of_the_data_is_answered_as_it_stands(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
+    labels = ("${rank}", "???", "a\\${b}")
+    rows = [f"a film {'was not ' * row},{labels[row % 3]}" for row in range(60)]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows, ""]))
+    own = ["task=text_csv", f"task.path={tmp_path / 'mine.csv'}", "task.select_rows=10"]
+    given = [word for word in tiny if not word.startswith("task")]
+    record = trained(inline, tmp_path, *given, *own, "method=lora", "save=adapter")
+    assert record.config["task"]["labels"] == sorted(labels)
+    code, out, err = ask(f"record={record.cell['id']}", "--text", "a film")
+    assert (code, err) == (0, "")
+    assert {line.split()[-1] for line in out.splitlines()} == set(labels)
+
+
 def test_a_number_is_told_as_a_number(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
     folder.mkdir()

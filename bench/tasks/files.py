@@ -1,12 +1,16 @@
 """Files of a task: which are there, which are missing, and which bytes they are, without reading them as data."""
 
+import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from bench.content import package_folder, sha256_of
 from bench.hub import fetch
 from bench.schema import TaskConf
+
+SHARD = re.compile(r"-\d+-of-\d+\.")  # a file of the hub that is cut into pieces, which belong together
 
 
 def data_identity(task: TaskConf) -> str:
@@ -42,7 +46,7 @@ def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[
     parts that are left out where they have no file; where one part alone is not optional, the folder may be its file.
     ValueError: no such folder, or a part without a file.
     """
-    root = package_folder(folder) if folder.startswith("package:") else Path(folder).expanduser()
+    root = _root(folder)
     needed = [part for part in wanted if part not in optional]
     if root.is_file() and len(needed) == 1:
         return {needed[0]: [root]}
@@ -61,9 +65,52 @@ def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[
     return found
 
 
+def file_notes(task: TaskConf, files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Say which files were joined into one part, and which lie beside them unread, where a reader might not expect it.
+
+    files: what `files_of` gave.
+    """
+    found = []
+    for part, paths in files.items():
+        if len(paths) > 1 and not all(SHARD.search(path.name) for path in paths):
+            found.append(f"{part} was joined from {_names(paths)}")
+    root = next(iter(files.values()))[0].parent
+    if task.path is not None and root != _root(task.path):
+        return found  # one file alone was named
+    read = {path for paths in files.values() for path in paths}
+    for part, patterns in task.files.items():
+        beside = sorted({path for pattern in patterns for path in _matches(root, pattern)} - read)
+        if beside and part in files:
+            found.append(f"{part} was read from {_names(files[part])}, not from {_names(beside)}")
+        elif part not in files and task.path is not None and (unread := _data_files(task, root) - read):
+            found.append(f"{_names(sorted(unread))} was not read")
+    return found
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return " and ".join(path.name for path in paths)
+
+
+def _data_files(task: TaskConf, root: Path) -> set[Path]:
+    """Whatever in a folder has an ending that the task reads."""
+    endings = {f"*{PurePosixPath(name.replace('*', '')).suffix}" for names in task.files.values() for name in names}
+    return {path for ending in endings for path in _matches(root, ending)}
+
+
+def _root(folder: str) -> Path:
+    return package_folder(folder) if folder.startswith("package:") else Path(folder).expanduser()
+
+
 def _first(root: Path, patterns: Sequence[str]) -> list[Path]:
-    matches = (sorted(root.glob(pattern)) for pattern in patterns)
+    matches = (_matches(root, pattern) for pattern in patterns)
     return next((paths for paths in matches if paths), [])
+
+
+def _matches(root: Path, pattern: str) -> list[Path]:
+    """The files that a pattern names, in any case: TRAIN.CSV is train*.csv."""
+    within, name = PurePosixPath(pattern).parent, PurePosixPath(pattern).name.lower()
+    beside = root.glob(str(within / "*"))
+    return sorted(path for path in beside if fnmatchcase(path.name.lower(), name) and path.is_file())
 
 
 def _fetch(task: TaskConf) -> dict[str, list[Path]]:

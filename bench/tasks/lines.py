@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.tasks.utf8 import read_utf8
+
 
 def read_lines(
     path: Path, remedy: str = "point task.path at the whole file", what: str = "questions"
@@ -17,13 +19,11 @@ def read_lines(
 
 
 def _objects(path: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
             continue
         try:
             found = json.loads(line.decode())
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: line {number} is not UTF-8; convert it: iconv -f latin1 -t utf-8") from error
         except ValueError as error:
             raise ValueError(f"{path}: line {number} is no JSON ({error}); write one object per line") from error
         if not isinstance(found, dict):

@@ -1,12 +1,11 @@
 """Multiple-choice questions in MedMCQA's fields, from JSON lines or parquet. The explanation is never read."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from bench.schema import TaskConf
-from bench.tasks.files import files_of
+from bench.tasks.files import file_notes, files_of
 from bench.tasks.lines import read_lines
 from bench.tasks.task import Split, Task, carve, with_select, words
 
@@ -31,11 +30,11 @@ def load(task: TaskConf, data_seed: int, first: int | None = None, part: str | N
             parts["all"].take(rows.index[rows == name].tolist()) for name in ("train", "select", "report")
         )
         return Task(train, select, report)
-    note = None
+    notes = file_notes(task, files)
     if "train" not in parts:
         parts["train"], parts["report"] = carve(parts["report"], len(parts["report"]) // 2, data_seed, words)
-        note = CARVED
-    return replace(with_select(parts, task.select_rows, data_seed), note=note)
+        return with_select(parts, task.select_rows, data_seed, notes=[*notes, CARVED])
+    return with_select(parts, task.select_rows, data_seed, notes=notes)
 
 
 def _read(path: Path) -> pd.DataFrame:

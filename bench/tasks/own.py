@@ -7,7 +7,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from bench.schema import TaskConf
-from bench.tasks.files import files_of
+from bench.tasks.files import file_notes, files_of
 from bench.tasks.lines import read_lines
 from bench.tasks.task import Split, Task, with_select
 
@@ -26,11 +26,11 @@ def questions(
     options: the field that holds a list of them, or the fields that hold one each. answer: the field that holds the
     right option's number from 0, its letter, or its text. ValueError: a row that is not so.
     """
+    files = files_of(task)
     parts = {
-        name: _together([_split(path, question, options, answer) for path in paths])
-        for name, paths in files_of(task).items()
+        name: _together([_split(path, question, options, answer) for path in paths]) for name, paths in files.items()
     }
-    return with_select(parts, task.select_rows, data_seed)
+    return with_select(parts, task.select_rows, data_seed, notes=file_notes(task, files))
 
 
 def _together(splits: Sequence[Split]) -> Split:
