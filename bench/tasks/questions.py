@@ -17,6 +17,7 @@ from bench.tasks.encode import Encoded, Rows, cached, laid_out, rows_of, vocabul
 from bench.tasks.prompts import Prompts
 from bench.tasks.reading import HEAD, Continuation, Letters, OneOf, Reading, Reasoned, Written
 from bench.tasks.task import Split, Task
+from bench.tasks.written import answer_pattern
 
 WRITTEN = 32  # tokens of an answer that is written out
 
@@ -130,7 +131,8 @@ class Writer:
             return HEAD
         if self.conf.form is Form.letters:
             return self._letters(split)
-        return Written(self.tokenizer, max(len(options) for options, _ in _answered(split)), WRITTEN)
+        most = max(len(options) for options, _ in _answered(split))
+        return Written(self.tokenizer, most, WRITTEN, answer_pattern(self.prompts.conf.written))
 
     def _letters(self, split: Split) -> Letters:
         """The token of each letter, behind a prompt."""
