@@ -1,7 +1,7 @@
 """Multiple-choice questions in MedMCQA's fields, from JSON lines or parquet. The explanation is never read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -57,21 +57,31 @@ def _read(path: Path) -> pd.DataFrame:
             row = int(absent.to_numpy().argmax()) + 1
             why = "no label: the test part has none, so it cannot be scored here" if name == "cop" else f"no {name}"
             raise ValueError(f"{path}: row {row} has {why}; remove it")
-        read = _number if name == "cop" else _text
-        table[name] = [read(value, f"{path}: row {row}: {name}") for row, value in enumerate(table[name].tolist(), 1)]
+        table[name] = _column(table[name], _number if name == "cop" else _text, path)
     return table
 
 
-def _text(value: Any, where: str) -> str:
-    return value if isinstance(value, str) else option_text(value, where)  # published texts stay, even an empty one
+def _column(column: pd.Series, read: Callable[[Any], Any], path: Path) -> list[Any]:
+    """Every value read. ValueError: which file, row and column hold one that cannot be."""
+    found = []
+    for row, value in enumerate(column.tolist(), 1):
+        try:
+            found.append(read(value))
+        except ValueError as error:
+            raise ValueError(f"{path}: row {row}: {column.name} {error}") from error
+    return found
 
 
-def _number(cop: Any, where: str) -> int:
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else option_text(value)  # published texts stay, even an empty one
+
+
+def _number(cop: Any) -> int:
     """A whole number, also as a decimal or a text."""
     with suppress(ValueError, OverflowError):
         if isinstance(cop, (int, float, str)) and not isinstance(cop, bool) and float(cop) == int(float(cop)):
             return int(float(cop))
-    raise ValueError(f"{where} is {json.dumps(cop, default=str)}; it must be a whole number, 0 to 3 or 1 to 4")
+    raise ValueError(f"is {json.dumps(cop, default=str)}; it must be a whole number, 0 to 3 or 1 to 4")
 
 
 def _first_option(tables: Mapping[Path, pd.DataFrame]) -> int:

@@ -8,22 +8,18 @@ from string import ascii_uppercase
 from typing import Any
 
 
-def option_text(value: Any, where: str) -> str:
+def option_text(value: Any) -> str:
     """Return an option as text; a number as JSON writes it.
 
-    Args:
-        value: What the file holds.
-        where: The place to name: file, row and option.
-
     Raises:
-        ValueError: It is null, empty, a list or an object.
+        ValueError: It is null, empty, a list or an object; the message is to follow the option's place.
     """
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, (int, float)) and math.isfinite(value):  # true and false are numbers in Python
         return json.dumps(value)
     found = "empty" if isinstance(value, str) else json.dumps(value, default=str)[:40]
-    raise ValueError(f"{where} is {found}; every option must be a text or a number")
+    raise ValueError(f"is {found}; every option must be a text or a number")
 
 
 def numbers_of(answers: Sequence[Any], options: Sequence[Sequence[str]], path: str) -> list[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 from bench.schema import TaskConf
 from bench.tasks.files import files_of
@@ -55,7 +56,13 @@ def _split(path: Path, question: str, options: str | Sequence[str], answer: str)
             raise ValueError(f"{where} has no text in {question!r}; write the question there, or remove the row")
         texts.append(row[question])
         names = ascii_uppercase if isinstance(options, str) else options
-        named = zip(each, names, strict=False)
-        all_options.append([option_text(option, f"{where}: option {name}") for option, name in named])
+        all_options.append([_option(option, name, where) for option, name in zip(each, names, strict=False)])
         answers.append(row[answer])
     return Split(texts, numbers_of(answers, all_options, str(path)), options=all_options)
+
+
+def _option(value: Any, name: str, where: str) -> str:
+    try:
+        return option_text(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: option {name} {error}") from error
