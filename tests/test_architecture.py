@@ -73,6 +73,7 @@ TORCH = {
     "models/parts.py",
     "models/quant.py",
     "models/streams.py",
+    "models/tokenizer.py",
     "tasks/cloze.py",
     "tasks/encode.py",
     "tasks/metrics.py",
