@@ -15,7 +15,7 @@ from bench.identity import method_identity, protocol_identity, task_identity
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config, TaskConf
-from bench.tasks.files import data_identity
+from bench.tasks.files import COMMIT, data_identity, pinned_revision
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Cell:
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
         """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
-        config = _with_labels(config)
+        config = _with_labels(_with_commit(config))
         plain = _plain(config)
         check_keys(plain)
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
@@ -178,6 +178,16 @@ class Cell:
             rates, seeds = [None], seeds if self.shots else seeds[:1]
         pairs = dict.fromkeys((lr, seed) for lr in rates for seed in seeds)
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
+
+
+def _with_commit(config: DictConfig) -> DictConfig:
+    """Where the task names a branch or a tag of its repository, the commit: every process must read the same data."""
+    revision = config.task.get("revision")
+    if revision is None or COMMIT.fullmatch(str(revision)):
+        return config
+    task: Any = OmegaConf.to_object(OmegaConf.merge(TaskConf, config.task))
+    commit = pinned_revision(task)
+    return config if commit is None else OmegaConf.merge(config, {"task": {"revision": commit}})  # type: ignore[return-value]
 
 
 def _with_labels(config: DictConfig) -> DictConfig:

@@ -10,6 +10,7 @@ from bench.tasks.files import data_identity, locate
 from bench.tasks.table import read_table
 
 WANTED = {"train": ["train.tsv", "train*.parquet"], "report": ["dev.tsv", "dev*.parquet", "validation*.parquet"]}
+COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 COLUMNS = {"sentence": ["sentence"], "label": ["label"]}
 
 
@@ -95,8 +96,8 @@ def test_files_that_change_places_are_other_data(tmp_path: Path) -> None:
 
 
 def test_the_identity_of_hub_data_is_its_revision() -> None:
-    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision="bcdcba7")
-    assert data_identity(task) == "nyu-mll/glue/sst2@bcdcba7"
+    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision=COMMIT)
+    assert data_identity(task) == f"nyu-mll/glue/sst2@{COMMIT}"
 
 
 @pytest.mark.parametrize("task", [TaskConf(name="mine"), TaskConf(name="mine", repo="someone/data")])
