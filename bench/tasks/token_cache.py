@@ -7,12 +7,11 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tokenizers
-import transformers
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 from transformers import PreTrainedTokenizerBase
@@ -31,11 +30,12 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """
     rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     beside = {
+        "class": type(tokenizer).__name__,
         "inputs": list(tokenizer.model_input_names),
         "truncation_side": tokenizer.truncation_side,
         "split_special_tokens": tokenizer.split_special_tokens,
         "special": {name: getattr(tokenizer, f"{name}_token_id") for name in SPECIAL},
-        "releases": [tokenizers.__version__, transformers.__version__],
+        "releases": [version("tokenizers"), version("transformers")],
     }
     return hashlib.sha256(json.dumps([rules, beside], sort_keys=True).encode()).hexdigest()
 
