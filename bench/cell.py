@@ -15,7 +15,7 @@ from bench.identity import method_identity, protocol_identity, source_identity, 
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config, TaskConf
-from bench.tasks.files import data_identity
+from bench.tasks.files import data_identity, pinned_revision
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ class Cell:
         plain = _plain(config)
         check_keys(plain)
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
+        # A branch may move, and every process must read the same data.
+        conf.task.revision = pinned_revision(conf.task) or conf.task.revision
         conf.task.labels = _labels(conf.task)
         check_values(conf)
         source = find(conf.model)
@@ -65,7 +67,8 @@ class Cell:
         rank = effective_rank(conf, source)
         if rank not in {None, conf.rank}:  # what the method is given follows
             plain = _plain(OmegaConf.merge(config, {"rank": rank}))
-        plain["task"]["labels"] = conf.task.labels  # what a data file says is no expression to be resolved
+        # What a data file says is no expression to be resolved.
+        plain["task"] |= {"labels": conf.task.labels, "revision": conf.task.revision}
         return cls(
             source=source,
             data=data_identity(conf.task),

@@ -160,10 +160,8 @@ def _check_method(conf: Config) -> None:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
-    if conf.method.template is not None and "{text}" not in conf.method.template:
-        raise ValueError(
-            f"method.template={conf.method.template!r} must hold {{text}}, the place of the data's own text"
-        )
+    if conf.method.template is not None:
+        _check_places("method.template", conf.method.template, {"text"}, set())
     calls = {"method.attach": conf.method.attach, "task.load": conf.task.load, "optim.build": conf.optim.build}
     if conf.method.hooks is not None:
         calls["method.hooks"] = conf.method.hooks

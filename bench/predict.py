@@ -8,7 +8,6 @@ python -m bench.predict record=ID --serve
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from bench import records
 from bench.asked import Answer, Asked, read_asked
+from bench.atomic import replace_file
 from bench.command import carried_out
 from bench.page import make_page, named, said, serve
 
@@ -123,14 +123,10 @@ def _write(lines: list[str], output: Path | None, console: Console) -> None:
         for line in lines:
             console.print(line, soft_wrap=True)
         return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        temporary.replace(output)
+        replace_file(output, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise ValueError(f"--output {output}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     console.print(f"answered: {len(lines)} rows in {output}", soft_wrap=True)
 
 

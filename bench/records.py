@@ -5,14 +5,14 @@ whoever is killed and however many write at once.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import orjson
+
+from bench.atomic import replace_file
 
 SCHEMA = 1
 KINDS = ("trial", "probe")
@@ -73,16 +73,7 @@ def write(path: Path, record: Record) -> None:
     lines = (f" {json.dumps(key)}: {_dump(value, f'{path}: {key}')}" for key, value in asdict(record).items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name for this call alone: threads, processes and machines may write the same record at once.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # there only if something went wrong
+    replace_file(path, text.encode())
 
 
 def _dump(value: Any, where: str) -> str:

@@ -12,6 +12,7 @@ from bench.tasks.lines import read_lines
 from bench.tasks.table import NOTE, read_table
 
 WANTED = {"train": ["train.tsv", "train*.parquet"], "report": ["dev.tsv", "dev*.parquet", "validation*.parquet"]}
+COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 COLUMNS = {"sentence": ["sentence"], "label": ["label"]}
 
 
@@ -126,8 +127,8 @@ def test_a_part_that_could_have_been_read_from_another_file_is_told(place: str, 
 
 
 def test_the_identity_of_hub_data_is_its_revision() -> None:
-    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision="bcdcba7")
-    assert data_identity(task) == "nyu-mll/glue/sst2@bcdcba7"
+    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision=COMMIT)
+    assert data_identity(task) == f"nyu-mll/glue/sst2@{COMMIT}"
 
 
 @pytest.mark.parametrize("task", [TaskConf(name="mine"), TaskConf(name="mine", repo="someone/data")])

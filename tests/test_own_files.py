@@ -246,6 +246,20 @@ WRONG: dict[str, tuple[Change, str]] = {
     "a letter too far": (lambda row: row.update(right="E"), 'row 3 has answer "E"; allowed: 0 to 3'),
     "two letters": (lambda row: row.update(right="AB"), 'row 3 has answer "AB"; allowed: 0 to 3'),
     "yes": (lambda row: row.update(right=[0]), "row 3 has answer [0]"),
+    "a null option": (lambda row: row.update(choices=["a", None, "c"]), "row 3: option B is null; every option must"),
+    "an empty option": (lambda row: row.update(choices=["a", "b", " "]), "row 3: option C is empty; every option must"),
+    "a list as option": (lambda row: row.update(choices=["a", ["b"]]), 'row 3: option B is ["b"]; every option must'),
+    "an object as option": (lambda row: row.update(choices=[{"text": "a"}, "b"]), 'row 3: option A is {"text": "a"}'),
+    "no number as option": (lambda row: row.update(choices=[1.5, float("nan")]), "row 3: option B is NaN"),
+    "true for yes and no": (
+        lambda row: row.update(choices=["yes", "no"], right=True),
+        "row 3 has answer true; allowed: 0 to 1, A to B, or an option's text",
+    ),
+    "false as a number": (lambda row: row.update(right=False), "row 3 has answer false; allowed: 0 to 3"),
+    "half an option": (lambda row: row.update(right=0.5), "row 3 has answer 0.5; allowed: 0 to 3"),
+    "a number as text": (lambda row: row.update(right="1"), 'row 3 has answer "1"; allowed: 0 to 3'),
+    "an empty question": (lambda row: row.update(stem=" "), "row 3 has no text in 'stem'"),
+    "no text as question": (lambda row: row.update(stem={"text": "why"}), "row 3 has no text in 'stem'"),
 }
 
 
@@ -258,6 +272,63 @@ def test_a_wrong_question_is_told_in_one_line(name: str, tmp_path: Path) -> None
         read(write(tmp_path / "mine.jsonl", rows))
     assert said in str(caught.value)
     assert "mine.jsonl" in str(caught.value)
+
+
+def answered(path: Path, *rows: tuple[list[Any], Any]) -> list[int]:
+    """Which options the answers name, in files of which these are the rows."""
+    given = [{"stem": f"Question {row}?", "choices": each, "right": right} for row, (each, right) in enumerate(rows)]
+    write(path, given)
+    return list(own._split(path, "stem", "choices", "right").labels)
+
+
+def test_numbers_and_booleans_are_options_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    assert answered(path, ([1, 2.5, "many"], "many"), (["no", "yes"], 1.0), ([True, False], False)) == [2, 1, 1]
+    assert own._split(path, "stem", "choices", "right").options == [
+        ["1", "2.5", "many"], ["no", "yes"], ["true", "false"],
+    ]  # fmt: skip
+    assert answered(path, (["True", "False"], True), (["false", "true"], True)) == [0, 1]
+
+
+BLOOD = ["O", "A", "B", "AB"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([([2, 3, 4, 5], 3), (["x", "y"], 0)], [3, 0]),  # the other row says that answers are numbers
+        ([([2, 3, 4, 5], 3), ([2, 3, 4, 5], 5)], [1, 3]),  # ... that they are texts
+        ([(["2", "3", "4", "5"], 3), ([2, 3, 4, 5], 5)], [1, 3]),
+        ([(BLOOD, "A"), (["x", "y"], "B")], [0, 1]),  # ... letters
+        ([(BLOOD, "A"), (["x", "y"], "x")], [1, 0]),
+        ([(["A", "B"], "A"), ([0, 1], 1)], [0, 1]),  # both ways name the same option
+    ],
+)
+def test_an_answer_that_can_be_two_things_is_read_as_the_others_are(
+    rows: list[tuple[list[Any], Any]], expected: list[int], tmp_path: Path
+) -> None:
+    assert answered(tmp_path / "mine.jsonl", *rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [([2, 3, 4, 5], 3)],
+            r"row 1 has answer 3, which is the number of the option '5' and .* write the option's letter",
+        ),
+        (
+            [(BLOOD, "A")],
+            r"row 1 has answer \"A\", which is the letter of the option 'O' and .* write the option's number",
+        ),
+        ([(["x", "y"], "x"), (["x", "y"], "B"), (BLOOD, "A")], "row 3 has answer"),
+    ],
+)
+def test_an_answer_that_names_two_options_is_refused(
+    rows: list[tuple[list[Any], Any]], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=rf"^.*mine\.jsonl: {said}"):
+        answered(tmp_path / "mine.jsonl", *rows)
 
 
 def test_an_empty_file_and_no_file_are_told(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from conftest import OFFLINE, REPOSITORY
 from test_mcq_run import SMALL
 
 from bench import predict, records
+from bench.asked import Wants
 from bench.records import Record
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -139,6 +140,16 @@ def test_one_question_is_answered_on_the_terminal(mcq: Callable[..., Record], as
         assert f"the command line has {count} options; this model answers questions with 2 to 6" in err
 
 
+def test_an_option_that_is_no_text_is_not_asked() -> None:
+    wants = Wants(options=(2, 6))
+    for option, said in ((None, "null"), ("", "empty"), (["a"], r'\["a"\]')):
+        with pytest.raises(
+            ValueError, match=rf"^x: row 1: option 2 is {said}; every option must be a text or a number$"
+        ):
+            wants.read({"question": "q", "options": ["a", option]}, "x: row 1")
+    assert wants.read({"question": "q", "options": ["a", 2]}, "x").options == ("a", "2")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -175,6 +186,8 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
         b'{"text": "a film"}\n\xff': "line 2 is not UTF-8",
         b"\n": "no questions; write one JSON object per line",
         b"[1]": "line 1 is no JSON object",
+        b'{"text": "a film"}\n{"text": "a \\ud83d film"}': "row 2 holds \\ud83d, half of a surrogate pair",
+        b'{"text": "a film", "note": "\\udc00"}': "row 1 holds \\udc00, half of a surrogate pair",
     }
     for content, message in wrong.items():
         given.write_bytes(content)
@@ -190,6 +203,9 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     )
     assert code == 2
     assert "cannot be written" in err
+    code, _, err = ask(f"record={record.cell['id']}", "--text", "caf\udce9")  # as Python reads bytes that are no UTF-8
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "the command line holds \\udce9, half of a surrogate pair" in err
     code, _, err = ask(f"record={record.cell['id']}", "--question", "q", "--options", "a", "b")
     assert "the command line has no text; this model answers texts" in err
     assert record.saved is not None

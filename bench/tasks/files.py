@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from bench.content import package_folder, sha256_of
@@ -11,6 +11,7 @@ from bench.hub import fetch
 from bench.schema import TaskConf
 
 SHARD = re.compile(r"-\d+-of-\d+\.")  # a file of the hub that is cut into pieces, which belong together
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def data_identity(task: TaskConf) -> str:
@@ -22,7 +23,23 @@ def data_identity(task: TaskConf) -> str:
         paths = [path for paths in locate(task.path, task.files, task.optional).values() for path in paths]
         return f"sha256:{sha256_of(paths)}"
     _check_named(task)
-    return f"{task.repo}/{task.config}@{task.revision}"
+    return f"{task.repo}/{task.config}@{pinned_revision(task)}"
+
+
+def pinned_revision(task: TaskConf) -> str | None:
+    """Return the commit that `task.revision` names; None for a task without one.
+
+    A branch or a tag may move, so its commit is looked up on the hub, or without a network in the local cache.
+
+    Raises:
+        ValueError: Neither has that revision.
+    """
+    if task.path is not None or task.repo is None or task.revision is None:
+        return None
+    if COMMIT.fullmatch(task.revision):
+        return task.revision
+    # The cache keeps each commit in a folder of its own: snapshots/<commit>.
+    return _snapshot(task.repo, task.revision, _patterns(task), _remedy(task)).name
 
 
 def files_of(task: TaskConf) -> dict[str, list[Path]]:
@@ -118,14 +135,9 @@ def _fetch(task: TaskConf) -> dict[str, list[Path]]:
 
     Not by datasets.load_dataset: without a network it takes the cached revision that is newest, not the one asked for.
     """
-    from huggingface_hub import snapshot_download
-
     repo, revision = str(task.repo), str(task.revision)  # neither is None: _check_named has refused that
-    folder = task.config or ""
-    patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
-    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
-    remedy = f"set task.path= to a folder with {' and '.join(names[0] for names in task.files.values())}"
-    root = fetch(download, repo, revision, kind="dataset", remedy=remedy)
+    folder, remedy = task.config or "", _remedy(task)
+    root = _snapshot(repo, revision, _patterns(task), remedy)
     try:
         return locate(str(root / folder), task.files, task.optional)
     except ValueError as error:
@@ -134,3 +146,22 @@ def _fetch(task: TaskConf) -> dict[str, list[Path]]:
             f"data set {repo!r} has no {wanted} in {folder!r} at {revision}; "
             f"set task.config= to the folder that holds them, or {remedy}"
         ) from error
+
+
+def _remedy(task: TaskConf) -> str:
+    return f"set task.path= to a folder with {' and '.join(names[0] for names in task.files.values())}"
+
+
+def _patterns(task: TaskConf) -> tuple[str, ...]:
+    """The task's files as they lie in its repository."""
+    folder = task.config or ""
+    return tuple(str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names)
+
+
+@lru_cache(maxsize=64)
+def _snapshot(repo: str, revision: str, patterns: tuple[str, ...], remedy: str) -> Path:
+    """Fetch (or find in the local cache) a data set's files; gives the folder of its commit. Asked once per process."""
+    from huggingface_hub import snapshot_download
+
+    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns))
+    return fetch(download, repo, revision, kind="dataset", remedy=remedy)

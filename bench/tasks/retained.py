@@ -1,7 +1,6 @@
 """Texts that a language model could predict before it was trained on a task: what it retains of that."""
 
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,11 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bench.tasks.encode import Rows, cached, laid_out, rows_of, vocabulary
+from bench.tasks.characters import check_text
+from bench.tasks.encode import Rows, laid_out, rows_of
 from bench.tasks.lines import read_lines
 from bench.tasks.reading import Continuation
+from bench.tasks.token_cache import cached, tokenizer_hash
 
 AT_ONCE = 8  # texts: every position gets logits for the whole vocabulary
 
@@ -58,6 +59,8 @@ def read_texts(path: Path) -> list[str]:
         rows = read_lines(path, "give it some, or leave retain away", "texts")
         if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row.get("text"), str)]:
             raise ValueError(f"retain={path}: row {wrong[0]} has no text; every line needs a field text")
+        for number, row in enumerate(rows, 1):
+            check_text(row["text"], f"retain={path}: row {number}")
         return [row["text"] for row in rows]
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -73,7 +76,8 @@ def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, ca
     """Tokenise the texts, each cut to max_length, or read them back. ValueError: there is nothing to predict."""
     texts = read_texts(path)
     arrays = cached(
-        json.dumps([vocabulary(tokenizer), max_length, "retained", texts]),
+        "retained",
+        [tokenizer_hash(tokenizer), max_length, texts],
         cache,
         lambda: _tokens(texts, tokenizer, max_length),
     )
