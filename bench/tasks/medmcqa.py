@@ -35,7 +35,7 @@ def load(task: TaskConf, data_seed: int, first: int | None = None, part: str | N
             parts["all"].take(rows.index[rows == name].tolist()) for name in ("train", "select", "report")
         )
         return Task(train, select, report)
-    notes = file_notes(task, files)
+    notes = file_notes(task, {name: list(part_tables) for name, part_tables in files.items()})
     if "train" not in parts:
         parts["train"], parts["report"] = carve(parts["report"], len(parts["report"]) // 2, data_seed, words)
         return with_select(parts, task.select_rows, data_seed, notes=[*notes, CARVED])
