@@ -56,13 +56,14 @@ class Answerer:
             ValueError: the base or what was kept is not what the record says, or it names a function that no
                 configuration names.
         """
-        known = known_targets(own)
+        ours, known = known_targets(), known_targets(own)
         check_targets(record.config, known, f"record {(record.trial or {})['id']}")
+        trusted = ("bench.methods.", *sorted(known - ours))
         self.cell = _cell_of(record)
         self.device = pick_device("auto")
         self.dtype = pick_dtype(str(record.provenance.get("dtype", "fp32")), self.device, {})
         seed = int((record.trial or {})["seed"])
-        self.model = _load(self.cell, record.saved, seed, self.device, self.dtype, tuple(known)).eval()
+        self.model = _load(self.cell, record.saved, seed, self.device, self.dtype, trusted).eval()
         train = load_task(self.cell).train if self.cell.shots else Split([], [])
         self.beside = examples(self.cell, train, None if self.cell.trains else seed)
 
@@ -119,9 +120,9 @@ def _cell_of(record: Record) -> Cell:
 
 
 def _load(
-    cell: Cell, saved: str | None, seed: int, device: torch.device, dtype: torch.dtype, known: tuple[str, ...]
+    cell: Cell, saved: str | None, seed: int, device: torch.device, dtype: torch.dtype, trusted: tuple[str, ...]
 ) -> nn.Module:
-    """The model with what was kept of the trial; as it is where nothing was trained. known: functions it may call."""
+    """The model with what was kept of the trial; as it is where nothing was trained. trusted: as for `load_adapter`."""
     if saved is None:
         return build(cell, seed=seed, device=device, dtype=dtype)
     folder = Path(saved)
@@ -131,7 +132,7 @@ def _load(
         merged = find(ModelConf(label="merged", name=str(folder.resolve())))
         return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(device)
     base, ours = load(cell, seed=seed, device=device, dtype=dtype), _is_ours(folder)
-    return placed(load_adapter(base, folder, known) if ours else _from_peft(base, folder), cell, device)
+    return placed(load_adapter(base, folder, trusted) if ours else _from_peft(base, folder), cell, device)
 
 
 def _is_ours(folder: Path) -> bool:

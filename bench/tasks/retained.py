@@ -16,6 +16,7 @@ from bench.tasks.encode import Rows, laid_out, rows_of
 from bench.tasks.lines import read_lines
 from bench.tasks.reading import Continuation
 from bench.tasks.token_cache import cached, tokenizer_hash
+from bench.tasks.utf8 import read_utf8
 
 AT_ONCE = 8  # texts: every position gets logits for the whole vocabulary
 
@@ -62,11 +63,7 @@ def read_texts(path: Path) -> list[str]:
         for number, row in enumerate(rows, 1):
             check_text(row["text"], f"retain={path}: row {number}")
         return [row["text"] for row in rows]
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"retain={path} is not UTF-8; convert it: iconv -f latin1 -t utf-8") from error
-    texts = [line for line in lines if line.strip()]
+    texts = [line for line in read_utf8(path).decode().splitlines() if line.strip()]
     if not texts:
         raise ValueError(f"retain={path} has no text; give it a text per line")
     return texts
