@@ -1,6 +1,6 @@
 """The worker's side: one cell in a process of its own, from its configuration to its results.
 
-This module is preloaded by the server that workers are forked from, so its imports are paid once for all cells.
+The server that workers are forked from has imported this module, or most of what it imports, once for all cells.
 """
 
 import warnings
