@@ -28,7 +28,7 @@ from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
 from bench.tasks.retained import read_texts
-from bench.train.outcome import describe
+from bench.train.outcome import describe, release
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device
 from bench.trials import Trials, halved
@@ -124,9 +124,10 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
             emit(Probed(measure(cell, data, device, dtype, fast, plan), data.truth))
             break
         except Exception as error:
-            smaller = halved(plan, error, cell)
+            smaller = halved(plan, error, cell, data.train)
             if smaller is None:
                 raise
+            release(error)
             plan = smaller
     retained = load_retained(cell, device, dtype) if job.trials else None
     Trials(cell, data, device, dtype, fast, plan, emit, retained).run(job.trials)
