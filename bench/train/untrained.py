@@ -19,8 +19,9 @@ from bench.train.scores import scores_of
 def score_untrained(
     model: nn.Module, trial: str, data: Encoded, plan: Plan, dtype: torch.dtype, emit: Callable[[Event], None]
 ) -> Ended:
-    """Answer all parts but train. trial: its name in events. Unsound: a part of the
-    model is drawn at random, or a weight is not finite.
+    """Answer all parts but train. trial: its name in events.
+
+    Unsound: a part of the model is drawn at random, or a weight is not finite.
     """
     check_finite(model)
     if new := head_names(model):
