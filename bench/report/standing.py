@@ -115,5 +115,5 @@ def unknown_ties(study: Study, cells: pd.DataFrame) -> Sequence[str]:
     if len(single) == len(scored):
         return [f"Ties are not marked: {ONE_SEED}."]
     if len(single):
-        return [f"Not tested, with one seed: {some_of(list(single))}; {ONE_SEED}."]
+        return [f"Not tested: {some_of(list(single))}; {ONE_SEED}."]
     return []
