@@ -429,6 +429,32 @@ def test_differing_configurations_are_told_apart(show: Show, tmp_path: Path) -> 
 
 
 @needs_browser
+def test_costs_of_two_machines_make_no_ratio(show: Show, tmp_path: Path) -> None:
+    """Also of cells of two tables, each of which shows the costs of its own machine; counts may be compared."""
+    xeon, epyc = ({"device_name": name, "dtype": "fp32", "packages": {"torch": name}} for name in ("a Xeon", "an EPYC"))
+    study = Study.of([
+        *a_cell("aa", scores=(0.5,), provenance=xeon),
+        *a_cell("bb", scores=(0.6,), rank=1, provenance=xeon),
+        *a_cell("cc", scores=(0.7,), rank=2, provenance=epyc),
+        *a_cell("dd", scores=(0.8,), rank=2, provenance=epyc, dropout=0.1),
+    ])  # fmt: skip
+    page = tmp_path / "page.html"
+    page.write_text(dashboard(study), encoding="utf-8")
+    tab = show("", page)
+    assert entries(tab, "samples/s").count("\u2013") == 1
+    note = tab.locator("#table-note").inner_text()
+    assert "cells measured on another one show none" in note
+    assert "Mixed versions, in records: torch" in note
+    visit(tab, "#pick=aa,dd&compare=1")
+    rows = {
+        row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
+    }
+    assert [entry == "\u2013" for entry in rows["samples/s"]] == [False, False, True]
+    assert rows["trainable params"][-1].startswith("\u00d7")
+    assert "measured on different machines, so no ratio is shown" in tab.locator("#page").inner_text()
+
+
+@needs_browser
 def test_copies_are_what_the_table_shows(show: Show) -> None:
     tab = show(
         "#task=sst2&model=minilm&method=lora&method=ia3&sort=-report_score&cols=method,rank,trainable_params,report_score"

@@ -954,8 +954,11 @@ function fixedTexts() {
     "Learning rate and checkpoint are chosen on the select part; the report part is shown.",
     "Cost is the probe's: one trial alone, warm steps.",
     "Random weights have no score.",
+    cells.some(cell => cell.elsewhere)
+      ? "Speed and peak memory are those of one machine per table; cells measured on another one show none." : "",
+    ...data.notes,
     tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); here are ${tables}.` : "",
-  ].join(" ");
+  ].filter(Boolean).join(" ");
 }
 
 function listen() {

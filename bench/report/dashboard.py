@@ -20,6 +20,7 @@ from jinja2 import Environment, StrictUndefined
 from bench.records import Record
 from bench.report.frame import Study
 from bench.report.looks import places
+from bench.report.notes import mixture
 from bench.report.standing import with_intervals
 from bench.report.table import what_went_wrong
 
@@ -72,6 +73,7 @@ def payload(study: Study, title: str) -> dict[str, Any]:
     cells, pool = with_intervals(study).assign(table=pd.factorize(study.cells["table"])[0] + 1), Pool()
     return {
         "title": title,
+        "notes": mixture([record for some in study.members.values() for record in some]),
         "fields": list(cells),
         "methods": sorted(cells["method"].unique()),
         "looks": places(cells["method"]),
