@@ -143,20 +143,34 @@ def recipe_of(cell: Cell) -> Recipe:
 
 
 def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
-    """Save what the configuration wants of a trained model; gives the folder, relative as it was asked for."""
+    """Save what the configuration wants of a trained model; gives the folder, relative as it was asked for.
+
+    It is written beside its place and moved there when it is whole, so that a run that fails leaves what an earlier one
+    has saved.
+    """
     what = cell.config["save"]
     if what == "none":
         return None
     folder = Path(cell.config["save_dir"]).expanduser() / cell.folder / trial.name / what
-    attach_node = cell.config["method"]["attach"]
-    if what == "adapter":
-        save_adapter(model, folder, attach_node)
-    else:
-        labels = cell.config["task"]["labels"]
-        named = not cell.form.speaks and cell.outputs == len(labels)
-        save_merged(model, folder, attach_node, labels if named else [])
-        load_tokenizer(cell.source).save_pretrained(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{what}.") as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        _save(model, cell, new)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
     return str(folder)
+
+
+def _save(model: nn.Module, cell: Cell, folder: Path) -> None:
+    attach_node = cell.config["method"]["attach"]
+    if cell.config["save"] == "adapter":
+        save_adapter(model, folder, attach_node)
+        return
+    labels = cell.config["task"]["labels"]
+    named = not cell.form.speaks and cell.outputs == len(labels)
+    save_merged(model, folder, attach_node, labels if named else [])
+    load_tokenizer(cell.source).save_pretrained(folder)
 
 
 def saved_bytes(model: nn.Module, cell: Cell) -> int:

@@ -27,8 +27,8 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
-from bench.tasks.retained import read_texts
-from bench.train.outcome import describe
+from bench.tasks.texts import read_texts
+from bench.train.outcome import describe, failure
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device
 from bench.trials import Trials, halved
@@ -121,7 +121,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     plan = Plan.of(cell.config["protocol"])
     while job.probe:
         try:
-            emit(Probed(measure(cell, data, device, dtype, fast, plan), data.truth))
+            emit(measure(cell, data, device, dtype, fast, plan))
             break
         except Exception as error:
             smaller = halved(plan, error, cell)
@@ -132,20 +132,27 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     Trials(cell, data, device, dtype, fast, plan, emit, retained).run(job.trials)
 
 
-def measure(
-    cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan
-) -> dict[str, Any]:
-    """The cell's cost, on a model that is thrown away."""
+def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan) -> Probed:
+    """The cell's cost, on a model that is thrown away.
+
+    Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
+    """
     protocol, method = cell.config["protocol"], cell.config["method"]
-    model = build(cell, seed=0, device=device, dtype=dtype)
+    model, error = build(cell, seed=0, device=device, dtype=dtype), None
     if cell.trains:
         steps = protocol["probe_steps"]
         cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
-        cost |= {"adapter_bytes": saved_bytes(model, cell)}
+        try:
+            cost |= {"adapter_bytes": saved_bytes(model, cell)}
+        except Exception as failed:  # noqa: BLE001 - no reason to lose the cost, and the trials with it
+            cost, error = cost | {"adapter_bytes": None}, failure(failed, "saving the adapter")
     else:
         cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
     if cell.config["merge"]:
-        merge = partial(merged, attach=method["attach"]) if cell.merges else None
-        bare = load(cell, seed=0, device=device, dtype=dtype)
-        cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
-    return cost
+        try:
+            merge = partial(merged, attach=method["attach"]) if cell.merges else None
+            bare = load(cell, seed=0, device=device, dtype=dtype)
+            cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
+        except Exception as failed:  # noqa: BLE001 - as above
+            error = failure(failed, "merge=true", error)
+    return Probed(cost, data.truth, error)

@@ -16,7 +16,7 @@ from bench.build import load
 from bench.grid import cells
 from bench.models.load import load_tokenizer
 from bench.records import Record
-from bench.tasks.retained import read_texts
+from bench.tasks.texts import read_texts
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LINES = ("The heart pumps blood.", "", "Every bone of the skull is joined by sutures, but for the jaw.", "x", "A lung.")
