@@ -14,6 +14,7 @@ from bench import grid, launch
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.progress import Display
+from bench.ready import check_ready
 from bench.store import register
 from bench.sweep import Sweep
 
@@ -60,6 +61,7 @@ def run(planned: list[Cell]) -> int:
         sweep = Sweep(planned, quiet)
     waiting = sweep.waiting
     if waiting:
+        check_ready(waiting)
         with quiet.console.status("starting the worker server, checking data and methods"):
             misfits, problem = launch.check(waiting)
         if problem:

@@ -79,7 +79,7 @@ def test_a_result_that_another_process_writes_meanwhile_stays(
 
 @pytest.mark.parametrize("links", [True, False])
 def test_of_many_who_create_a_record_at_once_one_does(
-    links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
 ) -> None:
     if not links:
         monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError("no links here")))
