@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from bench.schema import PromptConf, TaskConf
 from bench.tasks.cloze import encode_cloze
 from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, encode
+from bench.tasks.lines import check_text
 from bench.tasks.questions import Writer, encode_questions
 from bench.tasks.retained import AT_ONCE, Retained, retained
 from bench.tasks.task import Split, Task, subset
@@ -36,9 +38,12 @@ from bench.train.precision import pick_dtype
 T = TypeVar("T")
 
 
-def load_data(cell: Cell, seed: int | None = None) -> Encoded:
-    """The task's parts as token ids. seed: of the solved examples that are shown; None: the protocol's."""
-    task = load_task(cell)
+def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> Encoded:
+    """The task's parts as token ids.
+
+    seed: of the solved examples that are shown; None: the protocol's. task: what `load_task` gave; None: it is read.
+    """
+    task = load_task(cell) if task is None else task
     beside = examples(cell, task.train, seed)
     if not cell.trains:
         task = replace(task, train=Split([], []))
@@ -47,12 +52,19 @@ def load_data(cell: Cell, seed: int | None = None) -> Encoded:
 
 def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retained | None:
     """The texts that the model should still predict after training, and how well it does before; None: none asked."""
+    texts = retained_texts(cell)
+    if texts is None:
+        return None
+    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, AT_ONCE, device, dtype))
+
+
+def retained_texts(cell: Cell) -> Retained | None:
+    """The texts that the model should still predict after training, as token ids; None: none asked."""
     config = cell.config
     if config["retain"] is None or not cell.trains:
         return None
     path, cache = (Path(config[name]).expanduser() for name in ("retain", "cache_dir"))
-    texts = retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
-    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, AT_ONCE, device, dtype))
+    return retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
 
 
 def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
@@ -61,7 +73,10 @@ def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
 
 
 def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Encoded:
-    """A task as the cell puts it to the model."""
+    """A task as the cell puts it to the model. ValueError: it cannot be put so, or to this model."""
+    for split in task.parts.values():
+        for text in chain(split.texts, split.second or (), *(split.options or ())):
+            check_text(text, f"task {cell.task!r}")
     method, conf, tokenizer = cell.config["method"], _typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
     if cell.form is Form.mask:
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)

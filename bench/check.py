@@ -115,7 +115,9 @@ def _check_places(name: str, piece: str, places: set[str], more: set[str]) -> No
     """A piece of text must hold certain places, and may hold more."""
     try:
         held = {place for _, place, _, _ in Formatter().parse(piece) if place is not None}
-    except ValueError as error:
+        if held <= places | more:
+            piece.format(**dict.fromkeys(held, ""))  # what stands behind a colon or a !
+    except (ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{name}={piece!r}: {error}; write {{{{ for a brace of the text") from error
     if not places <= held <= places | more:
         wrong = sorted(places - held) or sorted(held - places - more)
@@ -129,10 +131,8 @@ def _check_method(conf: Config) -> None:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
-    if conf.method.template is not None and "{text}" not in conf.method.template:
-        raise ValueError(
-            f"method.template={conf.method.template!r} must hold {{text}}, the place of the data's own text"
-        )
+    if conf.method.template is not None:
+        _check_places("method.template", conf.method.template, {"text"}, set())
     calls = {"method.attach": conf.method.attach, "task.load": conf.task.load, "optim.build": conf.optim.build}
     if conf.method.hooks is not None:
         calls["method.hooks"] = conf.method.hooks

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
 from bench.heap import keep_freed_memory
+from bench.inputs import by_input, check_input
 from bench.measure.latency import merging
 from bench.measure.probe import probe, probe_untrained
 from bench.measure.products import product_speeds
@@ -27,7 +27,6 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
-from bench.tasks.texts import read_texts
 from bench.train.outcome import describe, failure
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, pick_device
@@ -54,23 +53,25 @@ def main(job: Job, pipe: Connection) -> None:
 
 
 def check(cells: list[Cell], pipe: Connection) -> None:
-    """See that every task loads and every method attaches; send what does not fit, and the first complaint or None.
+    """See that every task loads, every method attaches, and all that the cells read is there and can be read.
 
-    Sends a pair: {cell id: why it is left out}, complaint.
+    Sends a pair: {cell id: why it is left out}, the first complaint or None.
     """
     warnings.simplefilter("ignore")
     misfits: dict[str, str] = {}
     cell = cells[0]
     try:
-        for cell in {str(cell.config["task"]): cell for cell in cells}.values():
-            load_task(cell)
-        for texts in {cell.config["retain"] for cell in cells} - {None}:
-            read_texts(Path(texts).expanduser())
+        tasks = {}
+        for cell in cells:
+            if (read := _reads(cell)) not in tasks:
+                tasks[read] = load_task(cell)
         for cell in {_way(cell): cell for cell in cells}.values():
             try:
                 try_out(cell)
             except Misfit as misfit:
                 misfits |= {same.id: str(misfit) for same in cells if _way(same) == _way(cell)}
+        for cell in by_input([cell for cell in cells if cell.id not in misfits]):
+            check_input(cell, tasks[_reads(cell)])
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         pipe.send((misfits, f"{cell.title}: {error}"))
     except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
@@ -104,6 +105,12 @@ def try_out(cell: Cell) -> None:
 def _way(cell: Cell) -> tuple[Any, ...]:
     """What decides whether a method attaches: cells that share it are tried once."""
     return cell.source, str(cell.identity["method"]), cell.parts
+
+
+def _reads(cell: Cell) -> tuple[Any, ...]:
+    """What decides the rows of a cell's task."""
+    protocol = cell.config["protocol"]
+    return str(cell.config["task"]), protocol["train_rows"], protocol["data_seed"]
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:

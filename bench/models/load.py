@@ -28,13 +28,21 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of optiona
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The fast tokenizer of a model; a decoder's pads on the left, so that a text's last token is the row's last."""
+    """The fast tokenizer of a model; a decoder's pads on the left, so that a text's last token is the row's last.
+
+    ValueError: it has no token to pad with.
+    """
     tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
     if source.is_decoder:
         tokenizer.padding_side = "left"
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # a Llama knows no types of tokens
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise ValueError(
+            f"the tokenizer of {source.label} has neither a pad_token nor an eos_token, so rows of different lengths "
+            "cannot be padded; name one in its tokenizer_config.json"
+        )
     return tokenizer
 
 
