@@ -12,12 +12,15 @@ from bench.track import folder_of_runs, mode_of
 LONGEST_NAME, REFUSED = 128, "/\\#?%:"  # of a project in W&B
 
 
-def check_ready(cells: Iterable[Cell]) -> None:
-    """Check what all of these cells are going to write. ValueError: the setting, what is wrong, what to do."""
+def check_ready(cells: Iterable[Cell], outputs: str = "outputs") -> None:
+    """Check what all of these cells are going to write. ValueError: the setting, what is wrong, what to do.
+
+    outputs: the folder that Hydra makes for a command.
+    """
     checked: set[tuple[str, Path]] = set()
     for cell in cells:
         check_names(cell.config["track"])
-        for setting, folder in _folders(cell):
+        for setting, folder in [*_folders(cell), ("hydra.run.dir", Path(outputs))]:
             there = (setting, _nearest(setting, folder))
             if there not in checked:
                 _check_folder(setting, *there[1:], folder)

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ class Extras:
     def of(cls, cell: Cell) -> "Extras":
         """ValueError: there are no texts where the configuration says."""
         save, retain = cell.config["save"], cell.config["retain"]
-        texts = _hash_of_file(Path(retain).expanduser()) if retain is not None and cell.trains else None
+        texts = hash_of(read_texts(Path(retain).expanduser())) if retain is not None and cell.trains else None
         return cls(None if save == "none" else save, texts)
 
     def lacking(self, record: Record) -> str:
@@ -55,6 +54,14 @@ class Lookup:
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
         self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self._extras: dict[tuple[str, str | None, bool], Extras] = {}
+
+    def extras(self, cell: Cell) -> Extras:
+        """What is asked for beside the scores: found out once, so that no file that goes away costs a result."""
+        key = (cell.config["save"], cell.config["retain"], cell.trains)
+        if key not in self._extras:
+            self._extras[key] = Extras.of(cell)
+        return self._extras[key]
 
     def path_of(self, cell: Cell, trial: Trial | None) -> Path:
         """The file of a trial's record, or of the cell's probe; where there are several, of the one that counts."""
@@ -81,7 +88,7 @@ class Lookup:
 
     def put_trial(self, cell: Cell, trial: Trial, record: Record) -> Record | None:
         """Record a trial. Returns the final record that was kept instead, or None."""
-        extras = Extras.of(cell)
+        extras = self.extras(cell)
 
         def settle(there: Record, new: Record) -> Record | None:
             if cell.config["force"]:
@@ -146,13 +153,3 @@ def _is_saved(record: Record) -> bool:
 
 def _has_cost(cell: Cell, probed: Record) -> bool:
     return probed.cost is not None and ("latency" in probed.cost or not cell.config["merge"])
-
-
-def _hash_of_file(path: Path) -> str:
-    """Read again only where the file has changed: every cell of a grid asks."""
-    return _hash(path, path.stat().st_mtime_ns if path.is_file() else 0)
-
-
-@lru_cache(maxsize=16)
-def _hash(path: Path, _changed: int) -> str:
-    return hash_of(read_texts(path))

@@ -7,7 +7,7 @@ from typing import Any
 from bench.cell import Cell, Trial
 from bench.events import Ended, Probed
 from bench.provenance import now, provenance
-from bench.recorded import Extras, Lookup
+from bench.recorded import Lookup
 from bench.records import Record
 
 
@@ -58,7 +58,7 @@ class Recorder:
 
     def _why_kept(self, kept: Record, record: Record) -> str:
         """Why a run that ended ok was not recorded."""
-        extras = Extras.of(self.cell)
+        extras = self.lookup.extras(self.cell)
         if record.outcome != "ok" or not (lacking := extras.lacking(kept)):
             return ""
         if extras.lacking(record):

@@ -10,7 +10,7 @@ from bench import launch
 from bench.cell import Cell, Trial
 from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
 from bench.progress import Display
-from bench.recorded import Extras, Lookup
+from bench.recorded import Lookup
 from bench.recorder import Recorder
 from bench.track import Tracker, make_tracker
 
@@ -42,7 +42,7 @@ class Sweep:
 
     def _plan(self, cell: Cell) -> None:
         """Find out what is missing of a cell. ValueError: a record of it cannot be read, or there are no texts."""
-        extras, force = Extras.of(cell), cell.config["force"]
+        extras, force = self.lookup.extras(cell), cell.config["force"]
         if force or self.lookup.cost_of(cell) is None:
             self.unprobed.setdefault(cell.id, cell)
         for trial in cell.trials:
@@ -161,7 +161,7 @@ class Sweep:
             name, why = f"{cell.title} {trial.id}", _first_line(record.error)
             if record.outcome != "ok":
                 problems.append(f"  {record.outcome}: {name}: {why}")
-            elif stored is not None and (lacking := Extras.of(cell).lacking(stored)):
+            elif stored is not None and (lacking := self.lookup.extras(cell).lacking(stored)):
                 problems.append(f"  without {lacking}: {name}: {why}")
         problems += self._unmeasured()
         self.display.say(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))

@@ -158,7 +158,7 @@ def test_half_of_a_character_is_refused_where_it_stands(
     assert not (tmp_path / "results").exists()
 
 
-@pytest.mark.parametrize("setting", ["results_dir", "cache_dir", "save_dir", "WANDB_DIR"])
+@pytest.mark.parametrize("setting", ["results_dir", "cache_dir", "save_dir", "WANDB_DIR", "hydra.run.dir"])
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/nowhere"])
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
     setting: str, place: str, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

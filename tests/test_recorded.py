@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from test_mcq_run import SMALL
 
 from bench import launch, records, sweep
 from bench.cell import Cell, Trial
@@ -169,6 +170,23 @@ def test_a_trial_whose_saving_failed_has_its_scores_and_is_tried_again_where_it_
 
 
 RETENTION = {"before": 1.0, "after": 2.0, "tokens": 3, "texts": "sha256:other"}
+
+
+def test_texts_that_go_away_meanwhile_cost_no_result(
+    questions: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("The heart pumps blood.\n")
+    words = ["task=medmcqa", f"task.path={questions}", *SMALL, "rank=4", "method=lora", f"retain={texts}"]
+    command = Command([*words, f"results_dir={tmp_path / 'results'}"], monkeypatch)
+
+    def gone(trial: Trial) -> Ended:
+        texts.unlink()
+        return scored(trial)
+
+    assert not command(gone)
+    assert only(tmp_path / "results").outcome == "ok"
+    assert command.said("  without retain=: lora") != []
 
 
 def test_a_run_for_saving_carries_over_what_it_did_not_measure(command: Command, tmp_path: Path) -> None:
