@@ -1,10 +1,13 @@
 """What can be asked of a trained model, from a command line or from JSON lines."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.tasks.characters import check_text
 from bench.tasks.lines import read_lines
+from bench.tasks.options import option_text
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Wants:
 
     def read(self, row: dict[str, Any], where: str) -> Asked:
         """Check one thing that is asked. ValueError: it is not what the model answers."""
+        check_text(json.dumps(row, ensure_ascii=False), where)
         fields = ["question", "options"] if self.options else ["text", "second"] if self.pairs else ["text"]
         for name in fields:
             kind: Any = list if name == "options" else str
@@ -51,7 +55,7 @@ class Wants:
         if self.options is None:
             return Asked(row["text"], row["second"] if self.pairs else None)
         fewest, most = self.options
-        options = tuple(map(str, row["options"]))
+        options = tuple(_option(option, f"{where}: option {number}") for number, option in enumerate(row["options"], 1))
         if not fewest <= len(options) <= most:
             allowed = f"{fewest}" if fewest == most else f"{fewest} to {most}"
             raise ValueError(f"{where} has {len(options)} options; this model answers questions with {allowed}")
@@ -64,6 +68,13 @@ class Wants:
             return 'questions: {"question": "...", "options": ["...", "..."]}, or --question and --options'
         second = ', "second": "..."' if self.pairs else ""
         return f'texts: {{"text": "..."{second}}}, or --text{" and --second" if self.pairs else ""}'
+
+
+def _option(value: Any, where: str) -> str:
+    try:
+        return option_text(value)
+    except ValueError as error:
+        raise ValueError(f"{where} {error}") from error
 
 
 def read_asked(path: Path, wants: Wants) -> list[tuple[dict[str, Any], Asked]]:

@@ -4,13 +4,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 from torch import nn
 
 from bench.cell import Cell, Trial
@@ -22,11 +19,11 @@ from bench.models.load import load_model, load_tokenizer
 from bench.models.parts import plain_model
 from bench.models.quant import halve, quant_of
 from bench.models.streams import own_streams, replaying
+from bench.resolved import call, typed
 from bench.schema import PromptConf, TaskConf
 from bench.tasks.cloze import encode_cloze
 from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, encode
-from bench.tasks.lines import check_text
 from bench.tasks.questions import Writer, encode_questions
 from bench.tasks.retained import AT_ONCE, Retained, retained
 from bench.tasks.task import Split, Task, subset
@@ -34,8 +31,6 @@ from bench.tasks.template import worded
 from bench.train.evaluate import predict
 from bench.train.plan import Recipe
 from bench.train.precision import pick_dtype
-
-T = TypeVar("T")
 
 
 def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> Encoded:
@@ -73,15 +68,12 @@ def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
 
 
 def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Encoded:
-    """A task as the cell puts it to the model. ValueError: it cannot be put so, or to this model."""
-    for split in task.parts.values():
-        for text in chain(split.texts, split.second or (), *(split.options or ())):
-            check_text(text, f"task {cell.task!r}")
-    method, conf, tokenizer = cell.config["method"], _typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
+    """A task as the cell puts it to the model."""
+    method, conf, tokenizer = cell.config["method"], typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
     if cell.form is Form.mask:
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
     if cell.form.asks:
-        prompt, reasons = _typed(PromptConf, cell.config["prompt"]), method["reasons"]
+        prompt, reasons = typed(PromptConf, cell.config["prompt"]), method["reasons"]
         return encode_questions(task, Writer(conf, prompt, tokenizer, cell.longest, cache, beside, reasons=reasons))
     if method["template"] is not None:
         task = worded(task, method["template"], tokenizer, cell.longest)
@@ -90,19 +82,13 @@ def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Enco
 
 def load_task(cell: Cell) -> Task:
     """Read the data and cut the training part to the protocol's size."""
-    conf, protocol = _typed(TaskConf, cell.config["task"]), cell.config["protocol"]
-    task: Task = instantiate({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
+    conf, protocol = typed(TaskConf, cell.config["task"]), cell.config["protocol"]
+    task: Task = call({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
     if cell.form.asks is (task.train.options is None):
         has = "no options to choose from" if cell.form.asks else "questions with options"
         fits = "head or mask" if cell.form.asks else "letters, options, generate, classify or multiple_choice"
         raise ValueError(f"task.form={cell.form.value}: task {cell.task!r} has {has}; use task.form={fits}")
     return replace(task, train=subset(task.train, protocol["train_rows"], protocol["data_seed"]))
-
-
-def _typed(kind: type[T], values: dict[str, Any]) -> T:
-    """A node of the configuration as its dataclass."""
-    node: T = OmegaConf.to_object(OmegaConf.merge(kind, values))  # type: ignore[assignment]
-    return node
 
 
 def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -146,15 +132,15 @@ def arithmetic(cell: Cell, device: torch.device, speeds: Mapping[str, float]) ->
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:
     """The cell's method, ready to be applied."""
-    method: Callable[..., nn.Module] = instantiate(cell.config["method"]["attach"])
+    method: Callable[..., nn.Module] = call(cell.config["method"]["attach"])
     return method if cell.modules is None else partial(method, target=cell.modules)
 
 
 def recipe_of(cell: Cell) -> Recipe:
     """How the cell's method is trained."""
     method = cell.config["method"]
-    hooks: Hooks = instantiate(method["hooks"]) if method["hooks"] else Hooks()
-    return Recipe(hooks, instantiate(cell.config["optim"]["build"]), method["lr_ratio"])
+    hooks: Hooks = call(method["hooks"]) if method["hooks"] else Hooks()
+    return Recipe(hooks, call(cell.config["optim"]["build"]), method["lr_ratio"])
 
 
 def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:

@@ -11,11 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 from bench.check import check_keys, check_values
 from bench.choices import Form
 from bench.fit import check_fit, effective_rank, longest
-from bench.identity import method_identity, protocol_identity, task_identity
+from bench.identity import method_identity, protocol_identity, source_identity, task_identity
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.schema import Config, TaskConf
-from bench.tasks.files import data_identity
+from bench.tasks.files import data_identity, pinned_revision
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ class Cell:
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
         """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
-        config = _with_labels(config)
         plain = _plain(config)
         check_keys(plain)
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
+        # A branch may move, and every process must read the same data.
+        conf.task.revision = pinned_revision(conf.task) or conf.task.revision
+        conf.task.labels = _labels(conf.task)
         check_values(conf)
         source = find(conf.model)
         parts = conf.method.target if conf.target.parts is None else conf.target.parts
@@ -65,6 +67,8 @@ class Cell:
         rank = effective_rank(conf, source)
         if rank not in {None, conf.rank}:  # what the method is given follows
             plain = _plain(OmegaConf.merge(config, {"rank": rank}))
+        # What a data file says is no expression to be resolved.
+        plain["task"] |= {"labels": conf.task.labels, "revision": conf.task.revision}
         return cls(
             source=source,
             data=data_identity(conf.task),
@@ -84,6 +88,7 @@ class Cell:
             "target": sorted(self.parts) if self.parts is not None else None,
             "protocol": protocol_identity(self.config["protocol"]),
             "precision": self.config["precision"],
+            **source_identity(self.config),
         }
 
     @cached_property
@@ -180,15 +185,13 @@ class Cell:
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
 
 
-def _with_labels(config: DictConfig) -> DictConfig:
-    """Where the task leaves its labels to the data, they are read from there."""
-    if config.task.get("labels", ()) is not None:
-        return config
+def _labels(task: TaskConf) -> list[str]:
+    """The task's labels; where it leaves them to the data, they are read from there."""
+    if task.labels is not None:
+        return task.labels
     from bench.tasks.glue import labels_of  # pandas takes its time
 
-    task: Any = OmegaConf.to_object(OmegaConf.merge(TaskConf, config.task))
-    found: Any = OmegaConf.merge(config, {"task": {"labels": labels_of(task, **task.load)}})
-    return found  # type: ignore[no-any-return]
+    return labels_of(task, **task.load)
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from string import Formatter
 from typing import Any
 
 from bench.choices import Form, Metric
+from bench.records import is_file_name
 from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target")
@@ -23,11 +24,20 @@ def check_keys(config: dict[str, Any]) -> None:
 
 def check_values(conf: Config) -> None:
     """Refuse numbers that cannot mean anything. ValueError: which, what is allowed, what to do."""
+    _check_names(conf)
     _check_numbers(conf)
     _check_trials(conf)
     _check_task(conf)
     _check_prompt(conf)
     _check_method(conf)
+
+
+def _check_names(conf: Config) -> None:
+    """Names that become folders of the results."""
+    names = {"model.label": conf.model.label, "task.name": conf.task.name, "method.name": conf.method.name}
+    for key, name in names.items():
+        if not is_file_name(name):
+            raise ValueError(f"{key}={name!r} becomes a folder's name, so it may not hold / or \\ or :, or be empty")
 
 
 def _check_numbers(conf: Config) -> None:
@@ -66,21 +76,42 @@ def _check_trials(conf: Config) -> None:
 
 
 def _check_task(conf: Config) -> None:
-    task, of_numbers = conf.task, (Metric.pearson, Metric.spearman)
-    fits = [metric.value for metric in Metric if (metric in of_numbers) is not bool(task.labels)]
-    if wrong := [metric.value for metric in task.metrics if metric.value not in fits]:
-        kind = "has labels" if task.labels else "predicts a number (it has no labels)"
-        raise ValueError(
-            f"task.metrics: task {task.name!r} {kind}, so {wrong[0]!r} does not fit; choose from {', '.join(fits)}"
-        )
-    if not task.metrics:
-        raise ValueError(f"task.metrics is empty; choose from {', '.join(fits)}")
+    task = conf.task
+    _check_labels(task)
+    _check_metrics(task)
     if task.shots < 0:
         raise ValueError(f"task.shots={task.shots} must be at least 0")
     if task.form is Form.head and task.shots:
         raise ValueError("task.shots: a head is shown no examples; use task.shots=0, or another task.form")
     if task.form is Form.mask:
         _check_cloze(task)
+
+
+def _check_labels(task: TaskConf) -> None:
+    labels = task.labels or []
+    if len(labels) == 1:
+        raise ValueError(
+            f"task.labels=[{labels[0]}] is one label; give two or more, or none where a number is predicted"
+        )
+    if twice := [label for label in labels if labels.count(label) > 1]:
+        raise ValueError(f"task.labels=[{', '.join(labels)}] has {twice[0]!r} twice; give each label once")
+
+
+def _check_metrics(task: TaskConf) -> None:
+    count = len(task.labels or [])
+    of_numbers = {Metric.pearson, Metric.spearman}
+    fits = [metric for metric in Metric if (metric in of_numbers) is not bool(count)]
+    if count > 2:
+        fits.remove(Metric.f1)
+    allowed = ", ".join(metric.value for metric in fits)
+    if wrong := [metric for metric in task.metrics if metric not in fits]:
+        kind = f"has {count} labels" if count else "predicts a number (it has no labels)"
+        why = " (it is for two labels)" if wrong[0] is Metric.f1 and count else ""
+        raise ValueError(
+            f"task.metrics: task {task.name!r} {kind}, so {wrong[0].value!r}{why} does not fit; choose from {allowed}"
+        )
+    if not task.metrics:
+        raise ValueError(f"task.metrics is empty; choose from {allowed}")
 
 
 def _check_cloze(task: TaskConf) -> None:

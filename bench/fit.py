@@ -1,6 +1,6 @@
 """Which combinations make sense: a method with a model, a rank, a quantised base. Found out from the config alone."""
 
-from bench.choices import Form, Precision, RankLimit, Save
+from bench.choices import Attention, Form, Precision, RankLimit, Save
 from bench.models.source import Source
 from bench.models.targets import resolve
 from bench.schema import Config
@@ -25,6 +25,11 @@ def check_fit(conf: Config, source: Source, parts: list[str]) -> None:
     if "rank" in conf.method.uses:
         _check_rank(conf, source)
     _check_base(conf)
+    if conf.fast.attention is Attention.flash_attention_2 and conf.precision is Precision.fp32:
+        raise Misfit(
+            "fast.attention=flash_attention_2 cannot compute in precision=fp32; use precision=bf16, or "
+            "fast.attention=sdpa"
+        )
 
 
 def effective_rank(conf: Config, source: Source) -> int | None:

@@ -7,7 +7,12 @@ at its neutral value, or is not used, is left out, so that a new setting renames
 from typing import Any
 
 from bench.choices import Form
+from bench.sources import own_sources
 
+# The version of what we compute. It is raised by hand whenever the same configuration gives other numbers than before,
+# so that records of both never count as one cell. Version 1 was not recorded. It merged labels that count from 1, mixed
+# up the tokens of models with and without token types, and split rare labels and numbers unevenly.
+NUMERICS = 2
 # conf/config.yaml's choice, down to conf/quant/none.yaml and conf/optim/adamw.yaml; a test holds the two together.
 NEUTRAL: dict[str, Any] = {
     "quant": {"name": "none", "double": False, "compute": None},
@@ -52,6 +57,13 @@ def method_identity(config: dict[str, Any]) -> dict[str, Any]:
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
         **{key: config[key] for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
+
+
+def source_identity(config: dict[str, Any]) -> dict[str, Any]:
+    """Of the code: the version of ours, and the source of the user's own functions."""
+    method = config["method"]
+    own = own_sources(config["task"]["load"], method["attach"], method["hooks"], config["optim"]["build"])
+    return {"numerics": NUMERICS} | ({"sources": own} if own else {})
 
 
 def protocol_identity(protocol: dict[str, Any]) -> dict[str, Any]:

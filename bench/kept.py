@@ -2,27 +2,28 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from bench.asked import Answer, Asked, Wants
 from bench.build import build, encoded, examples, load, load_task, placed
 from bench.cell import Cell
-from bench.choices import Form, Weights
-from bench.methods.saving import CONFIG, load_adapter
+from bench.choices import Form
+from bench.methods.saving import CONFIG, WEIGHTS, load_adapter
 from bench.models.load import load_model
 from bench.models.source import find
 from bench.records import Record
+from bench.resolved import completed, typed
 from bench.schema import Config, ModelConf
 from bench.tasks.reading import UNPARSED
 from bench.tasks.task import Split, Task
 from bench.train.evaluate import weigh
 from bench.train.precision import pick_device, pick_dtype
+from bench.trusted import check_targets, known_targets
 
 LETTERS = "ABCDEF"
 FEWEST = 2  # options of a question
@@ -44,13 +45,25 @@ def chosen(records: Sequence[Record], name: str) -> Record:
 class Answerer:
     """A trial's model, in the arithmetic in which it was trained."""
 
-    def __init__(self, record: Record) -> None:
-        """ValueError: the base or what was kept is not what the record says."""
+    def __init__(self, record: Record, own: Path | None = None) -> None:
+        """Load what a record says was kept.
+
+        Args:
+            record: of a trial.
+            own: the user's folder of yaml files, where the record names functions of theirs.
+
+        Raises:
+            ValueError: the base or what was kept is not what the record says, or it names a function that no
+                configuration names.
+        """
+        ours, known = known_targets(), known_targets(own)
+        check_targets(record.config, known, f"record {(record.trial or {})['id']}")
+        trusted = ("bench.methods.", *sorted(known - ours))
         self.cell = _cell_of(record)
         self.device = pick_device("auto")
         self.dtype = pick_dtype(str(record.provenance.get("dtype", "fp32")), self.device, {})
         seed = int((record.trial or {})["seed"])
-        self.model = _load(self.cell, record.saved, seed, self.device, self.dtype).eval()
+        self.model = _load(self.cell, record.saved, seed, self.device, self.dtype, trusted).eval()
         train = load_task(self.cell).train if self.cell.shots else Split([], [])
         self.beside = examples(self.cell, train, None if self.cell.trains else seed)
 
@@ -93,9 +106,9 @@ class Answerer:
 def _cell_of(record: Record) -> Cell:
     """The cell as it was; its data need not be there any more."""
     # What has become a setting since the record was written stands at what it was.
-    config: Any = OmegaConf.to_container(OmegaConf.merge(Config, record.config), enum_to_str=True)
+    config = completed(Config, record.config)
     config["fast"] = {"attention": "own"} | record.config["fast"]
-    model = ModelConf(**{**config["model"], "weights": Weights(config["model"]["weights"])})
+    model = typed(ModelConf, config["model"])
     source = find(model)
     if source.identity != record.identity["model"]:
         raise ValueError(
@@ -106,8 +119,10 @@ def _cell_of(record: Record) -> Cell:
     return Cell(source, record.identity["task"]["data"], record.cell["rank"], target and tuple(target), config)
 
 
-def _load(cell: Cell, saved: str | None, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The model with what was kept of the trial; as it is where nothing was trained."""
+def _load(
+    cell: Cell, saved: str | None, seed: int, device: torch.device, dtype: torch.dtype, trusted: tuple[str, ...]
+) -> nn.Module:
+    """The model with what was kept of the trial; as it is where nothing was trained. trusted: as for `load_adapter`."""
     if saved is None:
         return build(cell, seed=seed, device=device, dtype=dtype)
     folder = Path(saved)
@@ -117,8 +132,7 @@ def _load(cell: Cell, saved: str | None, seed: int, device: torch.device, dtype:
         merged = find(ModelConf(label="merged", name=str(folder.resolve())))
         return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(device)
     base, ours = load(cell, seed=seed, device=device, dtype=dtype), _is_ours(folder)
-    attached: Callable[[nn.Module, Path], nn.Module] = load_adapter if ours else _from_peft
-    return placed(attached(base, folder), cell, device)
+    return placed(load_adapter(base, folder, trusted) if ours else _from_peft(base, folder), cell, device)
 
 
 def _is_ours(folder: Path) -> bool:
@@ -131,5 +145,7 @@ def _is_ours(folder: Path) -> bool:
 def _from_peft(model: nn.Module, folder: Path) -> nn.Module:
     from peft import PeftModel
 
+    if not (folder / WEIGHTS).is_file():  # PEFT would look for pickled ones
+        raise ValueError(f"{folder} holds no adapter: {WEIGHTS} must be there")
     adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), trust_remote_code=False)
     return adapted

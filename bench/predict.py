@@ -8,7 +8,6 @@ python -m bench.predict record=ID --serve
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.console import Console
 
 from bench import records
 from bench.asked import Answer, Asked, read_asked
+from bench.atomic import replace_file
 from bench.command import carried_out
 from bench.page import make_page, named, said, serve
 
@@ -44,6 +44,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--options", nargs="+", help="its options, each an argument")
     parser.add_argument("--input", type=Path, help="JSON lines with text (and second), or question and options")
     parser.add_argument("--output", type=Path, help="where the answers go as JSON lines; without it, to the terminal")
+    parser.add_argument("--config-dir", type=Path, help="your own yaml files, where the record's method or task is one")
     parser.add_argument("--serve", action="store_true", help="a page on 127.0.0.1 (needs Gradio)")
     parser.add_argument("--port", type=int, help="of the page; a free one from 7860 on without it")
     given = parser.parse_args(arguments)
@@ -59,6 +60,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     if len(ways) != 1:
         got = " and ".join(f"--{way}" for way in ways) or "nothing"
         raise ValueError(f"asked {got}; choose one of --text, --question with --options, --input, --serve")
+    if given.config_dir is not None and not given.config_dir.is_dir():
+        raise ValueError(f"--config-dir {given.config_dir} is not a folder; give the one that you gave to bench.run")
     if not Path(given.results_dir).expanduser().is_dir():
         raise ValueError(f"results_dir={given.results_dir} is not a folder; run 'python -m bench.run' first")
     return given
@@ -78,7 +81,7 @@ def answer(given: argparse.Namespace, console: Console, complaints: Console) -> 
 
         record = chosen(found, given.record)
         warnings.simplefilter("ignore")
-        answerer = Answerer(record)
+        answerer = Answerer(record, given.config_dir)
     note = RANDOM if record.cell["random"] else ""
     if given.serve:
         title = f"{record.cell['title']} on {record.cell['task']} ({record.cell['model']})"
@@ -120,14 +123,10 @@ def _write(lines: list[str], output: Path | None, console: Console) -> None:
         for line in lines:
             console.print(line, soft_wrap=True)
         return
-    temporary = output.with_name(f".{output.name}.{os.getpid()}")
     try:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-        temporary.replace(output)
+        replace_file(output, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise ValueError(f"--output {output}: cannot be written ({error.strerror}); choose another place") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     console.print(f"answered: {len(lines)} rows in {output}", soft_wrap=True)
 
 

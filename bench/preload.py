@@ -1,6 +1,7 @@
 """What the server does once, so that no worker that is forked from it has to.
 
-Nothing here may compute with torch: a fork has no threads, and would wait for those that computed.
+Nothing here may compute with torch: a fork has no threads, and would wait for those that computed. Nor may anything
+touch a GPU: CUDA cannot be used in a process that is forked from one that has initialised it.
 """
 
 import atexit
@@ -8,14 +9,29 @@ import gc
 import os
 from importlib import import_module
 
-MODULES = ("bench.worker", "peft", "bench.tasks.reviews", "bench.tasks.glue", "transformers.models.bert.modeling_bert")
+from bench.accelerator import gpu_visible
+
+MODULES = (
+    "transformers.models.bert.modeling_bert",
+    "bench.build",
+    "bench.tasks.metrics",
+    "bench.tasks.reviews",
+    "bench.tasks.glue",
+)
+# These import bitsandbytes, which initialises CUDA where it finds a GPU. There each worker imports them itself.
+TOUCHING = ("bench.worker", "peft")
+
+
+def preloaded() -> tuple[str, ...]:
+    """The modules that workers find imported."""
+    return MODULES if gpu_visible() else (*MODULES, *TOUCHING)
 
 
 def preload() -> None:
     """Import what every cell needs, and let workers share the memory of it."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     gc.disable()
-    for module in MODULES:
+    for module in preloaded():
         import_module(module)
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 

@@ -5,14 +5,14 @@ whoever is killed and however many write at once.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import orjson
+
+from bench.atomic import replace_file
 
 SCHEMA = 1
 KINDS = ("trial", "probe")
@@ -78,16 +78,7 @@ def write(path: Path, record: Record, *, place: Path | None = None) -> None:
     lines = (f" {json.dumps(key)}: {_dump(value, f'{place or path}: {key}')}" for key, value in asdict(record).items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A name for this call alone: threads, processes and machines may write the same record at once.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)  # there only if something went wrong
+    replace_file(path, text.encode())
 
 
 def _dump(value: Any, where: str) -> str:
@@ -115,6 +106,12 @@ def read(path: Path) -> Record:
         record = Record(**content)
     except TypeError as error:
         raise RecordError(f"{path}: fields do not match schema {SCHEMA} ({error})") from error
+    _check(record, path)
+    return record
+
+
+def _check(record: Record, path: Path) -> None:
+    """RecordError: a field does not hold what a reader takes for granted."""
     if record.kind not in KINDS or record.outcome not in OUTCOMES:
         raise RecordError(f"{path}: unknown kind {record.kind!r} or outcome {record.outcome!r}")
     for name, keys in NEEDED.items():
@@ -123,7 +120,14 @@ def read(path: Path) -> Record:
             continue
         if not isinstance(node, dict) or not set(keys) <= node.keys():
             raise RecordError(f"{path}: {name} does not match schema {SCHEMA}: {', '.join(keys) or 'object'} needed")
-    return record
+    for name in ("model", "task", "method"):
+        if not is_file_name(record.cell[name]):
+            raise RecordError(f"{path}: cell.{name} is {record.cell[name]!r}, which is no name of a file; delete it")
+
+
+def is_file_name(name: Any) -> bool:
+    """Whether a name can be that of one folder or file: it leads nowhere else, on any system."""
+    return isinstance(name, str) and name not in {"", ".", ".."} and not set(name) & set("/\\\0:")
 
 
 def _parsed(content: bytes) -> Any:

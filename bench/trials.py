@@ -11,13 +11,12 @@ from bench.build import build, keep, load_data, recipe_of
 from bench.cell import Cell, Trial
 from bench.events import Ended, Event
 from bench.models.fast import Fast, quicken
-from bench.tasks.encode import Encoded
+from bench.tasks.encode import Encoded, Rows
 from bench.tasks.retained import Retained
 from bench.train.alone import Alone
-from bench.train.batches import collate
 from bench.train.loop import Pack, run_trials
 from bench.train.member import Member
-from bench.train.outcome import describe, failure, is_oom
+from bench.train.outcome import describe, failure, is_oom, release
 from bench.train.packed import Packed
 from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.room import room_for
@@ -26,7 +25,6 @@ from bench.train.untrained import score_untrained
 
 # Tokens: two cores ran 9 trials at batch 16 (232 tokens) 1.1 to 1.4 times as fast, at 32 (464) 0.9 to 1.2.
 FULL_CPU = 256
-HALVINGS = 4  # of the micro-batch, where memory runs out
 
 
 class Trials:
@@ -62,7 +60,8 @@ class Trials:
                     waiting.pop(ended.trial)
                     self.emit(ended)
             except Exception as error:  # noqa: BLE001 - every failure is an outcome
-                if len(group) == 1 and (smaller := halved(self.plan, error, self.cell)):
+                release(error)
+                if len(group) == 1 and (smaller := halved(self.plan, error, self.cell, self.data.train)):
                     self.plan = smaller
                     continue
                 if len(group) == 1:
@@ -101,7 +100,7 @@ class Trials:
         if not self.cell.trains:
             yield self._as_it_is(group[0])
             return
-        together = {"pack": len(group), "pack_why": self.why, "micro": self.plan.micro}
+        together = {"pack": len(group), "pack_why": self.why, **self.plan.at_most}
         pack = self.alone(group[0]) if len(group) == 1 else self.packed(group)
         for member, end in run_trials(pack, self.data, self.plan, self.emit, self.retained):
             name = member.wanted.trial
@@ -150,8 +149,8 @@ class Trials:
         models = ((seed, self._prepared(seed, recipe)) for seed in seeds)
         frame, starts = gather(models, sample, self.dtype)
         if self.cell.config["pack"] == "auto":
-            longest = collate(self.data.train, self.plan.cut(self.data.train)[-1]).to(self.device)
-            room = room_for(frame, longest, len(starts[0].row), self.dtype)
+            largest = self.plan.parts(self.plan.largest(self.data.train))[0].to(self.device)
+            room = room_for(frame, largest, len(starts[0].row), self.dtype)
             if room < len(group):
                 raise Crowded(room)
         pack = Packed(
@@ -173,16 +172,11 @@ class Trials:
         return model
 
 
-def halved(plan: Plan, error: Exception, cell: Cell) -> Plan | None:
-    """The plan with half as many rows at once, where memory ran out and that may help; else None."""
-    asked = cell.config["protocol"]["micro"] or plan.batch
-    micro = (plan.micro or plan.batch) // 2
-    lowest = max(1, asked >> HALVINGS)
-    if not is_oom(error) or cell.config["on_oom"] != "halve" or micro < lowest:
+def halved(plan: Plan, error: Exception, cell: Cell, train: Rows) -> Plan | None:
+    """The plan with half as much at once, where memory ran out and that may help; else None."""
+    if not is_oom(error) or cell.config["on_oom"] != "halve":
         return None
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return replace(plan, micro=micro)
+    return plan.halved(train, Plan.of(cell.config["protocol"]))
 
 
 class Crowded(Exception):  # noqa: N818 - fewer trials go together instead

@@ -1,6 +1,6 @@
 """The worker's side: one cell in a process of its own, from its configuration to its results.
 
-This module is preloaded by the server that workers are forked from, so its imports are paid once for all cells.
+The server that workers are forked from has imported this module, or most of what it imports, once for all cells.
 """
 
 import warnings
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from bench.accelerator import gpu_visible
 from bench.build import arithmetic, build, load, load_data, load_retained, load_task, method_of, recipe_of, saved_bytes
 from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
@@ -27,9 +28,9 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
-from bench.train.outcome import describe, failure
+from bench.train.outcome import describe, failure, release
 from bench.train.plan import Plan
-from bench.train.precision import describe_device, pick_device
+from bench.train.precision import describe_device, notes_on, pick_device
 from bench.trials import Trials, halved
 
 
@@ -92,6 +93,15 @@ def try_out(cell: Cell) -> None:
         device.type != "cuda" or not find_spec("flash_attn")
     ):
         raise Misfit("fast.attention=flash_attention_2 needs a CUDA device and the package flash-attn; use sdpa or own")
+    try:
+        dtype = arithmetic(cell, device, {})
+    except ValueError as error:
+        raise Misfit(f"{cell.title}: {error}") from error
+    if cell.config["fast"]["attention"] == "flash_attention_2" and dtype is torch.float32:
+        raise Misfit(
+            "fast.attention=flash_attention_2 cannot compute in fp32, which precision=auto means on this device; use "
+            "precision=bf16, or fast.attention=sdpa"
+        )
     recipe_of(cell)
     method = method_of(cell)
     # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
@@ -103,8 +113,10 @@ def try_out(cell: Cell) -> None:
 
 
 def _way(cell: Cell) -> tuple[Any, ...]:
-    """What decides whether a method attaches: cells that share it are tried once."""
-    return cell.source, str(cell.identity["method"]), cell.parts
+    """What decides whether a method attaches and the device can run it: cells that share it are tried once."""
+    config = cell.config
+    on = config["device"], config["precision"], config["quant"]["name"], config["fast"]["attention"]
+    return cell.source, str(cell.identity["method"]), cell.parts, on
 
 
 def _reads(cell: Cell) -> tuple[Any, ...]:
@@ -122,7 +134,8 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     data = load_data(cell)
     fast = pick_fast(cell.config["fast"], device, dtype, speeds)
     told = {**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}
-    told |= {"notes": list(data.notes)} if data.notes else {}
+    notes = [*data.notes, *notes_on(cell.config["device"], device, dtype, gpu=gpu_visible())]
+    told |= {"notes": notes} if notes else {}
     emit(Ready(told, {name: len(part) for name, part in data.parts.items()}))
     data = data.in_multiples(fast.multiple)
     plan = Plan.of(cell.config["protocol"])
@@ -131,9 +144,10 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
             emit(measure(cell, data, device, dtype, fast, plan))
             break
         except Exception as error:
-            smaller = halved(plan, error, cell)
+            smaller = halved(plan, error, cell, data.train)
             if smaller is None:
                 raise
+            release(error)
             plan = smaller
     retained = load_retained(cell, device, dtype) if job.trials else None
     Trials(cell, data, device, dtype, fast, plan, emit, retained).run(job.trials)

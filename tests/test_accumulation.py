@@ -1,5 +1,6 @@
 """A batch in parts makes the same update as the whole one, and memory that runs out makes the parts smaller."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,8 @@ from bench.tasks.reading import HEAD, Continuation, Letters, Reading
 from bench.train import step as stepping
 from bench.train.batches import Batch, collate, lockstep
 from bench.train.evaluate import forward, loss_of
-from bench.train.plan import Plan
-from bench.trials import HALVINGS, Trials
+from bench.train.plan import HALVINGS, Plan
+from bench.trials import Trials
 
 CPU = torch.device("cpu")
 ROWS = 7
@@ -98,7 +99,7 @@ Run = Callable[..., tuple[list[Event], list[int]]]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Train a trial where no more than so many rows fit at once; gives its events, and the rows of every try."""
 
-    def call(room: int, *words: str) -> tuple[list[Event], list[int]]:
+    def call(room: int, *words: str, hold: Callable[[], object] = list) -> tuple[list[Event], list[int]]:
         settings = ["model=tiny-llama", "task=quiz", "method=lora", "rank=4", "precision=fp32", "seeds=[0]"]
         small = ["protocol.train_rows=32", "protocol.epochs=1", "protocol.batch=16", f"cache_dir={tmp_path}"]
         (cell,) = cells([*settings, *small, *words], multirun=False)
@@ -106,8 +107,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
         def narrow(model: nn.Module, part: Batch) -> Tensor:
             tried.append(part.rows)
+            held = hold()
             if part.rows > room:
-                raise torch.OutOfMemoryError("no room")
+                raise torch.OutOfMemoryError(f"no room beside {held}")
             return forward(model, part)
 
         monkeypatch.setattr(stepping, "forward", narrow)
@@ -150,6 +152,50 @@ def test_it_records_at_once_where_that_is_asked_for(run: Run) -> None:
     events, tried = run(4, "on_oom=record")
     assert tried == [16]
     assert ended(events).outcome == "oom"
+
+
+def test_halving_begins_with_the_rows_that_there_are(run: Run) -> None:
+    """32 rows make no batch of 64: half of 64 would be tried in vain."""
+    _, tried = run(8, "protocol.batch=64")
+    assert tried == [32, 16, *[8] * 4]
+
+
+def test_where_tokens_fill_the_batches_tokens_are_halved(run: Run) -> None:
+    """`batch` is not how many rows such a batch has; the lowest bound follows the batch as well."""
+    events, tried = run(2, "protocol.tokens=512", "protocol.batch=2")
+    assert ended(events).outcome == "ok"
+    assert tried[0] > 2
+    assert max(tried[-8:]) <= 2
+    cost: Any = ended(events).cost
+    assert cost["micro"] is None
+    assert 0 < cost["micro_tokens"] <= 128  # two halvings at least
+    plain, _ = run(512, "protocol.tokens=512")
+    assert losses(events) == pytest.approx(losses(plain), abs=1e-5)
+
+
+def test_halving_tokens_ends_with_single_rows(run: Run) -> None:
+    events, tried = run(0, "protocol.tokens=512")
+    assert ended(events).outcome == "oom"
+    assert tried == sorted(set(tried), reverse=True)
+    assert 1 < len(tried) <= HALVINGS + 1
+    assert tried[-1] == 1
+
+
+def test_a_failed_attempt_is_freed_before_the_next_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The frames of a traceback keep their tensors: the cache is emptied in vain while they live."""
+    made: list[Any] = []
+    gone: list[bool] = []
+
+    def hold() -> Tensor:
+        tensor = torch.ones(8)
+        made.append(weakref.ref(tensor))
+        return tensor
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
+    run(4, hold=hold)
+    assert len(gone) == 2
+    assert all(gone)
 
 
 def test_a_micro_batch_makes_no_other_cell() -> None:

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from bench.cell import Cell
 from bench.grid import cells
-from bench.identity import NEUTRAL
+from bench.identity import NEUTRAL, NUMERICS
 from bench.schema import Config
 
 RECORDS = Path(__file__).resolve().parent.parent / "results" / "minilm" / "sst2"
@@ -244,4 +244,38 @@ def test_a_setting_at_its_neutral_value_does_not_name_a_cell() -> None:
     assert set(plain.identity["method"]) == {"name", "attach"}
     (sst2,) = cells(["method=lora", "rank=8", "task=sst2"], multirun=False)
     recorded = json.loads(next(RECORDS.glob("lora-r8-qv-*/probe.json")).read_text())["identity"]
-    assert sst2.identity | {"task": None} == recorded | {"task": None}
+    assert sst2.identity | {"task": None} == recorded | {"task": None, "numerics": NUMERICS}
+
+
+def test_a_change_of_the_numerics_makes_another_cell(base: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = cell(base, "seeds=[0]").id
+    monkeypatch.setattr("bench.identity.NUMERICS", NUMERICS + 1)
+    assert cell(base, "seeds=[0]").id != before
+
+
+def test_an_edited_function_of_the_user_makes_another_cell(
+    base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Named at the top of a node or inside it, in a module or in a package."""
+    code = tmp_path / "code"
+    (code / "mine").mkdir(parents=True)
+    files = [code / "own_leaf.py", code / "mine" / "leaf.py"]
+    for file in files:
+        file.write_text("def attach(model, part=None):\n    return model\n")
+    monkeypatch.syspath_prepend(str(code))
+    named = ["method.attach.part._target_=mine.leaf.attach", "method.attach._target_=own_leaf.attach"]
+    own = ["method=bitfit", *named]
+    first = cell(base, *own)
+    assert cell(base, *own).id == first.id
+    assert set(first.identity["sources"]) == {"own_leaf.attach", "mine.leaf.attach"}
+    for file in files:
+        before = cell(base, *own).id
+        file.write_text(file.read_text() + "# edited\n")
+        assert cell(base, *own).id != before
+    assert "sources" not in cell(base).identity
+
+
+@pytest.mark.parametrize("key", ["model.label", "task.name", "method.name"])
+def test_no_name_leads_out_of_the_results(key: str, base: list[str]) -> None:
+    with pytest.raises(ValueError, match=rf"{key}='../x' becomes a folder's name"):
+        cell(base, f"{key}=../x")

@@ -1,5 +1,6 @@
 """Texts with a mask: what the model reads, where, and what a row of words may be."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -94,6 +95,20 @@ def test_a_word_must_be_one_token(encoded: Callable[..., Encoded]) -> None:
     for word in ("terrible", "very good"):
         with pytest.raises(ValueError, match=f"task.words: '{word}' is no single token"):
             encoded(words=["bad", word])
+
+
+def test_a_tokenizer_without_a_mask_is_refused(tokenizer: Any, tmp_path: Path) -> None:
+    for name, shots, said in (("mask_token", 0, "no mask token"), ("sep_token", 2, "no separator")):
+        bare = copy.deepcopy(tokenizer)
+        setattr(bare, name, None)
+        with pytest.raises(ValueError, match=rf"^task\.form=mask: this model's tokenizer has {said}"):
+            encode_cloze(TASK, CONF, bare, 32, tmp_path, Demonstrations(TASK.train, shots, 0))
+
+
+def test_half_a_surrogate_pair_is_told_with_its_row(encoded: Callable[..., Encoded]) -> None:
+    wrong = Split(["a film", "a \ud83d film"], [0, 1])
+    with pytest.raises(ValueError, match=r"^the report part: row 2 .* holds \\ud83d, half of a surrogate pair"):
+        encoded(replace(TASK, report=wrong))
 
 
 def test_there_must_be_room_for_a_text(encoded: Callable[..., Encoded]) -> None:

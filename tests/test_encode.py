@@ -1,5 +1,6 @@
 """Each text is tokenised once: the second time, and for every other cell, it is read back."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerBa
 
 from bench.tasks.encode import encode
 from bench.tasks.task import Split, Task
+from bench.tasks.template import worded
 
 TASK = Task(
     train=Split(["the film was good", "bad", "a very cold and dull play", "we loved it"], [1, 0, 0, 1]),
@@ -123,6 +125,21 @@ def test_another_text_is_another_entry_and_other_labels_are_not(
     assert files(tmp_path) == before
     encode(Task(TASK.train, Split(["a warm film", "a warm play"], [0, 1]), TASK.report), tokenizer, 32, tmp_path)
     assert len(files(tmp_path) - before) == 1
+
+
+def test_half_a_surrogate_pair_is_told_with_its_part_and_row(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    wrong = Split(["a film", "a \ud83d film"], [0, 1])
+    said = r"^the select part: row 2 \('a \\ud83d film'\) holds \\ud83d, half of a surrogate pair .* remove it$"
+    with pytest.raises(ValueError, match=said):
+        encode(replace(TASK, select=wrong), tokenizer, 32, tmp_path)
+    with pytest.raises(ValueError, match=said):
+        worded(replace(TASK, select=wrong), "it was {text}", tokenizer, 32)
+    pair = Split(["a film", "a play"], [0, 1], ["a \udc00 film", "bad"])
+    with pytest.raises(ValueError, match=r"^the train part: row 1 \('a film'\) holds \\udc00,"):
+        encode(Task(pair, pair, pair), tokenizer, 32, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_cache_holds_whole_files_only(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:

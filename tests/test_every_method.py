@@ -33,6 +33,7 @@ from bench.build import build, load, recipe_of
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.grid import CONF, cells
+from bench.measure.memory import memory_split
 from bench.measure.parameters import count
 from bench.methods.saving import _is_peft_format, load_adapter, merged, save_adapter, save_merged
 from bench.models.fast import Fast, quicken
@@ -43,6 +44,7 @@ from bench.train.batches import Batch
 from bench.train.evaluate import arguments
 from bench.train.guard import Guard
 from bench.train.optim import make_optimizer
+from bench.train.room import room_for
 from bench.train.step import Stepper
 from bench.worker import try_out
 
@@ -438,6 +440,20 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
     for kind in set(conf.models or KINDS) & set(KINDS):
         if conf.target:
             resolve(list(conf.target), kind)
+
+
+@pytest.mark.parametrize(("name", "kind"), fitting())
+def test_the_memory_of_a_step_can_be_told(name: str, kind: str, folders: dict[str, Path]) -> None:
+    """Also where a method computes with tensors that have no storage of their own."""
+    cell, batch = cell_of(name, folders[kind]), batch_for(kind)
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    optimizer = make_optimizer(model, recipe_of(cell).build, lr=1e-3, weight_decay=0.0, lr_ratio={})
+    split = memory_split(model, optimizer, batch, torch.float32)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    assert split["gradients"] == 4 * trained
+    assert split["weights"] >= 4 * trained
+    assert split["activations"] > 0
+    assert room_for(model, batch, trained, torch.float32) >= 1
 
 
 @pytest.mark.parametrize(("name", "kind"), fitting())

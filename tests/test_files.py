@@ -1,15 +1,18 @@
 """A task's files: which are found, which bytes they are, and what their tables hold."""
 
+import gzip
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.schema import TaskConf
-from bench.tasks.files import data_identity, locate
-from bench.tasks.table import read_table
+from bench.tasks.files import data_identity, file_notes, locate
+from bench.tasks.lines import read_lines
+from bench.tasks.table import NOTE, read_table
 
 WANTED = {"train": ["train.tsv", "train*.parquet"], "report": ["dev.tsv", "dev*.parquet", "validation*.parquet"]}
+COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
 COLUMNS = {"sentence": ["sentence"], "label": ["label"]}
 
 
@@ -39,6 +42,24 @@ def test_the_first_pattern_that_matches_wins(tmp_path: Path) -> None:
 def test_all_pieces_of_a_part_are_found_in_order(tmp_path: Path) -> None:
     folder = fill(tmp_path, "train-1.parquet", "train-0.parquet", "train-2.parquet", "dev.tsv")
     assert [path.name for path in locate(str(folder), WANTED)["train"]] == [f"train-{n}.parquet" for n in range(3)]
+
+
+@pytest.mark.parametrize("name", ["TRAIN.TSV", "Train.tsv", "train.Tsv"])
+def test_a_file_is_found_whatever_the_case_of_its_name(name: str, tmp_path: Path) -> None:
+    folder = fill(tmp_path, name, "DEV.tsv")
+    assert locate(str(folder), WANTED) == {"train": [folder / name], "report": [folder / "DEV.tsv"]}
+
+
+def test_a_folder_is_no_file_of_a_part(tmp_path: Path) -> None:
+    (tmp_path / "train-old.parquet").mkdir()
+    folder = fill(tmp_path, "train-0.parquet", "dev.tsv")
+    assert locate(str(folder), WANTED)["train"] == [folder / "train-0.parquet"]
+
+
+def test_a_pattern_may_name_a_folder(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "data", "train.csv").parent
+    for pattern in ("data/train*.csv", "*/train.csv", "**/train.csv"):
+        assert locate(str(folder), {"train": [pattern]}) == {"train": [folder / "data" / "train.csv"]}
 
 
 def test_a_folder_that_is_not_there_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
@@ -94,9 +115,20 @@ def test_files_that_change_places_are_other_data(tmp_path: Path) -> None:
     assert data_identity(task) != before
 
 
+@pytest.mark.parametrize("place", ["a folder", "the hub"])
+def test_a_part_that_could_have_been_read_from_another_file_is_told(place: str, tmp_path: Path) -> None:
+    fill(tmp_path, "train.tsv", "dev.tsv", "validation-0.parquet")
+    source: dict[str, str] = (
+        {"repo": "someone/data", "revision": "0123"} if place == "the hub" else {"path": str(tmp_path)}
+    )
+    task = TaskConf(name="mine", files=WANTED, **source)
+    (note,) = file_notes(task, locate(str(tmp_path), WANTED))
+    assert note == "report was read from dev.tsv, not from validation-0.parquet"
+
+
 def test_the_identity_of_hub_data_is_its_revision() -> None:
-    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision="bcdcba7")
-    assert data_identity(task) == "nyu-mll/glue/sst2@bcdcba7"
+    task = TaskConf(name="sst2", repo="nyu-mll/glue", config="sst2", revision=COMMIT)
+    assert data_identity(task) == f"nyu-mll/glue/sst2@{COMMIT}"
 
 
 @pytest.mark.parametrize("task", [TaskConf(name="mine"), TaskConf(name="mine", repo="someone/data")])
@@ -178,6 +210,86 @@ def test_a_header_alone_is_refused(tmp_path: Path) -> None:
 def test_the_line_that_is_not_utf8_is_named(before: int, tmp_path: Path) -> None:
     content = b"sentence\tlabel\n" + b"some text\t1\n" * before + b"caf\xe9\t1\n" + b"text\t1\n"
     assert f"line {before + 2} is not UTF-8" in complaint(table(tmp_path, content))
+
+
+ENCODED = {
+    "utf-16": "utf-16",  # with a mark
+    "utf-16-le": "utf-16le",
+    "utf-16-be": "utf-16be",
+    "utf-32": "utf-32",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_utf16_is_told_with_the_command_that_converts_it(encoding: str, tmp_path: Path) -> None:
+    said = f"not UTF-8; convert it: iconv -f {ENCODED[encoding]} -t utf-8"
+    for name in ("train.tsv", "train.csv"):
+        assert said in complaint(table(tmp_path, "sentence,label\na caf\u00e9,1\n".encode(encoding), name))
+    path = table(tmp_path, '{"text": "a caf\u00e9"}\n'.encode(encoding), "train.jsonl")
+    with pytest.raises(ValueError, match=said):
+        read_lines(path)
+
+
+def test_a_file_that_is_no_text_is_refused_and_not_converted(tmp_path: Path) -> None:
+    content = b"sentence\tlabel\na\t1\na \x00 film\t1\n"
+    assert "line 3 holds a NUL byte, so this is no text file" in complaint(table(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", ["mine.csv.gz", "MINE.CSV.GZ", "mine.Csv", "MINE.CSV"])
+def test_a_csv_is_one_in_any_case_and_gzipped(name: str, tmp_path: Path) -> None:
+    content = b'label,sentence\n1,"a film, good"\n'
+    path = table(tmp_path, gzip.compress(content) if name.lower().endswith("gz") else content, name)
+    assert read_table(path, COLUMNS).to_dict("list") == {"sentence": ["a film, good"], "label": ["1"]}
+
+
+def test_json_lines_may_be_gzipped_and_begin_with_a_mark(tmp_path: Path) -> None:
+    content = '\ufeff{"text": "a film"}\n{"text": "dull"}\n'.encode()
+    for name, written in (("mine.jsonl", content), ("mine.jsonl.gz", gzip.compress(content))):
+        assert read_lines(table(tmp_path, written, name)) == [{"text": "a film"}, {"text": "dull"}]
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip at all", gzip.compress(b"sentence,label\na,1\n", mtime=0)[:-9]], ids=["no gzip", "torn"]
+)
+def test_a_torn_gzip_file_is_refused(content: bytes, tmp_path: Path) -> None:
+    assert "cannot be read" in complaint(table(tmp_path, content, "mine.csv.gz"))
+
+
+SWALLOWED = {
+    "closed by a quote within a text": '"open text,1\na b,0\nc d,0\nhe said "yes",1\nlast,0\n',
+    "closed by the next quoted text": '"open text,1\na b,0\nc d,0\n"one, two",1\nlast,0\n',
+    "closed by a quote at the end": '"open text,1\na b,0\nc d,0\nof 10"",1\nlast,0\n'.replace('""', '"'),
+    "never closed": 'first,1\na b,0\nc d,0\ne f,0\nlast "one",1\n"open text,1\na b,0\nc d,0\n',
+}
+
+
+@pytest.mark.parametrize("name", SWALLOWED)
+def test_a_quote_that_swallows_rows_is_refused_with_lines_and_rows(name: str, tmp_path: Path) -> None:
+    content = "sentence,label\n" + SWALLOWED[name]
+    found = complaint(table(tmp_path, content, "mine.csv"))
+    opened = 1 + next(line for line, text in enumerate(content.splitlines()) if text.startswith('"open'))
+    assert (
+        f"the quote that opens in line {opened} is not closed before line {opened + 3 - (name == 'never closed')}"
+        in found
+    )
+    assert f"the file has {len(content.splitlines())} lines, and " in found
+
+
+def test_texts_that_span_lines_are_read_and_told(tmp_path: Path) -> None:
+    content = 'sentence,label\n"one, 1\ntwo\n\nthree",1\n"a ""b"" c",0\n\nd,1\n'
+    found = read_table(table(tmp_path, content, "mine.csv"), COLUMNS)
+    assert found["sentence"].tolist() == ["one, 1\ntwo\n\nthree", 'a "b" c', "d"]
+    assert found.attrs[NOTE] == "mine.csv: 8 lines hold 3 rows, because some texts span lines"
+    long = "word, " * 40_000 + "\n" + "word" * 10
+    found = read_table(table(tmp_path, f'sentence,label\n"{long}",1\n', "mine.csv"), COLUMNS)
+    assert found["sentence"].tolist() == [long]
+
+
+@pytest.mark.parametrize("content", ['"a" b,1\nc,0\n', '"a ""b"" c",1\nd,0\n', "a\r\n", '5" a,1\n5" b,0\n'])
+def test_quotes_within_a_line_are_no_matter(content: str, tmp_path: Path) -> None:
+    found = read_table(table(tmp_path, "sentence,label\n" + content, "mine.csv"), COLUMNS)
+    assert len(found) == len(content.splitlines())
+    assert NOTE not in found.attrs
 
 
 def test_a_row_with_a_field_too_many_is_named(tmp_path: Path) -> None:

@@ -58,6 +58,11 @@ MISFITS = {
         ["quant.double=true", "quant=nf4, fp4", "not with quant=none"],
         [["quant.name=nf4"], ["quant.name=fp4"], ["quant.double=false"]],
     ),
+    "flash attention in fp32": (
+        ["fast.attention=flash_attention_2"],  # precision=fp32 is every test's
+        ["fast.attention=flash_attention_2 cannot compute in precision=fp32", "precision=bf16", "fast.attention=sdpa"],
+        [["precision=bf16"], ["precision=auto"], ["fast.attention=sdpa"]],
+    ),
     "merging what cannot be merged": (
         ["save=merged", "method.merges=[]"],
         ["save=merged", "method 'lora' cannot be merged", "save=adapter"],

@@ -117,7 +117,7 @@ def test_a_label_out_of_range_is_refused_with_file_and_row(kind: str, label: int
 def test_a_row_without_a_label_is_refused_with_file_and_row(tmp_path: Path) -> None:
     write(tmp_path, "tsv")
     (tmp_path / "dev.tsv").write_text("sentence\tlabel\nfine\t1\nno label here\ndull\t0\n")
-    assert "dev.tsv: row 2 has label ''" in complaint(tmp_path)
+    assert "dev.tsv: row 2 has no label" in complaint(tmp_path)
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])

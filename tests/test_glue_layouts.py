@@ -157,7 +157,7 @@ def test_a_number_that_is_none_is_told_with_its_row(tmp_path: Path) -> None:
 
 def test_a_row_without_a_label_is_told(tmp_path: Path) -> None:
     said = broken("rte", tmp_path, lambda text: text.replace("other\tentailment", "other", 1))
-    assert "row 1 has label ''" in said
+    assert "row 1 has no label" in said
 
 
 def test_a_missing_second_column_is_told_by_all_its_names(tmp_path: Path) -> None:

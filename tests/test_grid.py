@@ -38,6 +38,12 @@ WRONG = {
     "bad syntax": (["rank=[1"], ["rank=[1"]),
     "bad dtype of attach": (["method.attach.config.r=[1]"], ["lora"]),
     "unknown attach setting": (["+method.attach.config.lora_alfa=3"], ["lora_alfa"]),
+    "template with an unknown place": (
+        ["method.template='{text} {x}'"],
+        ["method.template='{text} {x}' has a place for what is not known, {x}; it needs {text}"],
+    ),
+    "template with a place without a name": (["method.template='{text} {}'"], ["is not known, {}"]),
+    "template with an open brace": (["method.template='{text} {'"], ["method.template=", "write {{ for a brace"]),
     "template without a place": (["method.template=words"], ["method.template='words'", "{text}"]),
     "wrong architecture": (["method=llama_adapter"], ["'llama_adapter' does not fit minilm", "it fits llama"]),
     "wrong base": (["method=bitfit", "quant=nf4"], ["'bitfit'", "quantised to nf4", "works on quant=none"]),

@@ -1,6 +1,7 @@
 """A trial that did not do what its method says has no score: what is trained moves, what is frozen does not."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import torch
 from broken_leaves import detached, silenced, sound
 from peft import LoraConfig, VeraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from small_trials import DATA, PLAN, small, train
 from torch import nn
 
@@ -21,7 +23,9 @@ from bench.models.quant import Quant
 from bench.train.batches import Batch
 from bench.train.curve import FLUSH_STEPS, Curve, Measured
 from bench.train.guard import Guard, Unsound, fingerprints
+from bench.train.outcome import Diverged
 from bench.train.start import rehearse
+from bench.train.untrained import score_untrained
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -154,6 +158,54 @@ def test_where_the_head_has_no_gradient_either_there_is_nothing_left_to_learn() 
     for _ in range(20):
         curve.add(Measured(torch.zeros(()), None, torch.zeros(()), torch.zeros(())), 1e-3, ONE)
     curve.finish()
+
+
+def test_a_loss_that_is_not_finite_before_any_update_is_not_blamed_on_the_rate() -> None:
+    for step, error, advice in ((1, Unsound, "precision=fp32"), (2, Diverged, "try a lower learning rate")):
+        curve = Curve("one", emit=lambda _: None)
+        for number in range(1, 4):
+            loss = torch.tensor(torch.nan if number >= step else 1.0)
+            curve.add(Measured(loss, None, torch.ones(()), torch.ones(())), 1e-3, ONE)
+        with pytest.raises(error, match=f"^step {step}: loss nan.*{advice}"):
+            curve.flush()
+
+
+@pytest.mark.parametrize("number", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_named_before_anything_is_trained(number: float) -> None:
+    model = lora()
+    with torch.no_grad():
+        dict(model.named_parameters())["base_model.model.bert.embeddings.word_embeddings.weight"][7, 3:5] = number
+    said = r"not finite before anything is trained: .*word_embeddings\.weight has 2 of 1,920"
+    with pytest.raises(Unsound, match=said):
+        train(model)
+    with pytest.raises(Unsound, match=said):
+        score_untrained(model.merge_and_unload(), "one", DATA, PLAN, torch.float32, lambda _: None)
+
+
+def test_large_weights_and_buffers_that_mask_by_infinity_are_finite_enough() -> None:
+    model = lora()
+    model.register_buffer("mask", torch.full((4,), -torch.inf))
+    with torch.no_grad():
+        next(part for name, part in model.named_parameters() if "pooler" in name).fill_(1e30)  # its norm is infinite
+    Guard(model)
+
+
+@pytest.mark.parametrize("pack", ["1", "2"])
+def test_a_base_with_nan_is_recorded_as_failed_with_the_tensor_s_name(
+    pack: str, inline: Run, tiny: list[str], tiny_bert: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_bert, broken)
+    weights = load_file(broken / "model.safetensors")
+    weights["bert.encoder.layer.1.output.dense.weight"][0, 0] = torch.nan
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    done = inline(*tiny, f"model.name={broken}", "method=lora", "seeds=[0,1]", f"pack={pack}")
+    assert done.returncode == 1
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results").rglob("lr*-seed*.json")]
+    assert [record["outcome"] for record in records] == ["failed", "failed"]
+    for record in records:
+        assert "encoder.layer.1.output.dense.weight has 1 of 2,048" in record["error"]["message"]
+        assert "learning rate" not in record["error"]["message"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.int8])

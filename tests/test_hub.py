@@ -185,3 +185,49 @@ def test_data_that_cannot_be_had_is_refused_in_one_line(
         assert_refused(*ask(*tiny), "'nyu-mll/glue'", "no network", LOCAL_DATA)
         assert time.monotonic() - start < PATIENCE
     assert not (tmp_path / "results").exists()
+
+
+def named(overrides: list[str], env: dict[str, str]) -> tuple[str, str, str]:
+    """What a cell says of its data: the identity, the revision that is fetched, and the cell's own id."""
+    child = (
+        "import sys\n"
+        "from bench.grid import cells\n"
+        "(cell,) = cells(sys.argv[1:], multirun=False)\n"
+        "print(cell.data, cell.config['task']['revision'], cell.id)"
+    )
+    command = [sys.executable, "-c", child, *overrides]
+    done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=True, timeout=60)
+    data, revision, cell = done.stdout.split()
+    return data, revision, cell
+
+
+def test_a_branch_is_resolved_to_the_commit_it_stands_at(
+    repositories: dict[str, Repository], tiny: list[str], tmp_path: Path
+) -> None:
+    files, words = repositories["datasets/nyu-mll/glue"].files, [*tiny, "task.path=null", "task.revision=main"]
+    found = []
+    for commit in (DATA_COMMIT, OTHER_COMMIT):  # the branch moves
+        with Hub({"datasets/nyu-mll/glue": Repository(files, commit)}) as hub:
+            env = online(hub.endpoint, tmp_path / "home")
+            found.append(named(words, env))
+        assert found[-1][:2] == (f"nyu-mll/glue/sst2@{commit}", commit)
+        assert named(words, env) == found[-1]  # without a network, what is in the cache
+    assert found[0][2] != found[1][2]
+    pinned = named([*words, f"task.revision={DATA_COMMIT}"], env)
+    assert pinned == found[0]
+
+
+def test_a_commit_needs_no_network_to_be_named(tiny: list[str], tmp_path: Path) -> None:
+    with Hub({}) as hub:
+        words = [*tiny, "task.path=null", f"task.revision={OTHER_COMMIT}"]
+        data, revision, _ = named(words, online(hub.endpoint, tmp_path / "home"))
+    assert (data, revision, hub.asked) == (f"nyu-mll/glue/sst2@{OTHER_COMMIT}", OTHER_COMMIT, [])
+
+
+def test_a_branch_that_nobody_knows_is_refused_in_one_line(
+    repositories: dict[str, Repository], bench: Bench, tiny: list[str], tmp_path: Path
+) -> None:
+    with Hub(repositories) as hub:  # its branch is not called so
+        env = online(hub.endpoint, tmp_path / "home")
+        done = bench("run", *tiny, "task.path=null", "task.revision=main", env=env, timeout=PATIENCE)
+    assert_refused(done.returncode, done.stderr.splitlines(), "'nyu-mll/glue'", "no revision 'main'", LOCAL_DATA)

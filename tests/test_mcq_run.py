@@ -50,6 +50,28 @@ def run(inline: Run, questions: Path, tmp_path: Path) -> Callable[..., list[Reco
     return call
 
 
+WRONG = {
+    "a null option": ({"question": "q", "options": ["a", None], "answer": 0}, "row 2: option B is null"),
+    "true for yes": (
+        {"question": "q", "options": ["yes", "no"], "answer": True},
+        "row 2 has answer true; allowed: 0 to 1",
+    ),
+    "an empty option": ({"question": "q", "options": ["a", ""], "answer": "a"}, "row 2: option B is empty"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_question_stops_all_before_anything_is_written(name: str, inline: Run, tmp_path: Path) -> None:
+    row, said = WRONG[name]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, [{"question": "q", "options": ["a", "b"], "answer": 0}, row])))
+    where = [f"task.path={path}", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
+    done = inline("task=mcq_jsonl", *where, *SMALL, "method=lora")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{path}: {said}" in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("form", ["letters", "options", "generate", "classify", "multiple_choice"])
 def test_every_form_runs_from_files_to_records(form: str, run: Callable[..., list[Record]]) -> None:
     words = ("task.select_rows=12", "task.batch=8", "protocol.probe_steps=2", f"task.form={form}", "rank=4")

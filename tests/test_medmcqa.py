@@ -114,6 +114,11 @@ WRONG: dict[str, tuple[Change, str]] = {
     "unlabelled": (lambda rows: [row.update(cop=-1) for row in rows], "cop takes -1"),
     "either way": (lambda rows: [row.update(cop=2) for row in rows], "set task.load.first=0 or 1"),
     "empty": (lambda rows: rows.clear(), "no questions"),
+    "a letter": (lambda rows: rows[4].update(cop="a"), 'row 5: cop is "a"; it must be a whole number'),
+    "half a number": (lambda rows: rows[4].update(cop=0.5), "row 5: cop is 0.5; it must be a whole number"),
+    "true": (lambda rows: rows[4].update(cop=True), "row 5: cop is true; it must be a whole number"),
+    "a list": (lambda rows: rows[4].update(cop=[1]), "row 5: cop is [1]; it must be a whole number"),
+    "a list as option": (lambda rows: rows[4].update(opc=["x"]), 'row 5: opc is ["x"]; every option must be'),
 }
 
 
@@ -148,3 +153,34 @@ def test_where_counting_begins_can_be_said(tmp_path: Path) -> None:
     assert set(load(conf(folder), 0, first=0).report.labels) == {2}
     rows[0]["cop"] = 4
     assert "row 1 has cop 4; allowed: 0 to 3" in refused(write(tmp_path, dev=rows), first=0)
+
+
+def test_a_number_may_be_a_decimal_or_a_text(tmp_path: Path) -> None:
+    rows = questions(40, 0)
+    expected = load(conf(write(tmp_path / "whole", dev=rows)), 0)
+    for kind in (float, str, lambda cop: f"{cop}.0"):
+        other = [{**row, "cop": kind(row["cop"])} for row in rows]
+        assert load(conf(write(tmp_path / "other", dev=other)), 0) == expected
+
+
+def test_an_option_that_is_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
+    rows = questions(40, 0)
+    for number, row in enumerate(rows):
+        row["opa"] = number if number % 2 else number + 0.5
+    report = load(conf(write(tmp_path, train=rows, dev=rows)), 0).report
+    assert report.options is not None
+    assert [options[0] for options in report.options[:4]] == ["0.5", "1", "2.5", "3"]
+
+
+def test_of_several_files_the_wrong_one_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    for name, first in (("train-0", 0), ("train-1", 0), ("validation-0", 0)):
+        rows = questions(20, first, name)
+        if name == "train-1":
+            rows[6]["cop"] = 4
+        pd.DataFrame(rows).to_parquet(folder / f"{name}.parquet")
+    assert "train-1.parquet: row 7 has cop 4; allowed: 0 to 3" in refused(folder, first=0)
+    rows[6]["cop"] = 9
+    pd.DataFrame(rows).to_parquet(folder / "validation-0.parquet")
+    assert "validation-0.parquet: cop takes 0, 1, 2, 3, 4, 9" in refused(folder)

@@ -42,6 +42,13 @@ def test_f1_is_that_of_the_second_label_and_not_its_mirror() -> None:
     assert scored("f1", 1 - found, 1 - true) == pytest.approx(2 / 3)
 
 
+def test_an_answer_that_names_no_label_is_wrong_and_no_class_of_its_own() -> None:
+    true, found = np.array([1, 1, 0, 0]), np.array([1, -1, 0, -1])
+    assert scored("accuracy", found, true) == pytest.approx(0.5)
+    assert scored("f1", found, true) == pytest.approx(2 / 3)  # precision 1, recall 1/2
+    assert scored("macro_f1", found, true) == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("name", [metric.value for metric in Metric])
 def test_what_is_not_defined_counts_as_nothing(name: str) -> None:
     kind = np.float32 if name in OF_NUMBERS else np.int64

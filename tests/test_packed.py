@@ -1,6 +1,7 @@
 """Trials that train together end where they would have ended alone: every method, both kinds of model."""
 
 import math
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.events import Ended, Event, Stepped
 from bench.models.streams import Streams, drawing, drop, of_trial
 from bench.tasks.encode import Encoded, Rows
 from bench.train.alone import Alone
+from bench.train.batches import Batch
 from bench.train.loop import Pack, run_trials
 from bench.train.outcome import Diverged
 from bench.train.packed import Packed
@@ -240,6 +242,48 @@ def test_running_out_of_memory_halves_what_goes_at_once_and_loses_nothing(
     monkeypatch.setattr(Packed, "_over", small)
     assert_equal(together(cell, data, wanted), expected)
     assert {1, 2, 4} <= set(sizes)
+
+
+def test_a_pack_that_halves_within_a_step_draws_the_same_masks(
+    folders: dict[str, Path],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The trials that are run again begin their streams again; and nothing of the failed attempt is left."""
+    cell, data = cell_of("lora", folders["bert"], "protocol.dropout=0.1"), data_for("bert", steps=20)
+    wanted, whole = trials_of(1e-3, 3e-4), Packed._gradients
+    expected = together(cell, data, wanted)
+    made: list[Any] = []
+    gone: list[bool] = []
+
+    def late(self: Packed, batch: Batch, places: range) -> Tensor:
+        losses = whole(self, batch, places)
+        made.append(weakref.ref(losses))
+        if len(places) > 1 and self.steps > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return losses
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
+    monkeypatch.setattr(Packed, "_gradients", late)
+    assert_equal(together(cell, data, wanted), expected)
+    assert gone == [True, True]  # from four trials at once to two, and to one
+
+
+def test_a_first_pass_that_is_tried_in_another_way_draws_the_same_masks(
+    folders: dict[str, Path],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell, data = cell_of("lora", folders["bert"], "protocol.dropout=0.1"), data_for("bert", steps=4)
+    monkeypatch.setattr("bench.train.packed.trained_depth", lambda _: 0)
+    whole = Packed._gradients
+
+    def shared_fails(self: Packed, batch: Batch, places: range) -> Tensor:
+        losses = whole(self, batch, places)
+        if self.shares:
+            raise RuntimeError("no batching rule")
+        return losses
+
+    monkeypatch.setattr(Packed, "_gradients", shared_fails)
+    assert not packed(cell, data, trials_of(1e-3)).shares
 
 
 def test_seeds_that_freeze_other_numbers_keep_them(folders: dict[str, Path]) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import re
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from conftest import OFFLINE, REPOSITORY
 from test_mcq_run import SMALL
 
 from bench import predict, records
+from bench.asked import Wants
 from bench.records import Record
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -137,6 +140,16 @@ def test_one_question_is_answered_on_the_terminal(mcq: Callable[..., Record], as
         assert f"the command line has {count} options; this model answers questions with 2 to 6" in err
 
 
+def test_an_option_that_is_no_text_is_not_asked() -> None:
+    wants = Wants(options=(2, 6))
+    for option, said in ((None, "null"), ("", "empty"), (["a"], r'\["a"\]')):
+        with pytest.raises(
+            ValueError, match=rf"^x: row 1: option 2 is {said}; every option must be a text or a number$"
+        ):
+            wants.read({"question": "q", "options": ["a", option]}, "x: row 1")
+    assert wants.read({"question": "q", "options": ["a", 2]}, "x").options == ("a", "2")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -173,6 +186,8 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
         b'{"text": "a film"}\n\xff': "line 2 is not UTF-8",
         b"\n": "no questions; write one JSON object per line",
         b"[1]": "line 1 is no JSON object",
+        b'{"text": "a film"}\n{"text": "a \\ud83d film"}': "line 2 holds \\ud83d, half of a surrogate pair",
+        b'{"text": "a film", "note": "\\udc00"}': "line 1 holds \\udc00, half of a surrogate pair",
     }
     for content, message in wrong.items():
         given.write_bytes(content)
@@ -188,6 +203,9 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     )
     assert code == 2
     assert "cannot be written" in err
+    code, _, err = ask(f"record={record.cell['id']}", "--text", "caf\udce9")  # as Python reads bytes that are no UTF-8
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "the command line holds \\udce9, half of a surrogate pair" in err
     code, _, err = ask(f"record={record.cell['id']}", "--question", "q", "--options", "a", "b")
     assert "the command line has no text; this model answers texts" in err
     assert record.saved is not None
@@ -195,6 +213,19 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     code, _, err = ask(f"record={record.cell['id']}", "--text", "a film")
     assert code == 2
     assert "is gone, where the trial was kept; run it again with save=adapter" in err
+
+
+def test_a_label_of_the_data_is_answered_as_it_stands(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
+    labels = ("${rank}", "???", "a\\${b}")
+    rows = [f"a film {'was not ' * row},{labels[row % 3]}" for row in range(60)]
+    (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows, ""]))
+    own = ["task=text_csv", f"task.path={tmp_path / 'mine.csv'}", "task.select_rows=10"]
+    given = [word for word in tiny if not word.startswith("task")]
+    record = trained(inline, tmp_path, *given, *own, "method=lora", "save=adapter")
+    assert record.config["task"]["labels"] == sorted(labels)
+    code, out, err = ask(f"record={record.cell['id']}", "--text", "a film")
+    assert (code, err) == (0, "")
+    assert {line.split()[-1] for line in out.splitlines()} == set(labels)
 
 
 def test_a_number_is_told_as_a_number(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
@@ -275,3 +306,64 @@ def test_the_page_answers_in_a_browser(page: tuple[str, Record], tmp_path: Path)
     assert errors == []
     away = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
     assert away == []
+
+
+def renamed(record: Record, folder: Path, **nodes: Any) -> None:
+    """Write the record anew with other nodes of its configuration."""
+    (path,) = (one for one in (folder / "results").rglob("lr*.json"))
+    records.write(path, replace(record, config={**record.config, **nodes}))
+
+
+@pytest.mark.parametrize("place", ["attach", "inside", "hooks", "load"])
+def test_a_record_calls_nothing_that_no_configuration_names(
+    place: str, tiny: list[str], inline: Run, ask: Ask, tmp_path: Path
+) -> None:
+    """The file that the record wants to have unpickled would make another one."""
+    record = trained(inline, tmp_path, *tiny, "method=bitfit", "save=adapter", "lrs=[1e-2]")
+    proof, pickled = tmp_path / "proof", tmp_path / "evil.pkl"
+    pickled.write_bytes(pickle.dumps(Evil(proof)))
+    evil = {"_target_": "pandas.read_pickle", "filepath_or_buffer": str(pickled)}
+    method, task = record.config["method"], record.config["task"]
+    nodes = {
+        "attach": {"method": {**method, "attach": evil}},
+        "inside": {"method": {**method, "attach": {**method["attach"], "part": [{"deep": evil}]}}},
+        "hooks": {"method": {**method, "hooks": evil}},
+        "load": {"task": {**task, "load": evil}},
+    }
+    renamed(record, tmp_path, **nodes[place])
+    code, out, err = ask(f"record={record.cell['id']}", "--text", "a good film")
+    assert (code, out) == (2, "")
+    assert "wants to call pandas.read_pickle, which no configuration here names" in err
+    assert len(err.splitlines()) == 1
+    assert not proof.exists()
+
+
+class Evil:
+    """What runs when it is read back."""
+
+    def __init__(self, proof: Path) -> None:
+        self.proof = proof
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.proof,)
+
+
+def test_a_method_of_the_user_answers_where_its_folder_is_named(
+    tiny: list[str], inline: Run, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = trained(inline, tmp_path, *tiny, "method=bitfit", "save=adapter", "lrs=[1e-2]")
+    (tmp_path / "own" / "method").mkdir(parents=True)
+    leaf = "from bench.methods.selective import bitfit\n\n\ndef attach(model):\n    return bitfit(model)\n"
+    (tmp_path / "own_bias.py").write_text(leaf)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    method = {**record.config["method"], "attach": {"_target_": "own_bias.attach", "_partial_": True}}
+    renamed(record, tmp_path, method=method)
+    kept = Path(str(record.saved)) / "adapter_config.json"
+    kept.write_text(json.dumps({**json.loads(kept.read_text()), "attach": method["attach"]}))
+    asked = (f"record={record.cell['id']}", "--text", "a good film")
+    assert "wants to call own_bias.attach" in ask(*asked)[2]
+    (tmp_path / "own" / "method" / "bias.yaml").write_text("attach:\n  _target_: own_bias.attach\n  _partial_: true\n")
+    code, out, err = ask(*asked, "--config-dir", str(tmp_path / "own"))
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] in {"negative", "positive"}
+    assert "is not a folder" in ask(*asked, "--config-dir", str(tmp_path / "none"))[2]

@@ -135,6 +135,24 @@ def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
         encode_questions(TASK, Writer(conf, words, tokenizer(), 128, tmp_path))  # type: ignore[arg-type]
 
 
+def test_a_letter_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) -> None:
+    conf = OmegaConf.to_object(OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml")))
+    words = OmegaConf.to_object(OmegaConf.merge(PromptConf, OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")))
+    found = tokenizer()
+    found.unk_token = "d"  # as if there were no other entry for it
+    with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer"):
+        encode_questions(TASK, Writer(conf, words, found, 128, tmp_path))  # type: ignore[arg-type]
+
+
+def test_half_a_surrogate_pair_in_an_option_is_told_with_its_row(tmp_path: Path) -> None:
+    wrong = Split(["which", "why"], [0, 1], options=[["a", "b"], ["a", "\ud83d"]])
+    for form in ("letters", "options", "multiple_choice"):
+        with pytest.raises(
+            ValueError, match=r"^the train part: row 2 \('why'\) holds \\ud83d, half of a surrogate pair"
+        ):
+            encoded(tmp_path, form, task=Task(wrong, SPLIT, SPLIT))
+
+
 PIECES = {
     "text without the question": (
         "text='Choices: {options}'",

@@ -17,7 +17,7 @@ from sample_records import MIB, probe_of, record_of, store
 
 from bench import records
 from bench.records import Record
-from bench.report import commands, frame, terminal
+from bench.report import cells, commands, terminal
 from bench.report.__main__ import cli
 from bench.report.asked import Asked
 
@@ -244,7 +244,7 @@ def test_csv_holds_the_same_numbers_to_the_last_digit(ask: Ask, tmp_path: Path) 
     for record in (record for record in many() if record.kind == "probe"):
         assert record.cost is not None
         row = stored.loc[record.cell["id"]]
-        for key in (*frame.COUNTS, *frame.RATES):
+        for key in (*cells.COUNTS, *cells.RATES):
             assert row[key] == record.cost.get(key) or (record.cost.get(key) is None and pd.isna(row[key]))
     text = (tmp_path / "minilm" / "sst2" / "table.csv").read_text()
     assert ",1234567," in text

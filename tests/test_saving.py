@@ -210,6 +210,17 @@ def test_a_folder_that_would_call_anything_else_is_refused_and_nothing_is_called
     assert not mark.exists()
 
 
+def test_an_expression_in_a_folder_is_not_evaluated(tiny_bert: Path, tmp_path: Path) -> None:
+    """It could make a node that calls something."""
+    saved(tiny_bert, tmp_path, "adapter")
+    path, mark = tmp_path / "adapter_config.json", tmp_path / "called"
+    config = json.loads(path.read_text())
+    config["attach"]["after"] = f"${{oc.create:{{_target_: pathlib.Path.touch, self: {mark}}}}}"
+    path.write_text(json.dumps(config))
+    assert "holds an expression" in refused(base(tiny_bert, head_seed=2), tmp_path)
+    assert not mark.exists()
+
+
 def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

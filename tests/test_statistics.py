@@ -11,7 +11,7 @@ from sklearn import metrics
 
 from bench.choices import Metric
 from bench.report import statistics
-from bench.report.statistics import expected_best, intervals, ranks, score_of
+from bench.report.statistics import bootstrap, expected_best, ranks, score_of
 
 Array = np.ndarray[Any, Any]
 NAMES = [metric.value for metric in Metric]
@@ -24,11 +24,6 @@ REFERENCES = {
     "pearson": lambda true, found: stats.pearsonr(true, found).statistic,
     "spearman": lambda true, found: stats.spearmanr(true, found).statistic,
 }
-
-
-def interval(predictions: Array, truth: Array, metric: str, **more: Any) -> tuple[float, float]:
-    (found,) = intervals([predictions], truth, metric, **more)
-    return found
 
 
 def sample_of(name: str, seeds: int = 3, examples: int = 200) -> tuple[Array, Array]:
@@ -96,36 +91,14 @@ def test_a_metric_that_is_unknown_names_those_that_are() -> None:
         score_of(np.ones((1, 2)), np.ones(2), "bleu")
 
 
-def test_an_interval_by_hand() -> None:
-    """Three of four are right: as binomial numbers 0 comes with 0.4%, 0 or 1 with 5.1%, and all four with 32%."""
-    assert interval(np.array([[1, 1, 1, 0]]), np.ones(4), "accuracy") == (0.25, 1)
-    assert interval(np.ones((3, 4)), np.ones(4), "accuracy") == (1, 1)
-
-
-def test_an_interval_knows_that_seeds_differ() -> None:
-    """Whatever the examples, a draw of three seeds of which one fails holds only the failed one or none of it."""
-    assert interval(np.array([[1] * 9, [1] * 9, [0] * 9]), np.ones(9), "accuracy") == (0, 1)
-
-
-def test_the_spread_over_seeds_is_not_understated() -> None:
-    """Scores 0, 0 and 3: the variance over n - 1 is 3, that of their mean 1; draws of three would have 2/3."""
-    drawn = np.array([0, 0, 3]) @ statistics._shares(3, 100_000, 0)
-    assert (drawn.mean(), drawn.var()) == pytest.approx((1, 1), abs=0.02)
-    assert not np.array_equal(statistics._shares(3, 20, 0), statistics._shares(3, 20, 1))
-
-
-def test_an_interval_depends_on_the_seed_of_its_draws_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_depend_on_their_seed_alone_and_not_on_how_many_are_scored_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     predictions, truth = sample_of("f1", seeds=1)
-    first = interval(predictions, truth, "f1", draws=50)
-    assert first == interval(predictions, truth, "f1", draws=50) != interval(predictions, truth, "f1", draws=50, seed=1)
+    (first,), (other,) = (bootstrap([predictions], truth, "f1", 50, seed) for seed in (0, 1))
+    assert not np.array_equal(first, other)
     monkeypatch.setattr(statistics, "BLOCK", 7 * len(truth))
-    assert first == pytest.approx(interval(predictions, truth, "f1", draws=50))
-
-
-def test_a_95_percent_interval_holds_the_truth_95_times_in_100() -> None:
-    fresh = (np.random.default_rng(draw).random((1, 300)) < 0.88 for draw in range(1000))
-    bounds = [interval(row, np.ones(300), "accuracy", draws=400) for row in fresh]
-    assert 0.92 <= np.mean([low <= 0.88 <= high for low, high in bounds]) <= 0.98
+    assert bootstrap([predictions], truth, "f1", 50)[0] == pytest.approx(first)
 
 
 def test_the_best_of_two_draws_by_hand() -> None:

@@ -40,7 +40,8 @@ def cell(
     costs = {**(probe.cost or {}), "head_params": 770, "memory": MEMORY}
     found = [replace(probe, truth={"select": TRUTH, "report": TRUTH}, cost=costs)]
     for seed, right in enumerate(rights):
-        told, took = predictions(right, offset + seed), {"train_seconds": 60.0, "eval_seconds": 1.0}
+        told = predictions(right, offset + seed)
+        took = {"train_seconds": 9.0, "eval_seconds": 1.0, "samples": 60 * 1234.5}  # at the rate of probe_of, 60 s
         trial = record_of(seed=seed, select=right, report=right, cost=took, **more)
         found.append(replace(trial, predictions={"select": told, "report": told}))
     config = {**found[0].config, "method": {"family": family}}
@@ -164,7 +165,7 @@ def test_the_table_of_cells_has_the_interval_that_the_figures_and_the_page_have(
         assert shown[name] == f"{100 * low:.1f} to {100 * high:.1f}"
         assert tuple(edges.loc[name, ["report_low", "report_high"]]) == (low, high)
     assert "-" in shown.values()
-    assert table.notes[0].startswith("95%: interval of the score over other seeds and other examples")
+    assert table.notes[0] == "95%: t interval over seeds and examples."
 
 
 def test_the_chosen_rates_stand_under_tables_that_have_no_column_of_them() -> None:
@@ -246,7 +247,7 @@ def test_markdown() -> None:
     assert r"x_1\|y" in first
     assert "**90.0 +- 1.0**" in first
     assert "89.0*" in second
-    assert (blank, notes) == ("", [LEGEND, "5% of <all> & more"])
+    assert (blank, notes) == ("", [" ".join(LEGEND.values()), "5% of <all> & more"])
 
 
 def test_latex_escapes_and_needs_booktabs_alone() -> None:
@@ -317,7 +318,8 @@ def test_compare_says_difference_interval_chance_and_cost(ask: Ask, tmp_path: Pa
     assert (code, err) == (0, "")
     said = " ".join(out.split())
     assert "lora r=8 qv is ahead of ia3 r=None qv by 10.0 points on sst2 (minilm; 95% interval " in said
-    assert "the difference is more than chance." in said
+    assert "for this pair alone, p = " in said
+    assert "): the difference is significant." in said
     assert "2.00 times the trained parameters" in said
     code, out, _ = ask("compare", "a=ia3", "b=lora")
     assert "lora r=8 qv is ahead of ia3 r=None qv by 10.0 points" in " ".join(out.split())
@@ -344,7 +346,7 @@ def test_recommend_chooses_on_select_and_says_how_sure_it_is(ask: Ask, tmp_path:
     code, out, _ = ask("recommend", "params=1e5")
     said = " ".join(out.split())
     assert "take lora r=8 qv" in said
-    assert "The runner-up, head r=None None, is behind by more than chance" in said
+    assert "The runner-up, head r=None None, is significantly worse" in said
     code, out, _ = ask("recommend", "params=10")
     assert "nothing that is recorded stays under 10 trained parameters" in " ".join(out.split())
     code, out, _ = ask("recommend", "latency_ms=5")

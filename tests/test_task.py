@@ -2,9 +2,10 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
-from bench.tasks.task import Split, carve, subset
+from bench.tasks.task import Split, carve, subset, with_select
 
 
 def distinct(count: int, positive_every: int = 3) -> Split:
@@ -76,6 +77,90 @@ def test_carving_more_than_half_is_refused_and_half_is_not() -> None:
         carve(distinct(100), 51, seed=0)
     rest, part = carve(distinct(100, positive_every=2), 50, seed=0)
     assert len(rest) == len(part) == 50
+
+
+RARE = {
+    "400 rare intents": (np.repeat(np.arange(400), 4), 100),
+    "150 intents": (np.repeat(np.arange(150), 20), 100),
+    "a long tail": (np.repeat(np.arange(60), np.arange(1, 61)), 300),
+    "one label is rare": (np.array([0] * 500 + [1]), 100),
+    "two labels, an odd number": (np.arange(101) % 2, 25),
+    "three labels": (np.arange(999) % 3, 100),
+}
+
+
+@pytest.mark.parametrize("name", RARE)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_carved_part_has_the_rows_asked_for_and_no_label_is_lost(name: str, seed: int) -> None:
+    labels, wanted = RARE[name]
+    split = Split([f"text {row}" for row in range(len(labels))], labels.tolist())
+    rest, part = carve(split, wanted, seed)
+    assert len(part) == wanted
+    assert Counter(rows(rest) + rows(part)) == Counter(rows(split))
+    assert set(rest.labels) == set(split.labels)
+    for label, count in Counter(split.labels).items():
+        share = wanted * count / len(split)
+        assert share - 1 <= part.labels.count(label) <= share + 1 or count < 3
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_shares_and_any_equal_texts_can_be_carved(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count = int(random.integers(20, 400))
+    labels = random.zipf(1.5, count) % 50
+    texts = [f"text {number}" for number in random.integers(0, max(2, count // 2), count)]
+    split, wanted = Split(texts, labels.tolist()), int(random.integers(1, count // 2 + 1))
+    rest, part = carve(split, wanted, seed)
+    assert Counter(rows(rest) + rows(part)) == Counter(rows(split))
+    assert not set(rest.texts) & set(part.texts)
+    largest = max(Counter(texts).values())
+    assert abs(len(part) - wanted) <= largest * len(set(split.labels))
+    assert len(rest)
+    assert carve(split, wanted, seed) == (rest, part)
+
+
+@pytest.mark.parametrize("kind", ["prices", "few values", "one outlier", "constant"])
+@pytest.mark.parametrize("wanted", [7, 100, 1000])
+def test_numbers_are_carved_by_rank(kind: str, wanted: int) -> None:
+    random = np.random.default_rng(0)
+    numbers = {
+        "prices": np.round(np.exp(random.normal(5, 2, 2000)), 2),
+        "few values": random.integers(0, 6, 2000) / 2,
+        "one outlier": np.append(random.normal(size=1999), 1e9),
+        "constant": np.ones(2000),
+    }[kind]
+    split = Split([f"text {row}" for row in range(2000)], [float(number) for number in numbers])
+    rest, part = carve(split, wanted, seed=0)
+    assert (len(rest), len(part)) == (2000 - wanted, wanted)
+    if wanted == 1000:
+        for share in (0.1, 0.5, 0.9):  # the same numbers on both sides
+            low, high = np.quantile(numbers, [share - 0.06, share + 0.06])
+            assert low <= np.quantile(part.labels, share) <= high
+
+
+def test_a_user_with_2000_prices_gets_all_three_parts() -> None:
+    prices = [float(row) + 0.99 for row in range(2000)]
+    task = with_select({"train": Split([f"thing {row}" for row in range(2000)], prices)}, 100, 0)
+    assert [len(part) for part in (task.train, task.select, task.report)] == [1500, 100, 400]
+
+
+def test_a_part_that_would_be_empty_is_refused() -> None:
+    every = Split([f"text {row}" for row in range(20)], list(range(20)))
+    with pytest.raises(ValueError, match=r"^no part of 5 rows can be cut out of 20 rows: .*every label keeps a row"):
+        carve(every, 5, seed=0)
+    with pytest.raises(ValueError, match=r"^no part of 0 rows can be cut out of 4 rows"):
+        with_select({"train": every.take(range(4))}, 1, 0)
+    with pytest.raises(ValueError, match=r"^no part of 2 rows can be cut out of 10 rows"):
+        carve(Split(["one text"] * 10, [0, 1] * 5), 2, seed=0)
+
+
+def test_rows_that_were_carved_exactly_before_are_carved_again() -> None:
+    # The rows of recorded results: they were drawn by this generator, label by label.
+    split, generator, expected = distinct(600, positive_every=2), np.random.default_rng(3), set[int]()
+    for label in (0, 1):
+        of_label = [row for row, one in enumerate(split.labels) if one == label]
+        expected.update(of_label[place] for place in generator.permutation(len(of_label))[:60])
+    assert carve(split, 120, seed=3)[1] == split.take(sorted(expected))
 
 
 @pytest.mark.parametrize("wanted", [None, 100, 101])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bench.train.batches import Batch
-from bench.train.room import kept_bytes
+from bench.train.room import kept_bytes, storages
 
 
 def reset_peak(device: torch.device) -> None:
@@ -20,21 +20,19 @@ def reset_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def memory_split(
-    model: nn.Module, optimizer: Optimizer, longest: Batch, dtype: torch.dtype, micro: int | None
-) -> dict[str, int]:
+def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, dtype: torch.dtype) -> dict[str, int]:
     """Bytes of a training step by what they are for, computed from what there is: the same on every device.
 
-    activations: what the forward pass over the longest batch (or the part that goes through at once) keeps for the
-    backward pass. What kernels need in passing is in none of them.
+    activations: what the forward pass over the largest batch, or the part of one that goes through the model at once,
+    keeps for the backward pass. Temporary kernel workspace is not included.
     """
-    weights = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in _held(model)}
+    weights = {address: size for tensor in _held(model) for address, size in storages(tensor).items()}
     state = [value for states in optimizer.state.values() for value in states.values() if torch.is_tensor(value)]
     return {
         "weights": sum(weights.values()),
         "gradients": sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad),
         "optimizer": sum(map(_bytes, state)),
-        "activations": kept_bytes(model, longest.parts(micro)[0], dtype),
+        "activations": kept_bytes(model, largest, dtype),
     }
 
 

@@ -33,7 +33,7 @@ def probe(
     dtype: torch.dtype,
     fast: Fast,
 ) -> dict[str, Any]:
-    """Measure warm steps over batches spread evenly over the lengths of the data; the longest has run before them.
+    """Measure warm steps over batches spread evenly over the lengths of the data; the largest has run before them.
 
     Gives counts of parameters; seconds per step (median, 95th percentile), and apart from them the seconds of the first
     step of each length (kernels are chosen, blocks are compiled); samples and tokens (the data's own: neither padding
@@ -43,12 +43,12 @@ def probe(
     device = next(model.parameters()).device
     rehearse(model, data, plan, recipe.hooks, dtype)
     quicken(model, fast)
-    cut = plan.cut(data.train)
-    batches = [collate(data.train, numbers) for numbers in _spread(cut, steps)]
+    batches = [collate(data.train, numbers) for numbers in _spread(plan.cut(data.train), steps)]
+    largest = plan.largest(data.train)
     # Once before it counts: kernels are chosen and built at the first sight of a length.
-    warm = [collate(data.train, cut[-1]), *batches]
+    warm = [largest, *batches]
     optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
-    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, micro=plan.micro)
+    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, parts=plan.parts)
     recipe.hooks.begin(model, plan.steps(data.train))  # the first steps of a whole training
     model.train()
     reset_peak(device)
@@ -63,14 +63,14 @@ def probe(
     return {
         **_evaluated(model, data, plan, dtype),
         **peaks,
-        "memory": memory_split(model, optimizer, batches[-1].to(device), dtype, plan.micro),
+        "memory": memory_split(model, optimizer, plan.parts(largest)[0].to(device), dtype),
         "warm_up_seconds": sum(first),
         "step_seconds_median": float(np.median(seconds)),
         "step_seconds_p95": float(np.quantile(seconds, 0.95)),
         "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),
         "tokens_per_second": sum(batch.tokens for batch in batches) / sum(seconds),
         "probe_steps": len(batches),
-        "micro": plan.micro,
+        **plan.at_most,
     }
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from bench.resolved import call
+from bench.sources import targets_of
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -43,13 +45,13 @@ def load_adapter(model: nn.Module, folder: Path, trusted: tuple[str, ...] = ("be
         raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must be there, and whole") from error
     if config.get("peft_type") != "BENCH":
         raise ValueError(f"{folder} holds no adapter of this package; PEFT's own load with PeftModel.from_pretrained")
-    if untrusted := [name for name in _calls(config["attach"]) if not _is_trusted(name, trusted)]:
+    if untrusted := [name for name in targets_of(config["attach"]) if not _is_trusted(name, trusted)]:
         raise ValueError(
             f"{folder} wants to call {untrusted[0]}; allowed are what {', '.join(trusted)} defines and PEFT's "
             "configurations"
         )
     model.new_modules = tuple(config.get("new_modules", ()))  # type: ignore[assignment]
-    model = instantiate(config["attach"])(model)
+    model = call(config["attach"])(model)
     try:
         _own(config["attach"], "restore", restore_trained)(model, trained)
     except ValueError as error:
@@ -104,13 +106,6 @@ def adapter_bytes(folder: Path) -> int:
 def _own(attach: dict[str, Any], name: str, default: Any) -> Any:
     """A function of the module that the method lives in, or the default."""
     return getattr(import_module(attach["_target_"].rpartition(".")[0]), name, default)
-
-
-def _calls(node: Any) -> list[str]:
-    """Every function that instantiating a node would call."""
-    if isinstance(node, dict):
-        return [str(node[key]) for key in node if key == "_target_"] + _calls(list(node.values()))
-    return [name for part in node for name in _calls(part)] if isinstance(node, list) else []
 
 
 def _is_trusted(name: str, trusted: tuple[str, ...]) -> bool:

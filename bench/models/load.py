@@ -21,6 +21,7 @@ from bench.models.masked import at_mask, new_parts
 from bench.models.parts import HEADS, head_names
 from bench.models.quant import Quant, keep_gradients, map_over_trials
 from bench.models.source import Source
+from bench.models.tokenizer import check_files, check_tokenizer
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -30,19 +31,20 @@ logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns of optiona
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     """The fast tokenizer of a model; a decoder's pads on the left, so that a text's last token is the row's last.
 
-    ValueError: it has no token to pad with.
+    ValueError: there is none, it cannot be read, or it is not the model's.
     """
-    tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
+    check_files(source)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source.location, revision=source.revision, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises nothing more special
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ValueError(f"the tokenizer of {source.location} cannot be loaded ({reason})") from error
     if source.is_decoder:
         tokenizer.padding_side = "left"
         tokenizer.model_input_names = ["input_ids", "attention_mask"]  # a Llama knows no types of tokens
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    if tokenizer.pad_token_id is None:
-        raise ValueError(
-            f"the tokenizer of {source.label} has neither a pad_token nor an eos_token, so rows of different lengths "
-            "cannot be padded; name one in its tokenizer_config.json"
-        )
+    check_tokenizer(tokenizer, source)
     return tokenizer
 
 

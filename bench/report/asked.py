@@ -74,7 +74,8 @@ def chosen(asked: Asked, complain: Callable[[str], None]) -> list[Record]:
     found = list(records.read_all(asked.results, complain))
     gc.freeze()
     gc.enable()
-    passed = [one for one in found if all(one.cell[key] in names for key, names in asked.wanted.items())]
+    named = {one.cell["id"] for one in found if all(one.cell[key] in names for key, names in asked.wanted.items())}
+    passed = [one for one in found if one.cell["id"] in named]  # a model may be known under several names
     if not passed:
         known = {key: sorted({str(one.cell[key]) for one in found}) for key in asked.wanted}
         there = "; ".join(f"{key} is one of {', '.join(names[:12])}" for key, names in known.items() if names)

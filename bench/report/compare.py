@@ -1,13 +1,17 @@
 """Two cells compared: the difference with its interval, what chance says of it, and what either costs."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
+from bench.report.cells import cells_of
 from bench.report.frame import Study
-from bench.report.paired import LEVEL, Difference
-from bench.report.standing import pairs_in
+from bench.report.notes import costs_elsewhere, mixture
+from bench.report.paired import Difference
+from bench.report.standing import ONE_SEED, pairs_in
 from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text
+from bench.report.variances import LEVEL
 
 WORDS = ("what",)
 
@@ -16,12 +20,14 @@ def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
     """Two sentences and a small table, of cells by id, title or method. ValueError: they cannot be compared."""
     a, b = _pair(study, one, other)
     found = difference(study, a, b)
-    cells = pd.DataFrame([a, b])
-    return f"{_score_sentence(a, b, found)} {_cost_sentence(a, b)}", _table(cells)
+    members = {str(cell["cell"]): study.members[cell["cell"]] for cell in (a, b)}
+    cells = cells_of(members).set_index("cell", drop=False).loc[list(members)]  # costs of one machine, of these two
+    notes = [*costs_elsewhere(cells), *mixture([record for some in members.values() for record in some])]
+    return f"{_score_sentence(a, b, found)} {_cost_sentence(cells)}", _table(cells, notes)
 
 
 def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Difference:
-    """Of two cells of one table that both have scores; what seeds do is learned from all cells of that table."""
+    """The difference of two scored cells of one table; the p-value is corrected for all pairs of that table."""
     scored = study.cells[study.cells["report_score"].notna()]
     pairs = pairs_in(study, scored[scored["table"] == a["table"]])
     if pairs is None or not {a["cell"], b["cell"]} <= set(pairs.names):
@@ -58,21 +64,31 @@ def _named(study: Study, scored: pd.DataFrame, name: str) -> pd.DataFrame:
 def _score_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]", found: Difference) -> str:
     ahead, behind = (a, b) if found.score >= 0 else (b, a)
     size = f"{100 * abs(found.score):.1f} points"
-    if found.interval is None or found.p is None:
-        return (
-            f"{ahead['title']} is ahead of {behind['title']} by {size} on {a['task']} ({a['model']}); whether that "
-            "means anything cannot be told, as the records hold no right answers."
-        )
+    lead = f"{ahead['title']} is ahead of {behind['title']} by {size} on {a['task']} ({a['model']}"
+    if found.interval is None:
+        return f"{lead}); the records hold no right answers, so the difference cannot be tested."
     low, high = sorted(100 * (edge if found.score >= 0 else -edge) for edge in found.interval)
-    verdict = "they cannot be told apart" if found.p > LEVEL else "the difference is more than chance"
-    return (
-        f"{ahead['title']} is ahead of {behind['title']} by {size} on {a['task']} ({a['model']}; 95% interval "
-        f"{low:.1f} to {high:.1f}, p = {found.p:.2g}): {verdict}."
-    )
+    span = f"95% interval {low:.1f} to {high:.1f}"
+    if found.p is None:
+        return f"{lead}; {span} over examples, for these trained models only); {ONE_SEED}."
+    return f"{lead}; {span} for this pair alone, {p_text(found)}): {verdict(found)}."
 
 
-def _cost_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]") -> str:
-    _, peak = peak_of(pd.DataFrame([a, b]))
+def p_text(found: Difference) -> str:
+    """The p-value of a tested difference, and what it was corrected for."""
+    corrected = f" after correction for the {found.pairs} pairs of the table" if found.pairs > 1 else ""
+    return f"p = {found.p:.2g}{corrected}"
+
+
+def verdict(found: Difference) -> str:
+    """What a test says, in words: the same as the marks in the tables."""
+    apart = found.p is not None and found.p <= LEVEL
+    return "the difference is significant" if apart else "they cannot be told apart"
+
+
+def _cost_sentence(cells: pd.DataFrame) -> str:
+    (_, a), (_, b) = cells.iterrows()
+    _, peak = peak_of(cells)
     pairs = {
         "the trained parameters": (a["trainable_params"], b["trainable_params"]),
         "the peak memory": tuple(peak),
@@ -80,12 +96,12 @@ def _cost_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]") -> str:
     }
     known = [f"{x / y:,.2f} times {name}" for name, (x, y) in pairs.items() if pd.notna(x) and pd.notna(y) and y]
     if not known:
-        return "What they cost was not measured."
+        return "Their costs cannot be compared: see the table."
     listed = " and ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
     return f"{a['title']} takes {listed} of {b['title']}."
 
 
-def _table(cells: pd.DataFrame) -> Table:
+def _table(cells: pd.DataFrame, notes: Sequence[str]) -> Table:
     name, peak = peak_of(cells)
     rows: dict[str, list[str]] = {
         f"{metric_of(cells).replace('_', ' ')} %": [str(score_text(row)) for row in cells.to_dict("records")],
@@ -101,4 +117,4 @@ def _table(cells: pd.DataFrame) -> Table:
     if titles[0] == titles[1]:
         titles = [f"{title} ({cell})" for title, cell in zip(titles, cells["cell"], strict=True)]
     body = pd.DataFrame([{"what": what, **dict(zip(titles, row, strict=True))} for what, row in rows.items()])
-    return Table("compare", f"{titles[0]} and {titles[1]}", body, [], WORDS)
+    return Table("compare", f"{titles[0]} and {titles[1]}", body, notes, WORDS)

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
-from bench.report.frame import MEMORY, Study
+from bench.report.cells import MEMORY
+from bench.report.frame import Study
+from bench.report.notes import mixture
 from bench.report.shown import SCORE, SHORT, WORDS, column, head_of, table_of, title_of, who
 from bench.report.standing import standings
 from bench.report.table import DASH, MIB, Table, peak_of, text
@@ -95,4 +97,6 @@ def outcomes(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001
             "error": bad["error"].map(text),
         }
     )
-    return Table("outcomes", title_of(study, study.cells), body, [f"{len(bad)} of {len(study.trials)} trials."], WORDS)
+    members = [record for name in bad["cell"].unique() for record in study.members[name]]
+    notes = [f"{len(bad)} of {len(study.trials)} trials.", *mixture(members)]
+    return Table("outcomes", title_of(study, study.cells), body, notes, WORDS)

@@ -60,7 +60,8 @@ const COLUMNS = [
   ["step_seconds_median", "step", "ms", "low", "median of warm steps"],
   ["step_seconds_p95", "step p95", "ms", "low", "95th percentile of warm steps"],
   ["eval_seconds", "evaluation", "seconds", "low", "of the probe"],
-  ["train_seconds", "training", "seconds", "low", "of a trial at the chosen rate, with what else the machine did"],
+  ["train_seconds", "training", "seconds", "low", "of one trial alone, at the rate that the probe measured"],
+  ["machine", "measured on", "text", null, "speed and peak memory are shown for one machine per table"],
   ["latency_bare", "latency bare", "ms", "low", "forward pass of one row, without the method"],
   ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one row, the method beside the model"],
   ["latency_merged", "latency merged", "ms", "low", "forward pass of one row, the method merged"],
@@ -68,8 +69,8 @@ const COLUMNS = [
   ["lrs_tried", "rates tried", "count", null, "learning rates among which it was chosen"],
   ["*report_score", "score", "score", "high", "mean \u00b1 standard deviation over seeds (n), on the report part"],
   ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
-  ["report_low", "score from", "score", "high", "lower edge of its 95% interval over seeds and examples"],
-  ["report_high", "score to", "score", "high", "upper edge of its 95% interval over seeds and examples"],
+  ["report_low", "score from", "score", "high", "lower edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
+  ["report_high", "score to", "score", "high", "upper edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
   ["seeds", "seeds", "count", "high", "finished seeds at the chosen rate"],
   ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
   ["retention_before", "loss before", "nats", "low", "on texts that are not the task's, per token, without the method"],
@@ -570,13 +571,20 @@ function showPlot(rows) {
   showLegend(rows);
 }
 
+// What the intervals of some points are over.
+function spanned(found) {
+  const single = found.filter(one => one.cell.seeds === 1).length;
+  if (single === found.length) return "examples, of these trained models only: other seeds score differently";
+  return `seeds and examples${single ? "; with one seed over examples, this trained model only" : ""}`;
+}
+
 function plotNote(found, all, log) {
   const tables = new Set(found.map(one => one.cell.table)).size;
   const above = log ? ", above 0 where the axis is logarithmic" : "";
   return [
     found.length < all && `${whole.format(found.length)} of ${whole.format(all)} cells have both values${above}.`,
     state.y === "report_score" && found.length <= POINTS_WITH_SPREAD && found.some(one => one.cell.report_low !== null)
-      && "Whiskers: 95% intervals over seeds and examples.",
+      && `Whiskers: 95% intervals over ${spanned(found)}.`,
     found.length > 0 && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
     tables > 1 && "each has a front of its own.",
@@ -822,6 +830,9 @@ function errorOf([type, message, trace]) {
 
 const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
 const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
+// Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
+const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^lrs_tried$/;
+const comparable = (a, b, key) => a.machine === b.machine || EVERYWHERE.test(key);
 const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
 
 function difference(a, b, name) {
@@ -833,7 +844,8 @@ function difference(a, b, name) {
 
 // The value of each of the two, the better one in bold.
 function values(a, b, column) {
-  const gap = a[column.key] === null || b[column.key] === null ? 0 : a[column.key] - b[column.key];
+  const known = a[column.key] !== null && b[column.key] !== null && comparable(a, b, column.key);
+  const gap = known ? a[column.key] - b[column.key] : 0;
   const best = gap === 0 ? null : (gap < 0) === (column.better === "low") ? a : b;
   return [a, b].map(cell => (cell === best ? h("strong", {}, textOf(cell, column)) : textOf(cell, column)));
 }
@@ -854,8 +866,8 @@ function comparePage([a, b]) {
     ], "Scores", "figures"),
     h("p", { class: "note" }, `The second less the first; behind \u00b1 the standard error over seeds.${resolution(a, b)}`),
     h("h3", {}, "Costs"),
-    table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one), ratio(a[one.key], b[one.key])]),
-      "Costs", "figures"),
+    table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),
+      comparable(a, b, one.key) ? ratio(a[one.key], b[one.key]) : DASH]), "Costs", "figures"),
     h("p", { class: "note" }, "The second over the first; bold is the better one."),
     h("h3", {}, "Loss"), curves(both),
     h("h3", {}, "Configuration values that differ"), differing(a, b, "config"),
@@ -873,7 +885,8 @@ function namedCell(cell) {
 function cautions(a, b) {
   const tables = "These cells belong to different tables (model, data or protocol differ):"
     + " their scores and costs must not be compared as those of methods.";
-  return [a.table !== b.table && tables, a.random !== b.random && "One of them has random weights."].filter(Boolean);
+  const machines = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
+  return [a.table !== b.table && tables, a.machine !== b.machine && machines, a.random !== b.random && "One of them has random weights."].filter(Boolean);
 }
 
 // Seeds tell how much training varies; how much the choice of examples does, the number of examples tells.

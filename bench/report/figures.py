@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from bench.report.cells import MEMORY
 from bench.report.drawing import blank, style_of
-from bench.report.frame import MEMORY, Study
+from bench.report.frame import Study
 from bench.report.front import front
 from bench.report.looks import COLOURS
 from bench.report.luck import critical_difference, expected_score
@@ -27,8 +28,8 @@ def score_by_memory(study: Study) -> go.Figure | None:
 
 
 def score_by_time(study: Study) -> go.Figure | None:
-    """Score against the seconds of one training."""
-    return _against(study, study.cells["train_seconds"], "seconds of one training", log=False)
+    """Score against the seconds of one training alone, at the rate of the probe."""
+    return _against(study, study.cells["train_seconds"], "seconds of one training alone", log=False)
 
 
 def score_by_rank(study: Study) -> go.Figure | None:

@@ -7,10 +7,10 @@ import pandas as pd
 
 from bench.report.table import BEST, TIED, Entry, Table
 
-LEGEND = (
-    "Bold: the best. *: cannot be told from it "
-    "(paired tests over examples and seeds, Holm-corrected over all pairs, 5%)."
-)
+LEGEND = {
+    BEST: "Bold: the best.",
+    TIED: "*: cannot be told from it (paired tests over examples and seeds, Holm-corrected over all pairs, 5%).",
+}
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     one: f"\\{one}" for one in "&%$#_{}"
 }
@@ -77,7 +77,8 @@ FORMATS: dict[str, Callable[[Table], str]] = {"markdown": markdown, "latex": lat
 def notes_with_legend(table: Table) -> list[str]:
     """What stands under the table; what the marks mean, where there are any."""
     marks = {entry.standing for entry in table.body.to_numpy().flatten() if isinstance(entry, Entry)}
-    return [*([LEGEND] if TIED in marks or BEST in marks else []), *table.notes]
+    legend = " ".join(text for mark, text in LEGEND.items() if mark in marks)
+    return [*([legend] if legend else []), *table.notes]
 
 
 def _styled(table: Table, style: Callable[[str, str], str]) -> pd.DataFrame:

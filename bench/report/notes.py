@@ -1,16 +1,19 @@
 """What must stand under a table for a reader to trust it."""
 
 import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from bench.records import Record
-from bench.report.frame import Study, grouped
-from bench.report.standing import unknown_ties
+from bench.report.cells import grouped
+from bench.report.frame import Study
+from bench.report.standing import MOST, some_of, unknown_ties
 from bench.report.table import DASH, metric_of
 
-MOST = 8  # names in a line
+VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")  # packages that can change a number
 
 
 def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True) -> list[str]:
@@ -26,11 +29,11 @@ def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True) -> list[s
         "checkpoint are chosen on the select part; the report part is shown. Learning rates tried per cell: "
         f"{', '.join(map(str, tried)) or DASH}{_chosen(cells) if rates else ''}."
     )
-    lines = [first, *_trained(members), *_resolution(study, cells)]
+    lines = [first, *_trained(members), *costs_elsewhere(cells), *mixture(members), *_resolution(study, cells)]
     scored = [record.scores for record in members if record.scores and "chance" in record.scores]
     lines += [_known_nothing(scored[0])] if scored else []
     lines += dict.fromkeys(f"Note: {note}." for record in members for note in record.provenance.get("notes", ()))
-    return [*lines, *unknown_ties(study, cells), *_luck(study, cells), *missing(cells)]
+    return [*lines, *unknown_ties(study, cells), *_unchosen(cells), *missing(cells)]
 
 
 def _chosen(cells: pd.DataFrame) -> str:
@@ -42,19 +45,53 @@ def _chosen(cells: pd.DataFrame) -> str:
     return f"; chosen: {', '.join(by_method)}" if by_method else ""
 
 
-def _luck(study: Study, cells: pd.DataFrame) -> list[str]:
-    """Where the tests that mark ties know nothing of the luck of seeds."""
-    scored = cells[cells["report_score"].notna()]
-    if len(scored) < 2 or scored["seeds"].max() > 1 or not any(name in study.truth for name in scored["cell"]):
-        return []
-    return ["Of one seed each, a test tells two trained models apart and not two methods: train several seeds."]
+def _unchosen(cells: pd.DataFrame) -> list[str]:
+    """Cells whose rates cannot be compared."""
+    scored = cells["outcome"].fillna("").str.contains(" ok") & ~cells["random"].astype(bool)
+    names = cells.loc[scored & cells["report_score"].isna(), "title"].tolist()
+    return [f"No learning rate is chosen for {some_of(names)}: its rates have no seed in common."] if names else []
+
+
+def costs_elsewhere(cells: pd.DataFrame) -> list[str]:
+    """Where cost was measured, and whose figures are left out because that was another machine."""
+    lines = []
+    for _, group in cells.groupby("table"):
+        names = group.loc[group["elsewhere"], "title"].tolist()
+        machines = group.loc[~group["elsewhere"], "machine"].dropna()
+        if names:
+            lines.append(
+                f"Speed and peak memory are those of {machines.iloc[0] if len(machines) else 'one machine'}. Cells "
+                f"measured on another machine show none: {some_of(names)}."
+            )
+    return lines
+
+
+def mixture(members: Iterable[Record]) -> list[str]:
+    """One line where records of several commits or versions stand together: their numbers may differ for that alone."""
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for record in members:
+        made = record.provenance
+        for package in VERSIONS:
+            if version := (made.get("packages") or {}).get(package):
+                counts[package][version] += 1
+        if commit := made.get("commit"):
+            counts["commit"][f"{commit[:10]}{' with changes' if made.get('dirty') else ''}"] += 1
+        elif version := made.get("version"):
+            counts["peftgrid"][version] += 1
+    mixed = [f"{name} {_counted(versions)}" for name, versions in counts.items() if len(versions) > 1]
+    return [f"Mixed versions, in records: {'; '.join(mixed)}."] if mixed else []
+
+
+def _counted(versions: Counter[str]) -> str:
+    return ", ".join(f"{version} ({count})" for version, count in versions.most_common(MOST))
 
 
 def differences(tables: list[str], number: int) -> str | None:
     """Say what sets one of several tables apart from the others; None where it is the only one."""
     settings = [_leaves("", json.loads(shared)) for shared in tables]
     one = settings[number - 1]
-    own = [f"{name}={one[name]}" for name in one if any(other.get(name) != one[name] for other in settings)]
+    names = dict.fromkeys(name for other in settings for name in other)
+    own = [f"{name}={one.get(name, 'unset')}" for name in names if len({other.get(name) for other in settings}) > 1]
     return f"Table {number} of {len(tables)}, not to be compared with the others: {', '.join(own)}." if own else None
 
 
@@ -69,12 +106,8 @@ def missing(cells: pd.DataFrame) -> list[str]:
                 f"{method} r={rank} {target}" for rank in ranks for target in targets if (rank, target) not in there
             ]
     unrun = cells.loc[cells["outcome"].isna(), "title"].tolist()
-    lines = [f"Missing from the grid: {_some(lacking)}."] if lacking else []
-    return lines + ([f"Without a trial so far: {_some(unrun)}."] if unrun else [])
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+    lines = [f"Missing from the grid: {some_of(lacking)}."] if lacking else []
+    return lines + ([f"Without a trial so far: {some_of(unrun)}."] if unrun else [])
 
 
 def _leaves(name: str, node: Any) -> dict[str, str]:

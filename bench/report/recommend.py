@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 from bench.report.asked import Asked
-from bench.report.compare import difference
+from bench.report.compare import difference, p_text
 from bench.report.frame import Study
 from bench.report.front import front
-from bench.report.paired import LEVEL
-from bench.report.shown import column, who
-from bench.report.standing import standings
+from bench.report.shown import SCORE, column, head_of, who
+from bench.report.standing import ONE_SEED, standings
 from bench.report.table import MIB, Table, metric_of, peak_of, text
+from bench.report.variances import LEVEL
 
 WORDS = ("method", "target", "base", "optim", "cell")
 
@@ -85,15 +85,16 @@ def _runner_up(study: Study, best: "pd.Series[Any]", others: pd.DataFrame) -> st
     """The next one, and the cheapest that cannot be told from the best."""
     second = others.iloc[0]
     found = difference(study, best, second)
+    if found.interval is None:
+        return f"The runner-up is {second['title']}; records without right answers cannot tell how sure that is."
     if found.p is None:
-        return f"The runner-up is {second['title']}; how sure that is, records without right answers cannot tell."
-    p = f"p = {found.p:.2g}"
+        return f"The runner-up is {second['title']}; {ONE_SEED}."
     if found.p <= LEVEL:
-        return f"The runner-up, {second['title']}, is behind by more than chance ({p})."
+        return f"The runner-up, {second['title']}, is significantly worse ({p_text(found)})."
     tied = [row for _, row in others.iterrows() if (difference(study, best, row).p or 0) > LEVEL]
     cheapest = min([*tied, best], key=lambda row: row["trainable_params"])
     cheaper = f"; the smallest such cell is {cheapest['title']}" if cheapest["cell"] != best["cell"] else ""
-    return f"It cannot be told from the runner-up, {second['title']} ({p}){cheaper}."
+    return f"It cannot be told from the runner-up, {second['title']} ({p_text(found)}){cheaper}."
 
 
 def _front(study: Study, fitting: pd.DataFrame) -> Table:
@@ -106,7 +107,7 @@ def _front(study: Study, fitting: pd.DataFrame) -> Table:
             "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
             name: (found["peak"] / MIB).map(lambda value: text(value, "{:,.0f}")),
             "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
-            f"{metric_of(found)} %": column(found, "report_score", standings(study, found)),
+            head_of(found, SCORE): column(found, "report_score", standings(study, found)),
             "cell": found["cell"],
         }
     )

@@ -14,14 +14,15 @@ from bench.report.table import DASH, Entry, Table, metric_of, score_text, text, 
 SCORE = "report_score"
 SHORT = ("method", "rank", "target")
 MORE = ("base", "optim", "checkpointing")
-WORDS = (*SHORT[::2], *MORE, "task", "model", "cell", "outcome", "error", "trial")
+TASK, METRIC = "task", "metric"
+WORDS = (*SHORT[::2], *MORE, TASK, METRIC, "model", "cell", "outcome", "error", "trial")
 
 
 def pivoted(name: str, study: Study, found: pd.DataFrame, rows: Sequence[str], metric: str) -> Table:
     """Cells by rank."""
-    rows, judged = [*rows, *varying(found)], standings(study, found)
+    rows, judged = [*rows, *varying(found), *several_metrics(found)], standings(study, found)
     body = []
-    for key, cells in alike(found, rows).items():
+    for key, cells in alike(with_plain_metric(found), rows).items():
         by_rank = {f"r={cell['rank']}": shown(cell, metric, judged, counted=False) for cell in cells}
         body.append(dict(zip(rows, key, strict=True)) | by_rank)
     ranks = [f"r={rank}" for rank in sorted(found["rank"].unique())]
@@ -37,11 +38,26 @@ def alike(found: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], lis
 
 
 def who(found: pd.DataFrame) -> dict[str, Any]:
-    return {name: found[name].map(named) for name in (*SHORT, *(one for one in MORE if found[one].notna().any()))}
+    """Columns that name the cells: their task where there are several, and what it is scored by where that differs."""
+    columns = [*([TASK] if len(found[TASK].unique()) > 1 else []), *SHORT]
+    columns += [one for one in MORE if found[one].notna().any()]
+    columns += several_metrics(found)
+    plain = with_plain_metric(found)
+    return {name: plain[name].map(named) for name in columns}
+
+
+def with_plain_metric(found: pd.DataFrame) -> pd.DataFrame:
+    """The cells with their metrics as people write them."""
+    return found.assign(metric=found[METRIC].str.replace("_", " "))
 
 
 def varying(found: pd.DataFrame) -> list[str]:
     return [name for name in MORE if len(found[name].fillna("").unique()) > 1]
+
+
+def several_metrics(found: pd.DataFrame) -> list[str]:
+    """The column that says what each cell is scored by, where tasks differ in it."""
+    return [METRIC] if len(found[METRIC].dropna().unique()) > 1 else []
 
 
 def named(value: Any) -> str:

@@ -9,8 +9,16 @@ from numpy.typing import NDArray
 
 from bench.report.frame import Study
 from bench.report.paired import Pairs, pairs_of
-from bench.report.statistics import intervals
 from bench.report.table import BEST, TIED
+from bench.report.variances import intervals
+
+ONE_SEED = "with one seed there is no test between methods; train at least three"
+MOST = 8  # names in a line
+
+
+def some_of(names: Sequence[str]) -> str:
+    """The first names of a list, and how many more there are."""
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
 def predictions_of(study: Study, cell: "pd.Series[Any]", part: str = "report") -> NDArray[Any] | None:
@@ -31,7 +39,7 @@ def truth_of(study: Study, cells: pd.DataFrame) -> NDArray[Any] | None:
 def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
     """BEST or TIED by cell id, within each group of comparable cells; nothing for those that are worse.
 
-    Where the truth was not recorded, only the best is known, and nothing is said of ties.
+    Where the truth was not recorded, or with one seed, only the best is known, and nothing is said of ties.
     """
     found: dict[str, str] = {}
     for _, group in cells[cells["report_score"].notna()].groupby("table"):
@@ -56,7 +64,7 @@ def _tested(study: Study, group: pd.DataFrame) -> Pairs | None:
 
 
 def intervals_of(study: Study, cells: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """95% of the mean over seeds by cell id, worked out once; nothing where truth or predictions are not recorded."""
+    """95% interval of the mean score by cell id, worked out once; none where truth or predictions are not recorded."""
     waiting = cells[cells["report_score"].notna() & ~cells["cell"].isin(study.intervals)]
     for _, group in waiting.groupby("table"):
         truth, able = _able(study, group)
@@ -64,6 +72,16 @@ def intervals_of(study: Study, cells: pd.DataFrame) -> dict[str, tuple[float, fl
             found = intervals(list(able.values()), truth, str(group["metric"].iloc[0]))
             study.intervals.update(zip(able, found, strict=True))
     return {name: study.intervals[name] for name in cells["cell"] if name in study.intervals}
+
+
+def interval_notes(cells: pd.DataFrame) -> list[str]:
+    """What the intervals of these cells are over."""
+    counts = cells.loc[cells["report_score"].notna(), "seeds"]
+    if (counts > 1).all():
+        return ["95%: t interval over seeds and examples."]
+    if (counts > 1).any():
+        return ["95%: t interval over seeds and examples; with one seed over examples, this trained model only."]
+    return ["95%: t interval over examples, this trained model only: other seeds score differently."]
 
 
 def with_intervals(study: Study) -> pd.DataFrame:
@@ -87,8 +105,15 @@ def _able(study: Study, group: pd.DataFrame) -> tuple[NDArray[Any] | None, dict[
 
 
 def unknown_ties(study: Study, cells: pd.DataFrame) -> Sequence[str]:
-    """The note of a table whose ties are not known."""
+    """The note of a table whose ties are not known, or not all of them."""
     scored = cells[cells["report_score"].notna()]
-    if len(scored) < 2 or truth_of(study, scored) is not None:
+    if len(scored) < 2:
         return []
-    return ["Ties are not marked: these records hold no right answers (trials recorded before they were kept)."]
+    if truth_of(study, scored) is None:
+        return ["Ties are not marked: these records hold no right answers (trials recorded before they were kept)."]
+    single = scored.loc[scored["seeds"] < 2, "title"]
+    if len(single) == len(scored):
+        return [f"Ties are not marked: {ONE_SEED}."]
+    if len(single):
+        return [f"Not tested: {some_of(list(single))}; {ONE_SEED}."]
+    return []

@@ -1,4 +1,4 @@
-"""What a few seeds on a few hundred examples can tell: scores under resampling, intervals, ranks."""
+"""Scores under resampling, the expected best of several rates, and ranks over tasks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,18 +84,6 @@ METRICS: dict[str, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def intervals(
-    cells: Sequence[Array], truth: Array, metric: str, *, draws: int = 1000, seed: int = 0
-) -> list[tuple[float, float]]:
-    """95% interval of every cell's mean score over its seeds: a bootstrap over seeds and examples.
-
-    cells: each [seeds, examples]; truth: [examples]; seed: that of the draws, the same for all cells.
-    """
-    drawn = bootstrap(cells, truth, metric, draws, seed)
-    means = np.array([(one * _shares(len(one), draws, seed)).sum(axis=0) for one in drawn])
-    return [(float(low), float(high)) for low, high in np.quantile(means, (0.025, 0.975), axis=1).T]
-
-
 def bootstrap(cells: Sequence[Array], truth: Array, metric: str, draws: int = 1000, seed: int = 0) -> list[Array]:
     """Score every cell under the same draws of examples. Returns of each [seeds, draws]."""
     scores = _redrawn(np.concatenate(cells), truth, metric, draws, seed)
@@ -110,12 +98,6 @@ def _redrawn(predictions: Array, truth: Array, metric: str, draws: int, seed: in
         weights = np.bincount(taken.ravel(), minlength=some * examples).reshape(some, examples)
         scores.append(score_of(predictions, truth, metric, weights))
     return np.concatenate(scores, axis=1)
-
-
-def _shares(seeds: int, draws: int = 1000, seed: int = 0) -> Array:
-    """The share of every seed in every draw: [seeds, draws]."""
-    taken = max(1, seeds - 1)  # all would have too little spread, of three 2/3 of the variance (Rao and Wu 1988)
-    return np.random.default_rng([seed, seeds]).multinomial(taken, np.full(seeds, 1 / seeds), size=draws).T / taken
 
 
 def expected_best(scores: Sequence[float], tried: int) -> tuple[float, float]:

@@ -63,6 +63,6 @@ def peak_of(cells: pd.DataFrame) -> tuple[str, "pd.Series[Any]"]:
 
 
 def metric_of(cells: pd.DataFrame) -> str:
-    """What cells of one task are scored by; accuracy where nothing has been scored."""
-    known = cells["metric"].dropna()
-    return str(known.iloc[0]) if len(known) else "accuracy"
+    """What cells are scored by: `score` where their tasks differ in it, accuracy where nothing has been scored."""
+    known = cells["metric"].dropna().unique()
+    return "score" if len(known) > 1 else str(known[0]) if len(known) else "accuracy"

@@ -15,14 +15,15 @@ from bench.report.shown import (
     head_of,
     number_text,
     pivoted,
+    several_metrics,
     shown,
     span_text,
     table_of,
     varying,
     who,
 )
-from bench.report.standing import intervals_of, standings
-from bench.report.table import DASH, Table, peak_of, text
+from bench.report.standing import interval_notes, intervals_of, standings
+from bench.report.table import DASH, Table, metric_of, peak_of, text
 
 SOFT = ("soft prompts",)
 BUDGET = 1.1  # parameter counts within such a ratio are one budget
@@ -47,8 +48,7 @@ def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Tabl
         }
     )
     table = table_of("cells", study, found, body)
-    told = ["95%: interval of the score over other seeds and other examples (bootstrap)."] if "95%" in body else []
-    return replace(table, notes=[*before, *told, *table.notes])
+    return replace(table, notes=[*before, *(interval_notes(found) if "95%" in body else []), *table.notes])
 
 
 def rank_by_target(study: Study, metric: str = SCORE) -> Table | None:
@@ -105,7 +105,7 @@ def methods(study: Study, metric: str = SCORE) -> Table | None:
     """The LoRA paper's Table 2: methods by task, with the average over all tasks."""
     found, judged = study.cells, standings(study, study.cells)
     keys = [*SHORT, *varying(found)]
-    rows = []
+    rows, heads = [], _heads(found)
     tasks = found["task"].nunique()
     for key, group in alike(found, keys).items():
         by_task = {row["task"]: row for row in group}
@@ -115,13 +115,20 @@ def methods(study: Study, metric: str = SCORE) -> Table | None:
             {
                 **dict(zip(keys, key, strict=True)),
                 "trainable": text(group[0]["trainable_params"], "{:,.0f}"),
-                **{task: shown(row, metric, judged) for task, row in by_task.items()},
+                **{heads[task]: shown(row, metric, judged) for task, row in by_task.items()},
                 "average": number_text(sum(values) / len(values), metric) if whole else DASH,
             }
         )
     body = pd.DataFrame(rows, dtype=object).fillna(DASH)
     body = body[[name for name in body if name != "average"] + ["average"]]
     return table_of("methods", study, found, body if len(found["task"].unique()) > 1 else body.drop(columns="average"))
+
+
+def _heads(found: pd.DataFrame) -> dict[str, str]:
+    """The columns of the tasks, with what each is scored by where that differs."""
+    if not several_metrics(found):
+        return {task: task for task in found["task"]}
+    return {str(task): f"{task} {metric_of(cells).replace('_', ' ')} %" for task, cells in found.groupby("task")}
 
 
 TABLES: dict[str, Callable[[Study, str], Table | None]] = {

@@ -1,17 +1,18 @@
 """Texts with a mask in them, in place of which a word says the label (Gao et al. 2021, arXiv:2012.15723)."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from bench.schema import TaskConf
+from bench.tasks.characters import check_characters
 from bench.tasks.demonstrations import Demonstrations
-from bench.tasks.encode import Encoded, Rows, cached, laid_out, rows_of, vocabulary
+from bench.tasks.encode import Encoded, Rows, laid_out, rows_of
 from bench.tasks.reading import Masked
 from bench.tasks.task import Split, Task
 from bench.tasks.template import shortened
+from bench.tasks.token_cache import cached, tokenizer_hash
 
 
 def encode_cloze(
@@ -20,8 +21,9 @@ def encode_cloze(
     """Tokenise all parts, or read them back from the cache.
 
     max_length: of a row with the examples beside it, each of which has an equal share. ValueError: a word is not one
-    token, or the cloze leaves no room for a text.
+    token, the tokenizer has no mask, or the cloze leaves no room for a text.
     """
+    check_characters(task)
     writer = Writer(conf, tokenizer, max_length, cache, beside)
     parts = {name: writer.rows(split, own=name == "train") for name, split in task.parts.items() if len(split)}
     metrics = tuple(metric.value for metric in conf.metrics)
@@ -34,9 +36,12 @@ class Writer:
     def __init__(
         self, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
     ) -> None:
+        if tokenizer.mask_token is None or (beside.shots and tokenizer.sep_token is None):
+            lacks = "mask token" if tokenizer.mask_token is None else "separator to put between solved examples"
+            raise ValueError(f"task.form=mask: this model's tokenizer has no {lacks}; use task.form=head")
         self.cloze, self.words = str(conf.cloze), conf.words
         self.tokenizer, self.mask, self.cache = tokenizer, str(tokenizer.mask_token), cache
-        self.salt = [vocabulary(tokenizer), max_length]
+        self.salt = [tokenizer_hash(tokenizer), max_length]
         self.read = Masked(tuple(self._token(word) for word in conf.words))
         share = max_length // (1 + beside.shots)
         self.room = share - len(self._ids(self._put(("", ""), self.mask)))
@@ -62,7 +67,7 @@ class Writer:
             places = [len(row) - row.index(self.tokenizer.mask_token_id) for row in ids]
             return laid_out(ids) | {"mask": np.array(places)}
 
-        arrays = cached(json.dumps([*self.salt, texts]), self.cache, make)
+        arrays = cached("cloze", [*self.salt, texts], self.cache, make)
         return rows_of(arrays, split.labels, self.tokenizer, read=self.read)
 
     def _solved(self, row: int) -> str:

@@ -1,22 +1,20 @@
 """Texts to token ids, cached on disk by content, so that each text is tokenised once for all cells."""
 
-import hashlib
-import json
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from bench.tasks.characters import check_characters
 from bench.tasks.reading import HEAD, Reading
 from bench.tasks.task import PARTS, Split, Task, others
+from bench.tasks.token_cache import cached, tokenizer_hash
 
 
 @dataclass(frozen=True)
@@ -148,28 +146,23 @@ def encode(
     cache: Path,
     metrics: Sequence[str] = ("accuracy",),
 ) -> Encoded:
-    """Tokenise all parts, or read them back from the cache."""
-    salt = f"{vocabulary(tokenizer)}/{max_length}"
-
-    parts = {name: _encode_split(split, tokenizer, salt, max_length, cache) for name, split in task.parts.items()}
+    """Tokenise all parts, or read them back from the cache. ValueError: a text is none, or the cache cannot be used."""
+    check_characters(task)
+    decisive = [tokenizer_hash(tokenizer), max_length]
+    parts = {name: _encode_split(split, tokenizer, decisive, cache) for name, split in task.parts.items()}
     return Encoded.of(parts, metrics=tuple(metrics), notes=(task.note,) if task.note else ())
 
 
-def vocabulary(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash a tokenizer's rules, without the truncation and padding that its latest call left in it."""
-    rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
-    return hashlib.sha256(json.dumps(rules).encode()).hexdigest()
-
-
-def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, salt: str, max_length: int, cache: Path) -> Rows:
+def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, decisive: Sequence[Any], cache: Path) -> Rows:
+    """decisive: the tokenizer's hash, and the tokens that a row may have."""
     texts = [split.texts] if split.second is None else [split.texts, split.second]
 
     def make() -> dict[str, np.ndarray]:  # of a pair that is too long, the longer text is cut
-        encoded = tokenizer(*texts, truncation=True, max_length=max_length)
+        encoded = tokenizer(*texts, truncation=True, max_length=decisive[-1])
         types = np.concatenate(encoded.get("token_type_ids", [[0]]))
         return laid_out(encoded["input_ids"]) | ({"types": types} if types.any() else {})
 
-    return rows_of(cached(json.dumps([salt, *texts]), cache, make), split.labels, tokenizer)
+    return rows_of(cached("texts", [*decisive, texts], cache, make), split.labels, tokenizer)
 
 
 def laid_out(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
@@ -194,20 +187,3 @@ def rows_of(
         **columns,
         **more,
     )
-
-
-def cached(content: str, cache: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """What was made of the same content before, or is made now. The whole content decides, by its hash."""
-    path = cache / f"{hashlib.sha256(content.encode()).hexdigest()}.safetensors"
-    if not path.exists():
-        _write({name: array.astype(np.int32) for name, array in make().items()}, path)
-    arrays: dict[str, np.ndarray] = load_file(path)
-    return arrays
-
-
-def _write(arrays: dict[str, np.ndarray], path: Path) -> None:
-    """Write under a temporary name and rename: another cell may be reading."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}")
-    save_file(arrays, temporary)
-    temporary.replace(path)

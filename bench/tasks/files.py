@@ -1,12 +1,17 @@
 """Files of a task: which are there, which are missing, and which bytes they are, without reading them as data."""
 
+import re
 from collections.abc import Mapping, Sequence
-from functools import partial
+from fnmatch import fnmatchcase
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from bench.content import package_folder, sha256_of
 from bench.hub import fetch
 from bench.schema import TaskConf
+
+SHARD = re.compile(r"-\d+-of-\d+\.")  # a file of the hub that is cut into pieces, which belong together
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def data_identity(task: TaskConf) -> str:
@@ -18,7 +23,23 @@ def data_identity(task: TaskConf) -> str:
         paths = [path for paths in locate(task.path, task.files, task.optional).values() for path in paths]
         return f"sha256:{sha256_of(paths)}"
     _check_named(task)
-    return f"{task.repo}/{task.config}@{task.revision}"
+    return f"{task.repo}/{task.config}@{pinned_revision(task)}"
+
+
+def pinned_revision(task: TaskConf) -> str | None:
+    """Return the commit that `task.revision` names; None for a task without one.
+
+    A branch or a tag may move, so its commit is looked up on the hub, or without a network in the local cache.
+
+    Raises:
+        ValueError: Neither has that revision.
+    """
+    if task.path is not None or task.repo is None or task.revision is None:
+        return None
+    if COMMIT.fullmatch(task.revision):
+        return task.revision
+    # The cache keeps each commit in a folder of its own: snapshots/<commit>.
+    return _snapshot(task.repo, task.revision, _patterns(task), _remedy(task)).name
 
 
 def files_of(task: TaskConf) -> dict[str, list[Path]]:
@@ -42,7 +63,7 @@ def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[
     parts that are left out where they have no file; where one part alone is not optional, the folder may be its file.
     ValueError: no such folder, or a part without a file.
     """
-    root = package_folder(folder) if folder.startswith("package:") else Path(folder).expanduser()
+    root = _root(folder)
     needed = [part for part in wanted if part not in optional]
     if root.is_file() and len(needed) == 1:
         return {needed[0]: [root]}
@@ -61,9 +82,52 @@ def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[
     return found
 
 
+def file_notes(task: TaskConf, files: Mapping[str, Sequence[Path]]) -> list[str]:
+    """Say which files were joined into one part, and which lie beside them unread, where a reader might not expect it.
+
+    files: what `files_of` gave.
+    """
+    found = []
+    for part, paths in files.items():
+        if len(paths) > 1 and not all(SHARD.search(path.name) for path in paths):
+            found.append(f"{part} was joined from {_names(paths)}")
+    root = next(iter(files.values()))[0].parent
+    if task.path is not None and root != _root(task.path):
+        return found  # one file alone was named
+    read = {path for paths in files.values() for path in paths}
+    for part, patterns in task.files.items():
+        beside = sorted({path for pattern in patterns for path in _matches(root, pattern)} - read)
+        if beside and part in files:
+            found.append(f"{part} was read from {_names(files[part])}, not from {_names(beside)}")
+        elif part not in files and task.path is not None and (unread := _data_files(task, root) - read):
+            found.append(f"{_names(sorted(unread))} was not read")
+    return found
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return " and ".join(path.name for path in paths)
+
+
+def _data_files(task: TaskConf, root: Path) -> set[Path]:
+    """Whatever in a folder has an ending that the task reads."""
+    endings = {f"*{PurePosixPath(name.replace('*', '')).suffix}" for names in task.files.values() for name in names}
+    return {path for ending in endings for path in _matches(root, ending)}
+
+
+def _root(folder: str) -> Path:
+    return package_folder(folder) if folder.startswith("package:") else Path(folder).expanduser()
+
+
 def _first(root: Path, patterns: Sequence[str]) -> list[Path]:
-    matches = (sorted(root.glob(pattern)) for pattern in patterns)
+    matches = (_matches(root, pattern) for pattern in patterns)
     return next((paths for paths in matches if paths), [])
+
+
+def _matches(root: Path, pattern: str) -> list[Path]:
+    """The files that a pattern names, in any case: TRAIN.CSV is train*.csv."""
+    within, name = PurePosixPath(pattern).parent, PurePosixPath(pattern).name.lower()
+    beside = root.glob(str(within / "*"))
+    return sorted(path for path in beside if fnmatchcase(path.name.lower(), name) and path.is_file())
 
 
 def _fetch(task: TaskConf) -> dict[str, list[Path]]:
@@ -71,14 +135,9 @@ def _fetch(task: TaskConf) -> dict[str, list[Path]]:
 
     Not by datasets.load_dataset: without a network it takes the cached revision that is newest, not the one asked for.
     """
-    from huggingface_hub import snapshot_download
-
     repo, revision = str(task.repo), str(task.revision)  # neither is None: _check_named has refused that
-    folder = task.config or ""
-    patterns = [str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names]
-    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=patterns)
-    remedy = f"set task.path= to a folder with {' and '.join(names[0] for names in task.files.values())}"
-    root = fetch(download, repo, revision, kind="dataset", remedy=remedy)
+    folder, remedy = task.config or "", _remedy(task)
+    root = _snapshot(repo, revision, _patterns(task), remedy)
     try:
         return locate(str(root / folder), task.files, task.optional)
     except ValueError as error:
@@ -87,3 +146,22 @@ def _fetch(task: TaskConf) -> dict[str, list[Path]]:
             f"data set {repo!r} has no {wanted} in {folder!r} at {revision}; "
             f"set task.config= to the folder that holds them, or {remedy}"
         ) from error
+
+
+def _remedy(task: TaskConf) -> str:
+    return f"set task.path= to a folder with {' and '.join(names[0] for names in task.files.values())}"
+
+
+def _patterns(task: TaskConf) -> tuple[str, ...]:
+    """The task's files as they lie in its repository."""
+    folder = task.config or ""
+    return tuple(str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names)
+
+
+@lru_cache(maxsize=64)
+def _snapshot(repo: str, revision: str, patterns: tuple[str, ...], remedy: str) -> Path:
+    """Fetch (or find in the local cache) a data set's files; gives the folder of its commit. Asked once per process."""
+    from huggingface_hub import snapshot_download
+
+    download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns))
+    return fetch(download, repo, revision, kind="dataset", remedy=remedy)

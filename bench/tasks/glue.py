@@ -10,20 +10,21 @@ import pandas as pd
 
 from bench.content import sha256
 from bench.schema import TaskConf
-from bench.tasks.files import files_of
-from bench.tasks.table import read_table
+from bench.tasks.files import file_notes, files_of
+from bench.tasks.labels import first_rows, names_in, numbers_of, spellings
+from bench.tasks.table import NOTE, read_table
 from bench.tasks.task import Split, Task, as_it_is, with_select, words
 
-Columns = Mapping[str, Sequence[str]]
-LABELS = 1000
+Names = str | Sequence[str]
+Tables = Mapping[str, Mapping[Path, pd.DataFrame]]
 
 
 def load(
     task: TaskConf,
     data_seed: int,
-    text: str | Sequence[str] = "sentence",
-    second: str | Sequence[str] | None = None,
-    label: str | Sequence[str] = "label",
+    text: Names = "sentence",
+    second: Names | None = None,
+    label: Names = "label",
     header: Sequence[str] = (),
 ) -> Task:
     """Read train, report and whatever other parts the task's files have, and carve select out of train (and report,
@@ -34,61 +35,92 @@ def load(
     hub out of reach.
     """
     named = {"text": text, "second": second, "label": label}
-    columns = {ours: [names] if isinstance(names, str) else list(names) for ours, names in named.items() if names}
-    parts = {part: _read_split(paths, columns, header, task) for part, paths in files_of(task).items()}
+    columns = {ours: _listed(names) for ours, names in named.items() if names}
+    files = files_of(task)
+    tables = {
+        part: {path: _read(path, columns, header) for path in dict.fromkeys(paths)} for part, paths in files.items()
+    }
+    labels = _classes(tables, task.labels) if task.labels else _numbers(tables)
+    parts = {part: _split(tables[part], labels[part]) for part in tables}
     # By as_it_is where the report part is given: recorded cells were carved so.
-    return with_select(parts, task.select_rows, data_seed, as_it_is if "report" in parts else words)
+    alike = as_it_is if "report" in parts else words
+    return with_select(parts, task.select_rows, data_seed, alike, [*file_notes(task, files), *_notes(tables)])
 
 
-def labels_of(task: TaskConf, label: str | Sequence[str] = "label", header: Sequence[str] = (), **_: Any) -> list[str]:
-    """The labels that a task's files hold, in order: of numbers if they are whole numbers, else of letters.
+def labels_of(task: TaskConf, label: Names = "label", header: Sequence[str] = (), **_: Any) -> list[str]:
+    """The labels that a task's training files hold, in order: of numbers if they are whole numbers, else of letters.
 
-    ValueError: there are more than LABELS of them.
+    ValueError: they cannot be class labels, or the other parts' labels are not among them.
     """
-    names = (label,) if isinstance(label, str) else tuple(label)
-    paths = [path for paths in files_of(task).values() for path in paths]
-    found = {name for path in paths for name in _distinct(path, sha256(path), names, tuple(header))}
-    if len(found) > LABELS:
-        raise ValueError(
-            f"task {task.name!r} has {len(found):,} different labels; if they are numbers to be predicted, set "
-            "task.labels=[] and task.metrics=[pearson]"
-        )
-    return sorted(found, key=lambda name: (int(name), "") if name.lstrip("-").isdigit() else (0, name))
+    names, first = tuple(_listed(label)), tuple(header)
+    spelled = {
+        part: {path: _first_rows(path, sha256(path), names, first) for path in paths}
+        for part, paths in files_of(task).items()
+    }
+    return names_in(spelled, task.name)
+
+
+def _listed(names: Names) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)
 
 
 @lru_cache(maxsize=16)
-def _distinct(path: Path, content: str, label: Sequence[str], header: Sequence[str]) -> set[str]:  # noqa: ARG001
-    """The labels in a file; read once per process as long as its content stays: every cell of a grid asks."""
-    return set(read_table(path, {"label": label}, header)["label"].astype(str))
+def _first_rows(path: Path, content: str, label: Sequence[str], header: Sequence[str]) -> dict[str, int]:  # noqa: ARG001
+    """A file's labels; read once per process as long as its content stays: every cell of a grid asks."""
+    return first_rows(spellings(read_table(path, {"label": label}, header)["label"], path, label[0]))
 
 
-def _read_split(paths: Sequence[Path], columns: Columns, header: Sequence[str], task: TaskConf) -> Split:
-    tables = {path: read_table(path, columns, header) for path in paths}
-    labels = [label for path, table in tables.items() for label in _labels(table, columns, task, path)]
+def _read(path: Path, columns: Mapping[str, Sequence[str]], header: Sequence[str]) -> pd.DataFrame:
+    """A table that lacks nothing, with its labels as text."""
+    table = read_table(path, columns, header)
+    for name in table:
+        if name != "label" and (absent := table[name].isna()).any():
+            row = int(absent.to_numpy().argmax()) + 1
+            raise ValueError(f"{path}: row {row} has no {columns[str(name)][0]}; remove it")
+    table["label"] = spellings(table["label"], path, columns["label"][0])
+    return table
+
+
+def _notes(tables: Tables) -> list[str]:
+    """What a reader of the scores must know of the files' rows."""
+    every = [(path, table) for each in tables.values() for path, table in each.items()]
+    found = [table.attrs[NOTE] for _, table in every if NOTE in table.attrs]
+    for path, table in every:
+        counts = [int((table[name].astype(str).str.strip() == "").sum()) for name in table.columns.drop("label")]
+        found += [f"{path.name}: {count:,} of {len(table):,} rows have an empty text" for count in counts if count]
+    return found
+
+
+def _split(tables: Mapping[Path, pd.DataFrame], labels: list[Any]) -> Split:
     whole = pd.concat(tables.values(), ignore_index=True).astype(str)
     return Split(whole["text"].tolist(), labels, whole["second"].tolist() if "second" in whole else None)
 
 
-def _labels(table: pd.DataFrame, columns: Columns, task: TaskConf, where: Path) -> list[int] | list[float]:
-    """The labels as numbers, in a table that lacks nothing."""
-    for name in table:
-        if (absent := table[name].isna()).any():
-            row = int(absent.to_numpy().argmax()) + 1
-            raise ValueError(f"{where}: row {row} has no {columns[str(name)][0]}; remove it")
-    if not task.labels:
-        return _numbers(table["label"], where)
-    labels = table["label"].astype(str)
-    allowed = {name: number for number, label in enumerate(task.labels) for name in (label, str(number))}
-    if not (known := labels.isin(list(allowed))).all():
-        row = int((~known).to_numpy().argmax())
-        raise ValueError(
-            f"{where}: row {row + 1} has label {labels.iloc[row]!r}; allowed are {', '.join(allowed)} "
-            "(-1 marks GLUE's unlabelled test file)"
-        )
-    return [allowed[label] for label in labels]
+def _classes(tables: Tables, names: Sequence[str]) -> dict[str, list[int]]:
+    """Each part's labels as class numbers."""
+    spelled = {
+        part: {path: first_rows(table["label"]) for path, table in each.items()} for part, each in tables.items()
+    }
+    numbers = numbers_of(spelled, names)
+    return {
+        part: [numbers[label] for table in each.values() for label in table["label"]] for part, each in tables.items()
+    }
 
 
-def _numbers(column: pd.Series, where: Path) -> list[float]:
+def _numbers(tables: Tables) -> dict[str, list[float]]:
+    """Each part's labels as numbers to be predicted. ValueError: one is no number, or all of a part are the same."""
+    found = {
+        part: [number for path, table in each.items() for number in _finite(table["label"], path)]
+        for part, each in tables.items()
+    }
+    for part, numbers in found.items():
+        if len(set(numbers)) < 2:
+            where = " and ".join(map(str, tables[part]))
+            raise ValueError(f"{where}: every row has the number {numbers[0]}; a correlation needs two or more")
+    return found
+
+
+def _finite(column: pd.Series, where: Path) -> list[float]:
     numbers = pd.to_numeric(column, errors="coerce").astype(float).tolist()
     wrong = next((row for row, number in enumerate(numbers) if not math.isfinite(number)), None)
     if wrong is not None:

@@ -30,10 +30,14 @@ class Metrics(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        # An answer that names no label is -1: it is wrong, but no class that f1 is averaged over.
+        classes = sorted({label for label in [*references, *predictions] if label >= 0})
         compute = {
             "accuracy": lambda: metrics.accuracy_score(references, predictions),
-            "f1": lambda: metrics.f1_score(references, predictions, zero_division=0),
-            "macro_f1": lambda: metrics.f1_score(references, predictions, average="macro", zero_division=0),
+            "f1": lambda: metrics.f1_score(references, predictions, labels=[1], average="macro", zero_division=0),
+            "macro_f1": lambda: metrics.f1_score(
+                references, predictions, labels=classes, average="macro", zero_division=0
+            ),
             "matthews_correlation": lambda: metrics.matthews_corrcoef(references, predictions),
             "pearson": lambda: stats.pearsonr(predictions, references).statistic,
             "spearman": lambda: stats.spearmanr(predictions, references).statistic,

@@ -1,6 +1,5 @@
 """Multiple-choice questions as rows of tokens, in each of the forms that they can be put to a model in."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +11,14 @@ from transformers import PreTrainedTokenizerBase
 
 from bench.choices import Form, LossOn
 from bench.schema import PromptConf, TaskConf
+from bench.tasks.characters import check_characters
 from bench.tasks.demonstrations import Demonstrations
-from bench.tasks.encode import Encoded, Rows, cached, laid_out, rows_of, vocabulary
+from bench.tasks.encode import Encoded, Rows, laid_out, rows_of
 from bench.tasks.prompts import Prompts
 from bench.tasks.reading import HEAD, Continuation, Letters, OneOf, Reading, Reasoned, Written
 from bench.tasks.task import Split, Task
+from bench.tasks.token_cache import cached, tokenizer_hash
+from bench.tasks.written import answer_pattern
 
 WRITTEN = 32  # tokens of an answer that is written out
 
@@ -27,6 +29,7 @@ def encode_questions(task: Task, writer: "Writer") -> Encoded:
     What is too long is cut on the left, where it hurts the answer least; the notes say how much was. ValueError: an
     answer alone is too long, or the letters are no single tokens of the tokenizer.
     """
+    check_characters(task)
     parts = {
         name: writer.train(split) if name == "train" else writer.shown(split)
         for name, split in task.parts.items()
@@ -63,7 +66,8 @@ class Writer:
         ends = (tokenizer.bos_token_id, None) if prompt.bos and not self.encoder else ends
         self.first, self.last = ([] if end is None else [int(end)] for end in ends)
         self.end = tokenizer.eos_token_id if conf.form is Form.generate else None  # of an answer that is written out
-        self.max_length, self.salt = max_length, [vocabulary(tokenizer), max_length, self.first, self.last, self.end]
+        self.max_length = max_length
+        self.salt = [tokenizer_hash(tokenizer), max_length, self.first, self.last, self.end]
         self.cut = self.rows = 0
 
     def train(self, split: Split) -> Rows:
@@ -122,7 +126,7 @@ class Writer:
             cut = np.array([sum(length > self.max_length for length in lengths)])
             return laid_out(encoded["input_ids"]) | ({"types": types} if types.any() else {}) | {"cut": cut}
 
-        arrays = cached(json.dumps([*self.salt, "pairs", list(questions), list(answers)]), self.cache, make)
+        arrays = cached("pairs", [*self.salt, list(questions), list(answers)], self.cache, make)
         return self._counted(arrays, labels, **more)
 
     def _read(self, split: Split) -> Reading:
@@ -130,7 +134,8 @@ class Writer:
             return HEAD
         if self.conf.form is Form.letters:
             return self._letters(split)
-        return Written(self.tokenizer, max(len(options) for options, _ in _answered(split)), WRITTEN)
+        most = max(len(options) for options, _ in _answered(split))
+        return Written(self.tokenizer, most, WRITTEN, answer_pattern(self.prompts.conf.written))
 
     def _letters(self, split: Split) -> Letters:
         """The token of each letter, behind a prompt."""
@@ -140,7 +145,7 @@ class Writer:
         ends = self.prompts.letters(count)
         found = [self._ids([prompt], [end])[0] for end in ends]
         ids = [row[-1] for row, answer in found if answer == 1]
-        if len(set(ids)) < count:
+        if len(set(ids)) < count or self.tokenizer.unk_token_id in ids:
             raise ValueError(
                 f"task.form=letters: {', '.join(map(repr, ends))} are no single tokens of this model's tokenizer; "
                 "use task.form=options, or another prompt.letters"
@@ -169,7 +174,7 @@ class Writer:
             cut = np.array([sum(len(row) > room for row, _ in found)])
             return laid_out([self.first + row[-room:] + self.last for row, _ in found]) | {"answer": counts, "cut": cut}
 
-        arrays = cached(json.dumps([*self.salt, list(prompts), list(answers)]), self.cache, make)
+        arrays = cached("continuations", [*self.salt, list(prompts), list(answers)], self.cache, make)
         return self._counted(arrays, labels, **more)
 
     def _refuse(self, answers: Sequence[str], lengths: Sequence[int], room: int) -> None:

@@ -6,12 +6,13 @@ Every function takes the model's logits in fp32 and the batch that they belong t
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from string import ascii_lowercase
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
+
+from bench.tasks.written import named_option
 
 UNPARSED = -1
 
@@ -195,24 +196,22 @@ def _of_options(scores: Tensor, batch: Shown) -> Tensor:
 class Written(Continuation):
     """A continuation that the model writes itself, token by token, and that begins with the letter of its option.
 
-    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. To `answers`,
-    `logits` are what was written: [rows, tokens], int64.
+    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. pattern: finds
+    the letter in a text. To `answers`, `logits` are what was written: [rows, tokens], int64.
     """
 
     tokenizer: PreTrainedTokenizerBase
     letters: int
     limit: int
+    pattern: re.Pattern[str]
 
     def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
         """Of the prompt, the last alone."""
         return 1
 
-    def answers(self, logits: Tensor, batch: Shown) -> Tensor:  # noqa: ARG002
-        """Each option's number; UNPARSED where what was written begins with none of the letters."""
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Each option's number; UNPARSED where what was written names none of the row's options."""
         texts = self.tokenizer.batch_decode(logits, skip_special_tokens=True)
-        return torch.tensor([self._parsed(text) for text in texts])
-
-    def _parsed(self, text: str) -> int:
-        begins = re.match(r"\W*([a-z])\b", text.lower())
-        number = UNPARSED if begins is None else ascii_lowercase.index(begins[1])
-        return number if number < self.letters else UNPARSED
+        counts = [self.letters] * len(texts) if batch.options is None else batch.options.tolist()
+        found = [named_option(text, self.pattern, count) for text, count in zip(texts, counts, strict=True)]
+        return torch.tensor([UNPARSED if number is None else number for number in found])

@@ -1,6 +1,5 @@
 """Texts that a language model could predict before it was trained on a task: what it retains of that."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +10,10 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bench.tasks.encode import Rows, cached, laid_out, rows_of, vocabulary
+from bench.tasks.encode import Rows, laid_out, rows_of
 from bench.tasks.reading import Continuation
 from bench.tasks.texts import hash_of, read_texts
+from bench.tasks.token_cache import cached, tokenizer_hash
 
 AT_ONCE = 8  # texts: every position gets logits for the whole vocabulary
 
@@ -53,7 +53,8 @@ def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, ca
     """Tokenise the texts, each cut to max_length, or read them back. ValueError: there is nothing to predict."""
     texts = read_texts(path)
     arrays = cached(
-        json.dumps([vocabulary(tokenizer), max_length, "retained", texts]),
+        "retained",
+        [tokenizer_hash(tokenizer), max_length, texts],
         cache,
         lambda: _tokens(texts, tokenizer, max_length),
     )

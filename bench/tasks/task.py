@@ -1,12 +1,13 @@
 """What a task is once its files are read, and how parts are cut out of it."""
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 import numpy as np
+
+from bench.tasks.strata import choose
 
 T = TypeVar("T")
 PARTS = ("train", "select", "report")
@@ -89,47 +90,82 @@ def words(text: str) -> str:
 
 
 def carve(split: Split, rows: int, seed: int, alike: Callable[[str], str] = as_it_is) -> tuple[Split, Split]:
-    """Cut about `rows` rows out of a split: seeded, stratified by label, equal texts (or pairs) never on both sides.
+    """Cut `rows` rows out of a split: seeded, stratified by label, equal texts (or pairs) never on both sides.
 
-    alike: gives the same for texts that count as equal.
+    The part has as many rows as asked for, or as near to it as equal texts allow. A label's only row is never cut out;
+    numbers that are to be predicted are stratified by rank.
 
-    Gives (rest, part). ValueError: there are not enough rows to leave half of them.
+    Args:
+        split: the rows to cut from.
+        rows: how many the part should have.
+        seed: decides which rows are cut out.
+        alike: gives the same for texts that count as equal.
+
+    Returns:
+        (rest, part), both in the old order.
+
+    Raises:
+        ValueError: there are not enough rows to leave half of them, or the part would be empty.
     """
+    return _carve(split, rows, seed, _keys(split, alike))
+
+
+def _keys(split: Split, alike: Callable[[str], str]) -> list[str]:
+    """What each row's text (or pair of texts) is, up to what does not matter."""
+    if split.second is None:
+        return list(map(alike, split.texts))
+    return [alike(f"{text}\t{second}") for text, second in zip(split.texts, split.second, strict=True)]
+
+
+def _carve(split: Split, rows: int, seed: int, keys: Sequence[str]) -> tuple[Split, Split]:
     if rows * 2 > len(split):
         raise ValueError(
             f"task.select_rows={rows} is more than half of the {len(split)} training rows; "
             f"choose at most {len(split) // 2}"
         )
-    groups: dict[str, list[int]] = defaultdict(list)
-    for row, text in enumerate(split.texts):
-        whole = text if split.second is None else f"{text}\t{split.second[row]}"
-        groups[alike(whole)].append(row)
-    by_label: dict[int, list[list[int]]] = defaultdict(list)
-    for group in groups.values():
-        by_label[round(split.labels[group[0]])].append(group)
-    chosen: set[int] = set()
-    generator = np.random.default_rng(seed)
-    for label in sorted(by_label):
-        candidates = by_label[label]
-        share = round(rows * sum(map(len, candidates)) / len(split))
-        taken = 0
-        for position in generator.permutation(len(candidates)):
-            if taken >= share:
-                break
-            chosen.update(candidates[position])
-            taken += len(candidates[position])
+    if not (chosen := choose(split.labels, keys, rows, seed)):
+        raise ValueError(
+            f"no part of {rows} rows can be cut out of {len(split)} rows: equal texts stay together and every label "
+            "keeps a row; add rows, or give the part a file of its own"
+        )
     rest = [row for row in range(len(split)) if row not in chosen]
     return split.take(rest), split.take(sorted(chosen))
 
 
-def with_select(parts: dict[str, Split], select_rows: int, seed: int, alike: Callable[[str], str] = words) -> Task:
-    """Carve select out of train, and report before that where no file holds it. parts: train, and report or not."""
-    note = None
-    if "report" not in parts:
-        train, report = carve(parts["train"], len(parts["train"]) // SHARE, seed, alike)
-        parts, note = {**parts, "train": train, "report": report}, CARVED
-    train, select = carve(parts["train"], select_rows, seed, alike)
-    return Task.of({**parts, "train": train, "select": select}, note)
+def with_select(
+    parts: dict[str, Split],
+    select_rows: int,
+    seed: int,
+    alike: Callable[[str], str] = words,
+    notes: Sequence[str] = (),
+) -> Task:
+    """Carve select out of train, and report before that where no file holds it.
+
+    Args:
+        parts: train, and report or not, and further ones.
+        select_rows: how many rows select should have.
+        seed: decides which rows are cut out.
+        alike: gives the same for texts that count as equal.
+        notes: what a reader of the scores must know already.
+    """
+    train, keys, told = parts["train"], _keys(parts["train"], alike), list(notes)
+    if "report" in parts:
+        told += _shared({name: _keys(part, alike) for name, part in parts.items() if name != "train"}, set(keys))
+    else:
+        train, report = _carve(train, len(train) // SHARE, seed, keys)
+        parts, keys, told = {**parts, "report": report}, _keys(train, alike), [*told, CARVED]
+    train, select = _carve(train, select_rows, seed, keys)
+    return Task.of({**parts, "train": train, "select": select}, "; ".join(told) or None)
+
+
+def _shared(parts: Mapping[str, Sequence[str]], train: Collection[str]) -> list[str]:
+    """Say how many rows of the other parts have a text that occurs in train, whatever their labels."""
+    found = []
+    for name, keys in parts.items():
+        if count := sum(key in train for key in keys):
+            memory = ": the score measures memory" if count == len(keys) else ""
+            found.append(f"{count:,} of {len(keys):,} {name} rows also occur in the training file{memory}")
+    return found
 
 
 def subset(split: Split, rows: int | None, seed: int) -> Split:

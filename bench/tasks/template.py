@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from transformers import PreTrainedTokenizerBase
 
+from bench.tasks.characters import check_characters
 from bench.tasks.task import Split, Task
 
 
@@ -12,8 +13,9 @@ def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_le
     """Put every text of a task into a template. template: holds {text}.
 
     A text that is too long is cut before it is put in, so that the template's own words are always there. ValueError:
-    they leave no room.
+    they leave no room, or a text is none.
     """
+    check_characters(task)
     room = max_length - len(tokenizer(template.format(text=""), add_special_tokens=False)["input_ids"])
     if room <= tokenizer.num_special_tokens_to_add():
         raise ValueError(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.tasks.lines import read_lines
+from bench.tasks.utf8 import read_utf8
 
 
 def read_texts(path: Path) -> list[str]:
@@ -16,11 +17,7 @@ def read_texts(path: Path) -> list[str]:
         if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row.get("text"), str)]:
             raise ValueError(f"retain={path}: row {wrong[0]} has no text; every line needs a field text")
         return [row["text"] for row in rows]
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"retain={path} is not UTF-8; convert it: iconv -f latin1 -t utf-8") from error
-    texts = [line for line in lines if line.strip()]
+    texts = [line for line in read_utf8(path).decode().splitlines() if line.strip()]
     if not texts:
         raise ValueError(f"retain={path} has no text; give it a text per line")
     return texts

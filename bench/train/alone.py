@@ -36,7 +36,7 @@ class Alone:
         head, body = trained(model)
         member = Member(wanted, head | body, head, recipe, plan, steps, emit)
         self.stepper = Stepper(
-            model, member.optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, micro=plan.micro, seed=wanted.seed
+            model, member.optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, parts=plan.parts, seed=wanted.seed
         )
         self.members = [member]
         self.guard = Guard(model)

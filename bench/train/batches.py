@@ -52,6 +52,11 @@ class Batch:
         return self.labels.shape[-1]
 
     @property
+    def width(self) -> int:
+        """Tokens of each row, padding included."""
+        return self.each * self.input_ids.shape[-1]
+
+    @property
     def own(self) -> tuple[str, ...]:
         """What each seed has of the batch."""
         mask = self.attention_mask

@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.events import Event, Stepped
 from bench.train.batches import Batch
 from bench.train.guard import Guard
-from bench.train.outcome import Diverged
+from bench.train.outcome import Diverged, Unsound
 
 FLUSH_STEPS = 10  # reading a number from the device makes it wait
 
@@ -52,7 +52,10 @@ class Curve:
             self.flush()
 
     def flush(self) -> None:
-        """Read what is pending, and pass it on. Diverged: a number is not finite. Unsound: no gradient is alive."""
+        """Read what is pending, and pass it on.
+
+        Diverged: a number is not finite after an update. Unsound: it is not before any; or no gradient is alive.
+        """
         if not self.pending:
             return
         measured, rates, rows, tokens, trials = zip(*self.pending, strict=True)
@@ -62,6 +65,11 @@ class Curve:
         numbers: list[float] = list(range(self.steps - len(rates) + 1, self.steps + 1))
         for number, loss, norm in zip(numbers, read["loss"], read["grad_norm"], strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
+                if number == 1:
+                    raise Unsound(
+                        f"step 1: loss {loss}, gradient norm {norm} before any update: a lower learning rate does not "
+                        "help; try precision=fp32, or another checkpoint"
+                    )
                 raise Diverged(f"step {number}: loss {loss}, gradient norm {norm}; try a lower learning rate")
         # Where the head's gradient is zero too, there is nothing left to learn: no fault.
         alive = zip(read.pop("body_norm", []), read["grad_norm"], strict=False)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.tasks.encode import Rows
 from bench.tasks.reading import Choosing, Reasoned, Written
 from bench.train.batches import Batch, collate, for_evaluation
-from bench.train.outcome import is_oom
+from bench.train.outcome import is_oom, release
 from bench.train.precision import autocast
 from bench.train.writing import concluded, written
 
@@ -83,15 +83,17 @@ def _within(
 ) -> list[Tensor]:
     """What is read of some rows; where memory runs out, of one half after the other."""
     try:
-        batch = collate(rows, numbers).to(device)
-        return [read(_said(model, batch), batch).cpu()]
-    except (RuntimeError, MemoryError) as error:
+        return [_read(model, collate(rows, numbers).to(device), read)]
+    except Exception as error:
         if len(numbers) == 1 or not is_oom(error):
             raise
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
+        release(error)
     halves = torch.split(numbers, -(-len(numbers) // 2))
     return [part for half in halves for part in _within(model, rows, half, device, read)]
+
+
+def _read(model: nn.Module, batch: Batch, read: Callable[[Tensor, Batch], Tensor]) -> Tensor:
+    return read(_said(model, batch), batch).cpu()
 
 
 def _said(model: nn.Module, batch: Batch) -> Tensor:

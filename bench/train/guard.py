@@ -1,6 +1,8 @@
 """What must hold of every trial, or its score means nothing: what is trained moves, what is frozen does not."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +19,7 @@ class Guard:
             raise Unsound("the task's head is frozen: the method must train it")
         self.frozen = fingerprints(_frozen(model))
         self.trained = fingerprints(_trained(model))
+        check_finite(model, self.frozen | self.trained)
 
     def check(self, model: nn.Module) -> None:
         """Compare. Unsound: what is frozen has moved, or nothing but the head has."""
@@ -41,6 +44,20 @@ class Guard:
             raise Unsound(
                 f"steps {step - len(body_norms) + 1} to {step}: the gradients of all that is trained, except the head, "
                 "are exactly zero: nothing is learned below the head"
+            )
+
+
+def check_finite(model: nn.Module, prints: Mapping[str, Any] | None = None) -> None:
+    """Unsound: a weight is NaN or infinite before anything is trained. prints: fingerprints of the parameters."""
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    known = fingerprints(parameters) if prints is None else prints
+    for name, parameter in parameters.items():
+        if name not in known or math.isfinite(known[name][1]):
+            continue
+        if wrong := int((~torch.isfinite(parameter)).sum()):
+            raise Unsound(
+                f"the model's weights are not finite before anything is trained: {name} has {wrong:,} of "
+                f"{parameter.numel():,} that are NaN or infinite; the checkpoint is broken, use another one"
             )
 
 

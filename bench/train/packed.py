@@ -24,7 +24,7 @@ from bench.train.evaluate import arguments, loss_of, predict
 from bench.train.guard import Guard, fingerprints
 from bench.train.mapped import over_trials
 from bench.train.member import Member
-from bench.train.outcome import Unsound, is_oom
+from bench.train.outcome import Unsound, is_oom, release
 from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.precision import autocast
 from bench.train.start import Layout, Start, Unpackable
@@ -80,17 +80,18 @@ class Packed:
     def _tried(self, sample: Batch) -> Tensor:
         """The gradients of a first pass: with what trials have in common shared, or else with nothing shared."""
         self.frame.train()
-        self.streams.start(0)
         for shares in dict.fromkeys((self.depth < 1, False)):  # without a layer to share it is a level for nothing
             self.shares = shares
             try:
                 with warnings.catch_warnings():
                     warnings.filterwarnings("error", message="There is a performance drop")  # a loop over trials
+                    self.streams.start(self.steps)
                     self._gradients(sample, range(len(self.members)))
                 return self.grads.clone()
             except Exception as error:
                 if is_oom(error):
                     raise
+                release(error)
                 why = error
         raise Unpackable(f"it does not map over trials: {str(why).strip().partition(chr(10))[0]}") from why
 
@@ -101,7 +102,6 @@ class Packed:
 
     def step(self, batch: Batch) -> list[Measured]:
         """Update every member once. Where memory runs out, fewer trials go through the model at once from then on."""
-        self.streams.start(self.steps)
         losses = self._in_chunks(self._gradients, batch)
         self.steps += 1
         head, body = self.grads[:, : self.layout.head], self.grads[:, self.layout.head :]
@@ -163,29 +163,32 @@ class Packed:
 
     def _cached(self, batch: Batch) -> int:
         """Trials at once that a CPU's caches still hold: beyond that, more at once are slower. Elsewhere all."""
-        rows = min(batch.rows, self.plan.micro or batch.rows)
+        rows = self.plan.at_once(batch.rows, batch.width)
         tokens = rows * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
         return max(1, int(CACHED_TOKENS / max(1, tokens))) if self.device.type == "cpu" else len(self.members)
 
     def _in_chunks(self, call: Callable[[Batch, range], Tensor], batch: Batch) -> list[Tensor]:
-        """Call with the places of as many trials at once as there is room for; halves them where there is not."""
+        """Call with the places of as many trials at once as there is room for; halves them where there is not.
+
+        Every attempt draws the same random numbers: dropout's masks do not tell how much memory there was.
+        """
         while True:
+            self.streams.start(self.steps)
             places = range(len(self.members))
             size = min(self.chunk, self._cached(batch))
             try:
                 return [call(batch, places[first : first + size]) for first in range(0, len(places), size)]
-            except RuntimeError as error:
+            except Exception as error:
                 if size == 1 or not is_oom(error):
                     raise
+                release(error)
             self.chunk = -(-size // 2)
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
 
     def _gradients(self, batch: Batch, places: range) -> Tensor:
         """Fill in the gradients of some trials; gives their losses."""
         rows = self.rows[places.start : places.stop].detach().requires_grad_()
         gradients, losses = self.grads[places.start : places.stop].zero_(), torch.zeros(len(rows), device=self.device)
-        for part in batch.parts(self.plan.micro):
+        for part in self.plan.parts(batch):
             found = self._over(places, self._loss, part, rows)
             gradients += torch.autograd.grad(found.sum(), rows)[0]
             losses += found.detach()

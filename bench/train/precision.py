@@ -19,11 +19,13 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def pick_dtype(wanted: str, device: torch.device, speeds: Mapping[str, float]) -> torch.dtype:
-    """Turn `auto` into bf16 where the device computes it clearly faster, else fp32.
+    """Turn `auto` into bf16 where the device computes it clearly faster, else fp32. ValueError: it has no bf16 at all.
 
     speeds: of products on a CPU, as measure/products.py finds them; an accelerator either has the instructions or not.
     """
     if wanted != "auto":
+        if wanted == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ValueError(f"precision=bf16, but {torch.cuda.get_device_name(device)} has none; use precision=fp32")
         return torch.bfloat16 if wanted == "bf16" else torch.float32
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
@@ -31,6 +33,21 @@ def pick_dtype(wanted: str, device: torch.device, speeds: Mapping[str, float]) -
         best = {name: max((speeds[key] for key in speeds if key.endswith(name)), default=0.0) for name in NAMES}
         fast = best["bf16"] > GAIN * best["fp32"]
     return torch.bfloat16 if fast else torch.float32
+
+
+def notes_on(wanted: str, device: torch.device, dtype: torch.dtype, *, gpu: bool) -> list[str]:
+    """What a user would not expect of the device and the arithmetic; a line each.
+
+    wanted: the device as it was asked for. gpu: whether the machine seems to have one.
+    """
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        name, bf16 = torch.cuda.get_device_name(device), dtype is torch.bfloat16
+        how = "emulates bf16, which is slow: precision=fp32 may be faster" if bf16 else "has no bf16: trained in fp32"
+        return [f"{name} {how}"]
+    if device.type == "cpu" and wanted == "auto" and gpu:
+        built = "its driver may be too old" if torch.version.cuda or torch.version.hip else "it is built for CPUs only"
+        return [f"the machine has a GPU, but PyTorch {torch.__version__} cannot use it ({built}): trained on the CPU"]
+    return []
 
 
 def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:

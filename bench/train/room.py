@@ -12,31 +12,46 @@ MARGIN = 0.7  # share of the free memory that a pack may fill: what backpropagat
 COPIES = 6  # of the trained numbers: weights, gradients twice while they are made, the optimizer's two, the best so far
 
 
-def room_for(model: nn.Module, longest: Batch, numbers: int, dtype: torch.dtype) -> int:
+def room_for(model: nn.Module, largest: Batch, numbers: int, dtype: torch.dtype) -> int:
     """Trials that memory holds beside the model, at least 1. numbers: what a trial trains, all in fp32.
 
-    Measured on a forward pass over the longest batch: the bytes that one trial keeps for its backward pass.
+    Measured on a forward pass over the largest batch: the bytes that one trial keeps for its backward pass.
     """
-    device = longest.labels.device
-    each = kept_bytes(model, longest, dtype) + 4 * COPIES * numbers
+    device = largest.labels.device
+    each = kept_bytes(model, largest, dtype) + 4 * COPIES * numbers
     return max(1, int(MARGIN * free_bytes(device) / each))
 
 
 def kept_bytes(model: nn.Module, batch: Batch, dtype: torch.dtype) -> int:
     """Bytes that a forward pass keeps for the backward pass, beside the model's own tensors; each storage once."""
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    own = {address for tensor in [*model.parameters(), *model.buffers()] for address in storages(tensor)}
     seen: dict[int, int] = {}
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            seen[storage.data_ptr()] = storage.nbytes()
+        seen.update({address: size for address, size in storages(tensor).items() if address not in own})
         return tensor
 
     model.train()
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(batch.labels.device, dtype):
         forward(model, batch)
     return sum(seen.values())
+
+
+def storages(tensor: torch.Tensor) -> dict[int, int]:
+    """The bytes of memory behind a tensor, by address. A sparse tensor has none itself: its indices and values do."""
+    match tensor.layout:
+        case torch.sparse_coo:
+            parts = [tensor._indices(), tensor._values()]  # noqa: SLF001 - also of one that is not coalesced
+        case torch.sparse_csr | torch.sparse_bsr:
+            parts = [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+        case torch.sparse_csc | torch.sparse_bsc:
+            parts = [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+        case torch.strided:
+            storage = tensor.untyped_storage()
+            return {storage.data_ptr(): storage.nbytes()}
+        case _:  # oneDNN's own layout does not tell its address
+            return {id(tensor): tensor.numel() * tensor.element_size()}
+    return {address: size for part in parts for address, size in storages(part).items()}
 
 
 def free_bytes(device: torch.device) -> int:

@@ -1,5 +1,7 @@
 """One update of one trial in the model itself, the same for every method."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -15,7 +17,10 @@ from bench.train.precision import autocast
 
 
 class Stepper:
-    """Forward, backward, clip, update. micro: rows at once, None for all. seed: of the trial's own random numbers."""
+    """Forward, backward, clip, update. seed: of the trial's own random numbers.
+
+    parts: cuts a batch into what goes through the model at once; None: all of it does.
+    """
 
     def __init__(
         self,
@@ -25,11 +30,11 @@ class Stepper:
         *,
         clip: float,
         dtype: torch.dtype,
-        micro: int | None = None,
+        parts: Callable[[Batch], list[Batch]] | None = None,
         seed: int = 0,
     ) -> None:
         self.model, self.optimizer, self.hooks, self.clip, self.dtype = model, optimizer, hooks, clip, dtype
-        self.micro = micro
+        self.parts = parts or (lambda batch: [batch])
         head, body = trained(model)
         self.head, self.body = list(head.values()), list(body.values())
         self.streams = Streams([seed], next(model.parameters()).device)
@@ -39,7 +44,7 @@ class Stepper:
         """Update once from a batch that is on the model's device."""
         self.streams.start(self.steps)
         losses, penalty = [], None
-        for part in batch.parts(self.micro):
+        for part in self.parts(batch):
             with drawing(self.streams), of_trial(torch.tensor(0)), autocast(batch.labels.device, self.dtype):
                 logits = forward(self.model, part)
             loss = loss_of(logits, part)

@@ -10,6 +10,7 @@ from bench.events import Ended, Event, Started
 from bench.models.parts import head_names
 from bench.tasks.encode import Encoded
 from bench.train.evaluate import predict
+from bench.train.guard import check_finite
 from bench.train.outcome import Unsound
 from bench.train.plan import Plan
 from bench.train.scores import scores_of
@@ -18,7 +19,11 @@ from bench.train.scores import scores_of
 def score_untrained(
     model: nn.Module, trial: str, data: Encoded, plan: Plan, dtype: torch.dtype, emit: Callable[[Event], None]
 ) -> Ended:
-    """Answer all parts but train. trial: its name in events. Unsound: a part of the model is drawn at random."""
+    """Answer all parts but train. trial: its name in events.
+
+    Unsound: a part of the model is drawn at random, or a weight is not finite.
+    """
+    check_finite(model)
     if new := head_names(model):
         raise Unsound(
             f"the checkpoint lacks the model's {new[0]}, which is drawn at random: train it, with lora or full"

@@ -1,0 +1,179 @@
+"""One row per cell: who it is, what it scores at the chosen rate, and what it costs."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from statistics import fmean, stdev
+from typing import Any
+
+import pandas as pd
+
+from bench.records import Record
+
+AXES = ("method", "rank", "target", "base", "optim", "checkpointing")
+COUNTS = (
+    "trainable_params",
+    "head_params",
+    "total_params",
+    "peak_allocated_bytes",
+    "peak_reserved_bytes",
+    "peak_resident_bytes",
+    "adapter_bytes",
+)
+RATES = (
+    "trainable_percent",
+    "samples_per_second",
+    "tokens_per_second",
+    "step_seconds_median",
+    "step_seconds_p95",
+    "eval_seconds",
+)
+MEMORY = ("weights", "gradients", "optimizer", "activations")
+LATENCY = ("bare", "adapted", "merged")
+RETENTION = ("retention_before", "retention_after", "retention_std")
+SCORES = ("report_score", "report_std", "select_score", "train_seconds", *RETENTION)
+# What depends on the machine: it is shown for the cells of one machine, and of no other, in any one table.
+MEASURED = (*(name for name in COUNTS if name.startswith("peak_")), *RATES[1:], "train_seconds")
+
+
+def machine_of(record: Record) -> str | None:
+    """The device that a record comes from and its arithmetic: figures of two machines are never compared."""
+    made = record.provenance
+    if not made.get("device_name"):
+        return None
+    threads = f", {made['threads']} threads" if made.get("device") == "cpu" and made.get("threads") else ""
+    return f"{made['device_name']}, {made.get('dtype')}{threads}"
+
+
+def fairness(record: Record) -> str:
+    """What two cells must share to stand in one table: all of the identity but the method and its axes."""
+    shared = {key: value for key, value in record.identity.items() if key not in {"method", "rank", "target"}}
+    return json.dumps(shared, sort_keys=True)
+
+
+def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
+    """One row per cell, sorted by model, task, method, rank and target; what is unknown is missing.
+
+    Who it is: cell, title, model, task, method, family, rank, target, base, optim, checkpointing, random; table, what
+    it must share with others to be compared. What it scores: report_score (mean over seeds at the chosen rate),
+    report_std, seeds, lr (chosen on select), lrs_tried, select_score, metric, outcome (such as "2 ok, 1 oom"). What it
+    retains: RETENTION, the loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*`
+    and `latency_*` (seconds for one row) of its probe; train_seconds, of one training alone at the probe's rate;
+    machine, where that was measured; elsewhere, whether its machine is not the table's, so that MEASURED is missing.
+    """
+    frame = _of_one_machine(pd.DataFrame([_cell(some) for some in members.values()]))
+    kinds = dict.fromkeys(("rank", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
+    kinds |= dict.fromkeys((*RATES, *SCORES, *(f"latency_{one}" for one in LATENCY)), "float64")
+    how: Any = {"na_position": "first", "ignore_index": True, "key": _ordered}
+    found: pd.DataFrame = frame.astype(kinds).sort_values(["model", "task", *AXES], **how)
+    return found
+
+
+def _of_one_machine(cells: pd.DataFrame) -> pd.DataFrame:
+    """Leave MEASURED to the cells of the machine that measured most cells of their table, the first of equals."""
+    machines = cells["machine"].fillna("")
+    most = machines.groupby(cells["table"]).transform(lambda some: some.value_counts().index[0])
+    measured = [*MEASURED, *(f"latency_{one}" for one in LATENCY)]
+    elsewhere = (machines != most) & cells[measured].notna().any(axis=1)
+    cells.loc[elsewhere, measured] = None
+    return cells.assign(elsewhere=elsewhere)
+
+
+def _ordered(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Weight types in the LoRA paper's order: few before many."""
+    if column.name != "target":
+        return column
+    return column.map(lambda value: value if pd.isna(value) else f"{len(value):2}{[*map('qkvo'.find, value)]}")
+
+
+def _cell(members: list[Record]) -> dict[str, Any]:
+    cell, config = members[0].cell, members[0].config
+    probe = next((record for record in members if record.kind == "probe" and record.cost), None)
+    cost: dict[str, Any] = (probe.cost if probe else None) or {}
+    by_lr = grouped([record for record in members if record.trial], lambda record: (record.trial or {})["lr"])
+    best = best_lr(by_lr)
+    chosen = by_lr.get(best, [])
+    report, select = ([] if cell["random"] else scores(chosen, part) for part in ("report", "select"))
+    outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
+    memory, latency = cost.get("memory") or {}, cost.get("latency") or {}
+    return {
+        "cell": cell["id"],
+        **{key: cell[key] for key in ("title", "model", "task", "method", "rank", "target", "random")},
+        **{key: cell.get(key) or None for key in ("base", "optim", "checkpointing")},
+        "family": (config.get("method") or {}).get("family"),
+        "table": fairness(members[0]),
+        **{key: cost.get(key) for key in COUNTS + RATES},
+        **{f"memory_{part}": memory.get(part) for part in MEMORY},
+        **{f"latency_{one}": ((latency.get(one) or {}).get("1") or {}).get("median") for one in LATENCY},
+        "lr": best,
+        "lrs_tried": len(set(by_lr) - {None}),
+        "report_score": fmean(report) if report else None,
+        "report_std": stdev(report) if len(report) > 1 else None,
+        "select_score": fmean(select) if select else None,
+        "seeds": len(report),
+        "train_seconds": _train_seconds(chosen, cost),
+        "machine": machine_of(probe) if probe else None,
+        **_retention([] if cell["random"] else chosen),
+        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
+        "metric": _metric(members),
+    }
+
+
+def _metric(members: list[Record]) -> str | None:
+    """What the cell is scored by; the task's first metric where no trial has a score."""
+    asked = (members[0].config.get("task") or {}).get("metrics") or [None]
+    found: str | None = next((record.scores["metric"] for record in members if record.scores), asked[0])
+    return found
+
+
+def _train_seconds(chosen: list[Record], cost: Mapping[str, Any]) -> float | None:
+    """Seconds of one training alone: its rows at the probe's rate. What a trial took depends on what ran beside it."""
+    rows = [record.cost["samples"] for record in chosen if record.cost and record.cost.get("samples")]
+    rate = cost.get("samples_per_second")
+    return fmean(rows) / rate if rows and rate else None
+
+
+def _retention(chosen: list[Record]) -> dict[str, Any]:
+    """The loss on texts that the model knew, before training and after it, by mean over seeds."""
+    told = [record.scores["retention"] for record in chosen if record.scores and "retention" in record.scores]
+    told = [one for one in told if None not in (one["before"], one["after"])]
+    if not told:
+        return dict.fromkeys((*RETENTION, "retention_texts"))
+    before, after = ([one[when] for one in told] for when in ("before", "after"))
+    found = (fmean(before), fmean(after), stdev(after) if len(after) > 1 else None)
+    return {
+        **dict(zip(RETENTION, found, strict=True)),
+        "retention_texts": ", ".join(sorted({one["texts"] for one in told})),
+    }
+
+
+def best_lr(by_lr: Mapping[float | None, list[Record]]) -> float | None:
+    """The best learning rate on select by mean over the seeds that all rates have; the report part has no say.
+
+    A rate that lost a seed (an outcome other than ok) is left out, as the mean of the others would flatter it; where
+    every rate did, all compete. Of equal rates the lowest is taken. None: the rates share no seed, or none has a score.
+    """
+    found = {lr: {_seed(one): one for one in by_lr[lr] if one.scores} for lr in sorted(by_lr, key=lambda lr: lr or 0)}
+    scored = {lr: seeds for lr, seeds in found.items() if seeds}
+    whole = {lr: seeds for lr, seeds in scored.items() if all(one.outcome == "ok" for one in by_lr[lr])}
+    competing = whole or scored
+    common = set.intersection(*map(set, competing.values())) if competing else set()
+    if not common:
+        return None
+    means = {lr: fmean(scores([seeds[seed] for seed in sorted(common)], "select")) for lr, seeds in competing.items()}
+    return max(means, key=lambda lr: means[lr])
+
+
+def _seed(record: Record) -> int:
+    return int((record.trial or {})["seed"])
+
+
+def scores(trials: Iterable[Record], part: str) -> list[float]:
+    return [record.scores[part] for record in trials if record.scores]
+
+
+def grouped(members: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
+    groups: dict[Any, list[Record]] = defaultdict(list)
+    for record in members:
+        groups[key(record)].append(record)
+    return groups

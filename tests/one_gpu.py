@@ -1,0 +1,52 @@
+"""A machine with one GPU as torch's own Python sees it: only the C calls are replaced. Import it before all else.
+
+As in torch, whoever counts the devices or initialises CUDA can no longer hand it on to a process that is forked.
+"""
+
+import os
+import sys
+import traceback
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+import torch._dynamo  # builds on what a torch without CUDA lacks, so it comes first
+import torch._inductor.utils
+
+from bench import accelerator
+
+touched: list[str] = []  # by which imports CUDA was touched in this process, the innermost first
+_forked_too_late = False
+
+
+def _touch() -> None:
+    frames = [frame for frame in traceback.extract_stack()[:-2] if "importlib" not in frame.filename]
+    touched.append(" < ".join(f"{frame.filename}:{frame.lineno}" for frame in reversed(frames)))
+
+
+def _count() -> int:
+    _touch()
+    return 1
+
+
+def _after_fork() -> None:
+    global _forked_too_late  # noqa: PLW0603
+    _forked_too_late = bool(touched)
+    touched.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+accelerator.NVIDIA = (sys.executable,)  # a file that is there
+c: Any = torch._C
+for name in ("_cuda_getCurrentRawStream", "_cuda_synchronize", "_cuda_setDevice", "_cuda_getCurrentStream"):
+    if not hasattr(c, name):
+        setattr(c, name, lambda *_: 0)
+c._cuda_getDeviceCount, c._cuda_init = _count, _touch
+c._cuda_getDevice = c._cuda_exchangeDevice = c._cuda_maybeExchangeDevice = lambda *_: 0
+cuda: Any = torch.cuda
+torch.version.cuda = "12.8"
+cuda._is_compiled = lambda: True
+cuda._cudart = object()
+cuda._is_in_bad_fork = lambda: _forked_too_late
+cuda._get_device_properties = lambda _: SimpleNamespace(major=9, minor=0)
+cuda._queued_calls.clear()  # they ask for more of the device than a stand-in knows

@@ -1,0 +1,286 @@
+"""What may stand side by side: rates on common seeds, copies of records, machines, versions, tasks and metrics."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sample_records import MIB, probe_of, record_of, store
+from test_tables import cell, made
+
+from bench import records
+from bench.records import Record
+from bench.report.__main__ import cli
+from bench.report.figures import FIGURES
+from bench.report.frame import Study
+from bench.report.recommend import Limit, recommend
+
+Ask = Callable[..., tuple[int, str, str]]
+XEON = {"device": "cpu", "device_name": "a Xeon", "threads": 2, "dtype": "fp32"}
+EPYC = {"device": "cpu", "device_name": "an EPYC", "threads": 2, "dtype": "bf16"}
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
+    """The report's command line in this process; stdout without its line breaks."""
+
+    def call(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = cli([*words, f"results_dir={tmp_path}"])
+        out, err = capsys.readouterr()
+        return code, " ".join(out.split()), err
+
+    return call
+
+
+def at_rate(lr: float, selects: dict[int, float], **more: Any) -> list[Record]:
+    """Trials of one rate: their score on select by seed."""
+    return [record_of(lr=lr, seed=seed, select=select, report=select, **more) for seed, select in selects.items()]
+
+
+def flat(found: list[list[Record]]) -> list[Record]:
+    return [record for some in found for record in some]
+
+
+def row_of(*found: list[Record]) -> dict[str, Any]:
+    ((_, row),) = Study.of(flat(list(found))).cells.iterrows()
+    return dict(row)
+
+
+# ---- Learning rates ------------------------------------------------------------------------------------------------
+
+
+def test_a_rate_with_more_seeds_does_not_win_by_their_number() -> None:
+    """The better rate was trained with three seeds, the worse one with five."""
+    better, worse = dict.fromkeys(range(3), 0.861), dict.fromkeys(range(5), 0.811)
+    assert row_of(at_rate(5e-4, better), at_rate(1e-5, worse))["lr"] == 5e-4
+
+
+def test_rates_are_compared_on_their_common_seeds() -> None:
+    """Seed 2 is a lucky one, and only the second rate had it."""
+    first, second = {0: 0.80, 1: 0.82}, {0: 0.78, 1: 0.79, 2: 0.99}
+    row = row_of(at_rate(1e-3, first), at_rate(1e-4, second))
+    assert (row["lr"], row["seeds"]) == (1e-3, 2)
+
+
+def test_a_rate_that_lost_a_seed_is_left_out_and_one_that_has_fewer_is_not() -> None:
+    lost = [*at_rate(1e-2, {0: 0.95}), record_of(lr=1e-2, seed=1, outcome="diverged")]
+    assert row_of(lost, at_rate(1e-3, {0: 0.9, 1: 0.8}), at_rate(1e-4, {0: 0.85}))["lr"] == 1e-3
+
+
+def test_the_only_rate_is_shown_although_it_lost_a_seed() -> None:
+    row = row_of([*at_rate(1e-2, {0: 0.9, 1: 0.8}), record_of(lr=1e-2, seed=2, outcome="oom")])
+    assert (row["lr"], row["seeds"], row["outcome"]) == (1e-2, 2, "2 ok, 1 oom")
+
+
+def test_without_common_seeds_no_rate_is_chosen_and_a_line_says_so() -> None:
+    found = [*at_rate(1e-3, {0: 0.9}), *at_rate(1e-4, {1: 0.8})]
+    table = made("cells", found)
+    assert table.body["accuracy %"][0] == table.body["lr"][0] == "-"
+    assert "No learning rate is chosen for lora r=8 qv: its rates have no seed in common." in table.notes
+
+
+# ---- Copies ----------------------------------------------------------------------------------------------------------
+
+
+def named(record: Record, model: str, written: str | None = None) -> Record:
+    """The same record as a model's folder of another name made it."""
+    made_by = record.provenance | ({"written": written} if written else {})
+    return replace(record, cell=record.cell | {"model": model}, provenance=made_by)
+
+
+def test_one_model_under_two_names_counts_every_seed_once() -> None:
+    trials = at_rate(1e-3, {0: 0.9, 1: 0.8, 2: 0.7})
+    study = Study.of([*trials, *(named(one, "the-same") for one in trials)])
+    assert len(study.cells) == 1
+    assert study.cells["seeds"][0] == 3
+
+
+def test_of_two_copies_the_newest_counts_but_never_for_a_final_one() -> None:
+    (old,) = at_rate(1e-3, {0: 0.5})
+    new = named(replace(old, scores={"metric": "accuracy", "select": 0.9, "report": 0.9}), "other", "2026-01-02T00:00")
+    old = named(old, "minilm", "2026-01-01T00:00")
+    lost = named(record_of(seed=0, outcome="interrupted"), "third", "2026-01-03T00:00")
+    for order in ([old, new, lost], [lost, new, old]):
+        assert row_of(order)["report_score"] == 0.9
+
+
+def test_a_filter_by_one_name_shows_all_seeds_of_the_model(ask: Ask, tmp_path: Path) -> None:
+    first, second = at_rate(1e-3, {0: 0.9, 1: 0.8})
+    store(tmp_path, probe_of(), first, named(second, "the-same"))
+    code, out, _ = ask("model=the-same", "table=cells", "format=csv")
+    assert code == 0
+    assert "85.0 +- 7.1 (2)" in out
+
+
+@pytest.mark.parametrize("name", ["../x", "..", "a/b", "a\\b", "C:", ""])
+def test_no_name_in_a_record_makes_a_path(name: str, ask: Ask, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    (good,) = at_rate(1e-3, {0: 0.9})
+    records.write(results / "bad.json", replace(good, cell=good.cell | {"model": name}))
+    store(results, good)
+    before = {path for path in tmp_path.rglob("*") if results not in path.parents}
+    assert cli([f"results_dir={results}"]) == 0
+    assert {path for path in tmp_path.rglob("*") if results not in path.parents} == before
+    with pytest.raises(records.RecordError, match=r"cell\.model is .* which is no name of a file"):
+        records.read(results / "bad.json")
+
+
+# ---- Machines --------------------------------------------------------------------------------------------------------
+
+
+def measured(machine: dict[str, Any], speed: float, *rights: float, **more: Any) -> list[Record]:
+    """A cell whose cost was measured on that machine, at so many samples per second, over 1,200 rows per training."""
+    probe, *trials = cell(*rights, **more)
+    cost = {**(probe.cost or {}), "samples_per_second": speed, "peak_resident_bytes": 900 * MIB, "latency": None}
+    probe = replace(probe, cost=cost, provenance=machine)
+    packed = {"samples": 1200, "train_seconds": 1.0, "pack": 9}
+    return [probe, *(replace(one, cost=packed, provenance=machine) for one in trials)]
+
+
+def mixed() -> list[list[Record]]:
+    """Two cells measured on a Xeon and one on an EPYC."""
+    return [
+        measured(XEON, 100.0, 0.8, 0.8, rank=1),
+        measured(XEON, 120.0, 0.8, 0.9, rank=8),
+        measured(EPYC, 9000.0, 0.9, 0.9, rank=64),
+    ]
+
+
+def test_a_column_of_costs_is_of_one_machine() -> None:
+    for name in ("cells", "cost"):
+        table = made(name, *mixed())
+        assert list(table.body["samples/s"]) == ["100", "120", "-"]
+        assert "9,000" not in table.body.to_string()
+        assert list(table.body["trainable"]) == ["1,234,567"] * 3
+        (note,) = (line for line in table.notes if line.startswith("Speed and peak memory"))
+        assert "a Xeon, fp32, 2 threads" in note
+        assert "lora r=64 qv" in note
+
+
+def test_the_time_of_a_training_is_that_of_one_alone_and_not_of_a_pack() -> None:
+    """1,200 rows at 100 per second are 12 s, whatever the trials took beside others."""
+    assert made("cost", *mixed()).body["train s"][0] == "12"
+    figure = FIGURES["score_by_time"](Study.of(flat(mixed())))
+    assert figure is not None
+    (shown,) = (trace for trace in figure.data if trace.name == "lora")
+    assert list(shown.x) == [12.0, 10.0]
+    said, _ = recommend(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
+    assert "take lora r=8 qv" in said
+    assert "Left aside, as their cost was not measured: 1 cells." in said
+
+
+def test_two_machines_are_never_put_in_a_ratio(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *flat(mixed()))
+    _, out, _ = ask("compare", "a=lora r=1 qv", "b=lora r=64 qv")
+    assert "1.00 times the trained parameters of lora r=64 qv." in out
+    assert "times the time per step" not in out
+    assert "measured on another machine" in out
+    _, out, _ = ask("compare", "a=lora r=1 qv", "b=lora r=8 qv")
+    assert "times the time per step" in out
+
+
+def test_two_cells_of_the_other_machine_are_compared_with_each_other(ask: Ask, tmp_path: Path) -> None:
+    more = measured(EPYC, 4500.0, 0.9, 0.8, rank=16)
+    store(tmp_path, *flat([*mixed(), measured(XEON, 90.0, 0.9, 0.8, rank=2), more]))
+    _, out, _ = ask("compare", "a=lora r=64 qv", "b=lora r=16 qv")
+    assert "samples/s 9,000 4,500" in out
+
+
+# ---- Versions --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["cells", "methods", "cost", "outcomes"])
+def test_a_table_that_mixes_versions_or_commits_says_so(name: str) -> None:
+    one, other = ({"commit": commit, "dirty": False, "packages": {"torch": torch}} for commit, torch in VERSIONS)
+    found = [replace(record, provenance=one) for record in cell(0.8, 0.9)]
+    bad = [record_of(method=method, seed=3, outcome="failed") for method in ("lora", "ia3")]
+    found += [replace(record, provenance=other) for record in [*cell(0.7, 0.8, method="ia3"), *bad]]
+    notes = made(name, found).notes
+    assert "Mixed versions, in records: torch 2.13.0 (5), 2.11.0 (3); commit 2222222222 (5), 1111111111 (3)." in notes
+    assert not any("Mixed" in line for line in made("cells", cell(0.8)).notes)
+
+
+VERSIONS = [("1" * 40, "2.11.0"), ("2" * 40, "2.13.0")]
+
+
+def test_records_of_two_versions_of_the_numerics_share_no_table(ask: Ask, tmp_path: Path) -> None:
+    old, new = cell(0.8, 0.9), cell(0.7, 0.8, method="ia3")
+    store(tmp_path, *old, *(replace(one, identity=one.identity | {"numerics": 2}) for one in new))
+    ask()
+    page = (tmp_path / "minilm" / "sst2" / "table.md").read_text()
+    assert "Table 1 of 2, not to be compared with the others: numerics=2." in page
+    assert "Table 2 of 2, not to be compared with the others: numerics=unset." in page
+
+
+# ---- Tasks and their metrics -----------------------------------------------------------------------------------------
+
+
+def scored_by(metric: str, found: list[Record]) -> list[Record]:
+    return [replace(one, scores=one.scores and one.scores | {"metric": metric}) for one in found]
+
+
+def two_tasks() -> list[list[Record]]:
+    return [
+        cell(0.8, 0.9, task="sst2"),
+        scored_by("matthews_correlation", cell(0.5, 0.6, task="cola")),
+        cell(0.7, 0.7, rank=1, task="sst2"),
+        scored_by("matthews_correlation", cell(0.4, 0.4, rank=1, task="cola")),
+    ]
+
+
+@pytest.mark.parametrize("name", ["cells", "capacity"])
+def test_a_row_says_which_task_it_is_of_and_what_it_is_scored_by(name: str) -> None:
+    body = made(name, *two_tasks()).body
+    assert set(zip(body["task"], body["metric"], strict=True)) == {
+        ("cola", "matthews correlation"),
+        ("sst2", "accuracy"),
+    }
+    assert not [head for head in body if head in {"accuracy %", "matthews correlation %"}]
+
+
+def test_methods_by_task_name_the_metric_of_every_task() -> None:
+    assert {"cola matthews correlation %", "sst2 accuracy %"} <= set(made("methods", *two_tasks()).body)
+
+
+def test_one_task_has_no_column_of_its_own() -> None:
+    body = made("cells", cell(0.8, 0.9), cell(0.7, 0.8, rank=1)).body
+    assert not {"task", "metric"} & set(body)
+    assert "accuracy %" in body
+
+
+# ---- Verdicts --------------------------------------------------------------------------------------------------------
+
+
+def test_compare_and_recommend_correct_for_the_whole_table(ask: Ask, tmp_path: Path) -> None:
+    """Alone the two differ with p below 5%; of a table with twelve more they are one pair of 91."""
+    pair = [*cell(0.86, 0.86, 0.86, rank=4), *cell(0.82, 0.82, 0.82, method="ia3", offset=50)]
+    store(tmp_path, *pair)
+    assert "the difference is significant" in ask("compare", "a=lora", "b=ia3")[1]
+    assert "is significantly worse" in ask("recommend")[1]
+    for number in range(12):
+        store(tmp_path, *cell(0.84, 0.84, 0.84, method=f"method{number}", offset=100 + 10 * number))
+    _, out, _ = ask("compare", "a=lora", "b=ia3")
+    assert "after correction for the 91 pairs of the table): they cannot be told apart." in out
+    assert "It cannot be told from the runner-up" in ask("recommend")[1]
+
+
+def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path: Path) -> None:
+    """However far apart the two are: other seeds may score otherwise."""
+    found = [cell(0.95), cell(0.55, method="ia3", offset=9)]
+    store(tmp_path, *flat(found))
+    _, out, _ = ask("compare", "a=lora", "b=ia3")
+    assert "over examples, for these trained models only); with one seed there is no test between methods" in out
+    assert not any(word in out for word in ("p =", "significant", "chance"))
+    assert "with one seed there is no test between methods" in ask("recommend")[1]
+    notes = made("cells", *found).notes
+    assert "95%: t interval over examples, this trained model only: other seeds score differently." in notes
+    assert "Ties are not marked: with one seed there is no test between methods; train at least three." in notes
+    assert not any("over seeds" in line for line in notes)
+
+
+def test_cells_of_one_seed_among_others_are_named() -> None:
+    notes = made("cells", cell(0.8, 0.82), cell(0.8, 0.81, method="ia3", offset=5), cell(0.9, method="full")).notes
+    assert any(line.startswith("Not tested: full r=8 qv;") for line in notes)
+    assert "95%: t interval over seeds and examples; with one seed over examples, this trained model only." in notes

@@ -1,0 +1,115 @@
+"""What the device decides is said, or refused in one line, before anything is trained. No GPU is needed here."""
+
+from importlib import util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from bench import grid, worker
+from bench.cell import Cell
+from bench.events import Event, Ready
+from bench.fit import Misfit
+from bench.train.precision import notes_on, pick_dtype
+
+GPU, CPU = torch.device("cuda"), torch.device("cpu")
+BF16, FP32 = torch.bfloat16, torch.float32
+
+
+@pytest.fixture(params=["has", "emulates", "lacks"])
+def bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A machine with a GPU that has bf16, emulates it or lacks it."""
+    pretend(request.param, monkeypatch)
+    return str(request.param)
+
+
+def pretend(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def supported(including_emulation: bool = True) -> bool:  # noqa: FBT001, FBT002 - torch's signature
+        return how == "has" or (how == "emulates" and including_emulation)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla T4")
+
+
+def test_auto_computes_in_bf16_only_where_the_gpu_has_it(bf16: str) -> None:
+    assert pick_dtype("auto", GPU, {}) is (BF16 if bf16 == "has" else FP32)
+
+
+def test_bf16_that_the_gpu_lacks_is_refused(bf16: str) -> None:
+    assert pick_dtype("fp32", GPU, {}) is FP32
+    if bf16 == "lacks":
+        with pytest.raises(ValueError, match=r"^precision=bf16, but Tesla T4 has none; use precision=fp32$"):
+            pick_dtype("bf16", GPU, {})
+    else:
+        assert pick_dtype("bf16", GPU, {}) is BF16
+
+
+def test_what_a_gpu_without_bf16_computes_in_is_said(bf16: str) -> None:
+    said = {
+        "has": [],
+        "emulates": ["Tesla T4 has no bf16: trained in fp32"],
+        "lacks": ["Tesla T4 has no bf16: trained in fp32"],
+    }
+    assert notes_on("auto", GPU, pick_dtype("auto", GPU, {}), gpu=True) == said[bf16]
+    assert notes_on("auto", CPU, FP32, gpu=False) == notes_on("cpu", CPU, FP32, gpu=True) == []
+
+
+def test_bf16_that_is_emulated_is_said_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend("emulates", monkeypatch)
+    (note,) = notes_on("auto", GPU, BF16, gpu=True)
+    assert note == "Tesla T4 emulates bf16, which is slow: precision=fp32 may be faster"
+
+
+@pytest.mark.parametrize(("built", "why"), [("12.8", "its driver may be too old"), (None, "it is built for CPUs only")])
+def test_a_gpu_that_torch_cannot_use_is_named(built: str | None, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built)
+    (note,) = notes_on("auto", CPU, FP32, gpu=True)
+    assert note.startswith("the machine has a GPU, but PyTorch ")
+    assert note.endswith(f"cannot use it ({why}): trained on the CPU")
+
+
+def cells(*words: str) -> list[Cell]:
+    return grid.cells(["method=lora", "track=off", *words], multirun=True)
+
+
+def test_the_notes_reach_the_terminal_and_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "gpu_visible", lambda: True)
+    (cell,) = cells("protocol=smoke", f"cache_dir={tmp_path}")
+    events: list[Event] = []
+    worker.run_cell(worker.Job(cell, (), probe=False), events.append)
+    (ready,) = [event for event in events if isinstance(event, Ready)]
+    assert any("the machine has a GPU" in note for note in ready.device["notes"])
+
+
+FLASH = "fast.attention=flash_attention_2"
+
+
+def checked(found: list[Cell], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    answers: list[Any] = []
+    monkeypatch.setattr(worker, "load_task", lambda _: None)
+    worker.check(found, SimpleNamespace(send=answers.append))
+    ((misfits, complaint),) = answers
+    assert complaint is None
+    return misfits
+
+
+def test_flash_attention_in_fp32_is_refused(bf16: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is asked for or what `auto` means on this GPU."""
+    with pytest.raises(Misfit, match=r"cannot compute in precision=fp32; use precision=bf16, or fast.attention=sdpa"):
+        cells(FLASH, "precision=fp32")
+    monkeypatch.setattr(worker, "find_spec", lambda name: name == "flash_attn" or util.find_spec(name))
+    asked, auto = cells(FLASH, "precision=bf16"), cells(FLASH, "precision=auto")
+    misfits = checked([*asked, *auto], monkeypatch)
+    assert set(misfits) == {cell.id for cell, wrong in ((asked[0], bf16 == "lacks"), (auto[0], bf16 != "has")) if wrong}
+    if bf16 != "has":
+        assert "which precision=auto means on this device" in misfits[auto[0].id]
+
+
+def test_a_precision_that_the_gpu_lacks_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend("lacks", monkeypatch)
+    found = cells("precision=bf16,fp32,auto")
+    misfits = checked(found, monkeypatch)
+    assert misfits == {found[0].id: "lora r=8 qv: precision=bf16, but Tesla T4 has none; use precision=fp32"}

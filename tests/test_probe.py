@@ -1,0 +1,139 @@
+"""The cost of a cell is that of its largest batch: what memory must hold, in the probe and in packs."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_trials import CPU, DATA, PLAN, adamw, small
+from torch import Tensor, nn
+
+from bench import trials, worker
+from bench.build import load_data
+from bench.events import Event, Probed
+from bench.grid import cells
+from bench.hooks import Hooks
+from bench.measure.probe import probe
+from bench.methods.selective import full
+from bench.models.fast import Fast
+from bench.tasks.encode import Rows
+from bench.train import step as stepping
+from bench.train.batches import Batch
+from bench.train.evaluate import forward
+from bench.train.plan import Plan, Recipe
+from bench.train.room import kept_bytes, storages
+from bench.trials import Trials
+
+FAST = Fast("torch", "all")
+
+
+def rows_of(*lengths: int, each: int = 1) -> Rows:
+    sizes = torch.tensor(lengths)
+    ids = torch.randint(1, 60, (int(sizes.sum()),), generator=torch.Generator().manual_seed(0))
+    return Rows(ids, sizes.cumsum(0) - sizes, sizes, torch.arange(len(lengths) // each) % 2, 0, each=each)
+
+
+REMAINDER = rows_of(*[20] * 16, 30)  # eight and eight of them, and the longest alone
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "shape"),
+    [
+        (REMAINDER, {}, (8, 20)),
+        (replace(REMAINDER, multiple=8), {}, (8, 24)),
+        (REMAINDER, {"micro": 1}, (1, 30)),  # rows go through one by one
+        (REMAINDER, {"micro": 4}, (8, 20)),
+        (rows_of(*[10] * 8, *[20] * 3), {}, (8, 10)),
+        (rows_of(*[10] * 8, *[20] * 4), {}, (4, 20)),  # of equals the longer rows: attention is quadratic
+        (rows_of(*[10] * 8, *[20] * 5), {}, (5, 20)),
+        (rows_of(*[4] * 20, 12), {"tokens": 24}, (6, 4)),
+        (rows_of(*[5] * 16, 30, 1, each=2), {}, (16, 5)),
+    ],
+)
+def test_the_largest_batch_has_the_most_tokens_with_its_padding(
+    rows: Rows, settings: dict[str, int], shape: tuple[int, int]
+) -> None:
+    assert tuple(replace(PLAN, **settings).largest(rows).input_ids.shape) == shape
+
+
+def test_the_probe_runs_the_largest_batch_first_and_counts_its_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+
+    def seen(model: nn.Module, batch: Batch) -> Tensor:
+        shapes.append(tuple(batch.input_ids.shape))
+        return forward(model, batch)
+
+    monkeypatch.setattr(stepping, "forward", seen)
+    data, recipe = replace(DATA, train=REMAINDER), Recipe(Hooks(), adamw, {})
+    cost = probe(full(small()), data, PLAN, recipe, steps=1, lr=1e-3, dtype=torch.float32, fast=FAST)
+    assert shapes[0] == (8, 20)
+    largest = PLAN.largest(REMAINDER)
+    assert cost["memory"]["activations"] == kept_bytes(full(small()), largest, torch.float32)
+
+
+def a_cell(tmp_path: Path, *words: str) -> Any:
+    settings = ["model=tiny-llama", "task=quiz", "method=lora", "rank=4", "precision=fp32", "seeds=[0,1]", "device=cpu"]
+    small_ones = ["protocol.train_rows=17", "protocol.epochs=1", "protocol.batch=16", f"cache_dir={tmp_path}"]
+    (cell,) = cells([*settings, *small_ones, *words], multirun=False)
+    return cell
+
+
+def test_room_for_a_pack_is_measured_on_the_largest_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[Batch] = []
+
+    def room(_: nn.Module, batch: Batch, *__: Any) -> int:
+        measured.append(batch)
+        return 9
+
+    monkeypatch.setattr(trials, "room_for", room)
+    cell = a_cell(tmp_path)
+    plan, data = Plan.of(cell.config["protocol"]), load_data(cell)
+    for micro, rows in ((None, 16), (4, 4)):
+        one = Trials(cell, data, CPU, torch.float32, FAST, replace(plan, micro=micro), lambda _: None)
+        one.packed(cell.trials)
+        assert measured.pop().rows == rows
+
+
+def test_a_probe_that_runs_out_of_memory_is_freed_before_it_is_tried_with_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Any] = []
+    gone: list[bool] = []
+    whole = worker.measure
+
+    def narrow(*given: Any) -> dict[str, Any]:
+        held = torch.ones(8)
+        made.append(weakref.ref(held))
+        if given[-1].at_once(16, 1) > 4:
+            raise torch.OutOfMemoryError(f"CUDA out of memory with {len(held)}")
+        return whole(*given)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
+    monkeypatch.setattr(worker, "measure", narrow)
+    events: list[Event] = []
+    worker.run_cell(worker.Job(a_cell(tmp_path), (), probe=True), events.append)
+    (probed,) = [event for event in events if isinstance(event, Probed)]
+    assert probed.cost["micro"] == 4
+    assert gone == [True, True]
+
+
+INDICES = 2 * 4 * 8  # of four numbers in a sparse matrix of four rows
+
+
+@pytest.mark.filterwarnings("ignore:Sparse C.. tensor support is in beta state")
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (Tensor.clone, 64),
+        (lambda tensor: tensor[1:], 64),  # a view keeps all of it
+        (Tensor.to_sparse, INDICES + 4 * 4),
+        (Tensor.to_sparse_csr, 5 * 8 + INDICES + 4 * 4),
+        (Tensor.to_sparse_csc, 5 * 8 + INDICES + 4 * 4),
+        (Tensor.to_mkldnn, 64),
+    ],
+)
+def test_every_kind_of_tensor_has_its_bytes(change: Callable[[Tensor], Tensor], expected: int) -> None:
+    assert sum(storages(change(torch.eye(4))).values()) == expected

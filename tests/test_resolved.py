@@ -1,0 +1,77 @@
+"""A resolved configuration is plain data: what a file or a record says is never evaluated."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from bench import grid
+from bench.build import load_task
+from bench.choices import Form, Metric, Weights
+from bench.resolved import call, completed, typed
+from bench.schema import Config, ModelConf, TaskConf
+
+STRANGE = ["${rank}", "${oc.env:HOME}", "???", "a\\${b}", "\\\\${b}", "${", "null", "true", "1e3", "{x}", "plain"]
+
+
+def cell(path: Path, *words: str) -> Any:
+    given = ["task=text_csv", f"task.path={path}", "task.select_rows=22", "track=off", "rank=4"]
+    (found,) = grid.cells([*given, *words], multirun=False)
+    return found
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    lines = [f"text {row},{STRANGE[row % len(STRANGE)]}" for row in range(10 * len(STRANGE))]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["text,label", *lines, ""]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("words", [("method=lora",), ("method=bitfit",), ("method=top_k", "rank=1000")])
+def test_a_label_of_a_data_file_means_itself(words: tuple[str, ...], strange: Path) -> None:
+    if words[-1] == "rank=1000":  # the rank is lowered, and the configuration follows
+        found = cell(strange, *words, "model=minilm")
+        assert found.config["rank"] != 1000
+    else:
+        found = cell(strange, *words)
+    assert found.config["task"]["labels"] == sorted(STRANGE)
+    task = load_task(found)
+    names = sorted(STRANGE)
+    for text, label in zip(task.train.texts, task.train.labels, strict=True):
+        assert names[int(label)] == STRANGE[int(text.split()[1]) % len(STRANGE)]
+
+
+def test_a_resolved_node_becomes_its_dataclass_word_by_word(strange: Path) -> None:
+    config = cell(strange).config
+    task = typed(TaskConf, config["task"])
+    assert task.labels == sorted(STRANGE)
+    assert task.form is Form.head
+    assert task.metrics == [Metric.accuracy]
+    whole = typed(Config, config)
+    assert isinstance(whole.model, ModelConf)
+    assert whole.model.weights is Weights.pretrained
+
+
+@pytest.mark.parametrize("name", ["reviews", "mrpc", "stsb", "medmcqa"])
+def test_a_plain_node_is_typed_as_omegaconf_does(name: str) -> None:
+    loaded = OmegaConf.merge(TaskConf, OmegaConf.load(grid.CONF / "task" / f"{name}.yaml"))
+    plain: Any = OmegaConf.to_container(loaded, enum_to_str=True)
+    assert typed(TaskConf, plain) == OmegaConf.to_object(loaded)
+
+
+def test_what_has_become_a_setting_since_is_completed_and_the_rest_stays() -> None:
+    old = {"task": {"name": "mine", "labels": STRANGE}, "rank": 4}
+    found = completed(Config, old)
+    assert found["task"]["labels"] == STRANGE
+    assert found["task"]["form"] == "head"
+    assert found["rank"] == 4
+    assert found["retain"] is None
+    assert old["task"] == {"name": "mine", "labels": STRANGE}
+
+
+def test_a_call_evaluates_nothing() -> None:
+    assert call({"_target_": "builtins.dict", "one": [1, "two"]}) == {"one": [1, "two"]}
+    with pytest.raises(ValueError, match=r"^builtins.dict: '\$\{oc.env:HOME\}' holds an expression; give its value"):
+        call({"_target_": "builtins.dict", "one": [{"two": "${oc.env:HOME}"}]})
