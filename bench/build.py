@@ -33,9 +33,12 @@ from bench.train.plan import Recipe
 from bench.train.precision import pick_dtype
 
 
-def load_data(cell: Cell, seed: int | None = None) -> Encoded:
-    """The task's parts as token ids. seed: of the solved examples that are shown; None: the protocol's."""
-    task = load_task(cell)
+def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> Encoded:
+    """The task's parts as token ids.
+
+    seed: of the solved examples that are shown; None: the protocol's. task: what `load_task` gave; None: it is read.
+    """
+    task = load_task(cell) if task is None else task
     beside = examples(cell, task.train, seed)
     if not cell.trains:
         task = replace(task, train=Split([], []))
@@ -44,12 +47,19 @@ def load_data(cell: Cell, seed: int | None = None) -> Encoded:
 
 def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retained | None:
     """The texts that the model should still predict after training, and how well it does before; None: none asked."""
+    texts = retained_texts(cell)
+    if texts is None:
+        return None
+    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, AT_ONCE, device, dtype))
+
+
+def retained_texts(cell: Cell) -> Retained | None:
+    """The texts that the model should still predict after training, as token ids; None: none asked."""
     config = cell.config
     if config["retain"] is None or not cell.trains:
         return None
     path, cache = (Path(config[name]).expanduser() for name in ("retain", "cache_dir"))
-    texts = retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
-    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, AT_ONCE, device, dtype))
+    return retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
 
 
 def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
@@ -134,20 +144,34 @@ def recipe_of(cell: Cell) -> Recipe:
 
 
 def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
-    """Save what the configuration wants of a trained model; gives the folder, relative as it was asked for."""
+    """Save what the configuration wants of a trained model; gives the folder, relative as it was asked for.
+
+    It is written beside its place and moved there when it is whole, so that a run that fails leaves what an earlier one
+    has saved.
+    """
     what = cell.config["save"]
     if what == "none":
         return None
     folder = Path(cell.config["save_dir"]).expanduser() / cell.folder / trial.name / what
-    attach_node = cell.config["method"]["attach"]
-    if what == "adapter":
-        save_adapter(model, folder, attach_node)
-    else:
-        labels = cell.config["task"]["labels"]
-        named = not cell.form.speaks and cell.outputs == len(labels)
-        save_merged(model, folder, attach_node, labels if named else [])
-        load_tokenizer(cell.source).save_pretrained(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{what}.") as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        _save(model, cell, new)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
     return str(folder)
+
+
+def _save(model: nn.Module, cell: Cell, folder: Path) -> None:
+    attach_node = cell.config["method"]["attach"]
+    if cell.config["save"] == "adapter":
+        save_adapter(model, folder, attach_node)
+        return
+    labels = cell.config["task"]["labels"]
+    named = not cell.form.speaks and cell.outputs == len(labels)
+    save_merged(model, folder, attach_node, labels if named else [])
+    load_tokenizer(cell.source).save_pretrained(folder)
 
 
 def saved_bytes(model: nn.Module, cell: Cell) -> int:

@@ -146,7 +146,9 @@ def _check_places(name: str, piece: str, places: set[str], more: set[str]) -> No
     """A piece of text must hold certain places, and may hold more."""
     try:
         held = {place for _, place, _, _ in Formatter().parse(piece) if place is not None}
-    except ValueError as error:
+        if held <= places | more:
+            piece.format(**dict.fromkeys(held, ""))  # what stands behind a colon or a !
+    except (ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{name}={piece!r}: {error}; write {{{{ for a brace of the text") from error
     if not places <= held <= places | more:
         wrong = sorted(places - held) or sorted(held - places - more)

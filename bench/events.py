@@ -14,10 +14,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Probed:
-    """The cell's cost was measured. truth: the right answers to all parts but train, for paired tests."""
+    """The cell's cost was measured. truth: the right answers to all parts but train, for paired tests.
+
+    error: type, message and traceback where a part of the cost could not be measured.
+    """
 
     cost: dict[str, Any]
     truth: dict[str, list[Any]] = field(default_factory=dict)
+    error: dict[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial is over. error: type, message and traceback where the outcome is not ok. saved: a folder, if any."""
+    """A trial is over. error: type, message and traceback where the outcome is not ok, or where something that was
+    asked for beside the scores failed. saved: a folder, if any.
+    """
 
     trial: str
     outcome: str

@@ -102,10 +102,11 @@ class Display:
                     if note not in self.noted:
                         self.say(f"note: {note}")
                         self.noted.add(note)
-            case Probed(cost=cost):
+            case Probed(cost=cost, error=error):
                 speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # what is not trained
                 counts = f"{cost['trainable_params']:,} of {cost['total_params']:,} parameters"
                 self.say(f"{where}: {counts}, {speed:.0f} samples/s")
+                self._say_all(f"{where}: ", error)
             case Started(steps=steps):
                 self.steps, self.said = steps, time.monotonic()
                 self.clock.start(event.trial)
@@ -122,8 +123,14 @@ class Display:
                 self.clock.finish(event.trial)
                 self.ended += 1
                 self.say(f"{where} {name}: {_result(event)}  left {self.clock.remaining()}")
+                self._say_all(f"{where} {name}: ", event.error if event.outcome == "ok" else None)
             case _:
                 pass
+
+    def _say_all(self, where: str, error: dict[str, str] | None) -> None:
+        """What failed beside a result, a line each."""
+        for line in (error or {}).get("message", "").splitlines():
+            self.say(f"{where}{line}")
 
     def _trials(self) -> str:
         """Which of the cell's trials are running: trial 2/9, trials 1-9/9."""

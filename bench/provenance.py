@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +30,11 @@ def provenance() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
     }
+
+
+def now() -> str:
+    """The time in UTC, to the millisecond, as text that sorts by time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _git(*arguments: str) -> str | None:

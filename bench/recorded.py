@@ -1,38 +1,155 @@
-"""What is recorded of a cell already: its files, the trials and the cost that are still missing."""
+"""What is recorded of a cell already, whatever its folder is called: its files, and what is still missing."""
 
+from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import records
 from bench.cell import Cell, Trial
 from bench.records import Record
+from bench.replace import put
+from bench.tasks.texts import hash_of, read_texts
 
 
-def path_of(cell: Cell, trial: Trial | None) -> Path:
-    """The file of a trial's record, or of the cell's probe."""
-    folder = Path(cell.config["results_dir"]).expanduser() / cell.folder
-    return folder / f"{'probe' if trial is None else trial.name}.json"
+@dataclass(frozen=True)
+class Extras:
+    """What a final record must hold besides its scores, as the configuration asks.
+
+    save: what is to be kept of the trained model, adapter or merged. texts: the hash of the texts whose retention is to
+    be measured. None: it is not asked for. Neither is part of a cell's identity.
+    """
+
+    save: str | None
+    texts: str | None
+
+    @classmethod
+    def of(cls, cell: Cell) -> "Extras":
+        """ValueError: there are no texts where the configuration says."""
+        save, retain = cell.config["save"], cell.config["retain"]
+        texts = hash_of(read_texts(Path(retain).expanduser())) if retain is not None and cell.trains else None
+        return cls(None if save == "none" else save, texts)
+
+    def lacking(self, record: Record) -> str:
+        """What a record lacks of it, as the setting that asks for it; empty where nothing is lacking."""
+        if record.outcome != "ok":
+            return ""
+        retention = (record.scores or {}).get("retention") or {}
+        lacking = []
+        if self.save is not None and not (_is_saved(record) and Path(str(record.saved)).name == self.save):
+            lacking.append(f"save={self.save}")
+        if self.texts is not None and retention.get("texts") != self.texts:
+            lacking.append("retain=")
+        return " and ".join(lacking)
 
 
-def missing(cell: Cell, say: Callable[[str], None]) -> tuple[Trial, ...]:
-    """Trials that have no final record yet, or were not kept as is now wanted; all where the cell is forced."""
-    if cell.config["force"]:
-        return cell.trials
-    found = {trial: records.read_if_there(path_of(cell, trial), say) for trial in cell.trials}
-    return tuple(
-        trial for trial, record in found.items() if record is None or not _is_done(record, cell.config["save"])
-    )
+class Lookup:
+    """The records of one command's cells, found by the cell's id.
+
+    The same model under two folder names is one cell with one id, whichever name its results were recorded under. The
+    results folders are listed once, so that thousands of cells cost one walk.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say = say
+        self._listed: dict[Path, dict[str, list[Path]]] = {}
+        self._extras: dict[tuple[str, str | None, bool], Extras] = {}
+
+    def extras(self, cell: Cell) -> Extras:
+        """What is asked for beside the scores: found out once, so that no file that goes away costs a result."""
+        key = (cell.config["save"], cell.config["retain"], cell.trains)
+        if key not in self._extras:
+            self._extras[key] = Extras.of(cell)
+        return self._extras[key]
+
+    def path_of(self, cell: Cell, trial: Trial | None) -> Path:
+        """The file of a trial's record, or of the cell's probe; where there are several, of the one that counts."""
+        name = f"{'probe' if trial is None else trial.name}.json"
+        places = [folder / name for folder in self._folders(cell)]
+        there = [place for place in places if place.exists()]
+        return max(there, key=_rank) if len(there) > 1 else (there or places)[0]
+
+    def read(self, cell: Cell, trial: Trial | None) -> Record | None:
+        """The record that counts. UnreadableError: there is one, of another version, or closed to us."""
+        path = self.path_of(cell, trial)
+        try:
+            return records.read(path) if path.exists() else None
+        except records.UnreadableError:
+            raise
+        except records.RecordError as error:
+            self.say(str(error))
+            return None
+
+    def cost_of(self, cell: Cell) -> dict[str, Any] | None:
+        """What the probe of a cell measured; None where something that is asked for was not."""
+        probed = self.read(cell, None)
+        return probed.cost if probed and _has_cost(cell, probed) else None
+
+    def put_trial(self, cell: Cell, trial: Trial, record: Record) -> Record | None:
+        """Record a trial. Returns the final record that was kept instead, or None."""
+        extras = self.extras(cell)
+
+        def settle(there: Record, new: Record) -> Record | None:
+            if cell.config["force"]:
+                return new
+            wanted = extras.lacking(there) and not extras.lacking(new)
+            return _combined(there, new) if wanted and new.outcome == "ok" else None
+
+        return put(self.path_of(cell, trial), record, settle)
+
+    def put_probe(self, cell: Cell, record: Record) -> Record | None:
+        """Record a cost. Returns the record that was kept instead, or None."""
+
+        def settle(there: Record, new: Record) -> Record | None:
+            gained = _has_cost(cell, new) and not _has_cost(cell, there)
+            return new if cell.config["force"] or gained else None
+
+        return put(self.path_of(cell, None), record, settle)
+
+    def _folders(self, cell: Cell) -> list[Path]:
+        """The cell's folders, its own first; at least the one that it would get."""
+        results = Path(cell.config["results_dir"]).expanduser()
+        if results not in self._listed:
+            self._listed[results] = _list(results)
+        own = results / cell.folder
+        folders = self._listed[results].setdefault(cell.id, [own])  # the cell stays there under any other name, too
+        return sorted(folders, key=lambda folder: folder != own)
 
 
-def _is_done(record: Record, save: str) -> bool:
-    wanted = save != "none" and record.outcome == "ok"
-    kept = record.saved is not None and Path(record.saved).name == save and Path(record.saved).is_dir()
-    return record.is_final and (kept or not wanted)
+def _list(results: Path) -> dict[str, list[Path]]:
+    """The folders MODEL/TASK/NAME-ID of the results, by id."""
+    found = defaultdict(list)
+    for folder in sorted(results.glob("*/*/*-*")):
+        found[folder.name.rpartition("-")[2]].append(folder)
+    return found
 
 
-def cost_of(cell: Cell, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """What the probe of a cell found out; None where it is to be run, or to be run again with latencies."""
-    probed = None if cell.config["force"] else records.read_if_there(path_of(cell, None), say)
-    cost = probed.cost if probed else None
-    return None if cost and cell.config["merge"] and "latency" not in cost else cost
+def _rank(path: Path) -> tuple[bool, str]:
+    """Of two records of one trial, a final one counts; of two such, the newer. Old records do not tell when."""
+    try:
+        record = records.read(path)
+    except records.RecordError:
+        return False, ""
+    return record.is_final, str(record.provenance.get("written") or "")
+
+
+def _combined(there: Record, new: Record) -> Record | None:
+    """The new record, with what only the old one holds: both are of the same model if they predict the same.
+
+    None: they do not, and what only the old one holds would be lost.
+    """
+    scores, old = new.scores or {}, there.scores or {}
+    retention = {"retention": old["retention"]} if "retention" in old and "retention" not in scores else {}
+    saved = there.saved if new.saved is None and _is_saved(there) else new.saved
+    if (retention or saved != new.saved) and there.predictions != new.predictions:
+        return None
+    return replace(new, scores=scores | retention, saved=saved)
+
+
+def _is_saved(record: Record) -> bool:
+    return record.saved is not None and Path(record.saved).is_dir()
+
+
+def _has_cost(cell: Cell, probed: Record) -> bool:
+    return probed.cost is not None and ("latency" in probed.cost or not cell.config["merge"])

@@ -33,6 +33,10 @@ class RecordError(ValueError):
     """A file that is no record of ours; the message is one line that names it."""
 
 
+class UnreadableError(RecordError):
+    """A file that may well hold a result, but not for us: it is of another version, or may not be read."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A finished trial (kind trial) or a measured cost (kind probe). Absent values are None.
@@ -65,12 +69,13 @@ class Record:
         return self.outcome in FINAL
 
 
-def write(path: Path, record: Record) -> None:
-    """Put a record in its place, whole or not at all. Top-level fields stand on a line each.
+def write(path: Path, record: Record, *, place: Path | None = None) -> None:
+    """Write a record, whole or not at all, whatever is there. Top-level fields stand on a line each.
 
-    ValueError: a number that is not finite; what is absent is None.
+    place: the path that a complaint names, where it is not this one. ValueError: a number that is not finite; what is
+    absent is None.
     """
-    lines = (f" {json.dumps(key)}: {_dump(value, f'{path}: {key}')}" for key, value in asdict(record).items())
+    lines = (f" {json.dumps(key)}: {_dump(value, f'{place or path}: {key}')}" for key, value in asdict(record).items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, text.encode())
@@ -88,13 +93,15 @@ def read(path: Path) -> Record:
     try:
         content = _parsed(path.read_bytes())
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read ({error.strerror})") from error
+        raise UnreadableError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: not a whole JSON file ({error}); delete it and run the cell again") from error
     if not isinstance(content, dict) or "schema" not in content:
         raise RecordError(f"{path}: JSON, but no record of this benchmark; move it elsewhere")
     if content["schema"] != SCHEMA:
-        raise RecordError(f"{path}: schema {content['schema']!r}, but this version reads {SCHEMA}; update the package")
+        raise UnreadableError(
+            f"{path}: schema {content['schema']!r}, but this version reads {SCHEMA}; update the package"
+        )
     try:
         record = Record(**content)
     except TypeError as error:

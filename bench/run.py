@@ -14,6 +14,7 @@ from bench import grid, launch
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.progress import Display
+from bench.ready import check_ready
 from bench.store import register
 from bench.sweep import Sweep
 
@@ -44,7 +45,7 @@ def cli() -> int:
         return 0
     try:
         planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir, say=_say)
-        return run(planned)
+        return run(planned, outputs=_outputs(arguments.overrides))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -53,13 +54,14 @@ def cli() -> int:
         return 130
 
 
-def run(planned: list[Cell]) -> int:
+def run(planned: list[Cell], *, outputs: str = "outputs") -> int:
     """Check what is still to be trained, hand the grid to Hydra and sum up."""
     global sweep  # noqa: PLW0603 - Hydra calls the job with a configuration and nothing else
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
     waiting = sweep.waiting
     if waiting:
+        check_ready(waiting, outputs)
         with quiet.console.status("starting the worker server, checking data and methods"):
             misfits, problem = launch.check(waiting)
         if problem:
@@ -75,6 +77,12 @@ def run(planned: list[Cell]) -> int:
             sweep.display = display
             job()
     return 0 if sweep.summary() else 1
+
+
+def _outputs(overrides: list[str]) -> str:
+    """Hydra's folder of a command: conf/config.yaml's, unless the command line names another."""
+    named = [one.partition("=")[2] for one in overrides if one.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
+    return named[-1] if named else "outputs"
 
 
 def _say(line: str) -> None:

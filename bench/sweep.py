@@ -1,83 +1,21 @@
 """One command's cells: skip what is recorded, run the rest, record every outcome."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from bench import launch, records
+from bench import launch
 from bench.cell import Cell, Trial
 from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
 from bench.progress import Display
-from bench.provenance import provenance
-from bench.recorded import cost_of, missing, path_of
-from bench.records import Record
+from bench.recorded import Lookup
+from bench.recorder import Recorder
 from bench.track import Tracker, make_tracker
 
-
-@dataclass
-class Recorder:
-    """Gathers a cell's events into records and writes them."""
-
-    cell: Cell
-    cost: dict[str, Any] | None  # the cell's, once it is known
-    device: dict[str, Any] = field(default_factory=dict)
-    running: dict[Trial, dict[str, list[float]]] = field(default_factory=dict)  # with their curves so far
-
-    def begin(self, trial: Trial) -> None:
-        """A trial starts, or starts again with fewer beside it."""
-        self.running[trial] = {}
-
-    def extend(self, trial: Trial, piece: dict[str, list[float]]) -> None:
-        for key, values in piece.items():
-            self.running[trial].setdefault(key, []).extend(values)
-
-    def write_probe(self, probed: Probed) -> None:
-        self.cost = probed.cost
-        blank = self._blank("probe", None, "ok", None)
-        records.write(path_of(self.cell, None), replace(blank, cost=probed.cost, truth=probed.truth))
-
-    def write_trial(self, trial: Trial, ended: Ended) -> Record:
-        record = replace(
-            self._blank("trial", trial, ended.outcome, ended.error),
-            scores=ended.scores,
-            predictions=ended.predictions,
-            cost=ended.cost,
-            curve=self.running.pop(trial, None) or None,
-            saved=ended.saved,
-        )
-        records.write(path_of(self.cell, trial), record)
-        return record
-
-    def _blank(self, kind: str, trial: Trial | None, outcome: str, error: dict[str, str] | None) -> Record:
-        cell = self.cell
-        return Record(
-            kind=kind,
-            cell={
-                "id": cell.id,
-                "title": cell.title,
-                "model": cell.source.label,
-                "task": cell.task,
-                "method": cell.method,
-                "rank": cell.rank,
-                "target": cell.target,
-                "base": cell.base,
-                "optim": cell.optim,
-                "checkpointing": cell.checkpointing,
-                "random": cell.source.random,
-            },
-            trial=None if trial is None else {"id": trial.id, "lr": trial.lr, "seed": trial.seed},
-            outcome=outcome,
-            error=error,
-            scores=None,
-            predictions=None,
-            curve=None,
-            cost=None,
-            identity=cell.identity,
-            config=cell.config,
-            provenance={**provenance(), **self.device},
-        )
+if TYPE_CHECKING:
+    from bench.records import Record
 
 
 class Sweep:
@@ -86,20 +24,36 @@ class Sweep:
     def __init__(self, jobs: list[Cell], display: Display) -> None:
         self.display = display
         self.jobs = jobs
+        self.lookup = Lookup(self._say)
         self.recorded = 0
         self.todo: dict[Trial, Cell] = {}  # each trial belongs to the first job that names it
+        self.again: dict[Trial, str] = {}  # those with a result already, and the setting that wants them once more
         self.unprobed: dict[str, Cell] = {}
+        self.ended: dict[Trial, Record] = {}  # how the trials of this command ended, without curves and predictions
         unique: dict[tuple[str, tuple[Trial, ...]], Cell] = {}
         for cell in jobs:
             unique.setdefault((cell.id, cell.trials), cell)
         for cell in unique.values():
-            waiting = missing(cell, display.say)
-            if cost_of(cell, display.say) is None:
-                self.unprobed.setdefault(cell.id, cell)
-            self.recorded += len(cell.trials) - len(waiting)
-            for trial in waiting:
-                self.todo.setdefault(trial, cell)
+            self._plan(cell)
         self.tracker: Tracker | None = None
+
+    def _say(self, line: str) -> None:
+        self.display.say(line)
+
+    def _plan(self, cell: Cell) -> None:
+        """Find out what is missing of a cell. ValueError: a record of it cannot be read, or there are no texts."""
+        extras, force = self.lookup.extras(cell), cell.config["force"]
+        if force or self.lookup.cost_of(cell) is None:
+            self.unprobed.setdefault(cell.id, cell)
+        for trial in cell.trials:
+            record = self.lookup.read(cell, trial)
+            lacking = extras.lacking(record) if record else ""
+            if record and record.is_final and not lacking and not force:
+                self.recorded += 1
+                continue
+            self.todo.setdefault(trial, cell)
+            if record and record.is_final:
+                self.again.setdefault(trial, "force=true" if force else lacking)
 
     @property
     def waiting(self) -> list[Cell]:
@@ -118,8 +72,11 @@ class Sweep:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
         cells = {cell.id: cell for cell in self.jobs}
         trials, waiting = self.recorded + len(self.todo), len(self.todo)
+        again = Counter(why for trial, why in self.again.items() if trial in self.todo)
+        reasons = ", ".join(f"{count} trained again for {why}" for why, count in again.items())
         self.display.say(
             f"{len(cells)} cells, {trials} trials: {self.recorded} recorded, {waiting} to train"
+            f"{f' ({reasons})' if reasons else ''}"
             f"{f', {len(self.unprobed)} costs to measure' if self.unprobed else ''}"
         )
         named = Counter((cell.id, cell.trials) for cell in self.jobs)
@@ -139,14 +96,14 @@ class Sweep:
         if self.tracker is None:
             self.tracker = make_tracker(cell.config["track"], self.display.say)
         self.display.begin_cell(cell.title, len(trials))
-        recorder = Recorder(cell, cost=None if probe else cost_of(cell, self.display.say))
+        cost = None if probe else self.lookup.cost_of(cell)
+        recorder = Recorder(cell, self.lookup, self._say, cost)
         with closing(launch.run(cell, trials, probe=probe)) as events:
             try:
                 self._follow(events, recorder, trials, self.tracker)
             except KeyboardInterrupt:
                 for trial in list(recorder.running):
-                    record = recorder.write_trial(trial, Ended(trial.id, "interrupted"))
-                    self.tracker.finish(record, recorder.cost)
+                    self._end(recorder, trial, Ended(trial.id, "interrupted"), self.tracker)
                 raise
 
     def _follow(self, events: Iterable[Event], recorder: Recorder, trials: tuple[Trial, ...], tracker: Tracker) -> None:
@@ -159,41 +116,74 @@ class Sweep:
                 case Probed():
                     recorder.write_probe(event)
                 case Started(trial=name):
-                    if by_id[name] not in recorder.running:
-                        tracker.start(recorder.cell, by_id[name])
-                    recorder.begin(by_id[name])
+                    trial = by_id[name]
+                    if trial not in recorder.running and trial not in self.again:
+                        tracker.start(recorder.cell, trial)
+                    recorder.begin(trial)
                 case Stepped(trial=name, curve=curve):
                     recorder.extend(by_id[name], curve)
                     tracker.log(name, curve)
                 case Ended(trial=name):
-                    record = recorder.write_trial(left.pop(name), event)
-                    tracker.finish(record, recorder.cost)
-                case Broken(outcome=outcome, error=error):
-                    for trial in left.values():
-                        ended = Ended(trial.id, outcome, error=error)
-                        tracker.finish(recorder.write_trial(trial, ended), recorder.cost)
-                        self.display.tell(ended, trial.name)
+                    self._end(recorder, left.pop(name), event, tracker)
+                case Broken():
+                    self._break(recorder, left.values(), event, tracker)
             name = by_id[event.trial].name if isinstance(event, (Started, Stepped, Ended)) else ""
             self.display.tell(event, name)
 
+    def _break(self, recorder: Recorder, trials: Collection[Trial], broken: Broken, tracker: Tracker) -> None:
+        """Nothing more can be run of a cell: its trials end as it did."""
+        for trial in trials:
+            ended = Ended(trial.id, broken.outcome, error=broken.error)
+            self._end(recorder, trial, ended, tracker)
+            self.display.tell(ended, trial.name)
+        if not trials:
+            self.display.say(f"{recorder.cell.title}: no cost was measured: {_first_line(broken.error)}")
+
+    def _end(self, recorder: Recorder, trial: Trial, ended: Ended, tracker: Tracker) -> None:
+        record, written = recorder.write_trial(trial, ended)
+        self.ended[trial] = replace(record, curve=None, predictions=None)
+        if trial in self.again and written and record.curve:
+            tracker.start(recorder.cell, trial)  # only now: opening a run replaces the one of the result before
+            tracker.log(trial.id, record.curve)
+        tracker.finish(record, recorder.cost)
+
     def summary(self) -> bool:
-        """Print how the planned trials ended, as their records say; True where all are ok."""
+        """Print how the planned trials ended, in this command or before; True where nothing is wrong or lacking."""
         planned = {trial: cell for cell in self.jobs for trial in cell.trials}
-        found = [records.read_if_there(path_of(cell, trial), self.display.say) for trial, cell in planned.items()]
-        outcomes = Counter("missing" if record is None else record.outcome for record in found)
+        outcomes: Counter[str] = Counter()
+        problems = []
+        for trial, cell in planned.items():
+            stored = self.lookup.read(cell, trial)
+            record = self.ended.get(trial, stored)
+            outcomes["missing" if record is None else record.outcome] += 1
+            if record is None:
+                continue
+            name, why = f"{cell.title} {trial.id}", _first_line(record.error)
+            if record.outcome != "ok":
+                problems.append(f"  {record.outcome}: {name}: {why}")
+            elif stored is not None and (lacking := self.lookup.extras(cell).lacking(stored)):
+                problems.append(f"  without {lacking}: {name}: {why}")
+        problems += self._unmeasured()
         self.display.say(", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()))
-        for record in found:
-            if record is not None and record.outcome != "ok" and record.trial is not None:
-                why = (record.error or {}).get("message", "").strip().splitlines()
-                self.display.say(
-                    f"  {record.outcome}: {record.cell['title']} {record.trial['id']}: {why[0] if why else ''}"
-                )
-        unmeasured = {cell.id: cell for cell in self.jobs if not path_of(cell, None).exists()}
-        for cell in unmeasured.values():
-            self.display.say(f"  no cost: {cell.title}")
-        return set(outcomes) <= {"ok"} and not unmeasured
+        for problem in problems:
+            self.display.say(problem)
+        return set(outcomes) <= {"ok"} and not problems
+
+    def _unmeasured(self) -> list[str]:
+        """The cells whose cost is not recorded, or not as a whole."""
+        lacking = []
+        for cell in {cell.id: cell for cell in self.jobs}.values():
+            if self.lookup.cost_of(cell) is None:
+                probed = self.lookup.read(cell, None)
+                lacking.append(f"  no {'latency' if probed else 'cost'}: {cell.title}")
+        return lacking
 
 
 def _axes(cell: Cell) -> str:
     used = " and ".join(cell.config["method"]["uses"]) or "neither rank nor target"
     return f"{used}, up to the model's blocks" if cell.config["method"]["rank_limit"] == "layers" else used
+
+
+def _first_line(error: Mapping[str, str] | None) -> str:
+    lines = ((error or {}).get("message") or (error or {}).get("type") or "").strip().splitlines()
+    return lines[0] if lines else ""

@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +52,11 @@ def mode_of(asked: str) -> str:
     return ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto") if asked == "auto" else asked
 
 
+def folder_of_runs() -> str:
+    """Where W&B keeps its runs."""
+    return os.environ.get("WANDB_DIR", "outputs")
+
+
 def begin(asked: str, **more: Any) -> tuple[str, str]:
     """Start W&B's service. Gives the mode that it comes to, online or offline, and why where that is not as asked.
 
@@ -86,97 +92,120 @@ def settings(finish_seconds: float) -> Any:
     )
 
 
+@dataclass
+class Opened:
+    """A trial whose run is open, with all that was told of it: where the server fails, an offline run begins anew."""
+
+    cell: Cell
+    trial: Trial
+    run: Any = None
+    curve: list[dict[str, list[float]]] = field(default_factory=list)
+
+
 class WandbTracker:
     """One run per trial, named by the trial's id and grouped by cell. asked: auto, online or offline."""
 
     def __init__(self, asked: str, project: str, entity: str | None, say: Callable[[str], None]) -> None:
         self.project, self.entity, self.say = project, entity, say
-        self.folder = os.environ.get("WANDB_DIR", "outputs")
-        self.mode = "off"
-        self.runs: dict[str, Any] = {}  # open ones, by the trial's id: the trials of a pack run side by side
+        self.folder = folder_of_runs()
+        self.mode, self.online = "online", asked != "offline"  # online: whether the service is, for any run
+        self.opened: dict[str, Opened] = {}  # by the trial's id: the trials of a pack run side by side
         with self._guard():
             mode, why = begin(asked)  # before any worker, so that it takes no time from a trial
-            self.mode = "online"
             if mode == "offline":
+                self.online = False
                 self._go_offline(why)
 
     def start(self, cell: Cell, trial: Trial) -> None:
         """Open a run; where the server does not answer within seconds, this and all later runs are offline."""
-        with self._guard():
-            if self.mode == "online":
-                try:
-                    self.runs[trial.id] = self._open(cell, trial)
-                except Exception as error:  # noqa: BLE001 - down, refused or rejected: offline works all the same
-                    self._go_offline(f"the server did not take the run ({first_line(error)}); ")
-                    self.runs.clear()
-                    stop_service()  # in it, the failed run still holds its id
-            if self.mode == "offline":
-                self.runs[trial.id] = self._open(cell, trial)
+        if self.mode != "off":
+            opened = self.opened[trial.id] = Opened(cell, trial)
+            with self._guard():
+                self._open(opened)
 
     def log(self, trial: str, curve: dict[str, list[float]]) -> None:
         """Pass on a piece of a trial's curve, by its id."""
-        run = self.runs.get(trial)
-        if run is None:
-            return
-        with self._guard():
-            for row in zip(*curve.values(), strict=True):
-                values = dict(zip(curve, row, strict=True))
-                step = int(values.pop("step"))
-                run.log({f"train/{key}": value for key, value in values.items()}, step=step)
+        if opened := self.opened.get(trial):
+            opened.curve.append(curve)
+            with self._guard():
+                _log(opened.run, curve)
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
-        """Write the summary and close the run, waiting for the server no longer than a few seconds.
-
-        record: the trial's; one that never started has no run to close. cost: the cell's, from its probe.
-        """
-        run = self.runs.pop((record.trial or {}).get("id", ""), None)
-        if run is None:
+        """Write the summary and close the run, if it was ever started; wait for the server a few seconds at most."""
+        opened = self.opened.get((record.trial or {}).get("id", ""))
+        if opened is None:
             return
-        parts = {"score": record.scores, "trial": record.cost, "cost": cost}
-        summary = {f"{part}/{key}": value for part, values in parts.items() for key, value in (values or {}).items()}
         with self._guard():
-            run.summary.update(summary | {"outcome": record.outcome, "error": (record.error or {}).get("message")})
-            try:
-                run.finish(exit_code=0 if record.outcome == "ok" else 1)
-            except TimeoutError:
-                sync = f"wandb sync --include-online {shlex.quote(str(Path(run.dir).parent))}"
-                self._go_offline(f"the server stopped answering, to upload {run.id}: {sync}; from here on ")
+            self._close(opened, record, cost)
+        if self.opened.get(opened.trial.id) is opened:  # it began anew, offline
+            with self._guard():
+                self._close(opened, record, cost)
 
-    def _go_offline(self, why: str = "") -> None:
-        if self.mode != "offline":
-            self.mode = "offline"
-            runs = f"{shlex.quote(self.folder)}/wandb/offline-run-*"
-            self.say(f"W&B: {why}runs are kept offline, to upload them: wandb sync {runs}")
-
-    def _open(self, cell: Cell, trial: Trial) -> Any:
+    def _open(self, opened: Opened) -> None:
         import wandb
 
+        cell, trial = opened.cell, opened.trial
         Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
-        return wandb.init(
-            mode=self.mode,  # type: ignore[arg-type]
-            project=self.project,
-            entity=self.entity,
-            dir=self.folder,
+        about: dict[str, Any] = {"project": self.project, "entity": self.entity, "dir": self.folder, "mode": self.mode}
+        about |= {"name": f"{cell.title} {trial.name}", "group": cell.id, "job_type": "trial"}
+        opened.run = wandb.init(
+            **about,
             id=trial.id,  # without `resume`: a trial that is trained again replaces its run
-            name=f"{cell.title} {trial.name}",
-            group=cell.id,
-            job_type="trial",
             tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label)],
             config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id},
             reinit="create_new",
             settings=settings(FINISH_SECONDS),
         )
 
+    def _close(self, opened: Opened, record: Record, cost: dict[str, Any] | None) -> None:
+        run, parts = opened.run, {"score": record.scores, "trial": record.cost, "cost": cost}
+        summary = {f"{part}/{key}": value for part, values in parts.items() for key, value in (values or {}).items()}
+        run.summary.update(summary | {"outcome": record.outcome, "error": (record.error or {}).get("message")})
+        try:
+            run.finish(exit_code=0 if record.outcome == "ok" else 1)
+        except TimeoutError:
+            sync = f"wandb sync --include-online {shlex.quote(str(Path(run.dir).parent))}"
+            self._go_offline(f"the server stopped answering, to upload {run.id}: {sync}; from here on ")
+        self.opened.pop(opened.trial.id)
+
+    def _go_offline(self, why: str = "") -> None:
+        if self.mode != "offline":
+            self.mode, runs = "offline", f"{shlex.quote(self.folder)}/wandb/offline-run-*"
+            self.say(f"W&B: {why}runs are kept offline, to upload them: wandb sync {runs}")
+
+    def _begin_anew(self) -> None:
+        """Keep the open runs offline, from their first step."""
+        self.online = False
+        stop_service()  # in it, a failed run still holds its id
+        begin("offline")
+        for opened in self.opened.values():
+            self._open(opened)
+            for piece in opened.curve:
+                _log(opened.run, piece)
+
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Whatever W&B raises, the cell goes on without it."""
+        """Whatever W&B raises, the cell goes on: with runs that are offline, or without any where those fail too."""
         try:
-            yield
+            try:
+                yield
+            except Exception as error:  # down, refused or rejected: offline works all the same
+                if not self.online:
+                    raise
+                self._go_offline(f"the server did not take the run ({first_line(error)}); ")
+                self._begin_anew()
         except Exception as error:  # noqa: BLE001 - see above
-            self.mode = "off"
-            self.runs.clear()
             self.say(f"W&B: not tracked from here on ({first_line(error)})")
+            self.mode = "off"
+            self.opened.clear()
             stop_service()
+
+
+def _log(run: Any, curve: dict[str, list[float]]) -> None:
+    for row in zip(*curve.values(), strict=True):
+        values = dict(zip(curve, row, strict=True))
+        step = int(values.pop("step"))
+        run.log({f"train/{key}": value for key, value in values.items()}, step=step)
 
 
 def stop_service() -> None:

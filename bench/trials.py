@@ -15,7 +15,8 @@ from bench.tasks.encode import Encoded, Rows
 from bench.tasks.retained import Retained
 from bench.train.alone import Alone
 from bench.train.loop import Pack, run_trials
-from bench.train.outcome import describe, is_oom, release
+from bench.train.member import Member
+from bench.train.outcome import describe, failure, is_oom, release
 from bench.train.packed import Packed
 from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.room import room_for
@@ -106,12 +107,14 @@ class Trials:
             if isinstance(end, Exception):
                 yield Ended(name, *_told(end))
                 continue
-            try:
-                saved = keep(pack.model_of(member), self.cell, by_id[name])
-            except Exception as error:  # noqa: BLE001 - a full disk is the trial's own outcome
-                yield Ended(name, *_told(error))
-            else:
-                yield replace(end, cost={**(end.cost or {}), **together}, saved=saved)
+            yield self._saved(replace(end, cost={**(end.cost or {}), **together}), pack, member, by_id[name])
+
+    def _saved(self, ended: Ended, pack: Pack, member: Member, trial: Trial) -> Ended:
+        """A trial that ended well, with what is kept of it. Where that fails, it has its scores all the same."""
+        try:
+            return replace(ended, saved=keep(pack.model_of(member), self.cell, trial))
+        except Exception as error:  # noqa: BLE001 - a full disk, a method that cannot be merged
+            return replace(ended, error=failure(error, f"save={self.cell.config['save']}", ended.error))
 
     def _as_it_is(self, trial: Trial) -> Ended:
         """What a method scores that trains nothing; the trial's seed draws the solved examples."""

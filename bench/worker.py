@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
 from bench.heap import keep_freed_memory
+from bench.inputs import by_input, check_input
 from bench.measure.latency import merging
 from bench.measure.probe import probe, probe_untrained
 from bench.measure.products import product_speeds
@@ -28,8 +28,7 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model
 from bench.tasks.encode import Encoded
-from bench.tasks.retained import read_texts
-from bench.train.outcome import describe, release
+from bench.train.outcome import describe, failure, release
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, notes_on, pick_device
 from bench.trials import Trials, halved
@@ -55,23 +54,25 @@ def main(job: Job, pipe: Connection) -> None:
 
 
 def check(cells: list[Cell], pipe: Connection) -> None:
-    """See that every task loads and every method attaches; send what does not fit, and the first complaint or None.
+    """See that every task loads, every method attaches, and all that the cells read is there and can be read.
 
-    Sends a pair: {cell id: why it is left out}, complaint.
+    Sends a pair: {cell id: why it is left out}, the first complaint or None.
     """
     warnings.simplefilter("ignore")
     misfits: dict[str, str] = {}
     cell = cells[0]
     try:
-        for cell in {str(cell.config["task"]): cell for cell in cells}.values():
-            load_task(cell)
-        for texts in {cell.config["retain"] for cell in cells} - {None}:
-            read_texts(Path(texts).expanduser())
+        tasks = {}
+        for cell in cells:
+            if (read := _reads(cell)) not in tasks:
+                tasks[read] = load_task(cell)
         for cell in {_way(cell): cell for cell in cells}.values():
             try:
                 try_out(cell)
             except Misfit as misfit:
                 misfits |= {same.id: str(misfit) for same in cells if _way(same) == _way(cell)}
+        for cell in by_input([cell for cell in cells if cell.id not in misfits]):
+            check_input(cell, tasks[_reads(cell)])
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         pipe.send((misfits, f"{cell.title}: {error}"))
     except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
@@ -118,6 +119,12 @@ def _way(cell: Cell) -> tuple[Any, ...]:
     return cell.source, str(cell.identity["method"]), cell.parts, on
 
 
+def _reads(cell: Cell) -> tuple[Any, ...]:
+    """What decides the rows of a cell's task."""
+    protocol = cell.config["protocol"]
+    return str(cell.config["task"]), protocol["train_rows"], protocol["data_seed"]
+
+
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     """The pipeline: data, then model and method for the probe and for each trial."""
     cell = job.cell
@@ -134,7 +141,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     plan = Plan.of(cell.config["protocol"])
     while job.probe:
         try:
-            emit(Probed(measure(cell, data, device, dtype, fast, plan), data.truth))
+            emit(measure(cell, data, device, dtype, fast, plan))
             break
         except Exception as error:
             smaller = halved(plan, error, cell, data.train)
@@ -146,20 +153,27 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     Trials(cell, data, device, dtype, fast, plan, emit, retained).run(job.trials)
 
 
-def measure(
-    cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan
-) -> dict[str, Any]:
-    """The cell's cost, on a model that is thrown away."""
+def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan) -> Probed:
+    """The cell's cost, on a model that is thrown away.
+
+    Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
+    """
     protocol, method = cell.config["protocol"], cell.config["method"]
-    model = build(cell, seed=0, device=device, dtype=dtype)
+    model, error = build(cell, seed=0, device=device, dtype=dtype), None
     if cell.trains:
         steps = protocol["probe_steps"]
         cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
-        cost |= {"adapter_bytes": saved_bytes(model, cell)}
+        try:
+            cost |= {"adapter_bytes": saved_bytes(model, cell)}
+        except Exception as failed:  # noqa: BLE001 - no reason to lose the cost, and the trials with it
+            cost, error = cost | {"adapter_bytes": None}, failure(failed, "saving the adapter")
     else:
         cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
     if cell.config["merge"]:
-        merge = partial(merged, attach=method["attach"]) if cell.merges else None
-        bare = load(cell, seed=0, device=device, dtype=dtype)
-        cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
-    return cost
+        try:
+            merge = partial(merged, attach=method["attach"]) if cell.merges else None
+            bare = load(cell, seed=0, device=device, dtype=dtype)
+            cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
+        except Exception as failed:  # noqa: BLE001 - as above
+            error = failure(failed, "merge=true", error)
+    return Probed(cost, data.truth, error)

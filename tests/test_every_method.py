@@ -18,7 +18,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel, BertTokenizerFast, LlamaConfig, LlamaModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    LlamaConfig,
+    LlamaModel,
+    RobertaConfig,
+    RobertaModel,
+)
 
 from bench.build import build, load, recipe_of
 from bench.cell import Cell
@@ -26,7 +35,7 @@ from bench.fit import Misfit
 from bench.grid import CONF, cells
 from bench.measure.memory import memory_split
 from bench.measure.parameters import count
-from bench.methods.saving import _is_peft_format, load_adapter, merged, save_adapter
+from bench.methods.saving import _is_peft_format, load_adapter, merged, save_adapter, save_merged
 from bench.models.fast import Fast, quicken
 from bench.models.parts import is_head
 from bench.models.targets import resolve
@@ -264,10 +273,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     models = {
         "bert": BertModel(BertConfig(**shared)),
         "llama": LlamaModel(LlamaConfig(**shared, num_key_value_heads=2, bos_token_id=2, eos_token_id=3)),
+        "roberta": RobertaModel(RobertaConfig(**shared), add_pooling_layer=False),
+        "bert without a pooler": BertModel(BertConfig(**shared), add_pooling_layer=False),
     }
     found = {}
     for kind, model in models.items():
-        found[kind] = tmp_path_factory.mktemp(f"tiny-{kind}")
+        found[kind] = tmp_path_factory.mktemp(f"tiny-{kind.replace(' ', '-')}")
         model.save_pretrained(found[kind])
         BertTokenizerFast(vocab={word: number for number, word in enumerate(TOKENS)}).save_pretrained(found[kind])
     return found
@@ -356,6 +367,33 @@ def test_a_method_has_its_size_learns_comes_back_and_merges(
         assert not isinstance(plain, PeftModel)
         assert plain.state_dict().keys() == fresh(cell).state_dict().keys()
         torch.testing.assert_close(logits(plain, batch), trained, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of PEFT, about itself
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [(name, "roberta") for name in METHODS if (name, "bert") not in REFUSED]
+    + [(name, "bert without a pooler") for name in ("full", "ia3", "layernorm", "lora", "oft")],
+)
+def test_a_head_of_several_layers_is_merged_whole(
+    name: str, kind: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    cell, batch = cell_of(name, folders[kind]), batch_for("bert")
+    if not cell.merges or cell.base:
+        pytest.skip("it cannot be merged")
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    recipe_of(cell).hooks.prepare(model, [arguments(batch)])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) / 20)
+    expected = logits(model, batch)
+    save_merged(model, tmp_path, cell.config["method"]["attach"], ["no", "yes"])
+    loaded, info = AutoModelForSequenceClassification.from_pretrained(
+        tmp_path, dtype=torch.float32, output_loading_info=True
+    )
+    assert not any(info.values())
+    torch.testing.assert_close(logits(loaded, batch), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "kind"), sorted(REFUSED - {("loftq", kind) for kind in KINDS}))

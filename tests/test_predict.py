@@ -186,8 +186,8 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
         b'{"text": "a film"}\n\xff': "line 2 is not UTF-8",
         b"\n": "no questions; write one JSON object per line",
         b"[1]": "line 1 is no JSON object",
-        b'{"text": "a film"}\n{"text": "a \\ud83d film"}': "row 2 holds \\ud83d, half of a surrogate pair",
-        b'{"text": "a film", "note": "\\udc00"}': "row 1 holds \\udc00, half of a surrogate pair",
+        b'{"text": "a film"}\n{"text": "a \\ud83d film"}': "line 2 holds \\ud83d, half of a surrogate pair",
+        b'{"text": "a film", "note": "\\udc00"}': "line 1 holds \\udc00, half of a surrogate pair",
     }
     for content, message in wrong.items():
         given.write_bytes(content)

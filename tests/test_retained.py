@@ -16,7 +16,7 @@ from bench.build import load
 from bench.grid import cells
 from bench.models.load import load_tokenizer
 from bench.records import Record
-from bench.tasks.retained import read_texts
+from bench.tasks.texts import read_texts
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LINES = ("The heart pumps blood.", "", "Every bone of the skull is joined by sutures, but for the jaw.", "x", "A lung.")
@@ -90,6 +90,26 @@ def test_trials_that_train_together_retain_what_they_would_alone(
     assert together == alone
 
 
+def test_a_recorded_trial_is_trained_again_for_texts_that_it_was_not_measured_on(
+    inline: Run, words: list[str], texts: Path, tmp_path: Path
+) -> None:
+    command = [*words, "method=lora", "seeds=[0]"]
+    assert inline(*command).returncode == 0
+    before = trials_below(tmp_path / "results")[0]
+    done = inline(*command, f"retain={texts}")
+    assert "0 recorded, 1 to train (1 trained again for retain=)" in done.stdout, done.stdout + done.stderr
+    after = trials_below(tmp_path / "results")[0]
+    assert after.predictions == before.predictions
+    retention = (after.scores or {}).pop("retention")
+    assert after.scores == before.scores
+    assert "1 recorded, 0 to train" in inline(*command, f"retain={texts}").stdout
+    assert "1 recorded, 0 to train" in inline(*command).stdout
+    texts.write_text("Another text.\n", encoding="utf-8")
+    assert "1 trained again for retain=" in inline(*command, f"retain={texts}").stdout
+    scores = trials_below(tmp_path / "results")[0].scores or {}
+    assert scores["retention"]["texts"] != retention["texts"]
+
+
 def test_who_trains_nothing_forgets_nothing(inline: Run, words: list[str], texts: Path, tmp_path: Path) -> None:
     done = inline(*words, "method=zero_shot", "lrs=[null]", f"retain={texts}")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -115,7 +135,7 @@ def test_texts_come_as_lines_or_as_json_lines(tmp_path: Path) -> None:
         ("latin.txt", "Ærø".encode("latin-1"), "is not UTF-8; convert it"),
         ("other.jsonl", b'{"words": "one"}\n', "row 1 has no text; every line needs a field text"),
         ("torn.jsonl", b'{"text": "one', "line 1 is no JSON"),
-        ("half.jsonl", b'{"text": "one"}\n{"text": "a \\ud83d"}', "row 2 holds \\ud83d, half of a surrogate pair"),
+        ("half.jsonl", b'{"text": "one"}\n{"text": "a \\ud83d"}', "line 2 holds \\ud83d, half of a surrogate pair"),
     ],
 )
 def test_what_holds_no_texts_is_told_before_anything_trains(

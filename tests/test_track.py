@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 from wandb_server import Server, closed, serve, silence
 
+from bench import track
+from bench.grid import cells
+from bench.ready import check_ready
 from bench.track import FINISH_SECONDS, INIT_SECONDS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
@@ -396,3 +399,59 @@ def test_a_dead_service_or_a_folder_that_cannot_be_made_fails_nothing(drive: Dri
     first, second = drive("offline", "ok", "ok", WANDB_DIR="file").lines
     assert "wandb sync file/wandb/" in first
     assert second.startswith("W&B: not tracked from here on")
+
+
+def test_runs_go_on_offline_when_online_tracking_breaks(drive: Drive, server: Server, tmp_path: Path) -> None:
+    """The service dies in the middle of the first trial: the rest of it, and what was told before, is kept offline."""
+    driven = drive("online", "orphaned", "ok", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
+    (line,) = driven.lines
+    assert line.startswith("W&B: the server did not take the run (")
+    assert line.endswith("runs are kept offline, to upload them: wandb sync outputs/wandb/offline-run-*")
+    first, second = runs_in(tmp_path / "outputs")
+    for run, outcome, seed in ((first, "failed", 0), (second, "ok", 1)):
+        assert run.whole["run_id"] == f"0123456789-lr0.001-seed{seed}"
+        assert run.whole["summary"]["outcome"] == outcome
+        assert [row["step"]["num"] for row in run.of_type("history")] == [1, 2, 3]
+
+
+def test_a_service_that_does_not_start_online_starts_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, said = [], []
+
+    def begin(asked: str) -> tuple[str, str]:
+        begun.append(asked)
+        if asked == "online":
+            raise OSError("no service")
+        return "offline", ""
+
+    monkeypatch.setattr(track, "begin", begin)
+    monkeypatch.setattr(track, "stop_service", lambda: None)
+    assert track.WandbTracker("online", "grid", None, said.append).mode == "offline"
+    assert begun == ["online", "offline"]
+    (line,) = said
+    assert "no service" in line
+    assert "runs are kept offline" in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("track.project='team/grid'", "track.project=team/grid holds '/'"),
+        ("track.project='what?'", "track.project=what? holds '?'"),
+        ("track.entity='a:b'", "track.entity=a:b holds ':'"),
+        (f"track.project={'x' * 129}", "has 129 characters"),
+    ],
+)
+def test_a_name_that_the_server_would_refuse_is_wrong_input(
+    setting: str, said: str, inline: Callable[..., Any], tiny: list[str], tmp_path: Path
+) -> None:
+    done = inline(*tiny, "track=offline", setting)
+    assert done.returncode == 2, done.stdout + done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tracking_no_name_is_refused(tiny: list[str], tmp_path: Path) -> None:
+    (cell,) = cells([*tiny, "track=off", "track.project='team/grid'"], multirun=False)
+    check_ready([cell])

@@ -78,10 +78,12 @@ def merged(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
     from peft.utils import ModulesToSaveWrapper
 
     if isinstance(model, PeftModel):
+        base = model.get_base_model()
+        # Unwrapped first: PEFT looks for a `weight` in what it unwraps, and a head may be a module of several layers.
+        for name, module in list(base.named_modules()):
+            if isinstance(module, ModulesToSaveWrapper):
+                base.set_submodule(name, module.modules_to_save[module.active_adapter])
         plain: nn.Module = model.merge_and_unload()
-        for name, module in list(plain.named_modules()):
-            if isinstance(module, ModulesToSaveWrapper):  # PEFT's class for layer norms leaves the head wrapped
-                plain.set_submodule(name, module.modules_to_save[module.active_adapter])
         return plain
     changed: nn.Module = _own(attach, "merged", lambda same: same)(model)
     return changed

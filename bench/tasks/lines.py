@@ -28,4 +28,8 @@ def _objects(path: Path) -> Iterator[dict[str, Any]]:
             raise ValueError(f"{path}: line {number} is no JSON ({error}); write one object per line") from error
         if not isinstance(found, dict):
             raise ValueError(f"{path}: line {number} is no JSON object; write one per line")  # noqa: TRY004
+        if b"\\ud" in line.lower():  # before pandas meets it
+            from bench.tasks.characters import check_text  # numpy takes its time
+
+            check_text(json.dumps(found, ensure_ascii=False), f"{path}: line {number}")
         yield found

@@ -1,6 +1,5 @@
 """Texts that a language model could predict before it was trained on a task: what it retains of that."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +10,10 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bench.tasks.characters import check_text
 from bench.tasks.encode import Rows, laid_out, rows_of
-from bench.tasks.lines import read_lines
 from bench.tasks.reading import Continuation
+from bench.tasks.texts import hash_of, read_texts
 from bench.tasks.token_cache import cached, tokenizer_hash
-from bench.tasks.utf8 import read_utf8
 
 AT_ONCE = 8  # texts: every position gets logits for the whole vocabulary
 
@@ -52,23 +49,6 @@ def finite(loss: Tensor) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def read_texts(path: Path) -> list[str]:
-    """The texts of a file: a line each, or the field `text` of JSON lines (.jsonl). ValueError: it has none."""
-    if not path.is_file():
-        raise ValueError(f"retain={path} is not a file; give one with a text per line, or JSON lines with a field text")
-    if path.suffix == ".jsonl":
-        rows = read_lines(path, "give it some, or leave retain away", "texts")
-        if wrong := [number for number, row in enumerate(rows, 1) if not isinstance(row.get("text"), str)]:
-            raise ValueError(f"retain={path}: row {wrong[0]} has no text; every line needs a field text")
-        for number, row in enumerate(rows, 1):
-            check_text(row["text"], f"retain={path}: row {number}")
-        return [row["text"] for row in rows]
-    texts = [line for line in read_utf8(path).decode().splitlines() if line.strip()]
-    if not texts:
-        raise ValueError(f"retain={path} has no text; give it a text per line")
-    return texts
-
-
 def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path) -> Retained:
     """Tokenise the texts, each cut to max_length, or read them back. ValueError: there is nothing to predict."""
     texts = read_texts(path)
@@ -82,8 +62,7 @@ def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, ca
     if not len(sizes):
         raise ValueError(f"retain={path} has no text of two tokens or more, so there is nothing to predict")
     rows = rows_of(arrays, [0] * len(sizes), tokenizer, read=Continuation())
-    source = hashlib.sha256("\n".join(texts).encode()).hexdigest()
-    return Retained(replace(rows, answer=rows.lengths - 1), f"sha256:{source}")
+    return Retained(replace(rows, answer=rows.lengths - 1), hash_of(texts))
 
 
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, np.ndarray]:

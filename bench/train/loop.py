@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import torch
@@ -14,7 +15,7 @@ from bench.tasks.retained import AT_ONCE, Retained
 from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
 from bench.train.member import Member
-from bench.train.outcome import Diverged, Unsound
+from bench.train.outcome import Diverged, Unsound, failure
 from bench.train.plan import Plan
 from bench.train.scores import chosen_by, scores_of
 
@@ -85,10 +86,22 @@ def run_trials(
             member.best.restore()
         shown = {"report": data.report, **data.further}
         found = {name: dict(_predictions(pack, rows, plan.eval_batch)) for name, rows in shown.items()}
-    texts = dict(_predictions(pack, retained.rows, AT_ONCE)) if retained else {}
+    retention, error = _retention(pack, retained)
     for member in pack.members:
-        more = {"retention": retained.told(texts[member])} if retained else {}
-        yield member, _ended(member, data, {name: by_member[member] for name, by_member in found.items()}, more)
+        more = {"retention": retention[member]} if member in retention else {}
+        ended = _ended(member, data, {name: by_member[member] for name, by_member in found.items()}, more)
+        yield member, replace(ended, error=error)
+
+
+def _retention(pack: Pack, retained: Retained | None) -> tuple[dict[Member, dict[str, Any]], dict[str, str] | None]:
+    """What each trial retains of the texts, and what went wrong: no trial loses its scores by that."""
+    if retained is None:
+        return {}, None
+    try:
+        found = _predictions(pack, retained.rows, AT_ONCE)
+        return {member: retained.told(predictions) for member, predictions in found}, None
+    except Exception as error:  # noqa: BLE001 - every position of every text has logits for the whole vocabulary
+        return {}, failure(error, "retain=")
 
 
 def _one_epoch(pack: Pack, rows: Rows, plan: Plan, number: int) -> list[Settled]:

@@ -61,3 +61,18 @@ def describe(error: Exception) -> tuple[str, dict[str, str]]:
     outcome = "diverged" if isinstance(error, Diverged) else "oom" if is_oom(error) else "failed"
     trace = "".join(traceback.format_exception(error))
     return outcome, {"type": type(error).__name__, "message": str(error), "traceback": trace}
+
+
+def failure(error: Exception, what: str, before: dict[str, str] | None = None) -> dict[str, str]:
+    """What the record of a trial that has its scores says about something else that was asked for and failed.
+
+    Args:
+        error: How it failed.
+        what: What was asked for, as its setting.
+        before: What the record says already of another failure.
+    """
+    _, described = describe(error)
+    described["message"] = f"{what} failed: {' '.join(described['message'].split()) or described['type']}"
+    if before is None:
+        return described
+    return before | {key: f"{before[key]}\n{described[key]}" for key in ("message", "traceback")}

@@ -1,0 +1,114 @@
+"""What may replace a record: a result is never lost, whoever writes at the same time."""
+
+import ast
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from sample_records import record_of
+
+from bench import records, replace
+from bench.records import FINAL, OUTCOMES, Record, UnreadableError
+
+
+def always(there: Record, new: Record) -> Record:
+    return new
+
+
+def never(there: Record, new: Record) -> None:
+    return None
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("before", OUTCOMES)
+@pytest.mark.parametrize("after", OUTCOMES)
+def test_a_final_record_is_replaced_by_a_final_one_alone(before: str, after: str, tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    old, new = record_of(outcome=before), record_of(outcome=after, lr=0.5)
+    assert replace.put(path, old, never) is None
+    kept = replace.put(path, new, always)
+    stays = before in FINAL and after not in FINAL
+    assert kept == (old if stays else None)
+    assert records.read(path) == (old if stays else new)
+    assert names(tmp_path) == ["one.json"]
+
+
+def test_a_final_record_stays_where_nothing_else_was_asked_for(tmp_path: Path) -> None:
+    path, old = tmp_path / "one.json", record_of(select=0.25)
+    replace.put(path, old, never)
+    assert replace.put(path, record_of(select=0.75), never) == old
+    assert records.read(path) == old
+
+
+def test_what_is_no_record_is_replaced_and_what_may_be_one_is_not(tmp_path: Path) -> None:
+    torn, newer = tmp_path / "torn.json", tmp_path / "newer.json"
+    torn.write_text('{"schema": 1, "kind"')
+    assert replace.put(torn, record_of(), never) is None
+    assert records.read(torn) == record_of()
+    newer.write_text('{"schema": 99}')
+    with pytest.raises(UnreadableError, match="update the package"):
+        replace.put(newer, record_of(), always)
+    assert newer.read_text() == '{"schema": 99}'
+    assert names(tmp_path) == ["newer.json", "torn.json"]
+
+
+@pytest.mark.parametrize("there", [None, "failed"])
+def test_a_result_that_another_process_writes_meanwhile_stays(
+    there: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It arrives after the first look, while the new record is being written to its temporary file."""
+    path, other, write = tmp_path / "one.json", record_of(select=0.75), records.write
+    if there:
+        write(path, record_of(outcome=there))
+
+    def slow(to: Path, record: Record, **more: Path) -> None:
+        write(to, record, **more)
+        if record.outcome == "interrupted":
+            write(path, other)
+
+    monkeypatch.setattr(replace, "write", slow)
+    assert replace.put(path, record_of(outcome="interrupted"), always) == other
+    assert records.read(path) == other
+    assert names(tmp_path) == ["one.json"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_many_who_create_a_record_at_once_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(PermissionError("no links here")))
+    path = tmp_path / "one.json"
+    writers = [record_of(select=number / 8) for number in range(8)]
+    with ThreadPoolExecutor(8 if links else 1) as pool:
+        kept = list(pool.map(lambda record: replace.put(path, record, never), writers))
+    assert kept.count(None) == 1
+    assert set(map(repr, kept)) == {"None", repr(records.read(path))}
+    assert names(tmp_path) == ["one.json"]
+
+
+def test_a_number_that_is_not_finite_is_refused_by_its_path(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"/one\.json: scores holds a number"):
+        replace.put(tmp_path / "one.json", record_of(select=float("nan")), always)
+    assert names(tmp_path) == []
+
+
+def test_nothing_puts_records_on_disk_by_another_way() -> None:
+    writers = set()
+    for path in (REPOSITORY / "bench").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        imports = {
+            name.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom) and node.module == "bench.records"
+            for name in node.names
+        }
+        if "records.write" in calls or "write" in imports:
+            writers.add(path.name)
+    assert writers == {"replace.py"}
