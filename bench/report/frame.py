@@ -51,11 +51,11 @@ class Study:
 
 
 def distinct(found: Iterable[Record]) -> list[Record]:
-    """Each trial and each probe once: of several copies a final one goes first, then the newest, then the last."""
+    """Each trial and each probe once: of several copies a final one goes first, then the newest, then the first in order."""
     kept: dict[tuple[str, str | None], Record] = {}
     for record in found:
         key = record.cell["id"], (record.trial or {}).get("id")
-        if key not in kept or _precedence(record) >= _precedence(kept[key]):
+        if key not in kept or _precedence(record) > _precedence(kept[key]):
             kept[key] = record
     return list(kept.values())
 
