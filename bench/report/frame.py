@@ -51,7 +51,7 @@ class Study:
 
 
 def distinct(found: Iterable[Record]) -> list[Record]:
-    """Each trial and each probe once: of several copies a final one goes first, then the newest, then the first in order."""
+    """Each trial and each probe once: of several copies a final one goes first, then the newest, then the first."""
     kept: dict[tuple[str, str | None], Record] = {}
     for record in found:
         key = record.cell["id"], (record.trial or {}).get("id")
