@@ -24,12 +24,16 @@ BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
 
 
 def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
-    """Of the task, and of how it is put to the model where it is not to a head. data: its bytes, as a hash."""
+    """Of the task, and of how it is put to the model where it is not to a head.
+
+    data: its bytes, as a hash that names each part's files, or a revision of a repository, of which `files` says what
+    is read.
+    """
     task, form = config["task"], Form(config["task"]["form"])
     found = {
         "name": task["name"],
         "data": data,
-        "files": task["files"],
+        **({"files": task["files"]} if task["path"] is None else {}),
         "load": task["load"],
         "labels": task["labels"],
         "select": task["select_rows"],
