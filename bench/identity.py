@@ -1,12 +1,14 @@
 """What makes one cell differ from another: everything that changes a result, and nothing else.
 
-Where results go, how they are shown and on what device they are measured does not change what a cell is. What is left
-at its neutral value, or is not used, is left out, so that a new setting renames no cell without it.
+Where results go, how they are shown and on what device they are measured does not change what a cell is. Our functions
+go by names that stay when a file moves. What is left at its neutral value, or is not used, is left out, so that a new
+setting renames no cell without it.
 """
 
 from typing import Any
 
 from bench.choices import Form
+from bench.functions import named
 from bench.sources import own_sources
 
 # The version of what we compute. It is raised by hand whenever the same configuration gives other numbers than before,
@@ -34,7 +36,7 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
         "name": task["name"],
         "data": data,
         **({"files": task["files"]} if task["path"] is None else {}),
-        "load": task["load"],
+        "load": named(task["load"]),
         "labels": task["labels"],
         "select": task["select_rows"],
     }
@@ -56,10 +58,12 @@ def method_identity(config: dict[str, Any]) -> dict[str, Any]:
     method, prompt = config["method"], config["prompt"]
     used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
     return {
-        **{key: method[key] for key in ("name", "attach")},
-        **{key: method[key] for key in ("hooks", "lr_ratio", "template", "shots", "reasons") if method[key]},
+        "name": method["name"],
+        "attach": named(method["attach"]),
+        **({"hooks": named(method["hooks"])} if method["hooks"] else {}),
+        **{key: method[key] for key in ("lr_ratio", "template", "shots", "reasons") if method[key]},
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
-        **{key: config[key] for key in NEUTRAL if config[key] != NEUTRAL[key]},
+        **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
 
 

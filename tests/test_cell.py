@@ -5,18 +5,22 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
 
+from bench import functions
 from bench.cell import Cell
 from bench.grid import cells
 from bench.identity import NEUTRAL, NUMERICS
+from bench.resolved import call
 from bench.schema import Config
-
-RECORDS = Path(__file__).resolve().parent.parent / "results" / "minilm" / "sst2"
+from bench.sources import targets_of
 
 COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
 
@@ -111,6 +115,54 @@ def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -
 @pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=fp32", "quant.compute=bf16"])
 def test_how_a_quantised_base_is_stored_and_computed_splits_a_cell(override: str, base: list[str]) -> None:
     assert cell(base, "quant=nf4", override).id != cell(base, "quant=nf4").id
+
+
+def ids(base: list[str], *words: str) -> list[str]:
+    return [cell(base, *word.split()).id for word in words]
+
+
+# ---- Names that do not move ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [
+    ("peft", "bench.methods.peft.attach", "bench.methods.peft_library.attach"),
+    ("glue", "bench.tasks.glue.load", "bench.tasks.loaders.glue.load"),
+])  # fmt: skip
+def test_a_module_that_moves_renames_no_cell(
+    name: str, old: str, new: str, base: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cell(base)
+    monkeypatch.setitem(functions.FUNCTIONS, name, new)
+    after = replace(before, config=json.loads(json.dumps(before.config).replace(old, new)))
+    assert after.config != before.config
+    assert after.id == before.id
+
+
+def test_no_module_of_ours_names_a_cell(base: list[str]) -> None:
+    for path in (REPOSITORY / "conf" / "method").glob("*.yaml"):
+        node = yaml.safe_load(path.read_text("utf-8"))
+        for part in ("attach", "hooks"):
+            assert "bench." not in json.dumps(functions.named(node.get(part) or {}))
+    assert "bench." not in json.dumps(cell(base, "method=adalora", "rank=8", "optim=lion").identity)
+
+
+def test_every_function_of_ours_that_a_yaml_names_has_a_name_of_its_own() -> None:
+    nodes = [yaml.safe_load(path.read_text("utf-8")) for path in (REPOSITORY / "conf").rglob("*.yaml")]
+    ours = {target for target in targets_of(nodes) if target.startswith("bench.")}
+    assert ours == set(functions.FUNCTIONS.values())
+    assert len(set(functions.FUNCTIONS.values())) == len(functions.FUNCTIONS)
+    assert not [name for name in functions.FUNCTIONS if "." in name]  # the paths of libraries and users hold one
+    for path in functions.FUNCTIONS.values():
+        assert callable(call({"_target_": "hydra.utils.get_object", "path": path}))
+
+
+@pytest.mark.parametrize("other", [
+    "bench.methods.adapter.attach_parallel", "bench.methods.diff_pruning.attach", "bench.methods.blocks.attach",
+    "peft.adapter", "adapter.attach",
+])  # fmt: skip
+def test_two_functions_never_share_an_identity(other: str, base: list[str]) -> None:
+    """Not even where they have the same settings and the last part of their path is the same."""
+    assert ids(base, f"method=adapter method.attach._target_={other}") != ids(base, "method=adapter")
 
 
 def test_a_rank_beyond_the_models_layers_is_the_rank_of_all_layers(base: list[str]) -> None:
@@ -238,13 +290,9 @@ def test_a_cell_carries_its_whole_configuration_as_plain_data(base: list[str]) -
 
 
 def test_a_setting_at_its_neutral_value_does_not_name_a_cell() -> None:
-    """Records of lora and others from before quant, optim and hooks existed are still theirs."""
     (plain,) = cells(["method=lora", "rank=8"], multirun=False)
     assert {key: plain.config[key] for key in NEUTRAL} == NEUTRAL
     assert set(plain.identity["method"]) == {"name", "attach"}
-    (sst2,) = cells(["method=lora", "rank=8", "task=sst2"], multirun=False)
-    recorded = json.loads(next(RECORDS.glob("lora-r8-qv-*/probe.json")).read_text())["identity"]
-    assert sst2.identity | {"task": None} == recorded | {"task": None, "numerics": NUMERICS}
 
 
 def test_a_change_of_the_numerics_makes_another_cell(base: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
