@@ -1,8 +1,9 @@
 """What makes one cell differ from another: everything that changes a result, and nothing else.
 
-Where results go, how they are shown and on what device they are measured does not change what a cell is. Our functions
-go by names that stay when a file moves. What is left at its neutral value, or is not used, is left out, so that a new
-setting renames no cell without it.
+Where results go, how they are shown and on what device they are measured does not change what a cell is, nor does the
+order in which a sum is taken: machines differ in it, and so in the last digits of a loss. The arithmetic, fp32 or bf16,
+is part of it. Our functions go by names that stay when a file moves. What is left at its neutral value, or is not used,
+is left out, so that a new setting renames no cell without it.
 """
 
 from typing import Any
@@ -53,9 +54,10 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
     return found | ({"shots": task["shots"]} if task["shots"] else {})
 
 
-def method_identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Of the method, its base and its optimizer."""
+def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
+    """Of the method, its base and its optimizer. precision: the cell's, in which a base computes by itself."""
     method, prompt = config["method"], config["prompt"]
+    config = config | {"quant": config["quant"] | {"compute": _other(config["quant"]["compute"], precision)}}
     used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
     return {
         "name": method["name"],
@@ -65,6 +67,11 @@ def method_identity(config: dict[str, Any]) -> dict[str, Any]:
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
         **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
+
+
+def _other(compute: str | None, precision: str) -> str | None:
+    """The arithmetic on a quantised base, where it is not the cell's own."""
+    return None if compute == precision else compute
 
 
 def source_identity(config: dict[str, Any]) -> dict[str, Any]:
