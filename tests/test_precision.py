@@ -148,6 +148,21 @@ def test_flash_attention_in_fp32_is_refused(bf16: str, monkeypatch: pytest.Monke
         assert "which precision=auto means on this device" in misfits[auto[0].id]
 
 
+def test_nothing_is_trained_in_another_arithmetic_than_the_cell_is_named_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has a GPU, and torch is built for one but cannot use it."""
+    pretend("has", monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    auto, on_cpu, asked = (
+        found for words in ("", "device=cpu", "precision=fp32") for found in cells(words or "rank=8")
+    )
+    assert [auto.precision, on_cpu.precision, asked.precision] == ["bf16", "fp32", "fp32"]
+    ((left_out, why),) = checked([auto, on_cpu, asked], monkeypatch).items()
+    assert left_out == auto.id
+    assert why.startswith("lora r=8 qv: precision=auto was taken to mean bf16, but PyTorch ")
+    assert why.endswith("cannot use the machine's GPU (its driver may be too old); use device=cpu")
+
+
 def test_a_precision_that_the_gpu_lacks_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend("lacks", monkeypatch)
     found = cells("precision=bf16,fp32,auto")
