@@ -1,7 +1,7 @@
 """From a cell to what is run: its data, its model with the method attached, how that is trained and kept."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from bench.tasks.task import Split, Task, subset
 from bench.tasks.template import worded
 from bench.train.evaluate import predict
 from bench.train.plan import Recipe
-from bench.train.precision import pick_dtype
+from bench.train.precision import check_rule, pick_dtype
 
 
 def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> Encoded:
@@ -124,10 +124,11 @@ def placed(model: nn.Module, cell: Cell, device: torch.device) -> nn.Module:
     return model if quant_of(cell.config["quant"], torch.float32) else model.to(device)
 
 
-def arithmetic(cell: Cell, device: torch.device, speeds: Mapping[str, float]) -> torch.dtype:
-    """Of the forward pass; a base that is stored in bf16 computes in it."""
-    base = cell.config["quant"]["name"]
-    return pick_dtype("bf16" if base == "bf16" else cell.config["precision"], device, speeds)
+def arithmetic(cell: Cell, device: torch.device) -> torch.dtype:
+    """Of the forward pass: the one that the cell is named by. ValueError: this device computes otherwise."""
+    if cell.config["precision"] == "auto" and cell.config["quant"]["name"] != "bf16":
+        check_rule(cell.precision, device)
+    return pick_dtype(cell.precision, device)
 
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from bench.arithmetic import precision_of
 from bench.check import check_keys, check_values
 from bench.choices import Form
 from bench.fit import check_fit, effective_rank, longest
@@ -42,6 +43,7 @@ class Cell:
     """One entry of a table. `rank` and `parts` (the adapted weight types) are None where the method does not use them.
 
     data: the bytes of the task's data, as a hash or a pinned revision.
+    precision: the arithmetic of the forward pass, fp32 or bf16: what `precision=auto` means on this machine.
     config: the resolved configuration as plain data, as it goes into the records.
     """
 
@@ -49,6 +51,7 @@ class Cell:
     data: str
     rank: int | None
     parts: tuple[str, ...] | None
+    precision: str
     config: dict[str, Any]
 
     @classmethod
@@ -74,6 +77,7 @@ class Cell:
             data=data_identity(conf.task),
             rank=rank,
             parts=spelled_out(parts, source.model_type) if "target" in conf.method.uses else None,
+            precision=precision_of(conf),
             config=plain,
         )
 
@@ -83,11 +87,11 @@ class Cell:
         return {
             "model": self.source.identity,
             "task": task_identity(self.config, self.data),
-            "method": method_identity(self.config),
+            "method": method_identity(self.config, self.precision),
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,
             "protocol": protocol_identity(self.config["protocol"]),
-            "precision": self.config["precision"],
+            "precision": self.precision,
             **source_identity(self.config),
         }
 

@@ -11,7 +11,7 @@ class Weights(Enum):
 
 
 class Precision(Enum):
-    """Arithmetic of the forward pass; `auto` takes bf16 where the device computes it fast, else fp32."""
+    """Arithmetic of the forward pass; `auto` is bf16 on an accelerator that has it, else fp32, and fp32 on a CPU."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -109,7 +109,7 @@ class Save(Enum):
 
 
 class LinearWay(Enum):
-    """Who multiplies with frozen matrices on a CPU; `auto` takes whichever is faster here."""
+    """Who multiplies with frozen matrices on a CPU; `auto` is oneDNN on AMD's and torch on others."""
 
     auto = "auto"
     torch = "torch"

@@ -1,12 +1,15 @@
 """What makes one cell differ from another: everything that changes a result, and nothing else.
 
-Where results go, how they are shown and on what device they are measured does not change what a cell is. What is left
-at its neutral value, or is not used, is left out, so that a new setting renames no cell without it.
+Where results go, how they are shown and on what device they are measured does not change what a cell is, nor does the
+order in which a sum is taken: machines differ in it, and so in the last digits of a loss. The arithmetic, fp32 or bf16,
+is part of it. Our functions go by names that stay when a file moves. What is left at its neutral value, or is not used,
+is left out, so that a new setting renames no cell without it.
 """
 
 from typing import Any
 
 from bench.choices import Form
+from bench.functions import named
 from bench.sources import own_sources
 
 # The version of what we compute. It is raised by hand whenever the same configuration gives other numbers than before,
@@ -24,13 +27,17 @@ BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
 
 
 def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
-    """Of the task, and of how it is put to the model where it is not to a head. data: its bytes, as a hash."""
+    """Of the task, and of how it is put to the model where it is not to a head.
+
+    data: its bytes, as a hash that names each part's files, or a revision of a repository, of which `files` says what
+    is read.
+    """
     task, form = config["task"], Form(config["task"]["form"])
     found = {
         "name": task["name"],
         "data": data,
-        "files": task["files"],
-        "load": task["load"],
+        **({"files": task["files"]} if task["path"] is None else {}),
+        "load": named(task["load"]),
         "labels": task["labels"],
         "select": task["select_rows"],
     }
@@ -47,16 +54,24 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
     return found | ({"shots": task["shots"]} if task["shots"] else {})
 
 
-def method_identity(config: dict[str, Any]) -> dict[str, Any]:
-    """Of the method, its base and its optimizer."""
+def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
+    """Of the method, its base and its optimizer. precision: the cell's, in which a base computes by itself."""
     method, prompt = config["method"], config["prompt"]
+    config = config | {"quant": config["quant"] | {"compute": _other(config["quant"]["compute"], precision)}}
     used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
     return {
-        **{key: method[key] for key in ("name", "attach")},
-        **{key: method[key] for key in ("hooks", "lr_ratio", "template", "shots", "reasons") if method[key]},
+        "name": method["name"],
+        "attach": named(method["attach"]),
+        **({"hooks": named(method["hooks"])} if method["hooks"] else {}),
+        **{key: method[key] for key in ("lr_ratio", "template", "shots", "reasons") if method[key]},
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
-        **{key: config[key] for key in NEUTRAL if config[key] != NEUTRAL[key]},
+        **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
+
+
+def _other(compute: str | None, precision: str) -> str | None:
+    """The arithmetic on a quantised base, where it is not the cell's own."""
+    return None if compute == precision else compute
 
 
 def source_identity(config: dict[str, Any]) -> dict[str, Any]:

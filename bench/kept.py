@@ -22,7 +22,7 @@ from bench.schema import Config, ModelConf
 from bench.tasks.reading import UNPARSED
 from bench.tasks.task import Split, Task
 from bench.train.evaluate import weigh
-from bench.train.precision import pick_device, pick_dtype
+from bench.train.precision import exact_products, pick_device, pick_dtype
 from bench.trusted import check_targets, known_targets
 
 LETTERS = "ABCDEF"
@@ -60,8 +60,9 @@ class Answerer:
         check_targets(record.config, known, f"record {(record.trial or {})['id']}")
         trusted = ("bench.methods.", *sorted(known - ours))
         self.cell = _cell_of(record)
+        exact_products()
         self.device = pick_device("auto")
-        self.dtype = pick_dtype(str(record.provenance.get("dtype", "fp32")), self.device, {})
+        self.dtype = pick_dtype(self.cell.precision, self.device)
         seed = int((record.trial or {})["seed"])
         self.model = _load(self.cell, record.saved, seed, self.device, self.dtype, trusted).eval()
         train = load_task(self.cell).train if self.cell.shots else Split([], [])
@@ -116,7 +117,8 @@ def _cell_of(record: Record) -> Cell:
             f"{record.identity['model']}"
         )
     target = record.identity["target"]
-    return Cell(source, record.identity["task"]["data"], record.cell["rank"], target and tuple(target), config)
+    data, rank = record.identity["task"]["data"], record.cell["rank"]
+    return Cell(source, data, rank, target and tuple(target), str(record.provenance.get("dtype", "fp32")), config)
 
 
 def _load(

@@ -23,14 +23,13 @@ from bench.heap import keep_freed_memory
 from bench.inputs import by_input, check_input
 from bench.measure.latency import merging
 from bench.measure.probe import probe, probe_untrained
-from bench.measure.products import product_speeds
 from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
-from bench.models.load import empty_model
+from bench.models.load import empty_model, linear_weights
 from bench.tasks.encode import Encoded
 from bench.train.outcome import describe, failure, release
 from bench.train.plan import Plan
-from bench.train.precision import describe_device, notes_on, pick_device
+from bench.train.precision import describe_device, exact_products, notes_on, pick_device
 from bench.trials import Trials, halved
 
 
@@ -94,7 +93,7 @@ def try_out(cell: Cell) -> None:
     ):
         raise Misfit("fast.attention=flash_attention_2 needs a CUDA device and the package flash-attn; use sdpa or own")
     try:
-        dtype = arithmetic(cell, device, {})
+        dtype = arithmetic(cell, device)
     except ValueError as error:
         raise Misfit(f"{cell.title}: {error}") from error
     if cell.config["fast"]["attention"] == "flash_attention_2" and dtype is torch.float32:
@@ -115,7 +114,7 @@ def try_out(cell: Cell) -> None:
 def _way(cell: Cell) -> tuple[Any, ...]:
     """What decides whether a method attaches and the device can run it: cells that share it are tried once."""
     config = cell.config
-    on = config["device"], config["precision"], config["quant"]["name"], config["fast"]["attention"]
+    on = config["device"], config["precision"], cell.precision, config["quant"]["name"], config["fast"]["attention"]
     return cell.source, str(cell.identity["method"]), cell.parts, on
 
 
@@ -129,11 +128,12 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     """The pipeline: data, then model and method for the probe and for each trial."""
     cell = job.cell
     device = pick_device(cell.config["device"])
-    speeds = product_speeds(device)
-    dtype = arithmetic(cell, device, speeds)
+    exact_products()
+    dtype = arithmetic(cell, device)
     data = load_data(cell)
-    fast = pick_fast(cell.config["fast"], device, dtype, speeds)
-    told = {**describe_device(device, dtype), **fast.told(), "product_flops": speeds or None}
+    weights = linear_weights(cell.source, cell.outputs, speaks=cell.form.speaks)
+    fast = pick_fast(cell.config["fast"], device, dtype, weights)
+    told = {**describe_device(device, dtype), **fast.told()}
     notes = [*data.notes, *notes_on(cell.config["device"], device, dtype, gpu=gpu_visible())]
     told |= {"notes": notes} if notes else {}
     emit(Ready(told, {name: len(part) for name, part in data.parts.items()}))

@@ -5,18 +5,23 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
+from conftest import REPOSITORY
 from omegaconf import OmegaConf
 
+from bench import accelerator, functions
 from bench.cell import Cell
 from bench.grid import cells
 from bench.identity import NEUTRAL, NUMERICS
+from bench.resolved import call
 from bench.schema import Config
-
-RECORDS = Path(__file__).resolve().parent.parent / "results" / "minilm" / "sst2"
+from bench.sources import targets_of
 
 COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
 
@@ -88,6 +93,7 @@ def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: l
     "method.quant=[]", "method.models=[bert]", "method.rank_is=mine", "method.rank_step=2", "method.needs_cuda=true",
 ])  # fmt: skip
 def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[str]) -> None:
+    base = [*base, "precision=fp32"]  # what `auto` means is the device's
     one, other = cell(base, override), cell(base)
     assert one.config != other.config
     assert one.id == other.id
@@ -96,7 +102,7 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
 @pytest.mark.parametrize("override", [
     "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
     "protocol.dropout=0.1", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
-    "protocol.max_length=16", "protocol.data_seed=1", "precision=fp32", "precision=bf16", "task.labels=[bad,good]",
+    "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "task.labels=[bad,good]",
     "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
     "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
     "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
@@ -108,9 +114,125 @@ def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -
     assert cell(base, override).id != cell(base).id
 
 
-@pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=fp32", "quant.compute=bf16"])
+@pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=bf16"])
 def test_how_a_quantised_base_is_stored_and_computed_splits_a_cell(override: str, base: list[str]) -> None:
     assert cell(base, "quant=nf4", override).id != cell(base, "quant=nf4").id
+
+
+def test_a_base_that_computes_as_its_cell_does_is_no_other_cell(base: list[str]) -> None:
+    assert cell(base, "quant=nf4", "quant.compute=fp32").id == cell(base, "quant=nf4").id
+
+
+# ---- The arithmetic: a rule, and part of what a cell is --------------------------------------------------------------
+
+
+GPU = {"its driver tells": 9, "its driver does not tell": None}
+
+
+@pytest.fixture(params=GPU)
+def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU, and a torch that is built for it."""
+    pretend(GPU[request.param], monkeypatch)
+
+
+def pretend(capability: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "NVIDIA", (sys.executable,))
+    monkeypatch.setattr(accelerator, "_built_for_gpus", lambda: True)
+    monkeypatch.setattr(accelerator, "_capability", lambda _: capability)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def ids(base: list[str], *words: str) -> list[str]:
+    return [cell(base, *word.split()).id for word in words]
+
+
+def test_auto_is_fp32_on_a_cpu(base: list[str]) -> None:
+    assert len(set(ids(base, "precision=auto", "precision=fp32", "precision=auto device=cpu"))) == 1
+    assert cell(base, "precision=auto").identity["precision"] == "fp32"
+    assert cell(base, "precision=bf16").identity["precision"] == "bf16"
+
+
+@pytest.mark.usefixtures("gpu")
+def test_auto_is_bf16_on_a_gpu(base: list[str]) -> None:
+    found = ids(base, "precision=auto", "precision=bf16", "precision=auto device=cuda", "precision=bf16 device=cpu")
+    assert len(set(found)) == 1
+    assert found[0] not in ids(base, "precision=auto device=cpu", "precision=fp32")
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_auto_is_fp32_on_a_gpu_without_bf16(device: str, base: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(7, monkeypatch)
+    assert ids(base, f"precision=auto device={device}") == ids(base, "precision=fp32")
+
+
+def test_a_gpu_that_the_installed_torch_is_not_built_for_changes_nothing(
+    base: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(accelerator, "NVIDIA", (sys.executable,))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    torch = tmp_path / "torch"
+    torch.mkdir()
+    (torch / "__init__.py").touch()
+    monkeypatch.setattr(accelerator, "find_spec", lambda _: SimpleNamespace(origin=str(torch / "__init__.py")))
+    for line, meant in (("None", "fp32"), ("'13.0'", "bf16")):
+        (torch / "version.py").write_text(
+            f"from typing import Optional\ncuda: Optional[str] = {line}\nhip: str = None\n"
+        )
+        assert cell(base, "precision=auto").precision == meant
+
+
+def test_a_named_gpu_names_the_same_cell_on_a_machine_without_one(base: list[str]) -> None:
+    """As where a job is prepared on a login node."""
+    assert ids(base, "precision=auto device=cuda") == ids(base, "precision=bf16")
+
+
+def test_a_base_in_bf16_computes_in_bf16(base: list[str]) -> None:
+    assert cell(base, "quant=bf16").identity["precision"] == "bf16"
+    assert ids(base, "quant=bf16") == ids(base, "quant=bf16 precision=bf16")
+
+
+# ---- Names that do not move ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [
+    ("peft", "bench.methods.peft.attach", "bench.methods.peft_library.attach"),
+    ("glue", "bench.tasks.glue.load", "bench.tasks.loaders.glue.load"),
+])  # fmt: skip
+def test_a_module_that_moves_renames_no_cell(
+    name: str, old: str, new: str, base: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = cell(base)
+    monkeypatch.setitem(functions.FUNCTIONS, name, new)
+    after = replace(before, config=json.loads(json.dumps(before.config).replace(old, new)))
+    assert after.config != before.config
+    assert after.id == before.id
+
+
+def test_no_module_of_ours_names_a_cell(base: list[str]) -> None:
+    for path in (REPOSITORY / "conf" / "method").glob("*.yaml"):
+        node = yaml.safe_load(path.read_text("utf-8"))
+        for part in ("attach", "hooks"):
+            assert "bench." not in json.dumps(functions.named(node.get(part) or {}))
+    assert "bench." not in json.dumps(cell(base, "method=adalora", "rank=8", "optim=lion").identity)
+
+
+def test_every_function_of_ours_that_a_yaml_names_has_a_name_of_its_own() -> None:
+    nodes = [yaml.safe_load(path.read_text("utf-8")) for path in (REPOSITORY / "conf").rglob("*.yaml")]
+    ours = {target for target in targets_of(nodes) if target.startswith("bench.")}
+    assert ours == set(functions.FUNCTIONS.values())
+    assert len(set(functions.FUNCTIONS.values())) == len(functions.FUNCTIONS)
+    assert not [name for name in functions.FUNCTIONS if "." in name]  # the paths of libraries and users hold one
+    for path in functions.FUNCTIONS.values():
+        assert callable(call({"_target_": "hydra.utils.get_object", "path": path}))
+
+
+@pytest.mark.parametrize("other", [
+    "bench.methods.adapter.attach_parallel", "bench.methods.diff_pruning.attach", "bench.methods.blocks.attach",
+    "peft.adapter", "adapter.attach",
+])  # fmt: skip
+def test_two_functions_never_share_an_identity(other: str, base: list[str]) -> None:
+    """Not even where they have the same settings and the last part of their path is the same."""
+    assert ids(base, f"method=adapter method.attach._target_={other}") != ids(base, "method=adapter")
 
 
 def test_a_rank_beyond_the_models_layers_is_the_rank_of_all_layers(base: list[str]) -> None:
@@ -232,19 +354,15 @@ def test_a_cell_carries_its_whole_configuration_as_plain_data(base: list[str]) -
     config = cell(base, "rank=3").config
     assert config["method"]["attach"]["config"]["r"] == 3
     assert config["lrs"] == [config["method"]["lr"]]
-    assert config["precision"] == "auto"
+    assert config["precision"] == "auto"  # as it was asked for
     assert "hydra" not in config
     assert "${" not in str(config)
 
 
 def test_a_setting_at_its_neutral_value_does_not_name_a_cell() -> None:
-    """Records of lora and others from before quant, optim and hooks existed are still theirs."""
     (plain,) = cells(["method=lora", "rank=8"], multirun=False)
     assert {key: plain.config[key] for key in NEUTRAL} == NEUTRAL
     assert set(plain.identity["method"]) == {"name", "attach"}
-    (sst2,) = cells(["method=lora", "rank=8", "task=sst2"], multirun=False)
-    recorded = json.loads(next(RECORDS.glob("lora-r8-qv-*/probe.json")).read_text())["identity"]
-    assert sst2.identity | {"task": None} == recorded | {"task": None, "numerics": NUMERICS}
 
 
 def test_a_change_of_the_numerics_makes_another_cell(base: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

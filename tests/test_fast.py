@@ -1,6 +1,8 @@
 """Faster ways give the same numbers: each switch alone, forward and backward, mapped over trials and not."""
 
 import copy
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,15 +13,17 @@ from torch.func import functional_call, grad, vmap
 from bench.hooks import Hooks
 from bench.methods.selective import full, head
 from bench.models import fast as fast_module
-from bench.models.fast import Fast, pick_fast, plain, quicken
+from bench.models.fast import Fast, cpu_vendor, pick_fast, plain, quicken
 from bench.models.first import read_all, read_first
 from bench.models.linear import FrozenLinear, lay_out
 from bench.models.parts import blocks
 from bench.train.batches import by_length, collate
 from bench.train.evaluate import arguments
+from bench.train.room import room_for
 from bench.train.start import rehearse
 
 CPU = torch.device("cpu")
+WEIGHTS = 100_000  # numbers in the linear layers of a model
 
 
 def conf(linear: str = "torch", last_layer: str = "read", compile: str = "none") -> dict[str, str]:  # noqa: A002
@@ -134,20 +138,42 @@ def test_bf16_rounds_as_autocast_does() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize(("onednn", "chosen"), [(2.0, "onednn"), (1.05, "torch"), (0.5, "torch")])
-def test_auto_takes_what_is_clearly_faster_and_a_word_is_obeyed(onednn: float, chosen: str) -> None:
-    speeds = {"torch fp32": 1.0, "onednn fp32": onednn, "torch bf16": 1.0, "onednn bf16": 3.0}
-    assert pick_fast(conf(linear="auto"), CPU, torch.float32, speeds) == Fast(chosen, "read")
-    assert pick_fast(conf(linear="auto", last_layer="all"), CPU, torch.bfloat16, speeds) == Fast("onednn", "all")
-    assert pick_fast(conf(linear="torch", last_layer="all"), CPU, torch.bfloat16, speeds) == Fast("torch", "all")
-    cuda = torch.device("cuda")
-    assert pick_fast(conf(linear="onednn"), cuda, torch.float32, {}).linear == "torch"
+@pytest.mark.parametrize(("vendor", "chosen"), [("AuthenticAMD", "onednn"), ("GenuineIntel", "torch"), ("", "torch")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_auto_is_decided_by_the_cpu_and_a_word_is_obeyed(
+    vendor: str, chosen: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_module, "cpu_vendor", lambda: vendor)
+    assert pick_fast(conf(linear="auto"), CPU, dtype, WEIGHTS) == Fast(chosen, "read")
+    for word in ("torch", "onednn"):
+        assert pick_fast(conf(linear=word, last_layer="all"), CPU, dtype, WEIGHTS) == Fast(word, "all")
+        assert pick_fast(conf(linear=word), torch.device("cuda"), dtype, WEIGHTS).linear == "torch"
 
 
-def test_weights_are_not_laid_out_where_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_module, "SHARE", 0.0)
-    model = quicken(head(small()), Fast("onednn", "all"))
-    assert not any(isinstance(module, FrozenLinear) for module in model.modules())
+def test_the_vendor_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Intel: it says\n")
+    monkeypatch.setattr(fast_module, "Path", lambda _: file)
+    assert cpu_vendor.__wrapped__() == "GenuineIntel"
+    file.unlink()
+    monkeypatch.setattr(fast_module.platform, "processor", lambda: "AMD64 Family 25 Model 17, AuthenticAMD")
+    assert cpu_vendor.__wrapped__() == "AuthenticAMD"
+
+
+def test_what_is_free_at_the_moment_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are laid out anew, and trials are packed, by what the machine has, whatever else runs on it."""
+    monkeypatch.setattr(fast_module, "cpu_vendor", lambda: "AuthenticAMD")
+
+    def chosen(total: int, available: int) -> tuple[str, int]:
+        memory = SimpleNamespace(total=total, available=available)
+        monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
+        linear = pick_fast(conf(linear="auto"), CPU, torch.float32, WEIGHTS).linear
+        return linear, room_for(small(), BATCH, 1000, torch.float32)
+
+    assert chosen(2**30, 2**30) == chosen(2**30, 0)
+    assert chosen(2**30, 2**30)[0] == "onednn"
+    assert chosen(2**20, 2**30)[0] == "torch"
+    assert chosen(2**20, 2**30)[1] < chosen(2**30, 2**30)[1]
 
 
 def test_a_prepared_model_can_still_be_rehearsed() -> None:
@@ -159,7 +185,7 @@ def test_a_prepared_model_can_still_be_rehearsed() -> None:
 def test_compiled_blocks_give_the_same_losses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast_module, "COMPILER", "aot_eager")  # traced forth and back, without generating code
     _, plainly = train(full(small(kind)))
-    way = pick_fast(conf(compile="default"), CPU, torch.float32, {})
+    way = pick_fast(conf(compile="default"), CPU, torch.float32, WEIGHTS)
     compiled = quicken(full(small(kind)), way)
     called = [block._compiled_call_impl for block in blocks(compiled)]
     assert all(called)

@@ -115,6 +115,37 @@ def test_files_that_change_places_are_other_data(tmp_path: Path) -> None:
     assert data_identity(task) != before
 
 
+def identity(folder: Path, **files: list[str]) -> str:
+    return data_identity(TaskConf(name="mine", path=str(folder), files=files))
+
+
+def test_data_are_named_by_what_is_read_and_not_by_the_patterns_that_found_it(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "train.tsv", "dev.tsv")
+    before = identity(folder, train=["train.tsv"], report=["dev.tsv"])
+    assert identity(folder, train=["*.csv", "train.tsv"], report=["d*.tsv"]) == before
+    (folder / "dev.tsv").rename(folder / "test.tsv")
+    assert identity(folder, report=["test.tsv"], train=["train.tsv"]) == before
+
+
+def test_the_same_files_in_other_parts_are_other_data(tmp_path: Path) -> None:
+    folder = fill(tmp_path, "a.tsv", "b.tsv", "c.tsv")
+    layouts = [
+        {"train": ["[ab].tsv"], "report": ["c.tsv"]}, {"train": ["a.tsv"], "report": ["[bc].tsv"]},
+        {"train": ["c.tsv"], "report": ["[ab].tsv"]}, {"train": ["[abc].tsv"]}, {"all": ["[abc].tsv"]},
+    ]  # fmt: skip
+    assert len({identity(folder, **layout) for layout in layouts}) == len(layouts)
+
+
+def test_the_same_bytes_under_another_ending_are_other_data(tmp_path: Path) -> None:
+    """A comma parts the columns of one and not of the other."""
+    fill(tmp_path, "train.tsv")
+    before = identity(tmp_path, train=["train.*"])
+    (tmp_path / "train.tsv").rename(tmp_path / "train.csv")
+    assert identity(tmp_path, train=["train.*"]) != before
+    (tmp_path / "train.csv").rename(tmp_path / "TRAIN.TSV")
+    assert identity(tmp_path, train=["train.*"]) == before
+
+
 @pytest.mark.parametrize("place", ["a folder", "the hub"])
 def test_a_part_that_could_have_been_read_from_another_file_is_told(place: str, tmp_path: Path) -> None:
     fill(tmp_path, "train.tsv", "dev.tsv", "validation-0.parquet")

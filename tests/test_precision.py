@@ -1,5 +1,6 @@
 """What the device decides is said, or refused in one line, before anything is trained. No GPU is needed here."""
 
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from bench import grid, worker
+from bench import accelerator, grid, worker
+from bench.build import arithmetic
 from bench.cell import Cell
 from bench.events import Event, Ready
 from bench.fit import Misfit
-from bench.train.precision import notes_on, pick_dtype
+from bench.train.precision import check_rule, exact_products, notes_on, pick_dtype
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 BF16, FP32 = torch.bfloat16, torch.float32
@@ -29,22 +31,60 @@ def pretend(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def supported(including_emulation: bool = True) -> bool:  # noqa: FBT001, FBT002 - torch's signature
         return how == "has" or (how == "emulates" and including_emulation)
 
+    capability = {"has": 9, "emulates": 7, "lacks": 6}[how]
+    monkeypatch.setattr(accelerator, "NVIDIA", (__file__,))  # a file that is there
+    monkeypatch.setattr(accelerator, "_built_for_gpus", lambda: True)
+    monkeypatch.setattr(accelerator, "_capability", lambda _: capability)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla T4")
 
 
-def test_auto_computes_in_bf16_only_where_the_gpu_has_it(bf16: str) -> None:
-    assert pick_dtype("auto", GPU, {}) is (BF16 if bf16 == "has" else FP32)
+def test_a_cell_that_is_named_by_another_arithmetic_than_the_device_has_is_refused(bf16: str) -> None:
+    """The command line takes `auto` to mean what the system says of the GPU; torch has the last word."""
+    if bf16 == "has":
+        check_rule("bf16", GPU)
+        with pytest.raises(
+            ValueError, match="mean fp32, but PyTorch computes on Tesla T4, which no device file shows; use"
+        ):
+            check_rule("fp32", GPU)
+    else:
+        check_rule("fp32", GPU)
+        with pytest.raises(ValueError, match=r"taken to mean bf16, but Tesla T4 has none; use precision=fp32$"):
+            check_rule("bf16", GPU)
+
+
+def test_a_gpu_that_torch_cannot_use_trains_nothing_in_bf16_on_the_cpu() -> None:
+    check_rule("fp32", CPU)
+    with pytest.raises(ValueError, match=r"mean bf16, but PyTorch .* cannot use the machine's GPU .*; use device=cpu$"):
+        check_rule("bf16", CPU)
+
+
+def test_a_cell_computes_in_what_it_is_named_by() -> None:
+    (auto, asked) = cells("precision=auto,bf16")
+    assert (arithmetic(auto, CPU), arithmetic(asked, CPU)) == (FP32, BF16)
+    (base,) = cells("quant=bf16")
+    assert arithmetic(base, CPU) is BF16
+    with pytest.raises(ValueError, match="precision=auto was taken to mean bf16"):
+        arithmetic(replace(auto, precision="bf16"), CPU)
+
+
+def test_the_environment_does_not_round_the_products_of_fp32() -> None:
+    """As NVIDIA's containers do, by a variable that torch reads when it is loaded."""
+    torch.set_float32_matmul_precision("high")
+    exact_products()
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_bf16_that_the_gpu_lacks_is_refused(bf16: str) -> None:
-    assert pick_dtype("fp32", GPU, {}) is FP32
+    assert pick_dtype("fp32", GPU) is FP32
     if bf16 == "lacks":
         with pytest.raises(ValueError, match=r"^precision=bf16, but Tesla T4 has none; use precision=fp32$"):
-            pick_dtype("bf16", GPU, {})
+            pick_dtype("bf16", GPU)
     else:
-        assert pick_dtype("bf16", GPU, {}) is BF16
+        assert pick_dtype("bf16", GPU) is BF16
 
 
 def test_what_a_gpu_without_bf16_computes_in_is_said(bf16: str) -> None:
@@ -53,7 +93,7 @@ def test_what_a_gpu_without_bf16_computes_in_is_said(bf16: str) -> None:
         "emulates": ["Tesla T4 has no bf16: trained in fp32"],
         "lacks": ["Tesla T4 has no bf16: trained in fp32"],
     }
-    assert notes_on("auto", GPU, pick_dtype("auto", GPU, {}), gpu=True) == said[bf16]
+    assert notes_on("auto", GPU, BF16 if bf16 == "has" else FP32, gpu=True) == said[bf16]
     assert notes_on("auto", CPU, FP32, gpu=False) == notes_on("cpu", CPU, FP32, gpu=True) == []
 
 
@@ -106,6 +146,21 @@ def test_flash_attention_in_fp32_is_refused(bf16: str, monkeypatch: pytest.Monke
     assert set(misfits) == {cell.id for cell, wrong in ((asked[0], bf16 == "lacks"), (auto[0], bf16 != "has")) if wrong}
     if bf16 != "has":
         assert "which precision=auto means on this device" in misfits[auto[0].id]
+
+
+def test_nothing_is_trained_in_another_arithmetic_than_the_cell_is_named_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has a GPU, and torch is built for one but cannot use it."""
+    pretend("has", monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    auto, on_cpu, asked = (
+        found for words in ("", "device=cpu", "precision=fp32") for found in cells(words or "rank=8")
+    )
+    assert [auto.precision, on_cpu.precision, asked.precision] == ["bf16", "fp32", "fp32"]
+    ((left_out, why),) = checked([auto, on_cpu, asked], monkeypatch).items()
+    assert left_out == auto.id
+    assert why.startswith("lora r=8 qv: precision=auto was taken to mean bf16, but PyTorch ")
+    assert why.endswith("cannot use the machine's GPU (its driver may be too old); use device=cpu")
 
 
 def test_a_precision_that_the_gpu_lacks_leaves_the_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:

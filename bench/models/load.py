@@ -120,6 +120,12 @@ def empty_model(source: Source, num_labels: int, *, speaks: bool = False) -> nn.
     return _named(model, source, [])
 
 
+def linear_weights(source: Source, num_labels: int, *, speaks: bool = False) -> int:
+    """About how many numbers the matrices of all layers hold: those of the first layer for each of them."""
+    first = empty_model(source, num_labels, speaks=speaks)
+    return source.num_layers * sum(part.weight.numel() for part in first.modules() if type(part) is nn.Linear)
+
+
 def _named(model: nn.Module, source: Source, missing: list[str]) -> nn.Module:
     """Note where the model comes from, and which of its modules the checkpoint lacks: they are new for the task."""
     model.config.name_or_path = source.location  # type: ignore[union-attr]

@@ -123,7 +123,8 @@ def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
     yield from [("checkpointing", "true")] if cell.get("checkpointing") else []
     yield from _protocol(task, protocol)
     yield from [("retain", config["retain"])] if config.get("retain") else []
-    yield from [("precision", config["precision"])] if config.get("precision", "auto") != "auto" else []
+    precision = identity.get("precision", "auto")  # what was used: another machine may take auto to mean another
+    yield from [("precision", precision)] if precision != "auto" else []
     trials = [one.trial for one in members if one.trial]
     rates = sorted({one["lr"] for one in trials if one["lr"] is not None})
     yield from [("lrs", rates)] if rates and rates != [method.get("lr")] else []

@@ -1,12 +1,13 @@
 """Files of a task: which are there, which are missing, and which bytes they are, without reading them as data."""
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
-from bench.content import package_folder, sha256_of
+from bench.content import package_folder, sha256
 from bench.hub import fetch
 from bench.schema import TaskConf
 
@@ -17,13 +18,22 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 def data_identity(task: TaskConf) -> str:
     """Name the bytes that a task reads: a hash of its files, or the pinned revision of its repository.
 
+    The hash is of each part's files in the order in which they are read, with the endings that say how: which patterns
+    have found them does not matter.
+
     ValueError: `task.path` lacks a file that the task names, or the task names no data at all.
     """
     if task.path is not None:
-        paths = [path for paths in locate(task.path, task.files, task.optional).values() for path in paths]
-        return f"sha256:{sha256_of(paths)}"
+        found = locate(task.path, task.files, task.optional)
+        lines = [f"{part} {suffix_of(path)} {sha256(path)}\n" for part in sorted(found) for path in found[part]]
+        return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
     _check_named(task)
     return f"{task.repo}/{task.config}@{pinned_revision(task)}"
+
+
+def suffix_of(path: Path) -> str:
+    """What a file is, whatever the case of its name and whether it is gzipped: .csv, .tsv, .parquet."""
+    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def pinned_revision(task: TaskConf) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.tasks.files import suffix_of
 from bench.tasks.quotes import spanning_lines
 from bench.tasks.utf8 import read_utf8
 
@@ -48,11 +49,6 @@ def read_table(path: Path, columns: Mapping[str, Sequence[str]], header: Sequenc
 
 def _first(names: Sequence[str], table: pd.DataFrame) -> str | None:
     return next((name for name in names if name in table.columns), None)
-
-
-def suffix_of(path: Path) -> str:
-    """What a file is, whatever the case of its name and whether it is gzipped: .csv, .tsv, .parquet."""
-    return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def _read_file(path: Path, columns: Mapping[str, Sequence[str]], header: Sequence[str] = ()) -> pd.DataFrame:

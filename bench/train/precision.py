@@ -1,14 +1,12 @@
-"""What the device is and which arithmetic it does fast."""
+"""What the device is, and which arithmetic is done on it."""
 
 import platform
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-NAMES = ("fp32", "bf16")
-GAIN = 1.2  # of bf16 products over fp32: where it is less, the conversions eat it
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -18,21 +16,51 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def pick_dtype(wanted: str, device: torch.device, speeds: Mapping[str, float]) -> torch.dtype:
-    """Turn `auto` into bf16 where the device computes it clearly faster, else fp32. ValueError: it has no bf16 at all.
+def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """Torch's type for fp32 or bf16. ValueError: the device has no bf16 at all."""
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise ValueError(f"precision=bf16, but {torch.cuda.get_device_name(device)} has none; use precision=fp32")
+    return DTYPES[precision]
 
-    speeds: of products on a CPU, as measure/products.py finds them; an accelerator either has the instructions or not.
+
+def check_rule(assumed: str, device: torch.device) -> None:
+    """See that `precision=auto` means on this device what the command line took it to mean.
+
+    It names the cell before torch is imported, from what the system says of its GPU (bench/arithmetic.py).
+
+    Args:
+        assumed: what the cell is named by, fp32 or bf16.
+        device: where torch will compute.
+
+    Raises:
+        ValueError: The device computes otherwise.
     """
-    if wanted != "auto":
-        if wanted == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-            raise ValueError(f"precision=bf16, but {torch.cuda.get_device_name(device)} has none; use precision=fp32")
-        return torch.bfloat16 if wanted == "bf16" else torch.float32
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    on_cuda = device.type == "cuda"
+    here = "bf16" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if here == assumed:
+        return
+    if not on_cuda:
+        why = f"PyTorch {torch.__version__} cannot use the machine's GPU ({_unusable()}); use device=cpu"
+    elif here == "fp32":
+        why = f"{torch.cuda.get_device_name(device)} has none; use precision=fp32"
     else:
-        best = {name: max((speeds[key] for key in speeds if key.endswith(name)), default=0.0) for name in NAMES}
-        fast = best["bf16"] > GAIN * best["fp32"]
-    return torch.bfloat16 if fast else torch.float32
+        why = (
+            f"PyTorch computes on {torch.cuda.get_device_name(device)}, which no device file shows; use precision=bf16"
+        )
+    raise ValueError(f"precision=auto was taken to mean {assumed}, but {why}")
+
+
+def _unusable() -> str:
+    """Why torch may not see a GPU that is there."""
+    return "its driver may be too old" if torch.version.cuda or torch.version.hip else "it is built for CPUs only"
+
+
+def exact_products() -> None:
+    """Let fp32 be fp32, whatever the machine's environment says.
+
+    NVIDIA's containers set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, under which fp32 products round their inputs to 10 bits.
+    """
+    torch.set_float32_matmul_precision("highest")
 
 
 def notes_on(wanted: str, device: torch.device, dtype: torch.dtype, *, gpu: bool) -> list[str]:
@@ -45,8 +73,9 @@ def notes_on(wanted: str, device: torch.device, dtype: torch.dtype, *, gpu: bool
         how = "emulates bf16, which is slow: precision=fp32 may be faster" if bf16 else "has no bf16: trained in fp32"
         return [f"{name} {how}"]
     if device.type == "cpu" and wanted == "auto" and gpu:
-        built = "its driver may be too old" if torch.version.cuda or torch.version.hip else "it is built for CPUs only"
-        return [f"the machine has a GPU, but PyTorch {torch.__version__} cannot use it ({built}): trained on the CPU"]
+        return [
+            f"the machine has a GPU, but PyTorch {torch.__version__} cannot use it ({_unusable()}): trained on the CPU"
+        ]
     return []
 
 

@@ -8,7 +8,8 @@ from bench.train.batches import Batch
 from bench.train.evaluate import forward
 from bench.train.precision import autocast
 
-MARGIN = 0.7  # share of the free memory that a pack may fill: what backpropagation keeps is not all that it touches
+MARGIN = 0.7  # share of the memory that a pack may fill: what backpropagation keeps is not all that it touches
+OF_MACHINE = 0.5  # share of a machine's memory that counts as free, so that no other process decides a pack's size
 COPIES = 6  # of the trained numbers: weights, gradients twice while they are made, the optimizer's two, the best so far
 
 
@@ -19,7 +20,7 @@ def room_for(model: nn.Module, largest: Batch, numbers: int, dtype: torch.dtype)
     """
     device = largest.labels.device
     each = kept_bytes(model, largest, dtype) + 4 * COPIES * numbers
-    return max(1, int(MARGIN * free_bytes(device) / each))
+    return max(1, int(MARGIN * usable_bytes(device) / each))
 
 
 def kept_bytes(model: nn.Module, batch: Batch, dtype: torch.dtype) -> int:
@@ -54,9 +55,9 @@ def storages(tensor: torch.Tensor) -> dict[int, int]:
     return {address: size for part in parts for address, size in storages(part).items()}
 
 
-def free_bytes(device: torch.device) -> int:
-    """Memory that can be had: on the accelerator, or of the machine. Not read on a GPU yet."""
+def usable_bytes(device: torch.device) -> int:
+    """Memory that can be had: what is free on an accelerator, or a fixed share of a machine's, free or not."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + unused
-    return int(psutil.virtual_memory().available)
+    return int(OF_MACHINE * psutil.virtual_memory().total)

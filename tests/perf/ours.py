@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from products import product_speeds
 from setting import SEEDS, Setting, worked
 
 from bench.events import Ended
 from bench.heap import keep_freed_memory
 from bench.measure.memory import peak_bytes, reset_peak
-from bench.measure.products import product_speeds
 from bench.models.fast import pick_fast
+from bench.models.load import linear_weights
 from bench.tasks.encode import Encoded
 from bench.train.loop import Pack, run_trials
 from bench.train.plan import Plan
@@ -26,9 +27,10 @@ class Ours:
         keep_freed_memory()
         gc.freeze()  # as the server of workers does
         self.setting, self.cell, self.dtype = setting, setting.cell, setting.dtype
-        self.device, speeds = setting.torch_device, product_speeds(setting.torch_device)
+        self.device = setting.torch_device
         conf = self.cell.config["fast"] | {"compile": setting.compile}
-        self.fast = pick_fast(conf, self.device, self.dtype, speeds)
+        weights = linear_weights(self.cell.source, self.cell.outputs, speaks=self.cell.form.speaks)
+        self.fast = pick_fast(conf, self.device, self.dtype, weights)
         data = setting.data().in_multiples(self.fast.multiple)
         self.warm, self.data = (replace(data, train=part) for part in _parts(data, setting.warm))
         self.plan = Plan.of(self.cell.config["protocol"])

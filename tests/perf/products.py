@@ -1,6 +1,8 @@
-"""How fast this device multiplies matrices, found out in some milliseconds when a cell begins.
+"""How fast this device multiplies matrices, found out in some milliseconds.
 
 What a CPU has instructions for need not be fast: a Xeon with AVX512_BF16 ran bf16 products at 0.6 of the speed of fp32.
+The harness itself decides by rule (bench/arithmetic.py, bench/models/fast.py): beside other load such a measurement
+flips.
 """
 
 import time
