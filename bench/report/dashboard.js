@@ -828,7 +828,7 @@ function errorOf([type, message, trace]) {
 
 // ---- Two cells ---------------------------------------------------------------------------------------------------
 
-const REACH_UNIT = 1e-5;  // as in dashboard.py
+const REACH_UNIT = 1e-5;  // as in reaches.py
 const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, place) => [id, place])), reach }));
 const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
 const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);

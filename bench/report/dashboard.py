@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
@@ -22,12 +21,10 @@ from bench.records import Record
 from bench.report.frame import Study
 from bench.report.looks import places
 from bench.report.notes import mixture
-from bench.report.standing import pairs_in, with_intervals
+from bench.report.reaches import reaches
+from bench.report.standing import with_intervals
 from bench.report.table import what_went_wrong
-from bench.report.variances import LEVEL
 
-MOST_TESTED = 300  # cells of a table whose pairs are all on the page: 45,000 numbers
-REACH_UNIT = 1e-5
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
 MESSAGE, TRACEBACK = 600, 1500  # characters of an error that are kept: its beginning, and the end of its traceback
 TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all")  # conf/target, but for default; a test holds the two
@@ -86,29 +83,8 @@ def payload(study: Study, title: str) -> dict[str, Any]:
             for row in cells.to_dict("records")
         ],
         "pool": pool.kept,
-        "tests": [test for key in dict.fromkeys(study.cells["table"]) if (test := _tests(study, key))],
+        "tests": [test for key in dict.fromkeys(study.cells["table"]) if (test := reaches(study, key))],
     }
-
-
-def _tests(study: Study, key: str) -> dict[str, Any] | None:
-    """How far the scores of any two cells of a table must lie apart to be told apart: half of the 95% interval's width.
-
-    Returns:
-        The ids of the tested cells, and of each the reaches to those behind it, in REACH_UNIT: rounded down where the
-        two are told apart and up where they are not, so that the page gives the same verdict. Those of a table with
-        more cells than MOST_TESTED are None: `compare` has them.
-    """
-    pairs = pairs_in(study, key)
-    if pairs is None or pairs.tested.sum() < 2:
-        return None
-    tested = np.flatnonzero(pairs.tested)
-    names = [pairs.names[place] for place in tested]
-    if len(tested) > MOST_TESTED:
-        return {"cells": names, "reach": None}
-    here = np.ix_(tested, tested)
-    units, apart = pairs.reach[here] / REACH_UNIT, pairs.p[here] <= LEVEL
-    rounded = np.where(apart, np.floor(units), np.ceil(units)).astype(int)
-    return {"cells": names, "reach": [row[place + 1 :].tolist() for place, row in enumerate(rounded)]}
 
 
 def command_of(members: Sequence[Record]) -> str:
