@@ -1,13 +1,14 @@
 """Tables of cells whose true skills are known, and how often the report's verdicts on them are wrong."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri, stdtr
 
-from bench.report.paired import LEVEL, pairs_of
-from bench.report.variances import intervals
+from bench.report.paired import pairs_of
+from bench.report.variances import LEVEL, Variances, intervals, variances_of
 
 Array = np.ndarray[Any, Any]
 SKILL = 0.88
@@ -39,47 +40,91 @@ def right_and_wrong(
     """
     skill, luck = (np.broadcast_to(value, cells)[:, None] for value in (skill, luck))
     true = np.clip(skill + luck * random.normal(size=(cells, seeds)), 0.01, 0.99)
-    level = ndtri(true) * np.sqrt(1 + COMMON**2 + own**2)
-    ease = COMMON * random.normal(size=examples) + own * random.normal(size=(cells, 1, examples))
-    return (random.random((cells, seeds, examples)) < ndtr(level[..., None] + ease)).astype(int), true
+    level = (ndtri(true) * np.sqrt(1 + COMMON**2 + own**2)).astype(np.float32)
+    ease = np.float32(COMMON) * _normal(random, examples) + np.float32(own) * _normal(random, cells, 1, examples)
+    return (_normal(random, cells, seeds, examples) < level[..., None] + ease).astype(int), true
+
+
+def _normal(random: np.random.Generator, *shape: int) -> Array:
+    return random.standard_normal(shape, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Errors:
-    """How often verdicts were wrong, as shares of tables or cells."""
+    """How often verdicts were wrong or right, as shares of tables or cells."""
 
-    level: float | None  # two cells of equal skill that were told apart; None where nothing is tested
+    wrong: float | None  # tables in which a cell was told from the best though it is as good; None: nothing is tested
+    pairs: float | None  # tables in which any two cells of equal skill were told apart
+    power: float | None  # worse cells that were told from the best; None where all are equally good
+    left: float | None  # mean number of cells that were not told from the best, the best included
     coverage: float  # 95% intervals that hold the cell's skill; with one seed, the trained model's own accuracy
-    family: float | None  # tables in which any two cells of equal skill were told apart
 
 
 def errors_of(
-    seeds: int, examples: int, luck: Any, *, cells: int = 2, tables: int = 2000, gap: float = 0.0, seed: int = 0
+    seeds: int,
+    examples: int,
+    luck: Any,
+    *,
+    cells: int = 2,
+    skill: Any = SKILL,
+    own: float = OWN,
+    tables: int = 2000,
+    seed: int = 0,
+    judge: Callable[[Array, Array], tuple[Array, Array]] | None = None,
 ) -> Errors:
-    """Judge tables of cells by the report's own tests and intervals.
+    """Judge simulated tables of cells by the report's own tests and intervals.
 
     Args:
         seeds, examples, cells: of each table.
         luck: standard deviation over seeds, of all cells or of each.
+        skill: expected accuracy, of all cells or of each.
+        own: standard deviation of the difficulty that an example has for one cell alone.
         tables: how many are drawn.
-        gap: by how much the first cell is truly better; `level` is then the power to see it.
         seed: of the draws.
+        judge: the test, `by_largest` (the report's) or `by_holm`.
     """
-    random, truth = np.random.default_rng(seed), np.ones(examples)
-    skill = np.full(cells, SKILL)
-    skill[0] += gap
-    apart, held, any_apart = [], [], []
+    random, truth, skills = np.random.default_rng(seed), np.ones(examples), np.broadcast_to(skill, cells)
+    equal = skills[:, None] == skills
+    wrong, pairs, seen, left, held = [], [], [], [], []
     for _ in range(tables):
-        right, true = right_and_wrong(random, cells, seeds, examples, skill=skill, luck=luck, own=OWN)
-        pairs = pairs_of({str(place): cell for place, cell in enumerate(right)}, truth, "accuracy")
-        apart.append(pairs.p[0, 1] <= LEVEL)
-        any_apart.append((pairs.corrected <= LEVEL).any())
-        wanted = true[:, 0] if seeds == 1 else skill
-        spans = intervals(list(right), truth, "accuracy")
+        right, true = right_and_wrong(random, cells, seeds, examples, skill=skill, luck=luck, own=own)
+        if seeds > 1:
+            means, apart = (judge or by_largest)(right, truth)
+            best = int(means.argmax())
+            told = apart[best]
+            wrong.append((told & (skills >= skills[best])).any())
+            pairs.append((apart & equal).any())
+            seen += told[skills < skills.max()].tolist()
+            left.append(cells - told.sum())
+        spans = intervals(list(right[:2]), truth, "accuracy")
+        wanted = (true[:, 0] if seeds == 1 else skills)[:2]
         held += [low <= value <= high for (low, high), value in zip(spans, wanted, strict=True)]
-    tested = seeds > 1
-    return Errors(
-        level=float(np.mean(apart)) if tested else None,
-        coverage=float(np.mean(held)),
-        family=float(np.mean(any_apart)) if tested else None,
-    )
+    shares = (float(np.mean(found)) if found else None for found in (wrong, pairs, seen, left))
+    return Errors(*shares, coverage=float(np.mean(held)))
+
+
+def by_largest(right: Array, truth: Array) -> tuple[Array, Array]:
+    """The test of the report. Returns mean scores, [cells], and which of them are told apart, [cells, cells]."""
+    found = pairs_of({f"{place:04}": cell for place, cell in enumerate(right)}, truth, "accuracy")
+    return found.variances.means, found.p <= LEVEL
+
+
+def by_holm(right: Array, truth: Array) -> tuple[Array, Array]:
+    """Welch's t test of each pair, with each cell's own variance over seeds, corrected by Holm."""
+    found = variances_of(list(right), truth, "accuracy")
+    first, second = np.triu_indices(len(right), 1)
+    p = _welch(found)[first, second]
+    order = p.argsort()
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    apart = np.zeros((len(right), len(right)), bool)
+    apart[first, second] = apart[second, first] = corrected <= LEVEL
+    return found.means, apart
+
+
+def _welch(found: Variances) -> Array:
+    error = np.sqrt(np.maximum(found.of_differences + found.over_seeds[:, None] + found.over_seeds, 1e-24))
+    of_seeds = found.spread**2 / np.maximum(found.seeds - 1, 1)
+    parts = found.of_differences**2 / max(1, found.examples - 1) + of_seeds[:, None] + of_seeds
+    t = np.abs(found.means[:, None] - found.means) / error
+    return np.asarray(2 * stdtr(error**4 / np.maximum(parts, 1e-48), -t))

@@ -17,15 +17,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 from sample_records import MIB, probe_of, record_of, store
 
 from bench.grid import cells as cells_of_grid
 from bench.records import Record
-from bench.report.dashboard import CURVE_POINTS, TARGETS, command_of, dashboard, embedded, thinned
+from bench.report.compare import difference
+from bench.report.dashboard import CURVE_POINTS, TARGETS, command_of, dashboard, embedded, payload, thinned
 from bench.report.frame import Study
 from bench.report.serve import Page, bound, serve
+from bench.report.standing import standings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -405,14 +408,58 @@ def test_two_cells_side_by_side(show: Show) -> None:
     rows = {
         row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
     }
-    # Means 0.82 and 0.81, standard deviations 0.02 of three and 0.014 of two: 0.02**2 / 3 + 0.014**2 / 2 = 0.0153**2.
-    assert rows["accuracy %"] == ["82.0 \u00b1 2.0 (3)", "81.0 \u00b1 1.4 (2)", "\u22121.0 \u00b1 1.5 points"]
+    assert rows["accuracy %"] == ["82.0 \u00b1 2.0 (3)", "81.0 \u00b1 1.4 (2)", "\u22121.0 points"]
+    assert tab.locator("#verdict").inner_text() == "Not tested: the records hold no right answers."
     assert rows["trainable params"] == ["5,000", "9,000", "\u00d7\u00a01.80"]
     assert tab.locator("#page [aria-label=Costs] strong").first.inner_text() == "5,000"
     assert "different tables" not in str(tab.locator("#page").inner_text())
     visit(tab, "#pick=aa,ii&compare=1")
     assert "different tables" in str(tab.locator("#page").inner_text())
     assert "identity.data" not in str(tab.locator("#page").inner_text())  # it is the same in these records
+
+
+def judged() -> Study:
+    """Three cells of three seeds and one of one, with their right answers: 60 to 90% of 400."""
+    random, truth = np.random.default_rng(0), [row % 2 for row in range(400)]
+    found = []
+    for name, right in (("aa", 0.90), ("bb", 0.89), ("cc", 0.60), ("dd", 0.75)):
+        scores = (right, right, right)[: 1 if name == "dd" else 3]
+        for one in a_cell(name, method=name, scores=scores):
+            answers = [label if random.random() < right else 1 - label for label in truth]
+            scored = {"metric": "accuracy", "report": float(np.mean(np.array(answers) == truth)), "select": right}
+            predictions = {"select": [0, 1], "report": answers}
+            trial = {"scores": scored, "predictions": predictions} if one.trial else {}
+            found.append(replace(one, truth={"select": [0, 1], "report": truth}, **trial))
+    return Study.of(found)
+
+
+def test_the_page_has_the_verdict_and_the_interval_of_compare_for_any_two_cells() -> None:
+    study = judged()
+    ((test,), cells) = payload(study, "")["tests"], study.cells.set_index("cell", drop=False)
+    assert test["cells"] == ["aa", "bb", "cc"]
+    for place, one in enumerate(test["cells"]):
+        for behind, other in enumerate(test["cells"][place + 1 :]):
+            told, reach = difference(study, cells.loc[one], cells.loc[other]), test["reach"][place][behind] * 1e-5
+            assert (abs(told.score) > reach) == (told.p <= 0.05)
+            assert told.interval == pytest.approx((told.score - reach, told.score + reach), abs=1.1e-5)
+    assert standings(study, study.cells) == {"aa": "best", "bb": "tied"}
+
+
+@needs_browser
+def test_two_cells_of_one_table_have_their_interval_and_verdict(show: Show, tmp_path: Path) -> None:
+    page, study = tmp_path / "page.html", judged()
+    page.write_text(dashboard(study), encoding="utf-8")
+    tab = show("#pick=aa,cc&compare=1", page)
+    cells = study.cells.set_index("cell", drop=False)
+    low, high = (100 * edge for edge in difference(study, cells.loc["cc"], cells.loc["aa"]).interval or ())
+    assert tab.locator("#verdict").inner_text() == (
+        f"95% interval \u2212{-low:.1f} to \u2212{-high:.1f} points: the difference is significant."
+        " Interval and verdict hold for all pairs of the table together."
+    )
+    visit(tab, "#pick=bb,aa&compare=1")
+    assert "they cannot be told apart" in tab.locator("#verdict").inner_text()
+    visit(tab, "#pick=aa,dd&compare=1")
+    assert tab.locator("#verdict").inner_text().startswith("Not tested: with one seed")
 
 
 @needs_browser

@@ -27,9 +27,8 @@ def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
 
 
 def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Difference:
-    """The difference of two scored cells of one table; the p-value is corrected for all pairs of that table."""
-    scored = study.cells[study.cells["report_score"].notna()]
-    pairs = pairs_in(study, scored[scored["table"] == a["table"]])
+    """The difference of two scored cells of one table; interval and p-value hold for all pairs of that table."""
+    pairs = pairs_in(study, a["table"])
     if pairs is None or not {a["cell"], b["cell"]} <= set(pairs.names):
         return Difference(float(a["report_score"] - b["report_score"]), None, None)
     return pairs.between(a["cell"], b["cell"])
@@ -71,13 +70,13 @@ def _score_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]", found: Difference)
     span = f"95% interval {low:.1f} to {high:.1f}"
     if found.p is None:
         return f"{lead}; {span} over examples, for these trained models only); {ONE_SEED}."
-    return f"{lead}; {span} for this pair alone, {p_text(found)}): {verdict(found)}."
+    family = f"; both hold for all pairs of the table's {found.cells} cells together" if found.cells > 2 else ""
+    return f"{lead}; {span}, {p_text(found)}{family}): {verdict(found)}."
 
 
 def p_text(found: Difference) -> str:
-    """The p-value of a tested difference, and what it was corrected for."""
-    corrected = f" after correction for the {found.pairs} pairs of the table" if found.pairs > 1 else ""
-    return f"p = {found.p:.2g}{corrected}"
+    """The p-value of a tested difference."""
+    return "p < 0.001" if found.p is not None and found.p < 0.001 else f"p = {found.p:.2g}"
 
 
 def verdict(found: Difference) -> str:

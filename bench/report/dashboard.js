@@ -828,6 +828,8 @@ function errorOf([type, message, trace]) {
 
 // ---- Two cells ---------------------------------------------------------------------------------------------------
 
+const REACH_UNIT = 1e-5;  // as in reaches.py
+const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, place) => [id, place])), reach }));
 const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
 const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
 // Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
@@ -837,9 +839,30 @@ const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "
 
 function difference(a, b, name) {
   if (a[name] === null || b[name] === null || a.metric !== b.metric) return DASH;
-  const known = name === "report_score" && a.report_std !== null && b.report_std !== null;
-  const error = known ? Math.hypot(a.report_std / Math.sqrt(a.seeds), b.report_std / Math.sqrt(b.seeds)) : null;
-  return `${signed(b[name] - a[name])}${error === null ? "" : ` \u00b1 ${points(error)}`} points`;
+  return `${signed(b[name] - a[name])} points`;
+}
+
+// How far two scores must lie apart to be told apart, where both cells were tested in one table: null where unknown.
+function reachOf(a, b) {
+  const test = tests.find(one => one.places.has(a.cell) && one.places.has(b.cell));
+  if (!test?.reach) return null;
+  const [first, second] = [a, b].map(cell => test.places.get(cell.cell)).sort((x, y) => x - y);
+  return test.reach[first][second - first - 1] * REACH_UNIT;
+}
+
+// The test of the tables and of `compare`, worked out in Python.
+function verdict(a, b) {
+  const reach = reachOf(a, b), gap = b.report_score - a.report_score;
+  if (reach !== null) {
+    const apart = Math.abs(gap) > reach + 1e-9 ? "the difference is significant" : "they cannot be told apart";
+    return `95% interval ${signed(gap - reach)} to ${signed(gap + reach)} points: ${apart}.`
+      + " Interval and verdict hold for all pairs of the table together.";
+  }
+  if (a.table !== b.table || a.report_score === null || b.report_score === null) return "";
+  if (a.seeds < 2 || b.seeds < 2) return "Not tested: with one seed there is no test between methods.";
+  if (tests.some(one => one.places.has(a.cell) && one.places.has(b.cell)))
+    return `Interval and verdict: python -m bench.report compare a=${a.cell} b=${b.cell}`;
+  return "Not tested: the records hold no right answers.";
 }
 
 // The value of each of the two, the better one in bold.
@@ -864,7 +887,8 @@ function comparePage([a, b]) {
       [metricOf(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
       ["on select %", ...[a, b].map(cell => write(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
     ], "Scores", "figures"),
-    h("p", { class: "note" }, `The second less the first; behind \u00b1 the standard error over seeds.${resolution(a, b)}`),
+    h("p", { id: "verdict" }, verdict(a, b)),
+    h("p", { class: "note" }, `The second less the first.${resolution(a, b)}`),
     h("h3", {}, "Costs"),
     table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),
       comparable(a, b, one.key) ? ratio(a[one.key], b[one.key]) : DASH]), "Costs", "figures"),

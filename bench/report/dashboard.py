@@ -21,6 +21,7 @@ from bench.records import Record
 from bench.report.frame import Study
 from bench.report.looks import places
 from bench.report.notes import mixture
+from bench.report.reaches import reaches
 from bench.report.standing import with_intervals
 from bench.report.table import what_went_wrong
 
@@ -82,6 +83,7 @@ def payload(study: Study, title: str) -> dict[str, Any]:
             for row in cells.to_dict("records")
         ],
         "pool": pool.kept,
+        "tests": [test for key in dict.fromkeys(study.cells["table"]) if (test := reaches(study, key))],
     }
 
 

@@ -9,7 +9,8 @@ from bench.report.table import BEST, TIED, Entry, Table
 
 LEGEND = {
     BEST: "Bold: the best.",
-    TIED: "*: cannot be told from it (paired tests over examples and seeds, Holm-corrected over all pairs, 5%).",
+    TIED: "*: not significantly worse than the best (max-T test over examples and seeds: in at most 5% of tables is an "
+    "equally good cell left without the mark).",
 }
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     one: f"\\{one}" for one in "&%$#_{}"

@@ -90,7 +90,8 @@ def _runner_up(study: Study, best: "pd.Series[Any]", others: pd.DataFrame) -> st
     if found.p is None:
         return f"The runner-up is {second['title']}; {ONE_SEED}."
     if found.p <= LEVEL:
-        return f"The runner-up, {second['title']}, is significantly worse ({p_text(found)})."
+        how = "worse" if found.score > 0 else "better on the report part"
+        return f"The runner-up, {second['title']}, is significantly {how} ({p_text(found)})."
     tied = [row for _, row in others.iterrows() if (difference(study, best, row).p or 0) > LEVEL]
     cheapest = min([*tied, best], key=lambda row: row["trainable_params"])
     cheaper = f"; the smallest such cell is {cheapest['title']}" if cheapest["cell"] != best["cell"] else ""

@@ -39,19 +39,26 @@ def truth_of(study: Study, cells: pd.DataFrame) -> NDArray[Any] | None:
 def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
     """BEST or TIED by cell id, within each group of comparable cells; nothing for those that are worse.
 
-    Where the truth was not recorded, or with one seed, only the best is known, and nothing is said of ties.
+    Any two cells have one verdict, whichever of their table's cells are shown. Where the truth was not recorded, or
+    with one seed, only the best is known, and nothing is said of ties.
     """
     found: dict[str, str] = {}
-    for _, group in cells[cells["report_score"].notna()].groupby("table"):
+    for key, group in cells[cells["report_score"].notna()].groupby("table"):
         if len(group) > 1:
-            pairs = pairs_in(study, group)
+            pairs = pairs_in(study, str(key))
             best = str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())])
-            found |= {**dict.fromkeys(pairs.tied if pairs else (), TIED), best: BEST}
+            found |= {**dict.fromkeys(pairs.tied(group["cell"]) if pairs else (), TIED), best: BEST}
     return found
 
 
-def pairs_in(study: Study, group: pd.DataFrame) -> Pairs | None:
-    """The paired tests of comparable cells by id, worked out once; None where there are no two to be tested."""
+def pairs_in(study: Study, key: str) -> Pairs | None:
+    """The paired tests of all cells of a table by id, worked out once; None where there are no two to be tested.
+
+    Args:
+        study: all cells that verdicts take into account.
+        key: of the table, as the column `table` has it.
+    """
+    group = study.cells[(study.cells["table"] == key) & study.cells["report_score"].notna()]
     family = frozenset(group["cell"])
     if family not in study.tested:
         study.tested[family] = _tested(study, group)

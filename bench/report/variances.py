@@ -24,9 +24,16 @@ class Variances:
     seeds: Array  # number of seeds
     examples: int  # number of examples
     over_examples: Array  # variance of a mean if the examples were others
+    together: Array  # [cells, cells], covariance of the means if the examples were others
     of_differences: Array  # [cells, cells], variance of a difference of means if the examples were others, paired
     over_seeds: Array  # variance of a mean if the seeds were others, beyond the noise of examples; 0 for one seed
     spread: Array  # the observed variance over seeds divided by their number, noise included; 0 for one seed
+    rest: Array  # the part of `spread` that is the noise of examples; 0 for one seed
+
+    @property
+    def resolution(self) -> float:
+        """The variance that rounding to whole examples hides where seeds score alike."""
+        return 1 / (12 * max(1, self.examples) ** 2)
 
 
 def variances_of(cells: Sequence[Array], truth: Array, metric: str) -> Variances:
@@ -45,15 +52,17 @@ def variances_of(cells: Sequence[Array], truth: Array, metric: str) -> Variances
         means[place] = scores.mean()
         if len(scores) > 1:
             spread[place] = scores.var(ddof=1) / len(scores)
-            rest[place] = (of_rows[place] - own[place]) / (len(scores) - 1)
+            rest[place] = max(0, of_rows[place] - own[place]) / (len(scores) - 1)
     return Variances(
         means=means,
         seeds=counts,
         examples=len(truth),
         over_examples=own,
+        together=together,
         of_differences=np.maximum(own[:, None] + own - 2 * together, 0),
         over_seeds=np.maximum(spread - rest, 0),
         spread=spread,
+        rest=rest,
     )
 
 
