@@ -137,6 +137,8 @@ def test_the_trials_of_a_cell_train_together_and_end_as_they_would_one_by_one(
     assert {record["cost"]["pack_why"] for record in some} == {"pack=3"}
     for one, *others in zip(together, apart, some, strict=True):
         for other in others:
+            losses, others = (dict(record["scores"].pop("select_losses")) for record in (one, other))
+            assert losses == pytest.approx(others, abs=1e-6)
             assert (one["trial"], one["scores"]) == (other["trial"], other["scores"])
             assert one["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
 

@@ -67,6 +67,22 @@ class Rows:
         """From what was found for each row to the answers. found: [..., rows]; gives [..., questions]."""
         return found if self.group is None else self.beside(found).argmax(-1)
 
+    def judged(self, found: Tensor) -> tuple[Tensor, Tensor]:
+        """From what was found for each row to the answers and their losses.
+
+        Args:
+            found: what the reading's `judge` gave, [..., rows, 2].
+
+        Returns:
+            Answers, as `answers` gives them, and losses in nats or squared units: both [..., questions].
+        """
+        first, losses = found.unbind(-1)
+        if self.group is not None:
+            each = self.beside(first)
+            right = self.truth.expand(each.shape[:-1])[..., None]
+            return each.argmax(-1), -each.log_softmax(-1).gather(-1, right)[..., 0]
+        return (first if self.labels.is_floating_point() else first.long()), losses
+
     def beside(self, found: Tensor) -> Tensor:
         """What was found for each option, question by question. found: [..., rows]; gives [..., questions, options],
         -inf for those that a question does not have.
@@ -104,7 +120,8 @@ class Rows:
 class Encoded:
     """A task for one tokenizer. metrics: how it is scored (metrics.py); the first one chooses. notes: what a reader of
     the scores must know. about: properties of the report part's questions, by which they are scored apart too.
-    chance: the accuracy of guessing on the report part.
+    chance: the accuracy of guessing on the report part. taught: select with its right answers, where they are written
+    out and the answers of select itself have no loss.
     """
 
     train: Rows
@@ -115,6 +132,7 @@ class Encoded:
     notes: tuple[str, ...] = ()
     about: dict[str, list[str]] = field(default_factory=dict)
     chance: float | None = None
+    taught: Rows | None = None
 
     @classmethod
     def of(cls, parts: Mapping[str, Rows], **more: Any) -> "Encoded":
@@ -126,7 +144,8 @@ class Encoded:
         """With batches padded to a multiple of so many tokens."""
         parts = {name: replace(part, multiple=multiple) for name, part in self.parts.items()}
         main: Any = {name: parts[name] for name in PARTS}
-        return replace(self, **main, further=others(parts))
+        taught = None if self.taught is None else replace(self.taught, multiple=multiple)
+        return replace(self, **main, further=others(parts), taught=taught)
 
     @property
     def truth(self) -> dict[str, list[Any]]:

@@ -39,7 +39,8 @@ def encode_questions(task: Task, writer: "Writer") -> Encoded:
     notes = tuple(filter(None, [task.note, cut if writer.cut else None]))
     metrics = tuple(metric.value for metric in writer.conf.metrics)
     chance = float(np.mean([1 / len(options) for options, _ in _answered(task.report)]))
-    return Encoded.of(parts, metrics=metrics, notes=notes, about=task.report.about, chance=chance)
+    taught = writer.train(task.select) if writer.conf.form is Form.generate else None
+    return Encoded.of(parts, metrics=metrics, notes=notes, about=task.report.about, chance=chance, taught=taught)
 
 
 class Writer:

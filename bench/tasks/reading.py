@@ -55,6 +55,12 @@ class Reading(ABC):
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
         """Of each row: [rows]."""
 
+    @abstractmethod
+    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Answer and loss of each row: [rows, 2], fp32. The loss is what rates and checkpoints are judged by: the
+        cross-entropy among what there is to choose from, or a squared error. `Rows.judged` says what they mean.
+        """
+
 
 class Choosing(Reading):
     """A reading that compares what there is to choose from."""
@@ -66,6 +72,12 @@ class Choosing(Reading):
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
         """The likeliest, by its number: [rows], int64."""
         return self.scores(logits, batch).argmax(-1)
+
+    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The likeliest, and the cross-entropy of the right one."""
+        scores = self.scores(logits, batch)
+        losses = nn.functional.cross_entropy(scores, batch.labels, reduction="none")
+        return torch.stack([scores.argmax(-1).float(), losses], -1)
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,13 @@ class Head(Choosing):
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
         """The likeliest label, int64, or the number, fp32."""
         return logits.squeeze(-1) if logits.shape[-1] == 1 else super().answers(logits, batch)
+
+    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Of a number the squared error."""
+        if not batch.labels.is_floating_point():
+            return super().judge(logits, batch)
+        found = logits.squeeze(-1)
+        return torch.stack([found, (found - batch.labels) ** 2], -1)
 
 
 HEAD = Head()
@@ -113,6 +132,11 @@ class Continuation(Reading):
         """The mean log-likelihood of each row's answer, by token."""
         losses, counted = self._of_tokens(logits, batch)
         return -(losses * counted).sum(-1) / counted.sum(-1)
+
+    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The mean log-likelihood, and less it."""
+        found = self.answers(logits, batch)
+        return torch.stack([found, -found], -1)
 
     def _of_tokens(self, logits: Tensor, batch: Shown) -> tuple[Tensor, Tensor]:
         tokens = logits.shape[-2] - 1
@@ -215,3 +239,8 @@ class Written(Continuation):
         counts = [self.letters] * len(texts) if batch.options is None else batch.options.tolist()
         found = [named_option(text, self.pattern, count) for text, count in zip(texts, counts, strict=True)]
         return torch.tensor([UNPARSED if number is None else number for number in found])
+
+    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The answer; what was written has no loss: that is taken on the right answers (`Encoded.taught`)."""
+        found = self.answers(logits, batch).float()
+        return torch.stack([found, torch.full_like(found, torch.nan)], -1)

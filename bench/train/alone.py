@@ -10,7 +10,7 @@ from bench.models.parts import trained
 from bench.tasks.encode import Rows
 from bench.train.batches import Batch
 from bench.train.curve import Measured
-from bench.train.evaluate import predict
+from bench.train.evaluate import judge, predict
 from bench.train.guard import Guard
 from bench.train.member import Member
 from bench.train.plan import Plan, Recipe, Wanted
@@ -55,6 +55,11 @@ class Alone:
     def predict(self, rows: Rows, batch: int) -> Tensor:
         """The likeliest labels: [1, rows]."""
         return predict(self.model, rows, batch, self.device, self.dtype)[None]
+
+    def judge(self, rows: Rows, batch: int) -> tuple[Tensor, Tensor]:
+        """The answers and their losses: both [1, questions]."""
+        answers, losses = judge(self.model, rows, batch, self.device, self.dtype)
+        return answers[None], losses[None]
 
     @property
     def is_final(self) -> bool:

@@ -43,6 +43,11 @@ def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtyp
     return rows.answers(_over(model, rows, batch, device, dtype, rows.read.answers))
 
 
+def judge(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The answer to every question and its loss: both [questions], on the CPU, in the data's order."""
+    return rows.judged(_over(model, rows, batch, device, dtype, rows.read.judge))
+
+
 def weigh(
     model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor | None]:

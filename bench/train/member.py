@@ -62,6 +62,7 @@ class Member:
         )
         self.schedule = make_schedule(self.optimizer, steps, plan.warmup)
         self.curve, self.best = Curve(wanted.trial, emit), Best(list(parameters.values()))
+        self.select_losses: list[tuple[int, float]] = []  # by number of updates: the mean loss on select
         self.rate = wanted.lr
         self.seconds: dict[str, float] = defaultdict(float)
 

@@ -7,6 +7,7 @@ does not depend on a trial's row is computed once: the layers below the first ad
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from bench.tasks.encode import Rows
 from bench.tasks.reading import Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.curve import Measured
-from bench.train.evaluate import arguments, loss_of, predict
+from bench.train.evaluate import arguments, judge, loss_of, predict
 from bench.train.guard import Guard, fingerprints
 from bench.train.mapped import over_trials
 from bench.train.member import Member
@@ -120,11 +121,24 @@ class Packed:
         if isinstance(rows.read, Written):  # it takes as many calls as it takes: one trial after the other
             each = (self.model_of(member) for member in self.members)
             return torch.stack([predict(model, rows, batch, self.device, self.dtype) for model in each])
+        return rows.answers(self._read(rows, batch, rows.read.answers))
+
+    @torch.no_grad()
+    def judge(self, rows: Rows, batch: int) -> tuple[Tensor, Tensor]:
+        """The answers and their losses, on the CPU, in the rows' order: both [members, questions]."""
+        if isinstance(rows.read, Written):
+            each = [judge(self.model_of(member), rows, batch, self.device, self.dtype) for member in self.members]
+            answers, losses = zip(*each, strict=True)
+            return torch.stack(answers), torch.stack(losses)
+        return rows.judged(self._read(rows, batch, rows.read.judge))
+
+    def _read(self, rows: Rows, batch: int, read: Callable[[Tensor, Batch], Tensor]) -> Tensor:
+        """What is read of every row, by every member: [members, rows, ...]."""
         self.frame.eval()
         order = for_evaluation(rows, batch, self.device)
         batches = (collate(rows, numbers).to(self.device) for numbers in order)
-        found = [torch.cat(self._in_chunks(self._answers, one)) for one in batches]
-        return rows.answers(torch.cat(found, 1).cpu()[:, torch.cat(order).argsort()])
+        found = [torch.cat(self._in_chunks(partial(self._answers, read), one)) for one in batches]
+        return torch.cat(found, 1).cpu()[:, torch.cat(order).argsort()]
 
     def check(self) -> None:
         """Unsound: what is frozen has moved."""
@@ -194,8 +208,11 @@ class Packed:
             losses += found.detach()
         return losses
 
-    def _answers(self, batch: Batch, places: range) -> Tensor:
-        return self._over(places, self._answer, batch, self.rows[places.start : places.stop])
+    def _answers(self, read: Callable[[Tensor, Batch], Tensor], batch: Batch, places: range) -> Tensor:
+        def of_trial(row: Tensor, number: Tensor, other: dict[str, Tensor], part: Batch) -> Tensor:
+            return read(self._logits(row, number, other, part), part)
+
+        return self._over(places, of_trial, batch, self.rows[places.start : places.stop])
 
     def _over(self, places: range, function: Callable[..., Tensor], batch: Batch, rows: Tensor) -> Tensor:
         """A function of one trial, mapped over some of them. rows: theirs."""
@@ -207,10 +224,6 @@ class Packed:
     def _loss(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
         """One trial's."""
         return loss_of(self._logits(row, number, other, batch), batch)
-
-    def _answer(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
-        """One trial's, of each row."""
-        return batch.read.answers(self._logits(row, number, other, batch), batch)
 
     def _logits(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
         """Of one trial, in fp32."""

@@ -1,0 +1,99 @@
+"""A training that stops on the way and goes on ends where one that never stopped does; what select says on the way."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from test_every_method import cell_of, folders  # noqa: F401
+from test_packed import PLAN, STEPS, data_for, keeping, packed, prepared
+from torch import nn
+
+from bench.build import recipe_of
+from bench.events import Ended
+from bench.train.alone import Alone
+from bench.train.batches import collate
+from bench.train.evaluate import forward
+from bench.train.loop import Pack, Run
+from bench.train.member import Member
+from bench.train.plan import Wanted
+
+RATES = (1e-3, 3e-3, 1e-2)
+DATA = data_for("bert", STEPS["bert"])
+TOTAL = PLAN.steps(DATA.train)
+
+
+@pytest.fixture(params=["alone", "packed"])
+def made(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Callable[[], tuple[Pack, dict]]:  # noqa: F811
+    """A pack of its own at every call, and the losses that it will tell."""
+    cell = cell_of("lora", folders["bert"])
+
+    def make() -> tuple[Pack, dict[str, list[float]]]:
+        losses: dict[str, list[float]] = {}
+        wanted = [Wanted(f"lr{lr}", lr, 1000) for lr in RATES]
+        if request.param == "packed":
+            return packed(cell, DATA, wanted, keeping(losses)), losses
+        model = prepared(cell, DATA, 1000)
+        alone = Alone(model, wanted[1], recipe_of(cell), PLAN, TOTAL, dtype=torch.float32, emit=keeping(losses))
+        return alone, losses
+
+    return make
+
+
+def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member]]:
+    run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
+    for stop in [*stops, run.total]:
+        assert not list(run.advance(stop))
+        assert run.steps == stop
+    found = {member.wanted.trial: end for member, end in run.finish()}
+    assert all(isinstance(end, Ended) for end in found.values())
+    return found, members  # type: ignore[return-value]
+
+
+def test_a_run_in_stages_ends_as_one_that_never_stopped(made: Callable[[], tuple[Pack, dict]]) -> None:
+    (straight, its_losses), (staged, other_losses) = made(), made()
+    expected, before = ends_of(straight, [])
+    found, after = ends_of(staged, [1, TOTAL // 3, TOTAL // 3, TOTAL // 2, TOTAL - 1])
+    assert other_losses == its_losses
+    for one, other in zip(before, after, strict=True):
+        assert all(torch.equal(part, other.parameters[name]) for name, part in one.parameters.items())
+        assert set(one.select_losses) < set(other.select_losses)
+    for name, end in found.items():
+        assert end.predictions == expected[name].predictions
+        assert {**(end.scores or {}), "select_losses": None} == {**(expected[name].scores or {}), "select_losses": None}
+
+
+def test_who_is_dropped_between_stages_disturbs_nobody(made: Callable[[], tuple[Pack, dict]]) -> None:
+    (straight, _), (staged, _) = made(), made()
+    expected, _ = ends_of(straight, [])
+    run = Run(staged, DATA, PLAN, lambda _: None)
+    list(run.advance(TOTAL // 3))
+    staged.drop([member for member in staged.members if member.wanted.lr != RATES[1]])
+    list(run.advance(run.total))
+    ((member, end),) = run.finish()
+    assert isinstance(end, Ended)
+    assert end.predictions == expected[member.wanted.trial].predictions
+
+
+def test_the_select_loss_is_the_cross_entropy_of_the_trained_model(made: Callable[[], tuple[Pack, dict]]) -> None:
+    pack, _ = made()
+    run = Run(pack, DATA, PLAN, lambda _: None)
+    list(run.advance(TOTAL // 3))
+    for member in pack.members:
+        model = pack.model_of(member).eval()
+        rows = DATA.select
+        with torch.no_grad():
+            losses = [
+                nn.functional.cross_entropy(forward(model, collate(rows, torch.tensor([row]))), rows.labels[row][None])
+                for row in range(len(rows))
+            ]
+        ((step, loss),) = member.select_losses
+        assert step == TOTAL // 3
+        assert loss == pytest.approx(float(torch.stack(losses).double().mean()), abs=1e-6)
+
+
+def test_a_record_holds_the_select_loss_of_every_epoch(made: Callable[[], tuple[Pack, dict]]) -> None:
+    ends, _ = ends_of(made()[0], [])
+    for end in ends.values():
+        losses = (end.scores or {})["select_losses"]
+        assert [step for step, _ in losses] == [TOTAL // 2, TOTAL]
