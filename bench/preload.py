@@ -10,6 +10,7 @@ import os
 from importlib import import_module
 
 from bench.accelerator import gpu_visible
+from bench.openmp import spin_briefly
 
 MODULES = (
     "transformers.models.bert.modeling_bert",
@@ -29,6 +30,7 @@ def preloaded() -> tuple[str, ...]:
 
 def preload() -> None:
     """Import what every cell needs, and let workers share the memory of it."""
+    spin_briefly(os.environ)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     gc.disable()
     for module in preloaded():

@@ -106,6 +106,8 @@ class Display:
                 speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # what is not trained
                 counts = f"{cost['trainable_params']:,} of {cost['total_params']:,} parameters"
                 self.say(f"{where}: {counts}, {speed:.0f} samples/s")
+                if cost.get("contended"):
+                    self.say(f"{where}: {cost['contended']} meanwhile, so this cost is marked; the next run repeats it")
                 self._say_all(f"{where}: ", error)
             case Started(steps=steps):
                 self.steps, self.said = steps, time.monotonic()

@@ -12,6 +12,8 @@ from bench.records import Record
 from bench.replace import put
 from bench.tasks.texts import hash_of, read_texts
 
+OF_LATENCY = ("latency", "merge_difference")  # of a cost, measured under merge=true
+
 
 @dataclass(frozen=True)
 class Extras:
@@ -86,6 +88,11 @@ class Lookup:
         probed = self.read(cell, None)
         return probed.cost if probed and _has_cost(cell, probed) else None
 
+    def wants_probe(self, cell: Cell) -> bool:
+        """Whether the cost is to be measured: it is not recorded as a whole, or something disturbed its measurement."""
+        cost = self.cost_of(cell)
+        return cost is None or bool(cost.get("contended"))
+
     def put_trial(self, cell: Cell, trial: Trial, record: Record) -> Record | None:
         """Record a trial. Returns the final record that was kept instead, or None."""
         extras = self.extras(cell)
@@ -102,8 +109,9 @@ class Lookup:
         """Record a cost. Returns the record that was kept instead, or None."""
 
         def settle(there: Record, new: Record) -> Record | None:
-            gained = _has_cost(cell, new) and not _has_cost(cell, there)
-            return new if cell.config["force"] or gained else None
+            if cell.config["force"]:
+                return new
+            return _with_latency(there, new) if _is_better_cost(cell, there, new) else None
 
         return put(self.path_of(cell, None), record, settle)
 
@@ -153,3 +161,17 @@ def _is_saved(record: Record) -> bool:
 
 def _has_cost(cell: Cell, probed: Record) -> bool:
     return probed.cost is not None and ("latency" in probed.cost or not cell.config["merge"])
+
+
+def _is_better_cost(cell: Cell, there: Record, new: Record) -> bool:
+    """Whether a new measurement of the cost holds what is lacking, or was disturbed no more where the old one was."""
+    if not _has_cost(cell, new):
+        return False
+    calmed = (there.cost or {}).get("contended") and not (new.cost or {}).get("contended")
+    return bool(calmed) or not _has_cost(cell, there)
+
+
+def _with_latency(there: Record, new: Record) -> Record:
+    """The new cost, with the latencies of the old one where they were not measured again."""
+    kept = {name: value for name, value in (there.cost or {}).items() if name in OF_LATENCY}
+    return replace(new, cost={**kept, **(new.cost or {})})

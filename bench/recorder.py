@@ -36,7 +36,9 @@ class Recorder:
         kept = self.lookup.put_probe(self.cell, record)
         self.cost = (kept or record).cost
         if kept:
-            self.say(f"kept the recorded cost of {self.cell.title}; this measurement adds nothing to it")
+            disturbed = (probed.cost.get("contended") and "this measurement was disturbed") or None
+            why = disturbed or "this measurement adds nothing to it"
+            self.say(f"kept the recorded cost of {self.cell.title}; {why}")
 
     def write_trial(self, trial: Trial, ended: Ended) -> tuple[Record, bool]:
         """The record of a trial, and whether it was written: a result that is recorded already may stay instead."""

@@ -43,7 +43,7 @@ class Sweep:
     def _plan(self, cell: Cell) -> None:
         """Find out what is missing of a cell. ValueError: a record of it cannot be read, or there are no texts."""
         extras, force = self.lookup.extras(cell), cell.config["force"]
-        if force or self.lookup.cost_of(cell) is None:
+        if force or self.lookup.wants_probe(cell):
             self.unprobed.setdefault(cell.id, cell)
         for trial in cell.trials:
             record = self.lookup.read(cell, trial)

@@ -19,9 +19,10 @@ from bench.build import arithmetic, build, load, load_data, load_retained, load_
 from bench.cell import Cell, Trial
 from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
-from bench.heap import keep_freed_memory
+from bench.heap import keep_freed_memory, release_freed_memory
 from bench.inputs import by_input, check_input
 from bench.measure.latency import merging
+from bench.measure.memory import resident_bytes
 from bench.measure.probe import probe, probe_untrained
 from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
@@ -159,6 +160,8 @@ def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype,
     Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
     """
     protocol, method = cell.config["protocol"], cell.config["method"]
+    release_freed_memory()
+    before = resident_bytes()
     model, error = build(cell, seed=0, device=device, dtype=dtype), None
     if cell.trains:
         steps = protocol["probe_steps"]
@@ -169,6 +172,7 @@ def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype,
             cost, error = cost | {"adapter_bytes": None}, failure(failed, "saving the adapter")
     else:
         cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
+    cost["peak_own_bytes"] = max(0, cost["peak_resident_bytes"] - before)
     if cell.config["merge"]:
         try:
             merge = partial(merged, attach=method["attach"]) if cell.merges else None

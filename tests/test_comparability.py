@@ -12,9 +12,11 @@ from test_tables import cell, made
 from bench import records
 from bench.records import Record
 from bench.report.__main__ import cli
+from bench.report.asked import parse
 from bench.report.figures import FIGURES
+from bench.report.formats import FORMATS, notes_with_legend
 from bench.report.frame import Study
-from bench.report.recommend import Limit, recommend
+from bench.report.recommend import Limit, limits_of, recommend
 
 Ask = Callable[..., tuple[int, str, str]]
 XEON = {"device": "cpu", "device_name": "a Xeon", "threads": 2, "dtype": "fp32"}
@@ -168,7 +170,7 @@ def test_the_time_of_a_training_is_that_of_one_alone_and_not_of_a_pack() -> None
     assert list(shown.x) == [12.0, 10.0]
     said, _ = recommend(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
     assert "take lora r=8 qv" in said
-    assert "Left aside, as their cost was not measured: 1 cells." in said
+    assert "Left aside, as their cost was not measured, or not undisturbed: 1 cells." in said
 
 
 def test_two_machines_are_never_put_in_a_ratio(ask: Ask, tmp_path: Path) -> None:
@@ -186,6 +188,89 @@ def test_two_cells_of_the_other_machine_are_compared_with_each_other(ask: Ask, t
     store(tmp_path, *flat([*mixed(), measured(XEON, 90.0, 0.9, 0.8, rank=2), more]))
     _, out, _ = ask("compare", "a=lora r=64 qv", "b=lora r=16 qv")
     assert "samples/s 9,000 4,500" in out
+
+
+# ---- Other load on the machine --------------------------------------------------------------------------------------
+
+
+def beside_load(found: list[Record]) -> list[Record]:
+    """The cell as a probe leaves it that something disturbed."""
+    told = {"contended": "other processes used 1.2 of 2 cores", "latency": {"adapted": {"1": {"median": 0.25}}}}
+    return [replace(one, cost=(one.cost or {}) | told) if one.kind == "probe" else one for one in found]
+
+
+def disturbed() -> list[list[Record]]:
+    """The better cell is also the fastest, but was measured beside other load."""
+    return [measured(XEON, 100.0, 0.7, 0.8, rank=1), beside_load(measured(XEON, 120.0, 0.8, 0.9, rank=8))]
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [("cells", ["samples/s"]), ("cost", ["samples/s", "tokens/s", "s/step", "train s", "latency ms"])],
+)
+def test_a_cost_measured_beside_other_load_is_marked_in_every_table(name: str, heads: list[str]) -> None:
+    table = made(name, *disturbed())
+    for head in heads:
+        calm, marked = table.body[head]
+        assert not calm.startswith("~")
+        assert marked.startswith("~")
+    assert list(table.body["trainable"]) == ["1,234,567"] * 2
+    for write in FORMATS.values():
+        assert "~120" in write(table).replace(r"\textasciitilde{}", "~")
+    assert any(note.startswith("~: measured while something else was running") for note in notes_with_legend(table))
+    assert not any(note.startswith("~") for note in notes_with_legend(made(name, *mixed())))
+
+
+def test_a_pivot_over_a_speed_marks_it() -> None:
+    row = made("capacity", *disturbed(), metric="samples_per_second").body.to_dict("records")[0]
+    assert (row["r=1"], row["r=8"]) == ("100", "~120")
+    row = made("capacity", *disturbed(), metric="trainable_params").body.to_dict("records")[0]
+    assert not row["r=8"].startswith("~")
+
+
+def test_nothing_is_taken_for_best_by_a_cost_measured_beside_other_load() -> None:
+    study = Study.of(flat([*disturbed(), measured(XEON, 90.0, 0.6, 0.7, rank=2)]))
+    for limit in (Limit("train_seconds", 60.0, "a minute"), Limit("latency_adapted", 1.0, "1,000 ms")):
+        said, _ = recommend(study, [limit])
+        assert "take lora r=8" not in said
+    assert "take lora r=8 qv" in recommend(study, [])[0]
+    figure = FIGURES["score_by_time"](study)
+    assert figure is not None
+    front, points = figure.data
+    assert list(front.x) == [12.0]
+    assert sorted(points.x) == [12.0, pytest.approx(1200 / 90)]
+
+
+def test_a_cost_measured_beside_other_load_makes_no_ratio(ask: Ask, tmp_path: Path) -> None:
+    store(tmp_path, *flat(disturbed()))
+    _, out, _ = ask("compare", "a=lora r=1 qv", "b=lora r=8 qv")
+    assert "times the peak memory of lora r=8 qv" in out
+    assert "times the time per step" not in out
+    assert "samples/s 100 ~120" in out
+    assert "~: measured while something else was running" in out
+
+
+# ---- Memory of a process -------------------------------------------------------------------------------------------
+
+
+def with_own(found: list[Record], own: int, whole: int) -> list[Record]:
+    both = {"peak_own_bytes": own * MIB, "peak_resident_bytes": whole * MIB}
+    return [replace(one, cost=(one.cost or {}) | both) if one.kind == "probe" else one for one in found]
+
+
+def test_memory_is_compared_without_what_the_server_had_loaded_and_limited_with_it(tmp_path: Path) -> None:
+    """A limit is what the whole process must fit into."""
+    found = [with_own(cell(0.8, 0.9), 100, 600), with_own(cell(0.7, 0.8, rank=1), 50, 550)]
+    assert list(made("cells", *found).body["peak MiB (own)"]) == ["50", "100"]
+    body = made("cost", *found).body
+    assert list(zip(body["own MiB"], body["resident MiB"], strict=True)) == [("50.0", "550.0"), ("100.0", "600.0")]
+    study = Study.of(flat(found))
+    limit = limits_of(parse(["recommend", "memory_gb=0.6", f"results_dir={tmp_path}"]))  # 572 MiB
+    assert "take lora r=1 qv" in recommend(study, limit)[0]
+
+
+def test_records_without_the_cells_own_memory_show_the_whole_process() -> None:
+    assert list(made("cells", cell(0.8, 0.9)).body["peak MiB (resident)"]) == ["512"]
 
 
 # ---- Versions --------------------------------------------------------------------------------------------------------

@@ -502,6 +502,25 @@ def test_costs_of_two_machines_make_no_ratio(show: Show, tmp_path: Path) -> None
 
 
 @needs_browser
+def test_a_cost_measured_beside_other_load_is_marked_and_never_the_best(show: Show, tmp_path: Path) -> None:
+    calm, fast = a_cell("aa", scores=(0.5,)), a_cell("bb", scores=(0.6,), rank=1)
+    told = {"contended": "other processes used 1.2 of 2 cores", "samples_per_second": 9999.0}
+    fast = [replace(one, cost={**one.cost, **told}) if one.kind == "probe" and one.cost else one for one in fast]
+    page = tmp_path / "page.html"
+    page.write_text(dashboard(Study.of([*calm, *fast])), encoding="utf-8")
+    tab = show("#x=samples_per_second", page)
+    assert sorted(entry.startswith("~") for entry in entries(tab, "samples/s")) == [False, True]
+    assert tab.eval_on_selector_all("#plot .best", "all => all.map(one => one.dataset.cell)") == ["aa"]
+    assert "~: measured while something else was running" in tab.locator("#table-note").inner_text()
+    visit(tab, "#pick=aa,bb&compare=1")
+    rows = {
+        row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
+    }
+    assert rows["samples/s"][-1] == "\u2013"
+    assert rows["trainable params"][-1].startswith("\u00d7")
+
+
+@needs_browser
 def test_copies_are_what_the_table_shows(show: Show) -> None:
     tab = show(
         "#task=sst2&model=minilm&method=lora&method=ia3&sort=-report_score&cols=method,rank,trainable_params,report_score"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import accelerator
+from bench.openmp import spin_briefly
 
 SERVER = """
 import json, os
@@ -95,14 +96,43 @@ def test_a_gpu_is_seen_by_its_device_files_unless_it_is_hidden(
     assert accelerator.gpu_visible() is found
 
 
-def test_where_no_gpu_is_everything_is_preloaded() -> None:
-    code = "import sys, bench.preload; print('peft' in sys.modules, 'bench.worker' in sys.modules)"
+WATCHED = """
+import os, sys
+taken = []
+
+class Watch:
+    def find_spec(name, path=None, target=None):
+        if name == "torch":
+            taken.append(os.environ.get("GOMP_SPINCOUNT"))
+
+sys.meta_path.insert(0, Watch)
+import bench.preload
+print("peft" in sys.modules, "bench.worker" in sys.modules, taken[0])
+"""
+
+
+def test_where_no_gpu_is_everything_is_preloaded_and_torch_finds_threads_told_to_sleep_soon() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", WATCHED],
         capture_output=True,
         text=True,
         check=True,
         timeout=120,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        env={**environment, "CUDA_VISIBLE_DEVICES": "-1"},
     )
-    assert done.stdout.split() == ["True", "True"]
+    assert done.stdout.split() == ["True", "True", "1000"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "1"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+    ],
+)
+def test_what_the_user_says_of_waiting_threads_stands(given: dict[str, str], kept: dict[str, str]) -> None:
+    environment = dict(given)
+    spin_briefly(environment)
+    assert environment == kept

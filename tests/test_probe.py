@@ -76,8 +76,14 @@ def test_the_probe_runs_the_largest_batch_first_and_counts_its_activations(monke
 
 def a_cell(tmp_path: Path, *words: str) -> Any:
     settings = ["model=tiny-llama", "task=quiz", "method=lora", "rank=4", "precision=fp32", "seeds=[0,1]", "device=cpu"]
-    small_ones = ["protocol.train_rows=17", "protocol.epochs=1", "protocol.batch=16", f"cache_dir={tmp_path}"]
-    (cell,) = cells([*settings, *small_ones, *words], multirun=False)
+    small_ones = [
+        "protocol.probe_steps=2",
+        "protocol.train_rows=17",
+        "protocol.epochs=1",
+        "protocol.batch=16",
+        f"cache_dir={tmp_path}",
+    ]
+    (cell,) = cells([*settings, *small_ones, f"cache_dir={tmp_path}", *words], multirun=False)
     return cell
 
 

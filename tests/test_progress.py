@@ -80,6 +80,17 @@ def test_cost_is_told(now: list[float]) -> None:
     assert "lora r=8 qv: 1,234,567 of 22,713,986 parameters, 100 samples/s" in told(probed)
 
 
+def test_what_disturbed_a_cost_is_told(now: list[float]) -> None:
+    cost = {
+        "trainable_params": 1,
+        "total_params": 2,
+        "samples_per_second": 9.6,
+        "contended": "the blocks differ by 30%",
+    }
+    assert "the blocks differ by 30% meanwhile" in told(Probed(cost))
+    assert "meanwhile" not in told(Probed(cost | {"contended": None}))
+
+
 def test_a_file_gets_a_line_about_a_long_trial_now_and_then(now: list[float]) -> None:
     screen = StringIO()
     with Display(1, 1, Console(file=screen, width=120, soft_wrap=True)) as display:

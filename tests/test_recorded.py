@@ -221,6 +221,42 @@ def test_a_cost_is_not_replaced_by_one_that_lacks_what_was_asked_for(command: Co
     assert (only(tmp_path, "probe.json").cost or {})["latency"] == {}
 
 
+STEADY = {"contended": None, "block_spread": 0.02}
+DISTURBED = {"contended": "other processes used 1.2 of 2 cores", "block_spread": 0.4, "samples_per_second": 9.0}
+
+
+def test_a_disturbed_cost_is_measured_again_until_it_is_calm(command: Command, tmp_path: Path) -> None:
+    command.probed = Probed(COST | DISTURBED)
+    assert command(scored)  # nothing is lacking
+    assert command.said("other processes used 1.2 of 2 cores meanwhile") != []
+    command.probed = Probed(COST | DISTURBED | {"samples_per_second": 8.0})
+    assert command(scored)
+    assert command.said("1 costs to measure") != []
+    assert command.said("kept the recorded cost of lora r=4 qv; this measurement was disturbed") != []
+    assert (only(tmp_path, "probe.json").cost or {})["samples_per_second"] == 9.0
+    command.probed = Probed(COST | STEADY)
+    assert command(scored)
+    assert only(tmp_path, "probe.json").cost == COST | STEADY
+    assert command(scored)
+    assert command.said("costs to measure") == []
+
+
+def test_a_calm_cost_is_not_replaced_by_a_disturbed_one(command: Command, tmp_path: Path) -> None:
+    command.probed = Probed(COST | STEADY)
+    assert command(scored)
+    command.probed = Probed(COST | DISTURBED)
+    assert not command(scored, "merge=true")  # asks for latencies, which this measurement lacks as well
+    assert only(tmp_path, "probe.json").cost == COST | STEADY
+
+
+def test_a_calm_cost_keeps_the_latencies_of_the_disturbed_one(command: Command, tmp_path: Path) -> None:
+    command.probed = Probed(COST | DISTURBED | {"latency": {}, "merge_difference": 0.0})
+    assert command(scored, "merge=true")
+    command.probed = Probed(COST | STEADY)
+    assert command(scored)
+    assert only(tmp_path, "probe.json").cost == COST | STEADY | {"latency": {}, "merge_difference": 0.0}
+
+
 def renamed(folder: Path, old: str, new: str) -> None:
     (folder / "results" / old).rename(folder / "results" / new)
 

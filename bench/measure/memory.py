@@ -5,7 +5,10 @@ The CUDA figures have not been read on a GPU yet.
 
 import resource
 import sys
+from contextlib import suppress
+from pathlib import Path
 
+import psutil
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -13,11 +16,20 @@ from torch.optim import Optimizer
 from bench.train.batches import Batch
 from bench.train.room import kept_bytes, storages
 
+FORGET_PEAK = "5"  # written to clear_refs: the peak is what is resident now (Linux, man 5 proc_pid_clear_refs)
+
 
 def reset_peak(device: torch.device) -> None:
-    """Begin a new peak on the accelerator."""
+    """Begin a new peak, on the accelerator and of the process; the latter where the system can (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text(FORGET_PEAK, encoding="ascii")
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def resident_bytes() -> int:
+    """What the process holds in memory now, with what it shares with the server that it was forked from."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, dtype: torch.dtype) -> dict[str, int]:
@@ -45,7 +57,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def peak_bytes(device: torch.device) -> dict[str, int | None]:
-    """Peaks so far: allocated and reserved on the accelerator (None on a CPU), resident of the process."""
+    """Peaks since `reset_peak`: allocated and reserved on the accelerator (None on a CPU), resident of the process."""
     on_cuda = device.type == "cuda"
     kilobyte = 1 if sys.platform == "darwin" else 1024  # getrusage counts in bytes on macOS, in KiB on Linux
     return {

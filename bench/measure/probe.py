@@ -3,23 +3,35 @@
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.measure.blocks import in_blocks
+from bench.measure.load import Watch
 from bench.measure.memory import memory_split, peak_bytes, reset_peak
 from bench.measure.parameters import count
 from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded
-from bench.train.batches import collate
+from bench.train.batches import Batch, collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer
 from bench.train.plan import Plan, Recipe
 from bench.train.start import EVALUATED, rehearse
 from bench.train.step import Stepper
 
+LENGTHS = 8  # steps of a block: batches spread evenly over the lengths of the data
 # What there is to tell of steps, and is None where there are none.
-OF_STEPS = ("warm_up_seconds", "step_seconds_median", "step_seconds_p95", "samples_per_second", "tokens_per_second")
+OF_STEPS = (
+    "warm_up_seconds",
+    "step_seconds_median",
+    "step_seconds_p95",
+    "samples_per_second",
+    "tokens_per_second",
+    "block_seconds_median",
+    "block_spread",
+    "contended",
+    "load",
+)
 
 
 def probe(
@@ -35,43 +47,52 @@ def probe(
 ) -> dict[str, Any]:
     """Measure warm steps over batches spread evenly over the lengths of the data; the largest has run before them.
 
-    Gives counts of parameters; seconds per step (median, 95th percentile), and apart from them the seconds of the first
-    step of each length (kernels are chosen, blocks are compiled); samples and tokens (the data's own: neither padding
-    nor virtual tokens) per second; peak bytes of training; seconds to evaluate the select part. The model is used up:
-    its weights have moved by a few steps at the given rate.
+    The same LENGTHS batches run in steps // LENGTHS blocks, fewer steps in one block. Rounds of blocks that something
+    disturbed are measured again (blocks.py). The model is used up: its weights have moved by some steps at the given
+    rate.
+
+    Returns:
+        Counts of parameters; seconds per step (median, 95th percentile) and per block (median, spread), and apart from
+        them the seconds of the first step of each length (kernels are chosen, blocks are compiled); samples and tokens
+        (the data's own: neither padding nor virtual tokens) per second of the median block; what disturbed the
+        measurement; peak bytes of training; seconds to evaluate the select part.
     """
     device = next(model.parameters()).device
     rehearse(model, data, plan, recipe.hooks, dtype)
     quicken(model, fast)
-    batches = [collate(data.train, numbers) for numbers in _spread(plan.cut(data.train), steps)]
+    batches = [collate(data.train, numbers) for numbers in _spread(plan.cut(data.train), min(steps, LENGTHS))]
     largest = plan.largest(data.train)
-    # Once before it counts: kernels are chosen and built at the first sight of a length.
-    warm = [largest, *batches]
     optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
     step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, parts=plan.parts)
     recipe.hooks.begin(model, plan.steps(data.train))  # the first steps of a whole training
     model.train()
     reset_peak(device)
-    seconds = []
-    for batch in [*warm, *batches]:
-        began = time.perf_counter()
-        step(batch.to(device))
-        _wait(device)
-        seconds.append(time.perf_counter() - began)
-    first, seconds = seconds[: len(warm)], seconds[len(warm) :]
+
+    def timed(some: list[Batch]) -> list[float]:
+        return [_seconds(step, batch, device) for batch in some]
+
+    # Once before it counts: kernels are chosen and built at the first sight of a length.
+    first = timed([largest, *batches])
+    measured = in_blocks(lambda: timed(batches), max(1, steps // LENGTHS), Watch(device))
     peaks = peak_bytes(device)
     return {
         **_evaluated(model, data, plan, dtype),
         **peaks,
         "memory": memory_split(model, optimizer, plan.parts(largest)[0].to(device), dtype),
         "warm_up_seconds": sum(first),
-        "step_seconds_median": float(np.median(seconds)),
-        "step_seconds_p95": float(np.quantile(seconds, 0.95)),
-        "samples_per_second": sum(batch.rows for batch in batches) / sum(seconds),
-        "tokens_per_second": sum(batch.tokens for batch in batches) / sum(seconds),
-        "probe_steps": len(batches),
+        **measured,
+        "samples_per_second": sum(batch.rows for batch in batches) / measured["block_seconds_median"],
+        "tokens_per_second": sum(batch.tokens for batch in batches) / measured["block_seconds_median"],
+        "probe_steps": len(batches) * measured["blocks"],
         **plan.at_most,
     }
+
+
+def _seconds(step: Stepper, batch: Batch, device: torch.device) -> float:
+    began = time.perf_counter()
+    step(batch.to(device))
+    _wait(device)
+    return time.perf_counter() - began
 
 
 def probe_untrained(model: nn.Module, data: Encoded, plan: Plan, *, dtype: torch.dtype, fast: Fast) -> dict[str, Any]:

@@ -18,6 +18,7 @@ COUNTS = (
     "peak_allocated_bytes",
     "peak_reserved_bytes",
     "peak_resident_bytes",
+    "peak_own_bytes",
     "adapter_bytes",
 )
 RATES = (
@@ -33,6 +34,11 @@ LATENCY = ("bare", "adapted", "merged")
 RETENTION = ("retention_before", "retention_after", "retention_std")
 SCORES = ("report_score", "report_std", "select_score", "train_seconds", *RETENTION)
 # What depends on the machine: it is shown for the cells of one machine, and of no other, in any one table.
+TIMED = (
+    *RATES[1:],
+    "train_seconds",
+    *(f"latency_{one}" for one in LATENCY),
+)  # what other load on the machine falsifies
 MEASURED = (*(name for name in COUNTS if name.startswith("peak_")), *RATES[1:], "train_seconds")
 
 
@@ -59,7 +65,8 @@ def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
     report_std, seeds, lr (chosen on select), lrs_tried, select_score, metric, outcome (such as "2 ok, 1 oom"). What it
     retains: RETENTION, the loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*`
     and `latency_*` (seconds for one row) of its probe; train_seconds, of one training alone at the probe's rate;
-    machine, where that was measured; elsewhere, whether its machine is not the table's, so that MEASURED is missing.
+    machine, where that was measured; elsewhere, whether its machine is not the table's, so that MEASURED is missing;
+    contended, whether something disturbed that measurement, so that TIMED cannot be believed.
     """
     frame = _of_one_machine(pd.DataFrame([_cell(some) for some in members.values()]))
     kinds = dict.fromkeys(("rank", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
@@ -113,6 +120,7 @@ def _cell(members: list[Record]) -> dict[str, Any]:
         "seeds": len(report),
         "train_seconds": _train_seconds(chosen, cost),
         "machine": machine_of(probe) if probe else None,
+        "contended": bool(cost.get("contended")),
         **_retention([] if cell["random"] else chosen),
         "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
         "metric": _metric(members),

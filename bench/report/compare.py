@@ -10,7 +10,7 @@ from bench.report.frame import Study
 from bench.report.notes import costs_elsewhere, mixture
 from bench.report.paired import Difference
 from bench.report.standing import ONE_SEED, pairs_in
-from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text
+from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text, timed
 from bench.report.variances import LEVEL
 
 WORDS = ("what",)
@@ -91,8 +91,9 @@ def _cost_sentence(cells: pd.DataFrame) -> str:
     pairs = {
         "the trained parameters": (a["trainable_params"], b["trainable_params"]),
         "the peak memory": tuple(peak),
-        "the time per step": (a["step_seconds_median"], b["step_seconds_median"]),
     }
+    if not cells["contended"].any():
+        pairs["the time per step"] = (a["step_seconds_median"], b["step_seconds_median"])
     known = [f"{x / y:,.2f} times {name}" for name, (x, y) in pairs.items() if pd.notna(x) and pd.notna(y) and y]
     if not known:
         return "Their costs cannot be compared: see the table."
@@ -106,8 +107,8 @@ def _table(cells: pd.DataFrame, notes: Sequence[str]) -> Table:
         f"{metric_of(cells).replace('_', ' ')} %": [str(score_text(row)) for row in cells.to_dict("records")],
         "trainable": [text(value, "{:,.0f}") for value in cells["trainable_params"]],
         name: [text(value, "{:,.0f}") for value in peak],
-        "samples/s": [text(value, "{:,.0f}") for value in cells["samples_per_second"]],
-        "s/step": [text(value, "{:.3f}") for value in cells["step_seconds_median"]],
+        "samples/s": list(timed(cells, "samples_per_second", "{:,.0f}")),
+        "s/step": list(timed(cells, "step_seconds_median", "{:.3f}")),
         "adapter MiB": [text(value, "{:,.2f}") for value in cells["adapter_bytes"] / MIB],
         "lr": [text(value, "{:g}") for value in cells["lr"]],
         "cell": list(cells["cell"]),

@@ -9,7 +9,7 @@ from bench.report.frame import Study
 from bench.report.notes import mixture
 from bench.report.shown import SCORE, SHORT, WORDS, column, head_of, table_of, title_of, who
 from bench.report.standing import standings
-from bench.report.table import DASH, MIB, Table, peak_of, text
+from bench.report.table import DASH, MIB, Table, peak_of, text, timed
 
 
 def cost(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - every table is called alike
@@ -18,20 +18,20 @@ def cost(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - e
     sizes = {
         "allocated MiB": "peak_allocated_bytes",
         "reserved MiB": "peak_reserved_bytes",
+        "own MiB": "peak_own_bytes",
         "resident MiB": "peak_resident_bytes",
     }
     sizes |= {f"{part} MiB": f"memory_{part}" for part in MEMORY}
     plain = {"samples/s": "samples_per_second", "tokens/s": "tokens_per_second", "train s": "train_seconds"}
-    small = {"s/step": "step_seconds_median"}
-    timed = {"latency ms": "latency_adapted", "merged ms": "latency_merged"}
+    latency = {"latency ms": "latency_adapted", "merged ms": "latency_merged"}
     columns = {
         "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
         "%": found["trainable_percent"].map(lambda value: text(value, "{:.3f}")),
         "adapter KiB": (found["adapter_bytes"] / 1024).map(lambda value: text(value, "{:,.0f}")),
         **{name: (found[key] / MIB).map(lambda value: text(value, "{:,.1f}")) for name, key in sizes.items()},
-        **{name: found[key].map(lambda value: text(value, "{:,.0f}")) for name, key in plain.items()},
-        **{name: found[key].map(lambda value: text(value, "{:.3f}")) for name, key in small.items()},
-        **{name: (1000 * found[key]).map(lambda value: text(value, "{:.1f}")) for name, key in timed.items()},
+        **{name: timed(found, key, "{:,.0f}") for name, key in plain.items()},
+        "s/step": timed(found, "step_seconds_median", "{:.3f}"),
+        **{name: timed(found, key, "{:.1f}", 1000) for name, key in latency.items()},
     }
     known = {name: column for name, column in columns.items() if (column != DASH).any()}
     return table_of("cost", study, found, pd.DataFrame({"task": found["task"], **who(found), **known}))
@@ -52,7 +52,7 @@ def quantisation(study: Study, metric: str = SCORE) -> Table | None:
             "base": found["base"].fillna("full precision"),
             "weights MiB": (found["memory_weights"] / MIB).map(lambda value: text(value, "{:,.1f}")),
             name: peak.map(lambda value: text(value, "{:,.0f}")),
-            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
             head_of(found, metric): column(found, metric, judged),
         }
     )

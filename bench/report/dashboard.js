@@ -49,6 +49,7 @@ const COLUMNS = [
   ["total_params", "all params", "count", "low", "all parameters"],
   ["*peak_allocated_bytes", "peak memory", "mib", "low", "allocated on the accelerator, measured"],
   ["peak_reserved_bytes", "peak reserved", "mib", "low", "reserved on the accelerator, measured"],
+  ["*peak_own_bytes", "peak memory (own)", "mib", "low", "of the process, without what it held before the model was loaded; measured"],
   ["*peak_resident_bytes", "peak memory (resident)", "mib", "low", "of the whole process, measured"],
   ["memory_weights", "weights", "mib", "low", "memory, computed and not measured"],
   ["memory_gradients", "gradients", "mib", "low", "memory, computed and not measured"],
@@ -62,6 +63,7 @@ const COLUMNS = [
   ["eval_seconds", "evaluation", "seconds", "low", "of the probe"],
   ["train_seconds", "training", "seconds", "low", "of one trial alone, at the rate that the probe measured"],
   ["machine", "measured on", "text", null, "speed and peak memory are shown for one machine per table"],
+  ["contended", "disturbed", "flag", null, "whether something else was running while speed was measured"],
   ["latency_bare", "latency bare", "ms", "low", "forward pass of one row, without the method"],
   ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one row, the method beside the model"],
   ["latency_merged", "latency merged", "ms", "low", "forward pass of one row, the method merged"],
@@ -124,7 +126,14 @@ function scoreText(cell) {
   return `${points(cell.report_score)}${spread} (${cell.seeds})`;
 }
 
-const textOf = (cell, column) => (column.key === "report_score" ? scoreText(cell) : write(column, cell[column.key]));
+// Times and speeds that were measured beside other load are marked, and never the best.
+const TIMED = /^(samples_per_second|tokens_per_second|step_seconds_|eval_seconds$|train_seconds$|latency_)/;
+const disturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
+
+function textOf(cell, column) {
+  if (column.key === "report_score") return scoreText(cell);
+  return `${disturbed(cell, column.key) ? "~" : ""}${write(column, cell[column.key])}`;
+}
 
 // ---- The view, and its spelling in the URL -----------------------------------------------------------------------
 
@@ -539,7 +548,8 @@ function front(found) {
   const sign = { x: betterOf(state, "x") === "low" ? 1 : -1, y: betterOf(state, "y") === "low" ? 1 : -1 };
   const beats = (a, b) => a.cell.table === b.cell.table
     && sign.x * a.x <= sign.x * b.x && sign.y * a.y <= sign.y * b.y && (a.x !== b.x || a.y !== b.y);
-  return new Set(found.filter(one => !found.some(other => beats(other, one))));
+  const sound = found.filter(one => ![state.x, state.y].some(key => disturbed(one.cell, key)));
+  return new Set(sound.filter(one => !sound.some(other => beats(other, one))));
 }
 
 // The border of what a front is better than: between two of its points only the one that costs less is there.
@@ -834,7 +844,8 @@ const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}
 const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
 // Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
 const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^lrs_tried$/;
-const comparable = (a, b, key) => a.machine === b.machine || EVERYWHERE.test(key);
+const comparable = (a, b, key) => (a.machine === b.machine || EVERYWHERE.test(key))
+  && !disturbed(a, key) && !disturbed(b, key);
 const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
 
 function difference(a, b, name) {
@@ -980,6 +991,8 @@ function fixedTexts() {
     "Random weights have no score.",
     cells.some(cell => cell.elsewhere)
       ? "Speed and peak memory are those of one machine per table; cells measured on another one show none." : "",
+    cells.some(cell => cell.contended)
+      ? "~: measured while something else was running, or unsteadily; no ratio or front uses it." : "",
     ...data.notes,
     tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); here are ${tables}.` : "",
   ].filter(Boolean).join(" ");

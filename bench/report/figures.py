@@ -29,7 +29,8 @@ def score_by_memory(study: Study) -> go.Figure | None:
 
 def score_by_time(study: Study) -> go.Figure | None:
     """Score against the seconds of one training alone, at the rate of the probe."""
-    return _against(study, study.cells["train_seconds"], "seconds of one training alone", log=False)
+    known = study.cells["train_seconds"].mask(study.cells["contended"])  # never best for a time that is not believed
+    return _against(study, known, "seconds of one training alone", log=False)
 
 
 def score_by_rank(study: Study) -> go.Figure | None:

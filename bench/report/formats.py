@@ -5,8 +5,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from bench.report.table import BEST, TIED, Entry, Table
+from bench.report.table import BEST, CONTENDED, TIED, Entry, Table, is_marked
 
+DISTURBED = (
+    f"{CONTENDED}: measured while something else was running, or unsteadily; no ratio, limit or front uses it, and the "
+    "next run measures it again."
+)
 LEGEND = {
     BEST: "Bold: the best.",
     TIED: "*: not significantly worse than the best (max-T test over examples and seeds: in at most 5% of tables is an "
@@ -79,7 +83,8 @@ def notes_with_legend(table: Table) -> list[str]:
     """What stands under the table; what the marks mean, where there are any."""
     marks = {entry.standing for entry in table.body.to_numpy().flatten() if isinstance(entry, Entry)}
     legend = " ".join(text for mark, text in LEGEND.items() if mark in marks)
-    return [*([legend] if legend else []), *table.notes]
+    disturbed = [DISTURBED] if table.body.map(is_marked).to_numpy().any() else []
+    return [*([legend] if legend else []), *disturbed, *table.notes]
 
 
 def _styled(table: Table, style: Callable[[str, str], str]) -> pd.DataFrame:

@@ -6,12 +6,13 @@ from typing import Any
 import pandas as pd
 
 from bench.report.asked import Asked
+from bench.report.cells import TIMED
 from bench.report.compare import difference, p_text
 from bench.report.frame import Study
 from bench.report.front import front
 from bench.report.shown import SCORE, column, head_of, who
 from bench.report.standing import ONE_SEED, standings
-from bench.report.table import MIB, Table, metric_of, peak_of, text
+from bench.report.table import Table, metric_of, needed_bytes, peak_of, text, timed
 from bench.report.variances import LEVEL
 
 WORDS = ("method", "target", "base", "optim", "cell")
@@ -31,7 +32,7 @@ def limits_of(asked: Asked) -> list[Limit]:
     memory, params = asked.number("memory_gb", "gigabytes"), asked.number("params", "parameters")
     latency, minutes = asked.number("latency_ms", "milliseconds"), asked.number("minutes", "minutes")
     found = [
-        Limit("peak", (memory or 0) * 1e9, f"{memory} GB of memory") if memory else None,
+        Limit("needed", (memory or 0) * 1e9, f"{memory} GB of memory") if memory else None,
         Limit("trainable_params", params or 0, f"{params:,.0f} trained parameters" if params else "")
         if params
         else None,
@@ -43,19 +44,20 @@ def limits_of(asked: Asked) -> list[Limit]:
 
 def recommend(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
     """An answer for comparable cells, and the front that it was chosen from; None where there is nothing to choose."""
-    _, peak = peak_of(study.cells)
-    cells = study.cells.assign(peak=peak * MIB)
+    cells = study.cells.assign(needed=needed_bytes(study.cells))
     where = f"{', '.join(cells['task'].unique())} with {', '.join(cells['model'].unique())}"
     scored = cells[cells["select_score"].notna()]
     under = f" under {' and '.join(limit.told for limit in limits)}" if limits else ""
     if len(scored) < 2:
         return f"For {where} the records cannot tell: {len(scored)} of {len(cells)} cells have a score.", None
     unknown = scored[[limit.column for limit in limits]].isna().any(axis=1)
+    if any(limit.column in TIMED for limit in limits):
+        unknown |= scored["contended"]
     fitting = scored[~unknown]
     for limit in limits:
         fitting = fitting[fitting[limit.column] <= limit.most]
     if fitting.empty:
-        why = f"; of {unknown.sum()} the cost was not measured" if unknown.any() else ""
+        why = f"; of {unknown.sum()} the cost was not measured, or not undisturbed" if unknown.any() else ""
         return f"For {where} nothing that is recorded stays{under}{why}.", None
     return _answer(study, fitting, where, under, int(unknown.sum())), _front(study, fitting)
 
@@ -77,7 +79,7 @@ def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str, unknown
     if len(fitting["lrs_tried"].unique()) > 1:
         said.append("The cells had different numbers of learning rates to choose from, which favours those with more.")
     if unknown:
-        said.append(f"Left aside, as their cost was not measured: {unknown} cells.")
+        said.append(f"Left aside, as their cost was not measured, or not undisturbed: {unknown} cells.")
     return " ".join(said)
 
 
@@ -101,13 +103,13 @@ def _runner_up(study: Study, best: "pd.Series[Any]", others: pd.DataFrame) -> st
 def _front(study: Study, fitting: pd.DataFrame) -> Table:
     """Those that no other beats in both score and trained parameters."""
     found = fitting[front(fitting, "trainable_params", "select_score")].sort_values("trainable_params")
-    name, _ = peak_of(found)
+    name, peak = peak_of(found)
     body = pd.DataFrame(
         {
             **who(found),
             "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
-            name: (found["peak"] / MIB).map(lambda value: text(value, "{:,.0f}")),
-            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
+            name: peak.map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
             head_of(found, SCORE): column(found, "report_score", standings(study, found)),
             "cell": found["cell"],
         }

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.cells import TIMED
 from bench.report.frame import Study
 from bench.report.notes import notes_of
 from bench.report.standing import standings
-from bench.report.table import DASH, Entry, Table, metric_of, score_text, text, what_went_wrong
+from bench.report.table import CONTENDED, DASH, Entry, Table, metric_of, score_text, text, what_went_wrong
 
 SCORE = "report_score"
 SHORT = ("method", "rank", "target")
@@ -77,7 +78,10 @@ def column(found: pd.DataFrame, metric: str, judged: dict[str, str]) -> "pd.Seri
 def shown(row: Mapping[Any, Any], metric: str, judged: dict[str, str], *, counted: bool = True) -> Entry | str:
     if metric == SCORE:
         return score_text(row, judged.get(row["cell"], ""), counted=counted)
-    return what_went_wrong(row["outcome"]) if pd.isna(row[metric]) else number_text(row[metric], metric)
+    if pd.isna(row[metric]):
+        return what_went_wrong(row["outcome"])
+    marked = CONTENDED if metric in TIMED and row["contended"] else ""
+    return f"{marked}{number_text(row[metric], metric)}"
 
 
 def number_text(value: float, metric: str) -> str:

@@ -9,6 +9,7 @@ import pandas as pd
 DASH = "-"
 MIB = 2**20
 BEST, TIED = "best", "tied"
+CONTENDED = "~"  # before a time or a speed that was measured beside other load
 
 
 class Entry(str):
@@ -39,6 +40,22 @@ def text(value: Any, form: str = "{}") -> str:
     return DASH if pd.isna(value) else form.format(value)
 
 
+def timed(cells: pd.DataFrame, key: str, form: str, scale: float = 1.0) -> "pd.Series[Any]":
+    """The texts of a time or a speed of every cell, marked where its measurement was disturbed."""
+    rows = zip(cells[key], cells["contended"], strict=True)
+    return pd.Series([timed_text(value * scale, form, contended=bad) for value, bad in rows], cells.index, dtype=object)
+
+
+def timed_text(value: Any, form: str, *, contended: bool) -> str:
+    """A time or a speed, marked where its measurement was disturbed; a dash where there is none."""
+    return f"{CONTENDED if contended and pd.notna(value) else ''}{text(value, form)}"
+
+
+def is_marked(entry: object) -> bool:
+    """Whether an entry of a table is such a text."""
+    return isinstance(entry, str) and entry.startswith(CONTENDED)
+
+
 def score_text(row: Mapping[Any, Any], standing: str = "", *, counted: bool = True) -> Entry:
     """Mean +- standard deviation (n) in percent; what went wrong where there is no score; a dash for random weights."""
     if pd.notna(row["report_score"]):
@@ -56,10 +73,23 @@ def what_went_wrong(outcome: str | None) -> str:
 
 
 def peak_of(cells: pd.DataFrame) -> tuple[str, "pd.Series[Any]"]:
-    """The name of the peak memory that is known, and its MiB: the accelerator's, or the process's on a CPU."""
+    """The name of the peak memory that is known, and its MiB.
+
+    The accelerator's, or on a CPU the cell's own: without what the process held before the model was loaded. Old
+    records have the whole process's alone.
+    """
     if cells["peak_allocated_bytes"].notna().any():
         return "peak MiB", cells["peak_allocated_bytes"] / MIB
+    if cells["peak_own_bytes"].notna().any():
+        return "peak MiB (own)", cells["peak_own_bytes"] / MIB
     return "peak MiB (resident)", cells["peak_resident_bytes"] / MIB
+
+
+def needed_bytes(cells: pd.DataFrame) -> "pd.Series[Any]":
+    """What a cell needs to run: on the accelerator, or on a CPU of the whole process."""
+    if cells["peak_allocated_bytes"].notna().any():
+        return cells["peak_allocated_bytes"]
+    return cells["peak_resident_bytes"]
 
 
 def metric_of(cells: pd.DataFrame) -> str:

@@ -23,7 +23,7 @@ from bench.report.shown import (
     who,
 )
 from bench.report.standing import interval_notes, intervals_of, standings
-from bench.report.table import DASH, Table, metric_of, peak_of, text
+from bench.report.table import DASH, Table, metric_of, peak_of, text, timed
 
 SOFT = ("soft prompts",)
 BUDGET = 1.1  # parameter counts within such a ratio are one budget
@@ -39,7 +39,7 @@ def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Tabl
             "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
             "%": found["trainable_percent"].map(lambda value: text(value, "{:.3f}")),
             name: peak.map(lambda value: text(value, "{:,.0f}")),
-            "samples/s": found["samples_per_second"].map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
             "lr": found["lr"].map(lambda value: text(value, "{:g}")),
             head_of(found, metric): column(found, metric, judged),
             **({"95%": found["cell"].map(spans).map(span_text)} if metric == SCORE and spans else {}),

@@ -26,6 +26,7 @@ DISPENSABLE = (
     "samples/s",
     "peak MiB",
     "peak MiB (resident)",
+    "peak MiB (own)",
     "trainable",
 )
 

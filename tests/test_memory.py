@@ -1,0 +1,60 @@
+"""The peak memory of a cell is that of its training, and its own: not what its process held or did before."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from small_trials import CPU, DATA, PLAN
+from test_probe import FAST, a_cell
+
+from bench import worker
+from bench.measure.memory import peak_bytes, reset_peak, resident_bytes
+
+MIB = 2**20
+linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the peak of a process for good")
+
+
+def allocated(size: int) -> torch.Tensor:
+    return torch.ones(size, dtype=torch.uint8)
+
+
+@linux
+def test_a_peak_begins_anew() -> None:
+    del (large := {"tensor": allocated(300 * MIB)})["tensor"]
+    assert not large
+    reset_peak(CPU)
+    peak, now = peak_bytes(CPU)["peak_resident_bytes"], resident_bytes()
+    assert peak is not None
+    assert abs(peak - now) < 50 * MIB
+
+
+@linux
+def test_what_the_process_holds_before_the_model_is_no_part_of_the_cells_own_peak(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell, plan = a_cell(tmp_path), PLAN
+
+    def cost(own: int) -> dict[str, Any]:
+        """The cost of a cell whose model takes so many MiB."""
+        model: list[torch.Tensor] = []
+        monkeypatch.setattr(worker, "build", lambda *_, **__: model.append(allocated(own * MIB)))
+
+        def probe(*_: Any, **__: Any) -> dict[str, Any]:
+            reset_peak(CPU)
+            assert model
+            return dict(peak_bytes(CPU))
+
+        monkeypatch.setattr(worker, "probe", probe)
+        return worker.measure(cell, DATA, CPU, torch.float32, FAST, plan).cost
+
+    monkeypatch.setattr(worker, "saved_bytes", lambda *_: 0)
+    small, large = cost(100), cost(300)
+    server = allocated(400 * MIB)
+    beside = cost(100)
+    assert len(server) == 400 * MIB
+    assert abs(large["peak_own_bytes"] - 300 * MIB) < 50 * MIB
+    for one in (small, beside):
+        assert abs(one["peak_own_bytes"] - 100 * MIB) < 50 * MIB
+    assert beside["peak_resident_bytes"] - small["peak_resident_bytes"] > 350 * MIB
