@@ -1,5 +1,5 @@
 # make demo   from a fresh checkout to a comparison table       make test    the tests, offline
-# make pictures  README's pictures, from the committed records
+# make pictures  README's pictures, from a committed study
 # make check  what CI runs: lint, types, tests                  make bench   side by side with others (bench-gpu: on CUDA)
 PYTHON ?= python3
 BIN := .venv/bin

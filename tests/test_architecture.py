@@ -87,7 +87,7 @@ ROOMS = {
         "trusted",
     },
     "predict": {"atomic", "command", "records", "asked", "page", "kept"},
-    "report": {"records", "track", "command"},
+    "report": {"atomic", "records", "track", "command"},
 }
 # Files whose import may take seconds: the worker and what only it uses.
 TORCH = {

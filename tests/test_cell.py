@@ -16,7 +16,7 @@ from bench.grid import cells
 from bench.identity import NEUTRAL, NUMERICS
 from bench.schema import Config
 
-RECORDS = Path(__file__).resolve().parent.parent / "results" / "minilm" / "sst2"
+RECORDS = Path(__file__).resolve().parent.parent / "results" / "studies" / "sst2-untuned" / "minilm" / "sst2"
 
 COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
 
@@ -273,6 +273,14 @@ def test_an_edited_function_of_the_user_makes_another_cell(
         file.write_text(file.read_text() + "# edited\n")
         assert cell(base, *own).id != before
     assert "sources" not in cell(base).identity
+
+
+@pytest.mark.parametrize("name", ["studies", "perf"])
+def test_no_results_lie_among_files_of_another_kind(name: str, base: list[str], tmp_path: Path) -> None:
+    model = next(one for one in base if one.startswith("model.name=")).partition("=")[2]
+    shutil.copytree(model, tmp_path / name)
+    with pytest.raises(ValueError, match=f"a model called '{name}' cannot have results"):
+        cell(base, f"model.name={tmp_path / name}")
 
 
 @pytest.mark.parametrize("key", ["model.label", "task.name", "method.name"])

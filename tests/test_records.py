@@ -225,3 +225,13 @@ def test_processes_that_write_one_path_leave_a_whole_record(tmp_path: Path) -> N
     assert [process.returncode for process in children] == [0] * 4, errors
     assert (records.read(path).trial or {})["seed"] == 39
     assert files(tmp_path) == ["one.json"]
+
+
+@pytest.mark.parametrize("folder", sorted(records.RESERVED))
+def test_what_lies_beside_the_records_of_the_user_is_not_read_as_theirs(folder: str, tmp_path: Path) -> None:
+    own = record_of(method="own")
+    for place in (tmp_path / "minilm" / folder, tmp_path / folder, tmp_path / folder / "one" / "minilm" / "sst2"):
+        records.write(place / "one.json", own if place.parent.name == "minilm" else record_of())
+    assert list(records.read_all(tmp_path, pytest.fail)) == [own]
+    found = records.read_all(tmp_path / folder, pytest.fail)  # asked for itself it is a folder like any other
+    assert len(list(found)) == 2
