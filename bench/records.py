@@ -5,7 +5,8 @@ whoever is killed and however many write at once.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,21 @@ def files_below(results: Path, pattern: str) -> list[Path]:
 def read_all(results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
     """Read every record of a results folder, in the order of their paths; complain of files that hold none."""
     return _read(files_below(results, "*.json"), complain)
+
+
+def folders_by_id(results: Path) -> dict[str, list[Path]]:
+    """The folders MODEL/TASK/NAME-ID of the results, by the cell's id."""
+    found = defaultdict(list)
+    for folder in sorted(results.glob("*/*/*-*")):
+        if folder.relative_to(results).parts[0] not in RESERVED:
+            found[folder.name.rpartition("-")[2]].append(folder)
+    return found
+
+
+def read_cells(results: Path, ids: Collection[str], complain: Callable[[str], None]) -> Iterator[Record]:
+    """Read the records of some cells, without a look at those of others."""
+    folders = folders_by_id(results)
+    return _read(sorted(path for name in ids for one in folders.get(name, []) for path in one.glob("*.json")), complain)
 
 
 def _read(paths: Iterable[Path], complain: Callable[[str], None]) -> Iterator[Record]:

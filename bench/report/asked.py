@@ -3,17 +3,18 @@
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import records
+from bench.manifest import Manifest, find
 from bench.records import Record
 from bench.report.studies import study_folder, study_names
 
 RESULTS = "results"
 FIRST = "-m method=lora,adapter,ia3 rank=1,4,8,64"  # a first grid, as in README
-PLACES = ("results_dir", "study")
+PLACES = ("results_dir", "study", "run")
 FILTERS = ("model", "task", "method")
 LONGEST = 100  # characters of a file's name that say the filter
 SETTINGS = {
@@ -35,11 +36,13 @@ class Asked:
     wanted: Mapping[str, set[str]] = field(default_factory=dict)  # the filters, with the names that pass
     settings: Mapping[str, str] = field(default_factory=dict)  # the command's own
     study: str | None = None  # the committed study whose records are read
+    run: Manifest | None = None  # the run whose cells and trials alone are read
 
     @property
     def filtered(self) -> str:
         """The filters as one name of a file or folder; empty where every record of the folder passes."""
         named = [f"{key}={','.join(sorted(names))}" for key, names in sorted(self.wanted.items())]
+        named += [f"run={self.run.id}"] if self.run else []
         name = re.sub(r"[^\w.,=+-]", "_", "+".join(named))
         return name if len(name) <= LONGEST else f"{name[:LONGEST]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
@@ -78,7 +81,10 @@ def parse(arguments: list[str]) -> Asked:
         else:
             allowed = (*PLACES, *FILTERS, *SETTINGS[command])
             raise ValueError(f"{argument!r} is no setting; choose from {'=, '.join(allowed)}=")
-    return Asked(command, _folder(**places), wanted, settings, places.get("study"))
+    name = places.pop("run", None)
+    results = _folder(**places)
+    run = None if name is None else find(results, name)
+    return Asked(command, results, wanted, settings, places.get("study"), run)
 
 
 def _folder(results_dir: str | None = None, study: str | None = None) -> Path:
@@ -104,12 +110,25 @@ def nothing_recorded(results: Path) -> str:
     return f"nothing is recorded in {results} yet: run 'python -m bench.run {FIRST}'{other}"
 
 
+def of_run(manifest: Manifest, results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
+    """The records of a run's own cells: their trials that it was asked for, and whatever belongs to no trial."""
+    trials = manifest.trials
+    for record in records.read_cells(results, trials, complain):
+        if record.trial is None or record.trial["id"] in trials.get(record.cell["id"], ()):
+            yield record
+
+
 def chosen(asked: Asked, complain: Callable[[str], None]) -> list[Record]:
     """The records that pass the filters. ValueError: there are none."""
     gc.disable()  # records are many small things that stay: the collector would look at all of them again and again
-    found = list(records.read_all(asked.results, complain))
+    if asked.run is None:
+        found = list(records.read_all(asked.results, complain))
+    else:
+        found = list(of_run(asked.run, asked.results, complain))
     gc.freeze()
     gc.enable()
+    if not found and asked.run is not None:
+        raise ValueError(f"run={asked.run.id} has recorded nothing yet; it was asked: {asked.run.shown}")
     if not found:
         raise ValueError(nothing_recorded(asked.results))
     named = {one.cell["id"] for one in found if all(one.cell[key] in names for key, names in asked.wanted.items())}

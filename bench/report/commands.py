@@ -11,6 +11,7 @@ from rich.console import Console
 from bench import records
 from bench.report.asked import Asked, chosen
 from bench.report.beside import show_cells, write_all
+from bench.report.ending import show_run
 from bench.report.formats import FORMATS
 from bench.report.frame import Study
 from bench.report.parts import comparable, with_key
@@ -23,11 +24,15 @@ PUBLISHED = {"rank_by_target": "6", "target_at_budget": "5", "methods": "2"}  # 
 
 def tables(asked: Asked, console: Console, complaints: Console) -> None:
     """One table in one format, or all: in the terminal, and beside the records."""
-    study = Study.of(chosen(asked, complaints.print))
+    found = chosen(asked, complaints.print)
+    study = Study.of(found)
     name, form = asked.settings.get("table"), asked.settings.get("format", "markdown")
     metric = asked.settings.get("metric", "report_score")
     _check(study, name, form, metric)
     if name is None and not {"format", "metric"} & set(asked.settings):
+        if asked.run and not asked.wanted:
+            show_run(asked.run, found, asked.results, console)
+            return
         pages = show_cells(study, console)
         if asked.filtered or asked.study:
             console.print(_unwritten(asked), soft_wrap=True)
