@@ -9,7 +9,6 @@ READY := .venv/.ready
 
 demo: $(READY)
 	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
-	$(BIN)/python -m bench.report model=minilm
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
