@@ -1,5 +1,5 @@
 # make demo   from a fresh checkout to a comparison table       make test    the tests, offline
-# make pictures  README's pictures, from the committed records
+# make pictures  README's pictures, from a committed study
 # make check  what CI runs: lint, types, tests                  make bench   side by side with others (bench-gpu: on CUDA)
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,6 @@ READY := .venv/.ready
 
 demo: $(READY)
 	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
-	$(BIN)/python -m bench.report model=minilm
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bench.arithmetic import precision_of
-from bench.check import check_keys, check_values
+from bench.check import check_folder, check_keys, check_values
 from bench.choices import Form
 from bench.fit import check_fit, effective_rank, longest
 from bench.identity import method_identity, protocol_identity, source_identity, task_identity
@@ -65,6 +65,7 @@ class Cell:
         conf.task.labels = _labels(conf.task)
         check_values(conf)
         source = find(conf.model)
+        check_folder(source.label)
         parts = conf.method.target if conf.target.parts is None else conf.target.parts
         check_fit(conf, source, parts)
         rank = effective_rank(conf, source)

@@ -6,7 +6,7 @@ from string import Formatter
 from typing import Any
 
 from bench.choices import Form, Metric
-from bench.records import is_file_name
+from bench.records import RESERVED, is_file_name
 from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target")
@@ -38,6 +38,15 @@ def _check_names(conf: Config) -> None:
     for key, name in names.items():
         if not is_file_name(name):
             raise ValueError(f"{key}={name!r} becomes a folder's name, so it may not hold / or \\ or :, or be empty")
+
+
+def check_folder(label: str) -> None:
+    """Refuse a model whose results would lie among files of another kind. ValueError: which, and what to do."""
+    if label in RESERVED:
+        raise ValueError(
+            f"a model called {label!r} cannot have results: results/{label} holds other files; rename the folder of "
+            "the model, or set another model.label"
+        )
 
 
 def _check_numbers(conf: Config) -> None:

@@ -1,6 +1,5 @@
 """What is recorded of a cell already, whatever its folder is called: its files, and what is still missing."""
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -119,18 +118,10 @@ class Lookup:
         """The cell's folders, its own first; at least the one that it would get."""
         results = Path(cell.config["results_dir"]).expanduser()
         if results not in self._listed:
-            self._listed[results] = _list(results)
+            self._listed[results] = records.folders_by_id(results)
         own = results / cell.folder
         folders = self._listed[results].setdefault(cell.id, [own])  # the cell stays there under any other name, too
         return sorted(folders, key=lambda folder: folder != own)
-
-
-def _list(results: Path) -> dict[str, list[Path]]:
-    """The folders MODEL/TASK/NAME-ID of the results, by id."""
-    found = defaultdict(list)
-    for folder in sorted(results.glob("*/*/*-*")):
-        found[folder.name.rpartition("-")[2]].append(folder)
-    return found
 
 
 def _rank(path: Path) -> tuple[bool, str]:

@@ -5,7 +5,8 @@ whoever is killed and however many write at once.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ SCHEMA = 1
 KINDS = ("trial", "probe")
 OUTCOMES = ("ok", "diverged", "oom", "failed", "interrupted")
 FINAL = ("ok", "diverged")  # the others are tried again
+# Folders of the results that hold no records of the user's: committed studies, benchmarks of the harness, and what
+# commands were asked.
+RESERVED = frozenset({"studies", "perf", ".runs"})
 NEEDED = {  # what a reader may take for granted
     "cell": ("id", "title", "model", "task", "method", "rank", "target", "random"),
     "trial": ("id", "lr", "seed"),
@@ -142,11 +146,33 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no JSON")
 
 
-def read_all(folder: Path, complain: Callable[[str], None]) -> Iterator[Record]:
-    """Read every record below a folder, in the order of their paths; complain of what is none, and leave it out."""
-    for path in sorted(folder.rglob("*.json")):
-        if path.parent.name == "perf":  # benchmarks of the harness itself lie there
-            continue
+def files_below(results: Path, pattern: str) -> list[Path]:
+    """The user's own files of a results folder that match a pattern, at any depth, in the order of their paths."""
+    return sorted(path for path in results.rglob(pattern) if path.relative_to(results).parts[0] not in RESERVED)
+
+
+def read_all(results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
+    """Read every record of a results folder, in the order of their paths; complain of files that hold none."""
+    return _read(files_below(results, "*.json"), complain)
+
+
+def folders_by_id(results: Path) -> dict[str, list[Path]]:
+    """The folders MODEL/TASK/NAME-ID of the results, by the cell's id."""
+    found = defaultdict(list)
+    for folder in sorted(results.glob("*/*/*-*")):
+        if folder.relative_to(results).parts[0] not in RESERVED:
+            found[folder.name.rpartition("-")[2]].append(folder)
+    return found
+
+
+def read_cells(results: Path, ids: Collection[str], complain: Callable[[str], None]) -> Iterator[Record]:
+    """Read the records of some cells, without a look at those of others."""
+    folders = folders_by_id(results)
+    return _read(sorted(path for name in ids for one in folders.get(name, []) for path in one.glob("*.json")), complain)
+
+
+def _read(paths: Iterable[Path], complain: Callable[[str], None]) -> Iterator[Record]:
+    for path in paths:
         try:
             yield read(path)
         except RecordError as error:

@@ -5,14 +5,17 @@ python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64
 
 import signal
 import sys
+from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
+from rich.console import Console
 
 from bench import grid, launch
 from bench.cell import Cell
 from bench.fit import Misfit
+from bench.manifest import Manifest, Remembered
 from bench.progress import Display
 from bench.ready import check_ready
 from bench.store import register
@@ -45,38 +48,58 @@ def cli() -> int:
         return 0
     try:
         planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir, say=_say)
-        return run(planned, outputs=_outputs(arguments.overrides))
+        return run(planned, sys.argv[1:], outputs=_outputs(arguments.overrides))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
-        print("interrupted: what is finished is recorded; the same command goes on", file=sys.stderr)  # noqa: T201
+        _say("interrupted: what is finished is recorded; rerun the same command to resume")
         return 130
 
 
-def run(planned: list[Cell], *, outputs: str = "outputs") -> int:
-    """Check what is still to be trained, hand the grid to Hydra and sum up."""
+def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs") -> int:
+    """Check what is still to be trained, hand the grid to Hydra and sum up. Returns the exit code."""
     global sweep  # noqa: PLW0603 - Hydra calls the job with a configuration and nothing else
+    results = Path(planned[0].config["results_dir"]).expanduser()
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
-    waiting = sweep.waiting
-    if waiting:
-        check_ready(waiting, outputs)
-        with quiet.console.status("starting the worker server, checking data and methods"):
-            misfits, problem = launch.check(waiting)
-        if problem:
-            raise ValueError(problem)
-        reasons = sweep.leave_out(misfits)
-        if not sweep.jobs:
-            raise ValueError(reasons[0])
-        for reason in reasons:
-            _say(f"left out: {reason}")
+    remembered = Remembered(results, command, sweep.asked, _say)
+    _check(sweep, outputs)
     sweep.announce()
-    if sweep.waiting:
-        with Display(len(sweep.waiting), len(sweep.todo)) as display:
-            sweep.display = display
-            job()
-    return 0 if sweep.summary() else 1
+    with remembered:
+        if sweep.waiting:
+            with Display(len(sweep.waiting), len(sweep.todo)) as display:
+                sweep.display = display
+                job()
+        remembered.exit = 0 if sweep.summary() else 1
+    _show(remembered.manifest, results)
+    return remembered.exit
+
+
+def _check(sweep: Sweep, outputs: str) -> None:
+    """Find out what cannot be trained before anything is. ValueError: nothing can, or an input is not there."""
+    waiting = sweep.waiting
+    if not waiting:
+        return
+    check_ready(waiting, outputs)
+    with sweep.display.console.status("starting the worker server, checking data and methods"):
+        misfits, problem = launch.check(waiting)
+    if problem:
+        raise ValueError(problem)
+    reasons = sweep.leave_out(misfits)
+    if not sweep.jobs:
+        raise ValueError(reasons[0])
+    for reason in reasons:
+        _say(f"left out: {reason}")
+
+
+def _show(manifest: Manifest, results: Path) -> None:
+    """Show the table of the run's own cells."""
+    from bench.report.asked import of_run  # pandas takes its time
+    from bench.report.ending import show_run
+
+    found = list(of_run(manifest, results, _say))
+    show_run(manifest, found, results, Console(highlight=False, markup=False, emoji=False))
 
 
 def _outputs(overrides: list[str]) -> str:

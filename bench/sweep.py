@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import launch
 from bench.cell import Cell, Trial
@@ -146,6 +146,19 @@ class Sweep:
             tracker.start(recorder.cell, trial)  # only now: opening a run replaces the one of the result before
             tracker.log(trial.id, record.curve)
         tracker.finish(record, recorder.cost)
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The cells that are to be trained or recorded already, with the ids of their trials."""
+        return [
+            {
+                "id": cell.id,
+                "title": cell.title,
+                "model": cell.source.label,
+                "task": cell.task,
+                "trials": [trial.id for trial in cell.trials],
+            }
+            for cell in {(cell.id, cell.trials): cell for cell in self.jobs}.values()
+        ]
 
     def summary(self) -> bool:
         """Print how the planned trials ended, in this command or before; True where nothing is wrong or lacking."""

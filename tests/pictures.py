@@ -1,6 +1,6 @@
-"""README's three pictures, from the committed records: the ablation table, the Pareto figure, the dashboard.
+"""README's three pictures, from a committed study: the ablation table, the Pareto figure, the dashboard.
 
-make pictures        needs Chromium; writes results/pictures/
+make pictures        needs Chromium; writes into the study's folder
 """
 
 import shutil
@@ -18,11 +18,12 @@ from bench.report.figures import FIGURES
 from bench.report.formats import FORMATS
 from bench.report.frame import Study
 from bench.report.looks import FIRST
+from bench.report.studies import study_folder
 from bench.report.tables import TABLES
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
-PICTURES = RESULTS / "pictures"
-ABLATION = ("minilm", "reviews", "lora")  # model, task, method
+STUDY = study_folder("reviews-untuned")
+PICTURES = STUDY / "pictures"
+ABLATION = "lora"  # whose weight types and ranks are shown
 SCALE = 2  # pixels of the picture to one of the page
 STYLE = """
 body { font: 15px system-ui, sans-serif; margin: 24px; color: #111; background: #fff; width: 760px }
@@ -48,11 +49,9 @@ def main() -> int:
     if chromium is None:
         print("pictures need Chromium: apt-get install chromium", file=sys.stderr)
         return 2
-    study = Study.of(records.read_all(RESULTS, print))
-    model, task, method = ABLATION
-    ours = study.only(lambda cells: (cells["model"] == model) & (cells["task"] == task))
-    table = TABLES["rank_by_target"](ours.only(lambda cells: cells["method"] == method), "report_score")
-    figure = FIGURES["score_by_parameters"](ours.only(lambda cells: cells["method"].isin(FIRST)))
+    study = Study.of(records.read_all(STUDY, print))
+    table = TABLES["rank_by_target"](study.only(lambda cells: cells["method"] == ABLATION), "report_score")
+    figure = FIGURES["score_by_parameters"](study.only(lambda cells: cells["method"].isin(FIRST)))
     assert table is not None
     assert figure is not None
     PICTURES.mkdir(exist_ok=True)
@@ -65,7 +64,7 @@ def main() -> int:
         shot(browser, dashboard(study), "dashboard.png", 1280, 860, whole=False)
         browser.close()
     for path in sorted(PICTURES.glob("*.png")):
-        print(f"rendered: {path.relative_to(RESULTS.parent)}")
+        print(f"rendered: {path.relative_to(STUDY.parents[2])}")
     return 0
 
 

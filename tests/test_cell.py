@@ -393,6 +393,14 @@ def test_an_edited_function_of_the_user_makes_another_cell(
     assert "sources" not in cell(base).identity
 
 
+@pytest.mark.parametrize("name", ["studies", "perf"])
+def test_no_results_lie_among_files_of_another_kind(name: str, base: list[str], tmp_path: Path) -> None:
+    model = next(one for one in base if one.startswith("model.name=")).partition("=")[2]
+    shutil.copytree(model, tmp_path / name)
+    with pytest.raises(ValueError, match=f"a model called '{name}' cannot have results"):
+        cell(base, f"model.name={tmp_path / name}")
+
+
 @pytest.mark.parametrize("key", ["model.label", "task.name", "method.name"])
 def test_no_name_leads_out_of_the_results(key: str, base: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{key}='../x' becomes a folder's name"):

@@ -153,6 +153,24 @@ def test_files_of_every_format(form: str, tmp_path: Path, capsys: pytest.Capture
     assert path.read_bytes().startswith(begins)
 
 
+def test_figures_under_a_filter_do_not_replace_those_of_all_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(tmp_path, *cell(0.70, rank=1, trainable=1_000), *cell(0.80, rank=8, trainable=8_000))
+    store(tmp_path, *cell(0.75, method="ia3", rank=None, target=None, trainable=500))
+    wanted = ["figures", "figure=score_by_parameters", "format=html", f"results_dir={tmp_path}"]
+    assert cli(wanted) == 0
+    folder = tmp_path / "minilm" / "sst2" / "figures"
+    whole = (folder / "score_by_parameters.html").read_text()
+    capsys.readouterr()
+    assert cli([*wanted, "method=lora", "task=sst2,../x"]) == 0
+    own = folder / "method=lora+task=.._x,sst2" / "score_by_parameters.html"
+    assert capsys.readouterr().out == f"rendered: {own}\n"
+    assert (folder / "score_by_parameters.html").read_text() == whole
+    assert "ia3" in whole
+    assert "ia3" not in own.read_text()
+
+
 def test_an_unknown_format_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(tmp_path, *cell(0.70, rank=1), *cell(0.80, rank=8))
     assert cli(["figures", "format=bmp", f"results_dir={tmp_path}"]) == 2

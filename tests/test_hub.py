@@ -15,6 +15,8 @@ import pytest
 from conftest import OFFLINE
 from hub_server import Hub, Repository
 
+from bench.records import files_below
+
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., tuple[int, list[str]]]
 DATA_COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"  # pinned in conf/task/sst2.yaml
@@ -101,7 +103,7 @@ def assert_refused(code: int, stderr: list[str], *expected: str) -> None:
 
 def trials(results: Path) -> dict[tuple[str, str], dict]:
     """The trials' records by the bytes that they were trained with."""
-    records = [json.loads(path.read_text()) for path in results.rglob("*.json")]
+    records = [json.loads(path.read_text()) for path in files_below(results, "*.json")]
     found = [record for record in records if record["kind"] == "trial"]
     return {(record["identity"]["model"], record["identity"]["task"]["data"]): record for record in found}
 

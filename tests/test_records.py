@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import REPOSITORY
 from sample_records import probe_of, record_of
 
 from bench import records
 from bench.records import FINAL, OUTCOMES, Record, RecordError
 
 HERE = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-READ_ME = Path(__file__).resolve().parent.parent / "results" / "README.md"
+READ_ME = REPOSITORY / "results" / "README.md"
 
 
 def files(folder: Path) -> list[str]:
@@ -225,3 +226,26 @@ def test_processes_that_write_one_path_leave_a_whole_record(tmp_path: Path) -> N
     assert [process.returncode for process in children] == [0] * 4, errors
     assert (records.read(path).trial or {})["seed"] == 39
     assert files(tmp_path) == ["one.json"]
+
+
+@pytest.mark.parametrize("folder", sorted(records.RESERVED))
+def test_what_lies_beside_the_records_of_the_user_is_not_read_as_theirs(folder: str, tmp_path: Path) -> None:
+    own = record_of(method="own")
+    for place in (tmp_path / "minilm" / folder, tmp_path / folder, tmp_path / folder / "one" / "minilm" / "sst2"):
+        records.write(place / "one.json", own if place.parent.name == "minilm" else record_of())
+    assert list(records.read_all(tmp_path, pytest.fail)) == [own]
+    found = records.read_all(tmp_path / folder, pytest.fail)  # asked for itself it is a folder like any other
+    assert len(list(found)) == 2
+
+
+@pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="no checkout")
+@pytest.mark.parametrize(("path", "ignored"), [
+    ("results/minilm/sst2/lora-r8-qv-0123456789/probe.json", True), ("results/minilm/sst2/table.md", True),
+    ("results/dashboard.html", True), ("results/.runs/20261126-065012.345678-3f2a.json", True),
+    ("results/studies/one/dashboard.html", True), ("results/studies/one/minilm/sst2/figures/a.svg", True),
+    ("results/studies/one/minilm/sst2/lora-r8-qv-0123456789/probe.json", False), ("results/perf/new.json", False),
+    ("results/studies/one/.runs/20261126-065012.345678-3f2a.json", False), ("results/README.md", False),
+])  # fmt: skip
+def test_git_ignores_what_is_the_user_s_and_nothing_else(path: str, *, ignored: bool) -> None:
+    done = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=REPOSITORY, check=False)
+    assert (done.returncode == 0) is ignored

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import pytest
 from rich.console import Console
 from sample_records import MIB, probe_of, record_of, store
 
+import bench.report.studies
 from bench import records
 from bench.records import Record
 from bench.report import cells, commands, terminal
 from bench.report.__main__ import cli
 from bench.report.asked import Asked
+from bench.report.studies import study_folder, study_names
 
 Ask = Callable[..., tuple[int, str, str]]
 METHODS: list[dict[str, Any]] = [
@@ -180,32 +183,136 @@ def test_every_model_and_task_has_files_of_its_own(ask: Ask, tmp_path: Path) -> 
                 assert (tmp_path / model / task / name).exists()
 
 
-def test_filters_show_what_they_name(ask: Ask, tmp_path: Path) -> None:
-    for model in ("a", "b"):
-        store(tmp_path, *(record_of(method=method, model=model) for method in ("lora", "ia3", "full")))
-    assert ask(f"results_dir={tmp_path}", "model=b")[0] == 0
-    assert [row["method"] for row in rows_of(tmp_path / "b" / "sst2")] == ["full", "ia3", "lora"]
-    assert not (tmp_path / "a" / "sst2" / "table.md").exists()
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_table_of_some_methods_does_not_replace_the_whole_one(ask: Ask, tmp_path: Path) -> None:
-    store(tmp_path, *(record_of(method=method) for method in ("lora", "ia3")))
-    assert ask(f"results_dir={tmp_path}")[0] == 0
-    code, out, _ = ask(f"results_dir={tmp_path}", "method=lora")
+FILTERS = ("model=b", "task=sst2", "method=lora", "method=lora,ia3,full")
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> Path:
+    """Results of two models on two tasks."""
+    for model, task in product(("a", "b"), ("sst2", "rte")):
+        store(tmp_path, *(record_of(method=method, model=model, task=task) for method in ("lora", "ia3", "full")))
+    return tmp_path
+
+
+def test_filters_show_what_they_name(ask: Ask, several: Path) -> None:
+    code, out, _ = ask(f"results_dir={several}", "model=b", "task=sst2", "method=lora,ia3")
     assert code == 0
-    assert "lora" in out
-    assert "ia3" not in out
+    assert [line for line in out.splitlines() if " on " in line and line.count(" ") == 2] == ["b on sst2"]
+    assert [method for method in ("lora", "ia3", "full") if method in out] == ["lora", "ia3"]
+
+
+@pytest.mark.parametrize("given", FILTERS)
+def test_a_filter_never_overwrites(given: str, ask: Ask, several: Path) -> None:
+    assert ask(f"results_dir={several}")[0] == 0
+    before = contents(several)
+    code, out, _ = ask(f"results_dir={several}", given)
+    assert code == 0
     assert "rendered" not in out
-    (table,) = tmp_path.rglob("table.csv")
-    assert [row["method"] for row in rows_of(table.parent)] == ["ia3", "lora"]
+    assert "Nothing is written under a filter" in out
+    assert contents(several) == before
+
+
+@pytest.mark.parametrize("given", ["model=b", "task=sst2", "method=lora,ia3,full"])
+def test_the_table_of_a_model_on_a_task_is_the_same_under_any_filter(given: str, ask: Ask, several: Path) -> None:
+    _, whole, _ = ask(f"results_dir={several}")
+    _, some, _ = ask(f"results_dir={several}", given)
+    tables = [f"\n{part.strip()}\n" for part in re.split(r"\n(?=\w+ on \w+\n)", some.partition("\nNothing")[0])[1:]]
+    assert len(tables) == (4 if "method" in given else 2)
+    assert all(table in whole for table in tables)
+
+
+def test_files_that_cannot_be_written_are_one_line(ask: Ask, tmp_path: Path) -> None:
+    (store(tmp_path, record_of()) / "minilm" / "sst2" / "table.md").mkdir()
+    code, _, err = ask(f"results_dir={tmp_path}")
+    assert code == 2
+    assert re.fullmatch(r"error: .*table\.md.* cannot be written \(.*\); a filter, such as task=, only shows\n", err)
+
+
+@pytest.fixture
+def studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository's results with records of the user's and a committed study; the folder of the studies."""
+    monkeypatch.chdir(tmp_path)
+    store(Path("results"), record_of(method="lora"))
+    folder = tmp_path / "results" / "studies"
+    store(folder / "heads", *(record_of(method=method) for method in ("head", "full")))
+    monkeypatch.setattr(bench.report.studies, "STUDIES", folder)
+    return folder
+
+
+def test_a_study_is_never_mixed_with_the_records_of_the_user(ask: Ask, studies: Path) -> None:
+    _, own, _ = ask()
+    _, study, _ = ask("study=heads")
+    methods = ("lora", "head", "full")
+    assert [[name for name in methods if name in out] for out in (own, study)] == [["lora"], ["head", "full"]]
+
+
+def test_a_study_is_read_and_not_written(ask: Ask, studies: Path) -> None:
+    before = contents(studies.parent)
+    code, out, _ = ask("study=heads")
+    assert code == 0
+    assert "Nothing is written into a study" in out
+    assert contents(studies.parent) == before
+    assert ask(f"results_dir={studies / 'heads'}")[0] == 0
+    assert (studies / "heads" / "minilm" / "sst2" / "table.md").exists()
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["model=nobody"], "2 records in {folder}, and none to show; run 'python -m bench.run' first, or widen the filter"),
-    (["colour=red"], "'colour=red' is no setting; choose from results_dir=, model=, task=, method="),
+    (["study=tails"], "study=tails is unknown; choose from heads"),
+    (["study=../studies/heads"], "study=../studies/heads is unknown; choose from heads"),
+    (["study=heads", "results_dir=results"], "results_dir=results and study=heads name two places; give one of them"),
+    (
+        ["study=heads", "method=lora"],
+        "none of the 2 records in {folder}/heads passes the filter; method is one of full, head",
+    ),
+    (["compare", "study=tails", "a=lora", "b=ia3"], "study=tails is unknown; choose from heads"),
+])  # fmt: skip
+def test_a_study_that_is_not_there_is_one_line(arguments: list[str], said: str, ask: Ask, studies: Path) -> None:
+    assert ask(*arguments) == (2, "", f"error: {said.format(folder=studies)}\n")
+
+
+@pytest.mark.usefixtures("studies")
+def test_an_installed_package_says_that_it_has_no_studies(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench.report.studies, "STUDIES", Path("nowhere"))
+    code, out, err = ask("study=heads")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: study=heads: studies are part of the repository and not of the installed package;")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_without_records_the_report_says_what_to_do(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if there:
+        store(Path("results", "perf"), record_of())
+    code, out, err = ask()
+    assert (code, out) == (2, "")
+    assert err.startswith("error: nothing is recorded in results yet: run 'python -m bench.run -m method=lora,adapter")
+    assert all(f"study={name}" in err for name in study_names())
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_committed_study_is_shown_and_says_how_it_was_made(name: str, ask: Ask) -> None:
+    code, out, err = ask(f"study={name}")
+    assert (code, err) == (0, "")
+    assert " on " in out
+    said = (study_folder(name) / "README.md").read_text(encoding="utf-8")
+    assert "python -m bench.run " in said
+    assert "CPU" in said or "GPU" in said
+
+
+@pytest.mark.parametrize(("arguments", "said"), [
+    (["model=nobody"], "none of the 2 records in {folder} passes the filter; model is one of minilm"),
+    (["colour=red"], "'colour=red' is no setting; choose from results_dir=, study=, run=, model=, task="),
     (["minilm"], "'minilm' is no setting"),
     (["results_dir={folder}/nowhere"], "results_dir={folder}/nowhere is not a folder; run 'python -m bench.run' first"),
-    (["results_dir={folder}/empty"], "0 records in {folder}/empty, and none to show"),
+    (["results_dir={folder}/empty"], "nothing is recorded in {folder}/empty yet: run 'python -m bench.run"),
     (["results_dir={folder}/file.txt"], "results_dir={folder}/file.txt is not a folder"),
 ])  # fmt: skip
 def test_wrong_input_is_one_line(arguments: list[str], said: str, ask: Ask, tmp_path: Path) -> None:
@@ -331,7 +438,7 @@ def test_a_narrow_terminal_shows_whole_rows_of_fewer_columns(width: int, gone: l
 
 
 def test_a_narrow_terminal_says_what_is_left_out(tmp_path: Path) -> None:
-    for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr; table.md and table.csv have them.")):
+    for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr; a wider one shows them.")):
         screen = StringIO()
         shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, many())
         assert ("Left out" in screen.getvalue()) == bool(said)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -19,17 +20,22 @@ import pytest
 from conftest import OFFLINE
 from safetensors.torch import load_file, save_file
 
+from bench import manifest
+from bench.records import files_below
+from bench.report.__main__ import cli as report
+from bench.sweep import Sweep
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LONG = ["protocol.epochs=4000", "protocol.probe_steps=1"]  # a trial that is still running when the test acts
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))]
+    found = [json.loads(path.read_text()) for path in files_below(folder, "*.json")]
     return [record for record in found if record["kind"] == "trial"]
 
 
 def stamps(folder: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
+    return {path: path.stat().st_mtime_ns for path in files_below(folder, "*.json")}
 
 
 def override(arguments: list[str], **changes: str) -> list[str]:
@@ -100,6 +106,63 @@ def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(
     assert stamps(tmp_path / "results") == before
 
 
+def ending(out: str) -> str:
+    """What a run shows of itself, from its first table on."""
+    return out[out.index("\n\n") :]
+
+
+def test_a_run_ends_with_the_table_of_its_own_cells_and_the_report_shows_it_again(
+    inline: Run, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    results = f"results_dir={tmp_path / 'results'}"
+    assert inline(*tiny, "method=bitfit", "seeds=[0]").returncode == 0
+    done = inline("-m", *tiny, "method=head,ia3", "seeds=[0,1]")
+    assert done.returncode == 0, done.stderr
+    shown = ending(done.stdout)
+    assert [name for name in ("head", "ia3", "bitfit") if f"\n{name} " in shown] == ["head", "ia3"]
+    assert "2 cells, 4 trials; " in shown
+    assert re.search(r"\nBest of \S+ on sst2: (head|ia3 kv\+down), \d+\.\d % accuracy \(n = 2\)\. \w+", shown)
+    (compare,) = re.findall(r"\nNext, compare the best two:  python -m bench.report (compare .*)\n", shown)
+    assert inline(*tiny, "method=bitfit", "seeds=[0,1,2]").returncode == 0  # another run, and more of the first's cell
+    name = shown.partition("\nRun ")[2].partition(":")[0]
+    capfd.readouterr()
+    assert report([f"run={name}", results]) == 0
+    assert capfd.readouterr().out.strip() == shown.strip()
+    assert report(compare.split()) == 0
+    capfd.readouterr()
+    assert report(["run=last", results]) == 0
+    last = capfd.readouterr().out
+    assert "3 ok" in last
+    assert "head" not in last
+
+
+def test_a_run_shows_its_own_trials_and_not_those_of_other_runs_of_the_cell(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
+    for seeds, said in (("[0]", "1 ok"), ("[1,2]", "2 ok"), ("[0]", "1 ok")):
+        shown = ending(inline(*tiny, "method=head", f"seeds={seeds}").stdout)
+        assert said in shown
+    assert manifest.find(tmp_path / "results", "last").exit == 0
+
+
+def test_wrong_input_is_not_remembered_as_a_run(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    assert inline(*tiny, "method=head", "seeds=[]").returncode == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_run_that_failed_names_itself_as_the_next_command(
+    inline: Run, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Sweep, "run", lambda *_: None)  # as if every cell was lost
+    done = inline(*tiny, "method=head", "seeds=[0]")
+    assert done.returncode == 1
+    assert "1 missing" in done.stdout
+    assert (
+        f"\nNext, train what is missing:  python -m bench.run {shlex.join([*tiny, 'method=head', 'seeds=[0]'])}\n"
+        in (done.stdout)
+    )
+
+
 def test_one_cell_runs_without_multirun_and_learns(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     arguments = override(
         tiny, **{"protocol.train_rows": "null", "protocol.epochs": "15", "seeds": "[0]", "lrs": "[0.003]"}
@@ -137,9 +200,10 @@ def test_the_trials_of_a_cell_train_together_and_end_as_they_would_one_by_one(
     assert {record["cost"]["pack_why"] for record in some} == {"pack=3"}
     for one, *others in zip(together, apart, some, strict=True):
         for other in others:
-            losses, others = (dict(record["scores"].pop("select_losses")) for record in (one, other))
-            assert losses == pytest.approx(others, abs=1e-6)
-            assert (one["trial"], one["scores"]) == (other["trial"], other["scores"])
+            losses, expected = (dict(record["scores"]["select_losses"]) for record in (one, other))
+            assert losses == pytest.approx(expected, abs=1e-6)
+            scores, others_scores = ({**record["scores"], "select_losses": None} for record in (one, other))
+            assert (one["trial"], scores) == (other["trial"], others_scores)
             assert one["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
 
 
@@ -206,7 +270,7 @@ def test_a_lost_probe_is_measured_again_without_training(inline: Run, tiny: list
     command = [*override(tiny, seeds="[0]"), "method=head"]
     inline(*command)
     (probe,) = (tmp_path / "results").rglob("probe.json")
-    (trial,) = (path for path in (tmp_path / "results").rglob("*.json") if path != probe)
+    (trial,) = (path for path in files_below(tmp_path / "results", "*.json") if path != probe)
     probe.unlink()
     before = trial.stat().st_mtime_ns
     done = inline(*command)
@@ -299,7 +363,8 @@ def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
     assert took < 2
     assert process.returncode == 130
     assert "Traceback" not in out + err
-    assert err.splitlines() == ["interrupted: what is finished is recorded; the same command goes on"]
+    assert err.splitlines() == ["interrupted: what is finished is recorded; rerun the same command to resume"]
+    assert manifest.find(tmp_path / "results", "last").exit == 130
     assert [record["outcome"] for record in trials(tmp_path / "results")] == ["interrupted"] * 2  # of one pack
     assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.suffix != ".json"]
     with running(command, tmp_path) as process:

@@ -23,6 +23,7 @@ from wandb_server import Server, closed, serve, silence
 from bench import track
 from bench.grid import cells
 from bench.ready import check_ready
+from bench.records import files_below
 from bench.track import FINISH_SECONDS, INIT_SECONDS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
@@ -168,7 +169,7 @@ def runs_in(folder: Path) -> list[Run]:
 
 
 def records_in(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(folder.rglob("*.json"))]
+    return [json.loads(path.read_text()) for path in files_below(folder, "*.json")]
 
 
 def prefixed(name: str, values: dict[str, Any] | None) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from test_track import KEY, clean, driven
 from wandb_server import Server, closed, serve
 
 from bench import records
+from bench.report import upload, workspace
+from bench.report.__main__ import cli
 from bench.report.frame import Study
 from bench.report.upload import rows_of
 
@@ -201,5 +203,24 @@ def test_rows_hold_plain_values() -> None:
 
 
 def test_every_record_of_ours_can_be_a_row() -> None:
-    whole = Study.of(records.read_all(REPOSITORY / "results" / "minilm" / "sst2", pytest.fail))
+    whole = Study.of(records.read_all(REPOSITORY / "results" / "studies" / "sst2-untuned", pytest.fail))
     assert len(json.dumps(rows_of(whole.cells), allow_nan=False)) > 1000
+
+
+@pytest.mark.parametrize(("given", "uploaded"), [
+    ([], {"minilm/sst2/table.md", "minilm/sst2/figures/a.svg", "dashboard.html"}),
+    (["method=lora"], {"minilm/sst2/figures/method=lora/a.svg"}),
+])  # fmt: skip
+def test_files_of_these_cells_are_uploaded_and_no_others(
+    given: list[str], uploaded: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(tmp_path, record_of())
+    own = ("minilm/sst2/table.md", "minilm/sst2/figures/a.svg", "minilm/sst2/figures/method=lora/a.svg")
+    for name in ("dashboard.html", *own, "studies/one/minilm/sst2/table.md", "studies/one/dashboard.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    taken: list[Path] = []
+    monkeypatch.setattr(upload, "upload", lambda _, files, **__: taken.extend(files))
+    monkeypatch.setattr(workspace, "save", lambda *_: None)
+    assert cli(["wandb", f"results_dir={tmp_path}", *given]) == 0
+    assert {path.relative_to(tmp_path).as_posix() for path in taken} == uploaded

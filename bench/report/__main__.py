@@ -1,12 +1,15 @@
 """Entry point: records to tables, figures, a dashboard and answers.
 
-python -m bench.report [results_dir=DIR] [model=NAME,NAME] [task=NAME] [method=NAME] [published=true]
-python -m bench.report table=NAME [metric=COLUMN] [format=markdown|latex|html|csv]
+python -m bench.report [results_dir=DIR] [study=NAME] [run=last] [model=NAME,NAME] [task=NAME] [method=NAME]
+python -m bench.report table=NAME [metric=COLUMN] [format=markdown|latex|html|csv] [published=true]
 python -m bench.report figures [format=png|svg|pdf|html]
 python -m bench.report compare a=CELL b=CELL
 python -m bench.report recommend [memory_gb=8] [params=1e6] [latency_ms=5] [minutes=10] [task=NAME] [model=NAME]
 python -m bench.report serve [port=8000]
 python -m bench.report wandb [project=NAME] [entity=NAME]
+
+results_dir, study, run, model, task and method go with every command. Without them the first one writes all tables and
+the dashboard beside the records; a study, a run or a filter is only shown.
 """
 
 import sys

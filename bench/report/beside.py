@@ -1,44 +1,67 @@
-"""What is written beside the records: every table, and the dashboard."""
+"""The tables of cells, and what is written beside the records: every table, and the dashboard."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
+from bench.atomic import replace_file
 from bench.report.formats import markdown
 from bench.report.frame import Study
 from bench.report.notes import differences
 from bench.report.parts import comparable, with_key
 from bench.report.standing import with_intervals
+from bench.report.table import Table
 from bench.report.tables import TABLES, cells
 from bench.report.terminal import show
 
 
-def render(results: Path, study: Study, console: Console, *, write: bool) -> None:
-    """The table of cells for every model and task, shown; written too, with what else there is, where it may be.
+@dataclass(frozen=True)
+class Page:
+    """The cells of a model on a task."""
 
-    write: false where tables of some methods would take the place of the whole ones.
-    """
-    written = []
+    model: str
+    task: str
+    parts: Sequence[Study]  # by protocol: only cells of one part may be compared
+    tables: Sequence[Table]  # of each part
+
+
+def show_cells(study: Study, console: Console) -> list[Page]:
+    """Show the table of cells for every model and task. Returns what was shown."""
+    pages = []
     for (model, task), group in study.cells.groupby(["model", "task"]):
-        pages, frames, keys = [f"# {model} on {task}\n"], [], list(dict.fromkeys(group["table"]))
-        for number, key in enumerate(keys, 1):
-            part = with_key(study, key)
+        keys = list(dict.fromkeys(group["table"]))
+        parts, tables = [with_key(study, key) for key in keys], []
+        for number, part in enumerate(parts, 1):
             apart = differences(keys, number)
-            table = cells(part, before=[apart] if apart else [])
-            show(table, console)
-            pages.append(markdown(table))
-            frames.append(with_intervals(part).drop(columns="table").assign(table=number))
-        if write:
-            folder = results / str(model) / str(task)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "table.md").write_text("\n".join(pages), encoding="utf-8")
-            pd.concat(frames).to_csv(folder / "table.csv", index=False)
-            written += [folder / "table.md", folder / "table.csv"]
-    if write:
+            tables.append(cells(part, before=[apart] if apart else []))
+            show(tables[-1], console)
+        pages.append(Page(str(model), str(task), parts, tables))
+    return pages
+
+
+def write_all(results: Path, study: Study, pages: Sequence[Page], console: Console) -> None:
+    """Write the pages and what else there is, and name each file. ValueError: the folder cannot be written."""
+    try:
+        written = [path for page in pages for path in _page(results, page)]
         written += [*_others(results, study), _dashboard(results, study)]
+    except OSError as error:
+        raise ValueError(
+            f"{error.filename or results} cannot be written ({error.strerror}); a filter, such as task=, only shows"
+        ) from error
     for path in written:
         console.print(f"rendered: {path}", soft_wrap=True)
+
+
+def _page(results: Path, page: Page) -> list[Path]:
+    folder = results / page.model / page.task
+    text = "\n".join([f"# {page.model} on {page.task}\n", *map(markdown, page.tables)])
+    frames = [
+        with_intervals(part).drop(columns="table").assign(table=number) for number, part in enumerate(page.parts, 1)
+    ]
+    return [_write(folder / "table.md", text), _write(folder / "table.csv", pd.concat(frames).to_csv(index=False))]
 
 
 def _others(results: Path, study: Study) -> list[Path]:
@@ -55,15 +78,17 @@ def _others(results: Path, study: Study) -> list[Path]:
         ]
         if made:
             pages = [f"## {name}: {table.title}\n\n{markdown(table)}" for name, table in made]
-            path = results / str(model) / "tables.md"
-            path.write_text(f"# {model}\n\n" + "\n".join(pages), encoding="utf-8")
-            written.append(path)
+            written.append(_write(results / str(model) / "tables.md", f"# {model}\n\n" + "\n".join(pages)))
     return written
 
 
 def _dashboard(results: Path, study: Study) -> Path:
     from bench.report.dashboard import dashboard
 
-    path = results / "dashboard.html"
-    path.write_text(dashboard(study), encoding="utf-8")
+    return _write(results / "dashboard.html", dashboard(study))
+
+
+def _write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text.encode())
     return path

@@ -8,8 +8,10 @@ from typing import Any
 
 from rich.console import Console
 
+from bench import records
 from bench.report.asked import Asked, chosen
-from bench.report.beside import render
+from bench.report.beside import show_cells, write_all
+from bench.report.ending import show_run
 from bench.report.formats import FORMATS
 from bench.report.frame import Study
 from bench.report.parts import comparable, with_key
@@ -22,12 +24,20 @@ PUBLISHED = {"rank_by_target": "6", "target_at_budget": "5", "methods": "2"}  # 
 
 def tables(asked: Asked, console: Console, complaints: Console) -> None:
     """One table in one format, or all: in the terminal, and beside the records."""
-    study = Study.of(chosen(asked, complaints.print))
+    found = chosen(asked, complaints.print)
+    study = Study.of(found)
     name, form = asked.settings.get("table"), asked.settings.get("format", "markdown")
     metric = asked.settings.get("metric", "report_score")
     _check(study, name, form, metric)
     if name is None and not {"format", "metric"} & set(asked.settings):
-        render(asked.results, study, console, write="method" not in asked.wanted)
+        if asked.run and not asked.wanted:
+            show_run(asked.run, found, asked.results, console)
+            return
+        pages = show_cells(study, console)
+        if asked.filtered or asked.study:
+            console.print(_unwritten(asked), soft_wrap=True)
+        else:
+            write_all(asked.results, study, pages, console)
         return
     made = [table for part in comparable(study) if (table := TABLES[name or "cells"](part, metric))]
     if not made:
@@ -38,6 +48,13 @@ def tables(asked: Asked, console: Console, complaints: Console) -> None:
         console.print(FORMATS[form](table), soft_wrap=True, end="")
     if asked.settings.get("published") == "true":
         _published(name, form, console)
+
+
+def _unwritten(asked: Asked) -> str:
+    """Why no file is written: what some records make must not replace what all of them made."""
+    if asked.filtered:
+        return "Nothing is written under a filter: without it the tables and the dashboard of all records are."
+    return f"Nothing is written into a study; results_dir={asked.results} writes its tables anew."
 
 
 def _check(study: Study, name: str | None, form: str, metric: str) -> None:
@@ -64,19 +81,21 @@ def _published(name: str | None, form: str, console: Console) -> None:
 
 
 def figures(asked: Asked, console: Console, complaints: Console) -> None:
-    """Write every figure, or one, for each part whose cells may be compared, beside their records."""
+    """Write every figure, or one, for each part whose cells may be compared, beside their records.
+
+    Under a filter they go to a folder that says it, so that they do not replace those of all records.
+    """
     from bench.report.figures import FIGURES, OVER_TASKS
 
     study, name = Study.of(chosen(asked, complaints.print)), asked.settings.get("figure")
     if name is not None and name not in {**FIGURES, **OVER_TASKS}:
         raise ValueError(f"figure={name} is unknown; choose from {', '.join([*FIGURES, *OVER_TASKS])}")
     places: list[tuple[Study, Path, dict[str, Any]]] = []
+    own = Path("figures", asked.filtered)
     for (model, task), group in study.cells.groupby(["model", "task"]):
         parts = [with_key(study, key) for key in dict.fromkeys(group["table"])]
-        places += [(part, asked.results / str(model) / str(task) / "figures", FIGURES) for part in parts]
-    places += [
-        (part, asked.results / part.cells["model"].iloc[0] / "figures", OVER_TASKS) for part in comparable(study)
-    ]
+        places += [(part, asked.results / str(model) / str(task) / own, FIGURES) for part in parts]
+    places += [(part, asked.results / part.cells["model"].iloc[0] / own, OVER_TASKS) for part in comparable(study)]
     written: set[Path] = set()
     for part, folder, drawn in places:
         for each in drawn if name is None else {name} & set(drawn):
@@ -136,16 +155,26 @@ def serve(asked: Asked, console: Console, complaints: Console) -> None:
 
 
 def wandb(asked: Asked, console: Console, complaints: Console) -> None:
-    """To W&B: the cells as a table, what is rendered beside the records as an artifact, and the workspace."""
+    """To W&B: the cells as a table, what is rendered of them as an artifact, and the workspace."""
     from bench.report.upload import upload
     from bench.report.workspace import save
 
     study = Study.of(chosen(asked, complaints.print))
     project = asked.settings.get("project", os.environ.get("WANDB_PROJECT", "peftgrid"))
     entity = asked.settings.get("entity", os.environ.get("WANDB_ENTITY"))
-    rendered = [path for name in RENDERED for path in sorted(asked.results.rglob(name))]
-    upload(study, rendered, project=project, entity=entity, say=lambda line: console.print(line, soft_wrap=True))
+    upload(
+        study, _rendered(asked), project=project, entity=entity, say=lambda line: console.print(line, soft_wrap=True)
+    )
     save(project, entity, lambda line: console.print(line, soft_wrap=True))
+
+
+def _rendered(asked: Asked) -> list[Path]:
+    """Files of these cells and no others: of a filter, only the figures that were drawn under it."""
+    if asked.filtered:
+        return [
+            path for path in records.files_below(asked.results, "figures/*/*.*") if path.parent.name == asked.filtered
+        ]
+    return [path for name in RENDERED for path in records.files_below(asked.results, name)]
 
 
 COMMANDS: dict[str, Callable[[Asked, Console, Console], None]] = {

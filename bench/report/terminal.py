@@ -37,7 +37,7 @@ def show(asked: report.Table, console: Console) -> None:
     if console.is_terminal:
         shown, left_out = _narrowed(asked, console)
         if left_out:
-            notes += f"\nLeft out on this narrow terminal: {', '.join(left_out)}; table.md and table.csv have them."
+            notes += f"\nLeft out on this narrow terminal: {', '.join(left_out)}; a wider one shows them."
     else:
         console.width = max(console.width, PIPE_WIDTH)
     console.print(f"\n{asked.title}\n", soft_wrap=True)
