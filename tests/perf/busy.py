@@ -132,8 +132,8 @@ def page(found: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str
         "rounds in turns. Command: `python tests/perf/busy.py`."
     )
     shared = (
-        f"This was a shared machine: in {disturbed} of {len(found)} measurements processes other than these used more "
-        "than 10% of the cores. Only rows of one load compare, and none of them had no more load than its name says."
+        f"Measured on a shared machine: in {disturbed} of {len(found)} measurements unrelated processes used more than "
+        "10% of the cores, so nothing was idle, and no share of it is shown. Compare rows of one load."
     )
     heads = (
         "busy processes",
@@ -158,8 +158,9 @@ def page(found: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str
                 if one["round"] == other["round"] and one["busy"] == other["busy"] == load
                 if (one["way"], other["way"]) == (way, "default")
             ]
-            shares = " | ".join(f"{100 * share:.0f}%" for share in (speed / idle, speed / fair))
-            lines.append(f"| {load} | {way} | {speed:.0f} | {shares} | {median(pairs):.2f} | {others:.2f} |")
+            quiet = _median(found, 0, "default", "others") <= SHARE * cores
+            shares = " | ".join(f"{100 * share:.0f}%" if quiet else "-" for share in (speed / idle, speed / fair))
+            lines.append(f"| {load} | {way} | {speed:.1f} | {shares} | {median(pairs):.2f} | {others:.2f} |")
     return "\n".join(lines) + "\n"
 
 
