@@ -121,7 +121,7 @@ def page(found: dict[str, Any]) -> str:
             ],
         ),
         "## Equal cells with unequal luck",
-        "The luck of how many cells, and wrong tables.",
+        "Luck of how many cells, in brackets. Wrong: as above.",
         _table(["wrong %", "Holm: wrong %"], found["uneven"], lambda row: _both(row, "wrong", holm="wrong")),
         f"## One cell is better by {100 * GAP:.0f} points",
         f"Power: worse cells that are told from the best ({few}).",
