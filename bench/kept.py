@@ -19,8 +19,8 @@ from bench.models.source import find
 from bench.records import Record
 from bench.resolved import completed, typed
 from bench.schema import Config, ModelConf
-from bench.tasks.reading import UNPARSED
 from bench.tasks.task import Split, Task
+from bench.tasks.written import UNPARSED
 from bench.train.evaluate import weigh
 from bench.train.precision import exact_products, pick_device, pick_dtype
 from bench.trusted import check_targets, known_targets

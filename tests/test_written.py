@@ -8,8 +8,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from bench.content import package_folder
-from bench.tasks.reading import UNPARSED, Written
-from bench.tasks.written import answer_pattern, named_option
+from bench.tasks.written import UNPARSED, Written, answer_pattern, named_option
 
 TEMPLATES = ["{letter}. {option}", " {letter}. {option}"]  # those of conf/prompt
 A_NAMED = [

@@ -13,8 +13,8 @@ DISTURBED = (
 )
 LEGEND = {
     BEST: "Bold: the best.",
-    TIED: "*: not significantly worse than the best (max-T test over examples and seeds: in at most 5% of tables is an "
-    "equally good cell left without the mark).",
+    TIED: "*: not significantly worse than the best (max-T test over examples and seeds; at most 5% of tables wrongly "
+    "omit the mark from a cell that is as good).",
 }
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     one: f"\\{one}" for one in "&%$#_{}"

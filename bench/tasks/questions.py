@@ -15,10 +15,10 @@ from bench.tasks.characters import check_characters
 from bench.tasks.demonstrations import Demonstrations
 from bench.tasks.encode import Encoded, Rows, laid_out, rows_of
 from bench.tasks.prompts import Prompts
-from bench.tasks.reading import HEAD, Continuation, Letters, OneOf, Reading, Reasoned, Written
+from bench.tasks.reading import HEAD, Continuation, Letters, OneOf, Reading, Reasoned
 from bench.tasks.task import Split, Task
 from bench.tasks.token_cache import cached, tokenizer_hash
-from bench.tasks.written import answer_pattern
+from bench.tasks.written import Written, answer_pattern
 
 WRITTEN = 32  # tokens of an answer that is written out
 

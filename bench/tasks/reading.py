@@ -3,7 +3,6 @@
 Every function takes the model's logits in fp32 and the batch that they belong to.
 """
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -11,10 +10,6 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
-
-from bench.tasks.written import named_option
-
-UNPARSED = -1
 
 
 class Shown(Protocol):
@@ -214,33 +209,3 @@ def _of_options(scores: Tensor, batch: Shown) -> Tensor:
         return scores
     there = torch.arange(scores.shape[-1], device=scores.device) < batch.options[..., None]
     return scores.masked_fill(~there, -torch.inf)
-
-
-@dataclass(frozen=True)
-class Written(Continuation):
-    """A continuation that the model writes itself, token by token, and that begins with the letter of its option.
-
-    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. pattern: finds
-    the letter in a text. To `answers`, `logits` are what was written: [rows, tokens], int64.
-    """
-
-    tokenizer: PreTrainedTokenizerBase
-    letters: int
-    limit: int
-    pattern: re.Pattern[str]
-
-    def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
-        """Of the prompt, the last alone."""
-        return 1
-
-    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Each option's number; UNPARSED where what was written names none of the row's options."""
-        texts = self.tokenizer.batch_decode(logits, skip_special_tokens=True)
-        counts = [self.letters] * len(texts) if batch.options is None else batch.options.tolist()
-        found = [named_option(text, self.pattern, count) for text, count in zip(texts, counts, strict=True)]
-        return torch.tensor([UNPARSED if number is None else number for number in found])
-
-    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The answer; what was written has no loss: that is taken on the right answers (`Encoded.taught`)."""
-        found = self.answers(logits, batch).float()
-        return torch.stack([found, torch.full_like(found, torch.nan)], -1)

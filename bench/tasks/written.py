@@ -1,8 +1,16 @@
-"""Which option an answer names that a language model wrote out itself."""
+"""Answers that a language model writes out itself, and which option each of them names."""
 
 import re
+from dataclasses import dataclass
 from string import Formatter, ascii_lowercase
 
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from bench.tasks.reading import Continuation, Shown
+
+UNPARSED = -1
 LEAD = r"(?:(?:the\s+)?(?:correct\s+)?(?:answer|option)(?:\s+is)?[\W_]+)?"  # "Answer: A", "The answer is (A)"
 # What may follow a letter that stands for an option. A letter that begins a text may be a word ("A heart attack"), part
 # of one ("B-cell lymphoma") or an abbreviation ("E.g.", "D.N.A."), so a blank, a hyphen and a point alone do not do.
@@ -61,3 +69,33 @@ def named_option(text: str, pattern: re.Pattern[str], options: int) -> int | Non
 def _spaced(literal: str) -> str:
     """A pattern for a piece of the template, whatever a tokenizer made of its case and its blanks."""
     return r"\s*".join(re.escape(character) for character in literal.lower() if not character.isspace())
+
+
+@dataclass(frozen=True)
+class Written(Continuation):
+    """A continuation that the model writes itself, token by token, and that begins with the letter of its option.
+
+    tokenizer: turns tokens into text. letters: how many there are. limit: tokens that may be written. pattern: finds
+    the letter in a text. To `answers`, `logits` are what was written: [rows, tokens], int64.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    letters: int
+    limit: int
+    pattern: re.Pattern[str]
+
+    def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
+        """Of the prompt, the last alone."""
+        return 1
+
+    def answers(self, logits: Tensor, batch: Shown) -> Tensor:
+        """Each option's number; UNPARSED where what was written names none of the row's options."""
+        texts = self.tokenizer.batch_decode(logits, skip_special_tokens=True)
+        counts = [self.letters] * len(texts) if batch.options is None else batch.options.tolist()
+        found = [named_option(text, self.pattern, count) for text, count in zip(texts, counts, strict=True)]
+        return torch.tensor([UNPARSED if number is None else number for number in found])
+
+    def judge(self, logits: Tensor, batch: Shown) -> Tensor:
+        """The answer; what was written has no loss: that is taken on the right answers (`Encoded.taught`)."""
+        found = self.answers(logits, batch).float()
+        return torch.stack([found, torch.full_like(found, torch.nan)], -1)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.tasks.encode import Rows
-from bench.tasks.reading import Choosing, Reasoned, Written
+from bench.tasks.reading import Choosing, Reasoned
+from bench.tasks.written import Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.outcome import is_oom, release
 from bench.train.precision import autocast

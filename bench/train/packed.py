@@ -18,19 +18,19 @@ from bench.events import Event
 from bench.models.parts import trained_depth
 from bench.models.streams import Streams, drawing, of_trial
 from bench.tasks.encode import Rows
-from bench.tasks.reading import Written
+from bench.tasks.written import Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.curve import Measured
-from bench.train.evaluate import arguments, judge, loss_of, predict
+from bench.train.evaluate import arguments, loss_of, predict
 from bench.train.guard import Guard, fingerprints
 from bench.train.mapped import over_trials
 from bench.train.member import Member
 from bench.train.outcome import Unsound, is_oom, release
 from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.precision import autocast
+from bench.train.room import trials_in_cache
 from bench.train.start import Layout, Start, Unpackable
 
-CACHED_TOKENS = 1536  # MiniLM at batch 32: 3 trials at once run at 1.0 to 1.1 of the speed of one, 9 at 0.6 to 0.8
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # of the gradient's norm: packed against a model of its own
 
 
@@ -126,10 +126,9 @@ class Packed:
     @torch.no_grad()
     def judge(self, rows: Rows, batch: int) -> tuple[Tensor, Tensor]:
         """The answers and their losses, on the CPU, in the rows' order: both [members, questions]."""
-        if isinstance(rows.read, Written):
-            each = [judge(self.model_of(member), rows, batch, self.device, self.dtype) for member in self.members]
-            answers, losses = zip(*each, strict=True)
-            return torch.stack(answers), torch.stack(losses)
+        if isinstance(rows.read, Written):  # what is written out has no loss
+            answers = self.predict(rows, batch)
+            return answers, torch.full(answers.shape, torch.nan)
         return rows.judged(self._read(rows, batch, rows.read.judge))
 
     def _read(self, rows: Rows, batch: int, read: Callable[[Tensor, Batch], Tensor]) -> Tensor:
@@ -175,12 +174,6 @@ class Packed:
     def _body(self, place: int) -> Any:
         return fingerprints({"body": self.rows[place, self.layout.head :]})
 
-    def _cached(self, batch: Batch) -> int:
-        """Trials at once that a CPU's caches still hold: beyond that, more at once are slower. Elsewhere all."""
-        rows = self.plan.at_once(batch.rows, batch.width)
-        tokens = rows * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
-        return max(1, int(CACHED_TOKENS / max(1, tokens))) if self.device.type == "cpu" else len(self.members)
-
     def _in_chunks(self, call: Callable[[Batch, range], Tensor], batch: Batch) -> list[Tensor]:
         """Call with the places of as many trials at once as there is room for; halves them where there is not.
 
@@ -189,7 +182,9 @@ class Packed:
         while True:
             self.streams.start(self.steps)
             places = range(len(self.members))
-            size = min(self.chunk, self._cached(batch))
+            rows = self.plan.at_once(batch.rows, batch.width)
+            tokens = rows * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
+            size = min(self.chunk, len(places), trials_in_cache(tokens, self.device))
             try:
                 return [call(batch, places[first : first + size]) for first in range(0, len(places), size)]
             except Exception as error:

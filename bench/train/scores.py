@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.tasks.encode import Encoded
 from bench.tasks.metrics import score
-from bench.tasks.reading import UNPARSED, Written
+from bench.tasks.written import UNPARSED, Written
 
 
 def chosen_by(data: Encoded, predictions: Tensor) -> float:

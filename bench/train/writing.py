@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from bench.tasks.reading import Reasoned, Written
+from bench.tasks.reading import Reasoned
+from bench.tasks.written import Written
 from bench.train.batches import Batch, masked
 
 
