@@ -30,6 +30,7 @@ from bench.train.plan import Plan, Recipe, Wanted
 from bench.train.precision import autocast
 from bench.train.room import trials_in_cache
 from bench.train.start import Layout, Start, Unpackable
+from bench.train.step import clip_rows
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # of the gradient's norm: packed against a model of its own
 
@@ -58,14 +59,12 @@ class Packed:
         self.rows = torch.stack([starts[self.seeds.index(one.seed)].row for one in ordered])
         self.grads = torch.zeros_like(self.rows)
         self.chunk = len(ordered)  # trials that go through the model at once
-        self.steps, self.depth = 0, trained_depth(frame)
-        self.shares = True  # what does not depend on the trial is computed once
+        self.steps, self.depth, self.shares = 0, trained_depth(frame), True  # shared: what does not depend on the trial
         self.members: list[Member] = []
         for row, gradient, one in zip(self.rows, self.grads, ordered, strict=True):
             parameters = {name: nn.Parameter(part) for name, part in self.layout.split(row).items()}
             self.layout.point(parameters, row, gradient)
-            head = self.layout.names_of_head
-            self.members.append(Member(one, parameters, head, recipe, plan, steps, emit))
+            self.members.append(Member(one, parameters, self.layout.names_of_head, recipe, plan, steps, emit))
         self._settle()
         self.before = {id(member): self._body(place) for place, member in enumerate(self.members)}
 
@@ -105,14 +104,11 @@ class Packed:
         """Update every member once. Where memory runs out, fewer trials go through the model at once from then on."""
         losses = self._in_chunks(self._gradients, batch)
         self.steps += 1
-        head, body = self.grads[:, : self.layout.head], self.grads[:, self.layout.head :]
-        norms = [torch.linalg.vector_norm(part, dim=1) for part in (head, body) if part.shape[1]]
-        norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-        self.grads.mul_((self.plan.clip / (norm + 1e-6)).clamp(max=1.0)[:, None])
+        norm, body = clip_rows(self.grads, self.layout.head, self.plan.clip)
         for member in self.members:
             member.optimizer.step()
             member.advance()
-        bodies = norms[-1] if body.shape[1] else [None] * len(norm)
+        bodies = [None] * len(norm) if body is None else body
         return [Measured(loss, None, *both) for loss, *both in zip(torch.cat(losses), norm, bodies, strict=True)]
 
     @torch.no_grad()
@@ -198,27 +194,23 @@ class Packed:
         rows = self.rows[places.start : places.stop].detach().requires_grad_()
         gradients, losses = self.grads[places.start : places.stop].zero_(), torch.zeros(len(rows), device=self.device)
         for part in self.plan.parts(batch):
-            found = self._over(places, self._loss, part, rows)
+            found = self._over(places, loss_of, part, rows)
             gradients += torch.autograd.grad(found.sum(), rows)[0]
             losses += found.detach()
         return losses
 
     def _answers(self, read: Callable[[Tensor, Batch], Tensor], batch: Batch, places: range) -> Tensor:
-        def of_trial(row: Tensor, number: Tensor, other: dict[str, Tensor], part: Batch) -> Tensor:
+        return self._over(places, read, batch, self.rows[places.start : places.stop])
+
+    def _over(self, places: range, read: Callable[[Tensor, Batch], Tensor], batch: Batch, rows: Tensor) -> Tensor:
+        """What is read of the logits of some trials, stacked. rows: the trials' own."""
+
+        def one(row: Tensor, number: Tensor, other: dict[str, Tensor], part: Batch) -> Tensor:
             return read(self._logits(row, number, other, part), part)
 
-        return self._over(places, of_trial, batch, self.rows[places.start : places.stop])
-
-    def _over(self, places: range, function: Callable[..., Tensor], batch: Batch, rows: Tensor) -> Tensor:
-        """A function of one trial, mapped over some of them. rows: theirs."""
-        seeds = [self.seed_of[place] for place in places]
+        seeds, numbers = [self.seed_of[place] for place in places], torch.arange(places.start, places.stop)
         with drawing(self.streams):
-            numbers = torch.arange(places.start, places.stop)
-            return over_trials(function, rows, numbers, seeds, self.other, batch, shares=self.shares)
-
-    def _loss(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
-        """One trial's."""
-        return loss_of(self._logits(row, number, other, batch), batch)
+            return over_trials(one, rows, numbers, seeds, self.other, batch, shares=self.shares)
 
     def _logits(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
         """Of one trial, in fp32."""

@@ -69,3 +69,21 @@ class Stepper:
 
 def _gradients(parameters: list[nn.Parameter]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def clip_rows(gradients: Tensor, head: int, clip: float) -> tuple[Tensor, Tensor | None]:
+    """Clip the gradients of several trials in place, each by its own norm.
+
+    Args:
+        gradients: [trials, numbers].
+        head: how many numbers at the beginning of a row are the head's.
+        clip: the largest norm that is left.
+
+    Returns:
+        Norms before clipping, each [trials]: of the whole row, and below the head; None where nothing is.
+    """
+    parts = [part for part in (gradients[:, :head], gradients[:, head:]) if part.shape[1]]
+    norms = [torch.linalg.vector_norm(part, dim=1) for part in parts]
+    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
+    gradients.mul_((clip / (norm + 1e-6)).clamp(max=1.0)[:, None])
+    return norm, norms[-1] if gradients.shape[1] > head else None
