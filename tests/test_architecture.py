@@ -253,7 +253,7 @@ def test_what_everyone_reads_needs_next_to_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_room_is_no_hall(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 220
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 320
     functions = [node for node in ast.walk(parsed(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     assert not [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > 60]
 
