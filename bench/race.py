@@ -1,7 +1,7 @@
 """A cell's race for its learning rate: candidates, what becomes of each, and which one wins.
 
-Every candidate trains a first part of the schedule on a seed that the report does not use, the best of them go on to the
-end, and the lowest loss on select wins. What is decided here is decided from these losses alone.
+Every candidate trains a first part of the schedule on a seed that the report does not use, the best of them go on to
+the end, and the lowest loss on select wins. What is decided here is decided from these losses alone.
 """
 
 import math
@@ -125,55 +125,21 @@ class Race:
         errors = [one.error for one in self.candidates if one.error and one.outcome == self.outcome]
         return errors[len(errors) // 2] if errors else None
 
-    def after(self, stage: Stage, results: Mapping[float, Candidate]) -> Self:
+    def after(self, stage: Stage, results: Mapping[float, Candidate]) -> "Race":
         """The race once a stage has been trained. results: by rate; those that are alive are waiting."""
-        new = replace(self, candidates=tuple(results.get(one.lr, one) for one in self.candidates))
-        if new._untried:
+        new = _holding(self, [results.get(one.lr, one) for one in self.candidates])
+        if any(one.outcome == WAITING and not one.select_losses for one in new.candidates):
             return new
-        return new._finished(stage) if stage.part == 1 else new._widened() or new._shortened()
-
-    @property
-    def _untried(self) -> bool:
-        return any(one.outcome == WAITING and not one.select_losses for one in self.candidates)
-
-    def _widened(self) -> Self | None:
-        """The race with a rate beyond the best one; None where that does not stand at an edge, or enough were added."""
-        alive = [one for one in self.candidates if one.outcome == WAITING]
-        if not alive or len(self.candidates) >= self.rule.candidates + self.rule.widenings:
-            return None
-        best = min(alive, key=lambda one: one.rank)
-        place = self.candidates.index(best)
-        if place not in {0, len(self.candidates) - 1}:
-            return None
-        step = 1 if place else -1
-        offset = round(math.log10(best.lr / self.published) / self.rule.apart)
-        new = Candidate(self.rule.rate(self.published, offset + step))
-        return replace(self, candidates=tuple(sorted((*self.candidates, new), key=lambda one: one.lr)))
-
-    def _shortened(self) -> Self:
-        """Only the best candidates go on."""
-        return self._with_waiting(WAITING)
-
-    def _finished(self, stage: Stage) -> Self:
-        """Those that came to the end have finished. Where none did, the best of those that were dropped go on."""
-        ended = tuple(
+        if stage.part < 1:
+            added = _beyond(new)
+            return _holding(new, [*new.candidates, added] if added else _shortened(new, WAITING))
+        ended = [
             replace(one, outcome=FINISHED) if one.lr in stage.rates and one.outcome == WAITING else one
-            for one in self.candidates
-        )
-        new = replace(self, candidates=ended)
-        return new if any(one.outcome == FINISHED for one in ended) else new._with_waiting(DROPPED)
-
-    def _with_waiting(self, which: str) -> Self:
-        """The best candidates of an outcome wait for the next stage; the others of it are dropped."""
-        ranked = sorted((one for one in self.candidates if one.outcome == which), key=lambda one: one.rank)
-        go_on = {one.lr for one in ranked[: self.rule.finalists]}
-        return replace(
-            self,
-            candidates=tuple(
-                replace(one, outcome=WAITING if one.lr in go_on else DROPPED) if one.outcome == which else one
-                for one in self.candidates
-            ),
-        )
+            for one in new.candidates
+        ]
+        new = _holding(new, ended)
+        # Where no finalist came to the end, the best of those that were dropped go on.
+        return new if any(one.outcome == FINISHED for one in ended) else _holding(new, _shortened(new, DROPPED))
 
     def told(self) -> dict[str, Any]:
         """The race as its record has it."""
@@ -203,3 +169,30 @@ class Race:
             return cls(Rule(**told["rule"]), float(told["published"]), tuple(candidates))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a race of this version ({error!r})") from error
+
+
+def _holding(race: Race, candidates: Sequence[Candidate]) -> Race:
+    return replace(race, candidates=tuple(sorted(candidates, key=lambda one: one.lr)))
+
+
+def _beyond(race: Race) -> Candidate | None:
+    """A rate beyond the best one; None where that does not stand at an edge, or enough were added."""
+    alive = [one for one in race.candidates if one.outcome == WAITING]
+    if not alive or len(race.candidates) >= race.rule.candidates + race.rule.widenings:
+        return None
+    best = min(alive, key=lambda one: one.rank)
+    place = race.candidates.index(best)
+    if place not in {0, len(race.candidates) - 1}:
+        return None
+    offset = round(math.log10(best.lr / race.published) / race.rule.apart)
+    return Candidate(race.rule.rate(race.published, offset + (1 if place else -1)))
+
+
+def _shortened(race: Race, outcome: str) -> list[Candidate]:
+    """The candidates, of which the best with an outcome wait for the next stage and the others with it are dropped."""
+    ranked = sorted((one for one in race.candidates if one.outcome == outcome), key=lambda one: one.rank)
+    go_on = {one.lr for one in ranked[: race.rule.finalists]}
+    return [
+        replace(one, outcome=WAITING if one.lr in go_on else DROPPED) if one.outcome == outcome else one
+        for one in race.candidates
+    ]

@@ -111,10 +111,7 @@ def test_a_record_of_a_race_goes_on_where_it_stood():
     first = race.stage
     race = race.after(
         first,
-        {
-            one.lr: replace(one, select_losses=((30, abs(math.log10(one.lr) + 2.4) + 2 / 3),))
-            for one in race.candidates
-        },
+        {one.lr: replace(one, select_losses=((30, abs(math.log10(one.lr) + 2.4) + 2 / 3),)) for one in race.candidates},
     )
     assert race.outcome == "interrupted"
     again, stages = run(Race.read(race.told()), lambda rate, part: abs(rate + 2.4) + (1 - part))
