@@ -111,10 +111,23 @@ def nothing_recorded(results: Path) -> str:
 
 
 def of_run(manifest: Manifest, results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
-    """The records of a run's own cells: their trials that it was asked for, and whatever belongs to no trial."""
-    trials = manifest.trials
-    for record in records.read_cells(results, trials, complain):
-        if record.trial is None or record.trial["id"] in trials.get(record.cell["id"], ()):
+    """The records of a run's own cells: their trials that it was asked for, their costs, and the races behind them.
+
+    A race that chose another rate than the run was asked for is another command's.
+    """
+    asked, races = manifest.trials, []
+    rates: dict[str, set[float | None]] = {}  # by cell
+    for record in records.read_cells(results, asked, complain):
+        name = record.cell["id"]
+        if record.kind == "race":
+            races.append(record)
+        elif record.trial is None or record.trial["id"] in asked[name]:
+            yield record
+            if record.trial:
+                rates.setdefault(name, set()).add(record.trial["lr"])
+    for record in races:
+        lr, trained = (record.race or {})["lr"], rates.get(record.cell["id"])
+        if lr in trained if trained else lr is None or not asked[record.cell["id"]]:
             yield record
 
 

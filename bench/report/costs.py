@@ -7,7 +7,7 @@ import pandas as pd
 from bench.report.cells import MEMORY
 from bench.report.frame import Study
 from bench.report.notes import mixture
-from bench.report.shown import SCORE, SHORT, WORDS, column, head_of, table_of, title_of, who
+from bench.report.shown import SCORE, SHORT, WORDS, column, flags_column, head_of, table_of, title_of, tuning_column, who
 from bench.report.standing import standings
 from bench.report.table import DASH, MIB, Table, peak_of, text, timed
 
@@ -53,7 +53,9 @@ def quantisation(study: Study, metric: str = SCORE) -> Table | None:
             "weights MiB": (found["memory_weights"] / MIB).map(lambda value: text(value, "{:,.1f}")),
             name: peak.map(lambda value: text(value, "{:,.0f}")),
             "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
+            **tuning_column(found),
             head_of(found, metric): column(found, metric, judged),
+            **flags_column(found),
         }
     )
     return table_of("quantisation", study, found, body)
@@ -70,7 +72,9 @@ def retention(study: Study, metric: str = SCORE) -> Table | None:
         {
             "task": found["task"],
             **who(found),
+            **tuning_column(found),
             head_of(found, metric): column(found, metric, standings(study, found)),
+            **flags_column(found),
             "loss before": found["retention_before"].map("{:.3f}".format),
             "loss after": found["retention_after"].map("{:.3f}".format) + spread,
             "forgotten": (found["retention_after"] - found["retention_before"]).map("{:+.3f}".format),

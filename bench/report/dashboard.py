@@ -8,8 +8,7 @@ import base64
 import hashlib
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -18,6 +17,7 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from bench.records import Record
+from bench.report.again import command_of
 from bench.report.frame import Study
 from bench.report.looks import places
 from bench.report.notes import mixture
@@ -27,7 +27,6 @@ from bench.report.table import what_went_wrong
 
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
 MESSAGE, TRACEBACK = 600, 1500  # characters of an error that are kept: its beginning, and the end of its traceback
-TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all")  # conf/target, but for default; a test holds the two
 
 
 @dataclass
@@ -85,71 +84,6 @@ def payload(study: Study, title: str) -> dict[str, Any]:
         "pool": pool.kept,
         "tests": [test for key in dict.fromkeys(study.cells["table"]) if (test := reaches(study, key))],
     }
-
-
-def command_of(members: Sequence[Record]) -> str:
-    """The command that runs a cell again: its choices by name, without the axes that it does not use."""
-    words = [f"{key}={_worded(value)}" for key, value in _choices(members)]
-    return shlex.join(["python", "-m", "bench.run", *words])
-
-
-def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
-    cell, config, identity = members[0].cell, members[0].config, members[0].identity
-    model, task, method, protocol = ({**(config.get(key) or {})} for key in ("model", "task", "method", "protocol"))
-    label = model.get("label", cell["model"])
-    yield "model", label
-    if cell["model"] not in {label, f"{label}-random"} and "name" in model:  # neither the label's nor pinned
-        yield "model.name", model["name"]
-    if model.get("weights") == "random":
-        yield "model.weights", "random"
-    yield "task", cell["task"]
-    if task.get("path") and not task["path"].startswith("package:"):
-        yield "task.path", task["path"]
-    asked = identity.get("task") or {}
-    yield from ((f"task.{key}", asked[key]) for key in ("form", "shots", "loss_on") if asked.get(key))
-    if asked.get("prompt"):
-        yield "prompt", asked["prompt"].get("name", "lm_eval")
-    yield "method", cell["method"]
-    if cell["rank"] is not None:
-        yield "rank", cell["rank"]
-    parts = (config.get("target") or {}).get("parts")
-    if cell["target"] in TARGETS:
-        yield "target", cell["target"]
-    elif cell["target"] is not None and parts:  # null: where the method's paper puts it
-        yield "target.parts", parts
-    quant = config.get("quant") or {}
-    if cell.get("base"):
-        yield "quant", quant.get("name", cell["base"])
-        yield from [("quant.double", "true")] if quant.get("double") else []
-    yield from [("optim", cell["optim"])] if cell.get("optim") else []
-    yield from [("checkpointing", "true")] if cell.get("checkpointing") else []
-    yield from _protocol(task, protocol)
-    yield from [("retain", config["retain"])] if config.get("retain") else []
-    precision = identity.get("precision", "auto")  # what was used: another machine may take auto to mean another
-    yield from [("precision", precision)] if precision != "auto" else []
-    trials = [one.trial for one in members if one.trial]
-    rates = sorted({one["lr"] for one in trials if one["lr"] is not None})
-    yield from [("lrs", rates)] if rates and rates != [method.get("lr")] else []
-    yield from [("seeds", sorted({one["seed"] for one in trials}))] if trials else []
-
-
-def _protocol(task: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    if (name := protocol.get("name", "standard")) != "standard":
-        yield "protocol", name
-    for key in ("epochs", "train_rows", "batch", "max_length"):  # standard takes them from the task
-        if name == "standard" and key in task and protocol.get(key) != task[key]:
-            yield f"protocol.{key}", "null" if protocol.get(key) is None else protocol[key]
-    yield from ((f"protocol.{key}", protocol[key]) for key in ("tokens", "micro") if protocol.get(key))
-
-
-def _worded(value: Any) -> str:
-    """A value as Hydra reads it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_worded, value))}]"
-    text = str(value)
-    if re.fullmatch(r"[\w./:~+-]*", text):
-        return text
-    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
 
 
 def _cell(row: Mapping[Any, Any], members: Sequence[Record], pool: Pool) -> dict[str, Any]:

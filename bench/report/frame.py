@@ -51,10 +51,10 @@ class Study:
 
 
 def distinct(found: Iterable[Record]) -> list[Record]:
-    """Each trial and each probe once: of several copies a final one goes first, then the newest, then the first."""
-    kept: dict[tuple[str, str | None], Record] = {}
+    """Each trial, probe and race once: of several copies a final one goes first, then the newest, then the first."""
+    kept: dict[tuple[str, str, str | None], Record] = {}
     for record in found:
-        key = record.cell["id"], (record.trial or {}).get("id")
+        key = record.cell["id"], record.kind, (record.trial or {}).get("id")
         if key not in kept or _precedence(record) > _precedence(kept[key]):
             kept[key] = record
     return list(kept.values())
