@@ -50,8 +50,9 @@ class Record:
 
     cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
     curve: equally long lists. predictions: label numbers (or predicted numbers) per part, in the data's order. saved:
-    the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order. race: the
-    rule, the published rate, the chosen one (lr; None while undecided) and the candidates. results/README.md explains every field.
+    the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order. race:
+    the rule, the published rate, the chosen one (lr; None while undecided) and the candidates. results/README.md
+    explains every field.
     """
 
     kind: str

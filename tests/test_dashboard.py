@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from sample_records import MIB, probe_of, record_of, store
+from sample_records import MIB, probe_of, race_record, record_of, store
 
 from bench.grid import cells as cells_of_grid
 from bench.records import Record
+from bench.report.again import TARGETS, command_of
 from bench.report.compare import difference
-from bench.report.dashboard import CURVE_POINTS, TARGETS, command_of, dashboard, embedded, payload, thinned
+from bench.report.dashboard import CURVE_POINTS, dashboard, embedded, payload, thinned
 from bench.report.frame import Study
 from bench.report.serve import Page, bound, serve
 from bench.report.standing import standings
@@ -38,12 +39,12 @@ CLOSING = "</script><script>document.title='owned'</script><!--"
 
 def a_cell(
     name: str, *, scores: tuple[float, ...] = (), outcomes: tuple[str, ...] = (), probe: dict[str, Any] | None = None,
-    error: str = "it broke", config: dict[str, Any] | None = None, **who: Any,
+    error: str = "it broke", config: dict[str, Any] | None = None, tuned: bool = True, **who: Any,
 ) -> list[Record]:  # fmt: skip
-    """The records of a cell with an id of its own: a trial per score or outcome, and a probe."""
+    """The records of a cell with an id of its own: a trial per score or outcome, a probe, and a race if tuned."""
     trials = [record_of(seed=seed, select=score, report=score, **who) for seed, score in enumerate(scores)]
     trials += [record_of(seed=len(scores) + seed, outcome=one, **who) for seed, one in enumerate(outcomes)]
-    found = [*trials, probe_of(**(probe or {}), **who)]
+    found = [*trials, probe_of(**(probe or {}), **who), *([race_record(**who)] if tuned and scores else [])]
     return [
         replace(
             one,

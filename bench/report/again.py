@@ -29,7 +29,7 @@ def _joined(choices: Iterable[tuple[str, Any]]) -> str:
 
 def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
     cell, config, identity = members[0].cell, members[0].config, members[0].identity
-    model, task, method, protocol = ({**(config.get(key) or {})} for key in ("model", "task", "method", "protocol"))
+    model, task, protocol = ({**(config.get(key) or {})} for key in ("model", "task", "protocol"))
     label = model.get("label", cell["model"])
     yield "model", label
     if cell["model"] not in {label, f"{label}-random"} and "name" in model:  # neither the label's nor pinned
@@ -64,7 +64,7 @@ def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
 
 
 def _trials(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
-    """Rates and seeds. Where a race has found the rate, it is not named: rates are tuned unless a command says others."""
+    """Rates and seeds. A rate that a race has found is not named: a command that names none tunes."""
     rates = sorted({lr for one in members if one.trial and (lr := rate_of(one)) is not None})
     asked = {str(lrs) for one in members if isinstance(lrs := one.config.get("lrs"), str)}
     if race_of(members) is None and rates:

@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,24 +111,23 @@ def nothing_recorded(results: Path) -> str:
 
 
 def of_run(manifest: Manifest, results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
-    """The records of a run's own cells: their trials that it was asked for, their costs, and the races behind them.
+    """The records of a run's own cells: their trials that it was asked for, their costs, and the races behind them."""
+    trials = manifest.trials
+    for record in records.read_cells(results, trials, complain):
+        asked = trials.get(record.cell["id"], set())
+        if record.race is not None:
+            if _is_behind(record.race["lr"], asked):
+                yield record
+        elif record.trial is None or record.trial["id"] in asked:
+            yield record
 
-    A race that chose another rate than the run was asked for is another command's.
+
+def _is_behind(lr: float | None, trials: Collection[str]) -> bool:
+    """Whether a race belongs to a run that was asked for these trials: it chose their rate, or there are none so far.
+
+    A run at given rates shows those, whatever another command found.
     """
-    asked, races = manifest.trials, []
-    rates: dict[str, set[float | None]] = {}  # by cell
-    for record in records.read_cells(results, asked, complain):
-        name = record.cell["id"]
-        if record.kind == "race":
-            races.append(record)
-        elif record.trial is None or record.trial["id"] in asked[name]:
-            yield record
-            if record.trial:
-                rates.setdefault(name, set()).add(record.trial["lr"])
-    for record in races:
-        lr, trained = (record.race or {})["lr"], rates.get(record.cell["id"])
-        if lr in trained if trained else lr is None or not asked[record.cell["id"]]:
-            yield record
+    return not trials or any(f"-lr{lr!r}-" in one for one in trials)
 
 
 def chosen(asked: Asked, complain: Callable[[str], None]) -> list[Record]:

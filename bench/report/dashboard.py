@@ -17,13 +17,16 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from bench.records import Record
-from bench.report.again import command_of
+from bench.report.again import command_of, tuning_command
+from bench.report.flags import FLAGS, listed
 from bench.report.frame import Study
 from bench.report.looks import places
 from bench.report.notes import mixture
+from bench.report.rate_notes import flag_notes, rate_rules
 from bench.report.reaches import reaches
-from bench.report.standing import with_intervals
+from bench.report.standing import untuned_notes, with_intervals
 from bench.report.table import what_went_wrong
+from bench.report.tuning import TUNED, how_untuned, race_of, tuning_text
 
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
 MESSAGE, TRACEBACK = 600, 1500  # characters of an error that are kept: its beginning, and the end of its traceback
@@ -73,7 +76,7 @@ def payload(study: Study, title: str) -> dict[str, Any]:
     cells, pool = with_intervals(study).assign(table=pd.factorize(study.cells["table"])[0] + 1), Pool()
     return {
         "title": title,
-        "notes": mixture([record for some in study.members.values() for record in some]),
+        "notes": _notes(study),
         "fields": list(cells),
         "methods": sorted(cells["method"].unique()),
         "looks": places(cells["method"]),
@@ -86,9 +89,18 @@ def payload(study: Study, title: str) -> dict[str, Any]:
     }
 
 
+def _notes(study: Study) -> list[str]:
+    """What stands under the table of cells: how rates were found, what flags mean, what has no verdict, versions."""
+    cells = study.cells
+    tuned, scored = cells[cells["tuning"] == TUNED], cells[cells["report_score"].notna()]
+    lines = [*rate_rules(study, tuned), *flag_notes(study, cells, named=False), *untuned_notes(scored)]
+    return [*lines, *mixture([record for some in study.members.values() for record in some])]
+
+
 def _cell(row: Mapping[Any, Any], members: Sequence[Record], pool: Pool) -> dict[str, Any]:
     trials = sorted((one for one in members if one.trial), key=lambda one: _order(one.trial or {}))
     sizes = [len(one.predictions["report"]) for one in trials if one.predictions]
+    untuned = how_untuned(row["tuning"], row["rates"])
     data = [
         {"model": one.identity.get("model"), "data": (one.identity.get("task") or {}).get("data")} for one in members
     ]
@@ -99,8 +111,20 @@ def _cell(row: Mapping[Any, Any], members: Sequence[Record], pool: Pool) -> dict
         "config": pool.sections(one.config for one in members),
         "made": pool.sections([*({"identity": one} for one in data), *(one.provenance for one in members)]),
         "command": command_of(members),
+        "how": tuning_text(row["tuning"], row["rates"]),
+        "untuned": untuned,
+        "tune": tuning_command(members) if untuned else None,
+        "flagged": [f"{flag}: {FLAGS[flag]}" for flag in listed(row["flags"])],
+        "race": _race(members),
         "trials": [_trial(one, pool) for one in trials],
     }
+
+
+def _race(members: Sequence[Record]) -> list[list[Any]]:
+    """The candidates of the cell's race: rate, lowest loss on select, outcome; empty where none was held."""
+    record = race_of(members)
+    candidates = (record.race or {})["candidates"] if record else []
+    return [[one["lr"], plain(one["lowest"]), one["outcome"]] for one in candidates]
 
 
 def _order(trial: Mapping[str, Any]) -> tuple[float, int]:

@@ -15,8 +15,8 @@ from bench.report.tuning import race_of
 
 DROPPED = "dropped"
 MEANING = (
-    "Columns: rates as multiples of the published one. Lowest loss on select so far; in brackets: dropped after the first "
-    "part of the schedule. Bold: the chosen rate."
+    "Columns: rates as multiples of the published one. Lowest loss on select so far; in brackets: dropped after the "
+    "first part of the schedule. Bold: the chosen rate."
 )
 
 
@@ -30,11 +30,14 @@ def rates(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - 
     multiples = sorted({multiple for row in rows for multiple in row})
     body = pd.DataFrame(
         {
-            **({"task": found["task"]} if found["task"].nunique() > 1 else {}),
+            **({"task": found["task"]} if len(found["task"].unique()) > 1 else {}),
             **{name: texts for name, texts in who(found).items() if name not in {"task", "metric"}},
             "published": [text(races[name]["published"], "{:g}") for name in found["cell"]],
             "chosen": [text(races[name]["lr"], "{:g}") for name in found["cell"]],
-            **{_head(one): pd.Series([row.get(one, DASH) for row in rows], found.index, dtype=object) for one in multiples},
+            **{
+                _head(one): pd.Series([row.get(one, DASH) for row in rows], found.index, dtype=object)
+                for one in multiples
+            },
         }
     )
     members = [record for name in found["cell"] for record in study.members[name] if record.kind == "race"]

@@ -1,10 +1,10 @@
 """What must stand under a table about its learning rates and its flags."""
 
+from collections import defaultdict
 from typing import Any
 
 import pandas as pd
 
-from bench.report.cells import grouped
 from bench.report.flags import BELOW_HEAD, FLAGS, HEAD, heads, listed
 from bench.report.frame import Study
 from bench.report.standing import MOST, some_of
@@ -32,14 +32,14 @@ def _chosen(cells: pd.DataFrame) -> str:
 
 def rate_rules(study: Study, tuned: pd.DataFrame) -> list[str]:
     """One line for each rule by which rates were raced for; cells are named where there are several rules."""
-    races = {title: race_of(study.members[name]) for name, title in zip(tuned["cell"], tuned["title"], strict=True)}
-    rules = [(title, record.race["rule"]) for title, record in races.items() if record and record.race]
-    by_rule = grouped(rules, lambda pair: rule_text(pair[1]))
-    several = len(by_rule) > 1
-    return [
-        f"{f'{some_of([title for title, _ in some])}: t' if several else 'T'}uned by a race: {text}"
-        for text, some in by_rule.items()
-    ]
+    by_rule: dict[str, list[str]] = defaultdict(list)
+    for name, title in zip(tuned["cell"], tuned["title"], strict=True):
+        record = race_of(study.members[name])
+        if record and record.race:
+            by_rule[rule_text(record.race["rule"])].append(title)
+    if len(by_rule) == 1:
+        return [f"Tuned by a race: {text}" for text in by_rule]
+    return [f"Tuned by a race, {some_of(titles)}: {text}" for text, titles in by_rule.items()]
 
 
 def rule_text(rule: dict[str, Any]) -> str:
@@ -49,12 +49,12 @@ def rule_text(rule: dict[str, Any]) -> str:
     part = {0.333: "a third"}.get(round(first, 3), f"{100 * first:.0f}%")
     wider = f", up to {rule['widenings']} more where the best is at an edge" if rule.get("widenings") else ""
     text = (
-        f"{count} candidates {distance} apart around the published rate{wider}; each trains {part} of the schedule on seed "
-        f"{rule['seed']}, the best {rule['finalists']} all of it, and the lowest loss on select wins."
+        f"{count} candidates {distance} apart around the published rate{wider}; each trains {part} of the schedule on "
+        f"seed {rule['seed']}, the best {rule['finalists']} all of it, and the lowest loss on select wins."
     )
     if count >= WHOLE:
         return text
-    return f"{text} That is the quick rule (protocol={QUICK}); the same command with protocol=standard runs the whole one."
+    return f"{text} That is the quick rule (protocol={QUICK}); protocol=standard in its place runs the whole one."
 
 
 def flag_notes(study: Study, cells: pd.DataFrame, *, named: bool) -> list[str]:
@@ -72,4 +72,8 @@ def _unknown_heads(study: Study, cells: pd.DataFrame) -> list[str]:
     """One line where some cells cannot be compared with a linear probe, as none is recorded."""
     asked = cells[cells["report_score"].notna() & cells["tuning"].notna() & (cells["method"] != HEAD)]
     unknown = set(asked["table"]) - set(heads(study.cells))
-    return [f"Whether a cell is {BELOW_HEAD} is not known (-): no tuned method={HEAD} is recorded beside it."] if unknown else []
+    return (
+        [f"Whether a cell is {BELOW_HEAD} is not known (-): no tuned method={HEAD} is recorded beside it."]
+        if unknown
+        else []
+    )

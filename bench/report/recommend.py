@@ -10,7 +10,7 @@ from bench.report.cells import TIMED
 from bench.report.compare import difference, flag_sentences, p_text
 from bench.report.frame import Study
 from bench.report.front import front
-from bench.report.shown import SCORE, column, flags_column, head_of, tuning_column, who
+from bench.report.shown import SCORE, column, head_of, who
 from bench.report.standing import ONE_SEED, RETUNE, standings
 from bench.report.table import Table, metric_of, needed_bytes, peak_of, text, timed
 from bench.report.tuning import TUNED, is_tuned

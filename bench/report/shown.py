@@ -51,7 +51,7 @@ def who(found: pd.DataFrame) -> dict[str, Any]:
 def tuning_column(found: pd.DataFrame) -> dict[str, Any]:
     """How the rates were found, where the cells differ in it."""
     texts = tuning_texts(found)
-    return {"tuning": texts} if texts.nunique() > 1 else {}
+    return {"tuning": texts} if len(texts.unique()) > 1 else {}
 
 
 def tuning_texts(found: pd.DataFrame) -> "pd.Series[Any]":

@@ -123,7 +123,7 @@ def how_untuned(tuning: Any, rates: int) -> str | None:
 
 
 def tuning_text(tuning: Any, rates: int) -> str:
-    """How a rate was found, as a table has it: `tuned (7 rates)`, `best of 5`, `published rate`, `one rate, untuned`."""
+    """How a rate was found, for tables: `tuned (7 rates)`, `best of 5`, `published rate`, `one rate, untuned`."""
     if pd.isna(tuning):
         return DASH
     known = {TUNED: f"tuned ({rates} rates)", PUBLISHED: "published rate"}
