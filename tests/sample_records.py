@@ -91,7 +91,7 @@ def race_record(
 ) -> Record:
     """A race that chose lr: half a decade between candidates, the lowest loss at lr, three of them trained to the end.
 
-    outcomes: by rate, of the candidates that did not come through. lr: None where none did, with the outcome of the cell.
+    outcomes: by rate, of the candidates that did not come through. lr: None where none did, or the race is not over.
     """
     how = {
         "candidates": 7, "finalists": 3, "widenings": 2, "apart": 0.5, "first_part": 1 / 3, "seed": 1000, **(rule or {})
