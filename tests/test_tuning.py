@@ -169,10 +169,12 @@ def test_tables_say_what_is_not_tuned_and_why_it_has_no_mark() -> None:
     assert said["lora"] == "tuned (7 rates)"
     assert (said["m0"], said["m1"]) == ("published rate", "one rate, untuned")
     (note,) = [note for note in table.notes if note.startswith("No verdict on")]
-    assert note.startswith("No verdict on m0 r=8 qv, m1 r=8 qv: trained at its published rate or at one rate, untuned.")
+    assert note.startswith(
+        "No verdict on m0 r=8 qv, m1 r=8 qv: each was trained at its published rate or at one rate, untuned."
+    )
     assert "rerun the command without lrs=" in note
     notes = made("methods", *untuned).notes
-    assert any(note.startswith("No verdicts, so no bold and no marks: every cell was trained at") for note in notes)
+    assert any(note.startswith("No verdicts, so no bold and no marks: each cell was trained at") for note in notes)
     assert not any("No verdict" in note for note in made("cells", *tuned).notes)
 
 

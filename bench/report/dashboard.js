@@ -927,6 +927,7 @@ function comparePage([a, b]) {
       ["on select %", ...[a, b].map(cell => write(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
     ], "Scores", "figures"),
     h("p", { id: "verdict" }, verdict(a, b)),
+    [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
     h("p", { class: "note" }, `The second less the first.${resolution(a, b)}`),
     h("h3", {}, "Costs"),
     table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),

@@ -16,7 +16,7 @@ from bench.report.tuning import race_of
 DROPPED = "dropped"
 MEANING = (
     "Columns: rates as multiples of the published one. Lowest loss on select so far; in brackets: dropped after the "
-    "first part of the schedule. Bold: the chosen rate."
+    "first part of the schedule."
 )
 
 

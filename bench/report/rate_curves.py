@@ -26,7 +26,7 @@ def learning_rates(study: Study) -> go.Figure | None:
     else:
         figure = _races(study)
     if figure is not None:
-        figure.update_xaxes(type="log")
+        figure.update_xaxes(type="log", dtick=1, exponentformat="e")
     return figure
 
 

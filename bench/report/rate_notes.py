@@ -73,7 +73,7 @@ def _unknown_heads(study: Study, cells: pd.DataFrame) -> list[str]:
     asked = cells[cells["report_score"].notna() & cells["tuning"].notna() & (cells["method"] != HEAD)]
     unknown = set(asked["table"]) - set(heads(study.cells))
     return (
-        [f"Whether a cell is {BELOW_HEAD} is not known (-): no tuned method={HEAD} is recorded beside it."]
+        [f"Whether a cell is {BELOW_HEAD} is not known (-): no tuned method={HEAD} is among these records."]
         if unknown
         else []
     )

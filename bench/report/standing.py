@@ -147,7 +147,7 @@ def untuned_notes(scored: pd.DataFrame) -> list[str]:
     how = " or ".join(sorted({way for way in ways if way}))
     why = f"{UNTUNED}; {RETUNE}."
     if len(untuned) == len(scored):
-        return [f"No verdicts, so no bold and no marks: every cell was trained {how}. {why}"]
+        return [f"No verdicts, so no bold and no marks: each cell was trained {how}. {why}"]
     left = len(scored) - len(untuned)
     alone = " One tuned cell alone is not compared." if left == 1 else ""
-    return [f"No verdict on {some_of(list(untuned['title']))}: trained {how}. {why}{alone}"]
+    return [f"No verdict on {some_of(list(untuned['title']))}: each was trained {how}. {why}{alone}"]
