@@ -87,7 +87,10 @@ def test_constant_is_one_class_throughout(answers: list[Any], metric: str, expec
 
 
 def test_a_constant_trial_at_another_rate_is_no_flag_of_the_row() -> None:
-    assert flags_of(record_of(), answering(1, 1)(record_of(lr=1e-2)), race_record()) is None
+    constant = answering(1, 1)(record_of(lr=1e-2, select=0.1))
+    assert flags_of(record_of(), constant, race_record()) is None
+    assert flags_of(record_of(), constant) is None
+    assert flags_of(constant) == "constant"
 
 
 def probed(*, tuned: bool) -> Study:

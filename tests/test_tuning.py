@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from sample_records import probe_of, race_record, record_of, store
-from test_manifest import remember
+from test_manifest import cell_of, remember
 from test_tables import cell, made, rows_of
 
+from bench.manifest import Remembered
 from bench.records import Record
 from bench.report.__main__ import cli
 from bench.report.compare import difference
@@ -196,6 +197,14 @@ def test_compare_gives_no_verdict_on_untuned_cells_and_the_command_that_tunes(as
     assert " && " in said
 
 
+def test_compare_takes_a_tuned_pair_before_a_better_one_that_is_not(ask: Ask, tmp_path: Path) -> None:
+    found = [cell(0.9, 0.9, rank=1), cell(0.95, 0.95, rank=8, tuned=False), cell(0.8, 0.8, method="ia3", rank=None)]
+    store(tmp_path, *(record for some in found for record in some))
+    said = ask("compare", "a=lora", "b=ia3")[1]
+    assert "lora r=1 qv is ahead" in said
+    assert "No verdict" not in said
+
+
 def test_the_command_that_tunes_leaves_out_a_protocol_that_does_not(ask: Ask, tmp_path: Path) -> None:
     protocol = {"protocol": {**record_of().config["protocol"], "name": "smoke"}}
     found = [cell(score, score, method=name, tuned=False) for name, score in (("lora", 0.9), ("ia3", 0.8))]
@@ -225,10 +234,13 @@ def test_a_run_of_untuned_cells_ends_without_a_best_one_and_with_the_command_tha
 ) -> None:
     tuned, untuned = of_both_kinds()
     store(tmp_path, *(record for some in [*tuned, *untuned] for record in some))
-    remember(tmp_path, *(record for some in untuned for record in some))
+    asked = [cell_of(record) for some in untuned for record in some]
+    command = ["-m", "lrs=published", "protocol=smoke", "method=m0"]
+    with Remembered(tmp_path, command, lambda: asked, pytest.fail) as remembered:
+        remembered.exit = 0
     said = ask("run=last")[1]
     assert "No best cell of minilm on sst2. No verdicts, so no bold and no marks" in said
-    assert "Next, tune the learning rates: python -m bench.run -m 'seeds=[0, 1]'" in said
+    assert "Next, tune the learning rates: python -m bench.run -m method=m0 Next" in said
     remember(tmp_path, *(record for some in [*tuned, *untuned] for record in some))
     said = ask("run=last")[1]
     assert "Best of minilm on sst2: lora r=8 qv" in said

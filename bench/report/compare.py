@@ -14,7 +14,7 @@ from bench.report.paired import Difference
 from bench.report.shown import tuning_texts
 from bench.report.standing import ONE_SEED, pairs_in
 from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text, timed
-from bench.report.tuning import how_untuned
+from bench.report.tuning import how_untuned, is_tuned
 from bench.report.variances import LEVEL
 
 WORDS = ("what",)
@@ -40,8 +40,8 @@ def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Differ
 
 
 def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:
-    """The best pair of cells by select that stand in one table."""
-    scored = study.cells[study.cells["report_score"].notna()]
+    """The best pair of cells by select that stand in one table; a tuned pair goes before any other."""
+    scored = study.cells[study.cells["report_score"].notna()].assign(tuned=is_tuned)
     left, right = (_named(study, scored, name) for name in (one, other))
     both = left.merge(right, on="table", suffixes=("", "_other"))
     both = both[both["cell"] != both["cell_other"]]
@@ -50,7 +50,8 @@ def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Ser
             f"a={one} and b={other} stand in no table together: they differ in model, task, data or protocol, or are "
             "one cell; 'python -m bench.report' shows what may be compared"
         )
-    best = both.assign(both=both["select_score"] + both["select_score_other"]).sort_values("both").iloc[-1]
+    both = both.assign(both=both["select_score"] + both["select_score_other"], able=both["tuned"] & both["tuned_other"])
+    best = both.sort_values(["able", "both"]).iloc[-1]
     by_id = scored.set_index("cell", drop=False)
     return by_id.loc[best["cell"]], by_id.loc[best["cell_other"]]
 

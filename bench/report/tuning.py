@@ -49,7 +49,7 @@ def choice_of(members: Iterable[Record]) -> Choice:
     for one in trials:
         by_lr.setdefault(rate_of(one), []).append(one)
     tried = tuple(sorted(lr for lr in by_lr if lr is not None))
-    return Choice(best_lr(by_lr), trials, _tuning(tried, found[0].config), tried)
+    return Choice(best_lr(by_lr), trials, _tuning(tried, trials), tried)
 
 
 def race_of(members: Iterable[Record]) -> Record | None:
@@ -74,13 +74,17 @@ def rate_of(trial: Record) -> float | None:
     return lr
 
 
-def _tuning(tried: Sequence[float], config: Mapping[str, Any]) -> str | None:
+def _tuning(tried: Sequence[float], trials: Iterable[Record]) -> str | None:
     if len(tried) > 1:
         return f"{SEVERAL} {len(tried)}"
     if not tried:
         return None
-    published = config.get("lrs") == PUBLISHED or tried[0] == (config.get("method") or {}).get("lr")
-    return PUBLISHED if published else ONE
+    return PUBLISHED if any(map(_is_published, trials)) else ONE
+
+
+def _is_published(trial: Record) -> bool:
+    """Whether a trial ran at the rate that its method's authors used."""
+    return trial.config.get("lrs") == PUBLISHED or rate_of(trial) == (trial.config.get("method") or {}).get("lr")
 
 
 def best_lr(by_lr: Mapping[float | None, Sequence[Record]]) -> float | None:
