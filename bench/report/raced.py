@@ -55,7 +55,8 @@ def _decades(lr: float, published: float) -> float:
 
 
 def _head(decades: float) -> str:
-    return f"x{10**decades:.2g}"
+    multiple = float(f"{10**decades:.2g}")
+    return f"x{multiple:g}"
 
 
 def _entry(candidate: Mapping[str, Any], chosen: float | None) -> Entry:
