@@ -270,19 +270,19 @@ def test_entries_are_for_people(show: Show) -> None:
 def test_columns_are_chosen(show: Show) -> None:
     tab = show()
     assert tab.locator("#table thead th").all_text_contents() == [
-        "compare", "model", "task", "method", "rank", "target", "trainable params", "trainable %",
-        "peak memory (resident) MiB", "samples/s", "lr", "tuning", "accuracy %", "flags", "outcome", "cell",
+        "compare", "model", "task", "method", "rank", "target", "trainable params",
+        "peak memory (resident) MiB", "samples/s", "lr", "tuning", "accuracy %", "outcome", "cell",
     ]  # fmt: skip
     tab.locator("#columns summary").click()
-    for name in ("model", "task", "trainable %", "lr", "cell"):
+    for name in ("model", "task", "lr", "cell"):
         tab.locator("#columns").get_by_label(name, exact=True).uncheck()
     tab.locator("#columns").get_by_label("step ms").check()
     headings = ["compare", "method", "rank", "target", "trainable params", "peak memory (resident) MiB", "samples/s",
-                "step ms", "tuning", "accuracy %", "flags", "outcome"]  # fmt: skip
+                "step ms", "tuning", "accuracy %", "outcome"]  # fmt: skip
     assert tab.locator("#table thead th").all_text_contents() == headings
     assert entries(tab, "step ms")[0] == "333"
     tab.get_by_role("button", name="Default columns").click()
-    assert tab.locator("#table thead th").count() == 16
+    assert tab.locator("#table thead th").count() == 14
 
 
 def fronts(study: Study, x: str, y: str, better: tuple[str, str]) -> set[str]:

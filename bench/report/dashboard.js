@@ -44,7 +44,7 @@ const COLUMNS = [
   ["checkpointing", "checkpointing", "flag", null, "whether activations are computed twice instead of kept"],
   ["random", "random weights", "flag", null, "the cost is real then, the scores mean nothing"],
   ["*trainable_params", "trainable params", "count", "low", "trained parameters, the head's included"],
-  ["*trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
+  ["trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
   ["head_params", "head params", "count", "low", "trained parameters of the task's head"],
   ["total_params", "all params", "count", "low", "all parameters"],
   ["*peak_allocated_bytes", "peak memory", "mib", "low", "allocated on the accelerator, measured"],
@@ -113,7 +113,7 @@ const columns = COLUMNS.map(([name, label, kind, better, about]) => {
   if (column.key === "report_score" && metrics.size === 1) column.label = [...metrics][0].replaceAll("_", " ");
   column.heading = [column.label, column.unit].filter(Boolean).join(" ");
   return column;
-}).filter(column => tells(column.key) || (column.starred && !column.key.startsWith("peak")));
+}).filter(column => tells(column.key) || (column.starred && !/^peak|^flags$/.test(column.key)));
 const columnOf = new Map(columns.map(column => [column.key, column]));
 const numbers = columns.filter(column => column.scale && tells(column.key));
 const defaults = columns.filter(column => column.starred).map(column => column.key);
