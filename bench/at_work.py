@@ -9,12 +9,10 @@ from bench.events import Broken, Ended, Event, Judged, Probed, Raced, Ready, Sta
 from bench.progress import CellDisplay
 from bench.race import WAITING, Race
 from bench.recorder import Recorder
-from bench.track import Tracker
+from bench.track import RACE, REPORT, Tracker
 
 if TYPE_CHECKING:
     from bench.records import Record
-
-RACE, REPORT = "race", "report"  # what a trial is for, as W&B's tags have it
 
 
 class AtWork:

@@ -74,6 +74,7 @@ class Sweep:
             self._work([Job(cell, probe=True) for cell in cells if unprobed.get(cell.id) is cell], 1)
             unprobed.clear()
         self._work([self._job(cell) for cell in cells], self.workers.at_once)
+        self.tracker.close()
 
     def _job(self, cell: Cell) -> Job:
         """Everything that is missing of a cell."""

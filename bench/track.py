@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from bench.cell import Cell, Trial
@@ -17,7 +18,10 @@ from bench.records import Record
 
 INIT_SECONDS = 5  # waited for the server once per command; closing what failed may take two more
 FINISH_SECONDS = 3
+RACE, REPORT = "race", "report"  # what a trial is for: a tag of its run
 LONGEST_TAG = 64  # W&B refuses longer ones
+# How `wandb agent` tells a job which run of the sweep it is; W&B would give every run of the job that name.
+GIVEN = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
 ENVIRONMENT = {"disabled": "off", "offline": "offline", "dryrun": "offline"}  # WANDB_MODE: track.mode
 
 
@@ -30,6 +34,8 @@ class Tracker(Protocol):
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class NoTracker:
     """track=off."""
@@ -39,6 +45,8 @@ class NoTracker:
     def log(self, trial: str, curve: dict[str, list[float]]) -> None: ...
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def make_tracker(track: dict[str, Any], say: Callable[[str], None]) -> Tracker:
@@ -75,7 +83,7 @@ def begin(asked: str, **more: Any) -> tuple[str, str]:
     return ("online", "") if known else ("offline", "no API key is configured ('wandb login' or WANDB_API_KEY); ")
 
 
-def settings(finish_seconds: float) -> Any:
+def settings(finish_seconds: float, **more: Any) -> Any:
     """A quiet run of nothing but what it is given, that waits for the server no longer than so at its end."""
     import wandb
 
@@ -89,6 +97,7 @@ def settings(finish_seconds: float) -> Any:
         x_disable_stats=True,
         x_disable_meta=True,
         x_save_requirements=False,
+        **more,
     )
 
 
@@ -104,13 +113,18 @@ class Opened:
 
 
 class WandbTracker:
-    """One run per trial, named by the trial's id and grouped by cell. asked: auto, online or offline."""
+    """One run per trial, named by the trial's id and grouped by cell. asked: auto, online or offline.
+
+    Under `wandb agent` one more run, of the name that the agent gave out, tells the sweep what the job came to.
+    """
 
     def __init__(self, asked: str, project: str, entity: str | None, say: Callable[[str], None]) -> None:
         self.project, self.entity, self.say = project, entity, say
         self.folder = folder_of_runs()
         self.mode, self.online = "online", asked != "offline"  # online: whether the service is, for any run
         self.opened: dict[str, Opened] = {}  # by the trial's id: the trials of a pack run side by side
+        self.given = {name: os.environ.pop(name) for name in GIVEN if name in os.environ}
+        self.reported: dict[str, tuple[Cell, dict[str, Any]]] = {}  # scores of the report's trials, by their ids
         with self._guard():
             mode, why = begin(asked)  # before any worker, so that it takes no time from a trial
             if mode == "offline":
@@ -139,21 +153,54 @@ class WandbTracker:
         opened = self.opened.get((record.trial or {}).get("id", ""))
         if opened is None:
             return
+        if opened.part == REPORT and record.scores:
+            self.reported[opened.trial.id] = opened.cell, record.scores
         with self._guard():
             self._close(opened, record, cost)
         if self.opened.get(opened.trial.id) is opened:  # it began anew, offline
             with self._guard():
                 self._close(opened, record, cost)
 
+    def close(self) -> None:
+        """Under an agent, tell the sweep the mean scores of the job's trials."""
+        if self.mode != "off" and "WANDB_SWEEP_ID" in self.given and self.reported:
+            with self._guard():
+                self._tell_sweep()
+
+    def _tell_sweep(self) -> None:
+        import wandb
+
+        cells, found = zip(*self.reported.values(), strict=True)
+        run = wandb.init(
+            **self._about(),
+            id=self.given.get("WANDB_RUN_ID"),
+            name=cells[0].title,
+            group=cells[0].id,
+            job_type="cell",
+            config=cells[0].config | {"cell": cells[0].id, "precision": cells[0].precision},
+            reinit="create_new",
+            settings=settings(
+                FINISH_SECONDS,
+                sweep_id=self.given["WANDB_SWEEP_ID"],
+                sweep_param_path=self.given.get("WANDB_SWEEP_PARAM_PATH"),
+            ),
+        )
+        run.summary.update({f"score/{part}": fmean(scores[part] for scores in found) for part in ("select", "report")})
+        run.finish()
+
+    def _about(self) -> dict[str, Any]:
+        Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
+        return {"project": self.project, "entity": self.entity, "dir": self.folder, "mode": self.mode}
+
     def _open(self, opened: Opened) -> None:
         import wandb
 
         cell, trial = opened.cell, opened.trial
-        Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
-        about: dict[str, Any] = {"project": self.project, "entity": self.entity, "dir": self.folder, "mode": self.mode}
-        about |= {"name": f"{cell.title} {trial.name}", "group": cell.id, "job_type": "trial"}
         opened.run = wandb.init(
-            **about,
+            **self._about(),
+            name=f"{cell.title} {trial.name}",
+            group=cell.id,
+            job_type="trial" if opened.part == REPORT else opened.part,
             id=trial.id,  # without `resume`: a trial that is trained again replaces its run
             tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label, opened.part)],
             config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id, "precision": cell.precision},

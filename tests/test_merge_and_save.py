@@ -111,7 +111,7 @@ def test_merging_can_be_measured_later_and_trains_nothing_again(inline: Run, tin
     trained(inline(*arguments))
     assert "latency" not in record(tmp_path, "probe.json")["cost"]
     before = stamps(tmp_path)
-    assert trained(inline(*arguments, "merge=true")).endswith("1 recorded, 0 to train, 1 costs to measure")
+    assert trained(inline(*arguments, "merge=true")).endswith("1 recorded, 0 to train, 1 cost to measure")
     assert "latency" in record(tmp_path, "probe.json")["cost"]
     assert trained(inline(*arguments)).endswith("1 recorded, 0 to train")
     assert "latency" in record(tmp_path, "probe.json")["cost"]

@@ -231,14 +231,14 @@ def test_a_disturbed_cost_is_measured_again_until_it_is_calm(command: Command, t
     assert command.said("other processes used 1.2 of 2 cores meanwhile") != []
     command.probed = Probed(COST | DISTURBED | {"samples_per_second": 8.0})
     assert command(scored)
-    assert command.said("1 costs to measure") != []
+    assert command.said("1 cost to measure") != []
     assert command.said("kept the recorded cost of lora r=4 qv; this measurement was disturbed") != []
     assert (only(tmp_path, "probe.json").cost or {})["samples_per_second"] == 9.0
     command.probed = Probed(COST | STEADY)
     assert command(scored)
     assert only(tmp_path, "probe.json").cost == COST | STEADY
     assert command(scored)
-    assert command.said("costs to measure") == []
+    assert command.said("to measure") == []
 
 
 def test_a_calm_cost_is_not_replaced_by_a_disturbed_one(command: Command, tmp_path: Path) -> None:

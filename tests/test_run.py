@@ -275,7 +275,7 @@ def test_a_lost_probe_is_measured_again_without_training(inline: Run, tiny: list
     before = trial.stat().st_mtime_ns
     done = inline(*command)
     assert done.returncode == 0
-    assert "1 recorded, 0 to train, 1 costs to measure" in done.stdout
+    assert "1 recorded, 0 to train, 1 cost to measure" in done.stdout
     assert probe.exists()
     assert trial.stat().st_mtime_ns == before
 

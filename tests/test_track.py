@@ -42,7 +42,7 @@ vars(track).update(json.loads(patience))
 config = {"lrs": [0.001], "method": {"name": "lora", "attach": {"_target_": "peft.LoraConfig"}}, "none": None}
 cell = SimpleNamespace(
     id="0123456789", title="lora r=4 qv", method="lora", task="sst2", source=SimpleNamespace(label="m" * 70),
-    config=config,
+    config=config, precision="fp32",
 )
 curve = {"step": [1, 2, 3], "loss": [0.9, 0.8, 0.1 + 0.2], "lr": [1e-3, 5e-4, 0.0], "grad_norm": [3.0, 2.0, 1.0],
          "tokens_per_second": [10.5, 11.5, 1e6]}
@@ -51,7 +51,7 @@ began = time.time()
 for number, outcome in enumerate(plan):
     trial = Trial(cell.id, 0.001, 0 if outcome == "again" else number)
     if outcome != "unstarted":
-        tracker.start(cell, trial)
+        tracker.start(cell, trial, "report")
         tracker.log(trial.id, {key: values[:2] for key, values in curve.items()})
     if outcome == "orphaned":
         [service.kill() for service in psutil.Process().children()]
@@ -66,6 +66,7 @@ for number, outcome in enumerate(plan):
         predictions=None, curve=None, cost={"train_seconds": 1.25, "steps": 3} if ok else None,
         identity={}, config=config, provenance={},
     ), {"trainable_params": 10, "peak_bytes": None})
+tracker.close()
 print(json.dumps({"began": began, "ended": time.time(), "imported": "wandb" in sys.modules}), flush=True)
 """
 
@@ -320,17 +321,20 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
     assert "RunResumeStatus" not in server.asked, "a trial that is trained again must replace its run, not continue it"
 
 
-def test_under_an_agent_a_trial_is_the_run_that_the_agent_gave_out(
+def test_under_an_agent_the_run_that_it_gave_out_tells_the_sweep_the_mean_of_the_trials(
     drive: Drive, server: Server, tmp_path: Path
 ) -> None:
-    """W&B takes no other name there, which is why a job of sweeps/wandb trains one trial."""
+    """W&B takes no other name from there; the trials have runs of their own beside it."""
     (tmp_path / "job.yaml").write_text("wandb_version: 1\nrank: {value: 4}\n")
     agents = {"WANDB_SWEEP_ID": "asweep", "WANDB_RUN_ID": "ajob", "WANDB_SWEEP_PARAM_PATH": "job.yaml"}
-    driven = drive("online", "ok", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, **agents)
+    driven = drive("online", "ok", "ok", "failed", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, **agents)
     assert driven.lines == []
-    (run,) = server.runs.values()
+    *trials, run = server.runs.values()
     assert (run["name"], run["sweep"], run["groupName"]) == ("ajob", "asweep", "0123456789")
-    assert (run["summary"]["score/select"], run["exit_code"]) == (0.75, 0)
+    assert (run["summary"]["score/select"], run["summary"]["score/report"], run["exit_code"]) == (0.75, 0.5, 0)
+    assert len(trials) == 3
+    assert not [trial for trial in trials if trial.get("sweep")]
+    assert {trial["name"][:10] for trial in trials} == {"0123456789"}
 
 
 @pytest.mark.parametrize(
