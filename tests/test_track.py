@@ -292,7 +292,7 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
     assert len(server.runs) == 2
     assert (fine["project"], fine["groupName"], fine["jobType"]) == ("grid", "0123456789", "trial")
     assert fine["displayName"] == "lora r=4 qv lr0.001-seed0"
-    assert sorted(fine["tags"]) == ["lora", "m" * 64, "sst2"]
+    assert sorted(fine["tags"]) == ["lora", "m" * 64, "report", "sst2"]
     assert {key: value["value"] for key, value in own(json.loads(fine["config"])).items()} == {
         "lrs": [0.001],
         "method": {"name": "lora", "attach": {"_target_": "peft.LoraConfig"}},
@@ -300,6 +300,7 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
         "lr": 0.001,
         "seed": 0,
         "cell": "0123456789",
+        "precision": "fp32",
     }
     assert [(row["_step"], own(row)) for row in fine["history"]] == [
         (1, {"train/loss": 0.9, "train/lr": 1e-3, "train/grad_norm": 3.0, "train/tokens_per_second": 10.5}),
