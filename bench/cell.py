@@ -91,7 +91,7 @@ class Cell:
             "method": method_identity(self.config, self.precision),
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,
-            "protocol": protocol_identity(self.config["protocol"]),
+            "protocol": protocol_identity(self.config["protocol"], self.form),
             "precision": self.precision,
             **source_identity(self.config),
         }

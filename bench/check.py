@@ -61,6 +61,8 @@ def _check_numbers(conf: Config) -> None:
             f"protocol.tokens={protocol.tokens} does not hold one row of protocol.max_length={protocol.max_length}; "
             f"choose at least {protocol.max_length}, or a smaller max_length"
         )
+    if not (protocol.head_lr > 0 and math.isfinite(protocol.head_lr)):
+        raise ValueError(f"protocol.head_lr={protocol.head_lr} must be above 0 and finite, such as 1e-3")
     if protocol.weight_decay < 0:
         raise ValueError(f"protocol.weight_decay={protocol.weight_decay} must be at least 0")
     if not protocol.clip > 0:
@@ -171,6 +173,8 @@ def _check_method(conf: Config) -> None:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
+    if "head" in conf.method.lr_ratio:
+        raise ValueError("method.lr_ratio: 'head' has a rate of its own for every method; set protocol.head_lr")
     if conf.method.template is not None:
         _check_places("method.template", conf.method.template, {"text"}, set())
     calls = {"method.attach": conf.method.attach, "task.load": conf.task.load, "optim.build": conf.optim.build}

@@ -63,7 +63,7 @@ def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
         "name": method["name"],
         "attach": named(method["attach"]),
         **({"hooks": named(method["hooks"])} if method["hooks"] else {}),
-        **{key: method[key] for key in ("lr_ratio", "template", "shots", "reasons") if method[key]},
+        **{key: method[key] for key in ("lr_ratio", "head_at_lr", "template", "shots", "reasons") if method[key]},
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
         **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
@@ -81,7 +81,11 @@ def source_identity(config: dict[str, Any]) -> dict[str, Any]:
     return {"numerics": NUMERICS} | ({"sources": own} if own else {})
 
 
-def protocol_identity(protocol: dict[str, Any]) -> dict[str, Any]:
-    """Without its name, how it is measured, how a batch is divided, and one of its two sizes."""
+def protocol_identity(protocol: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Without its name, how it is measured, how a batch is divided, and one of its two sizes.
+
+    The rate of a head that every method trains at its own is kept: cells of one table share it.
+    """
     unused = {"name", "probe_steps", "micro", "tokens" if protocol["tokens"] is None else "batch"}
+    unused |= {"head_lr"} if form.speaks else set()
     return {key: value for key, value in protocol.items() if key not in unused}

@@ -32,7 +32,8 @@ class TaskConf:
     labels: their names; empty where a number is predicted, null where they are read from the data. metrics: of
     bench/tasks/metrics.py; the first one chooses. form, loss_on: how the task is put to the model. cloze, words: for
     the form `mask`, what a text is put into, with {text}, {mask} and (of pairs) {second}, and a word for each label.
-    shots: solved examples beside every row, in training too.
+    shots: solved examples beside every row, in training too. head_lr: the learning rate of the task's head, for every
+    method but `head`, which races it.
     optional: parts of `files` that may be absent. max_length: what the standard protocol cuts texts to, in tokens.
     """
 
@@ -52,6 +53,7 @@ class TaskConf:
     shots: int = 0
     epochs: int = MISSING
     batch: int = MISSING
+    head_lr: float = 1e-3
     max_length: int = 128
     train_rows: int | None = None
     select_rows: int = MISSING
@@ -94,9 +96,10 @@ class MethodConf:
     architectures (empty: all), `quant` the quantised bases, `merges` the bases (`none`: full precision) that it can be
     merged into, `needs_cuda` the device; `checkpoints` says whether its blocks may be run twice, as checkpointing does.
     What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
-    the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own. Where it
-    does not train (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the
-    trial's seed, or let the model think before it answers (`reasons`).
+    the learning rate of parameters below the head whose name holds the key, `head_at_lr` trains the head at the trial's
+    rate in place of `protocol.head_lr`, `template` wraps the text in words of its own. Where it does not train
+    (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the trial's seed,
+    or let the model think before it answers (`reasons`).
     """
 
     name: str = MISSING
@@ -120,6 +123,7 @@ class MethodConf:
     lr_grid: list[float] = MISSING
     lr_source: str = MISSING
     lr_ratio: dict[str, float] = field(default_factory=dict)
+    head_at_lr: bool = False
     hooks: Any = None
     attach: Any = MISSING
 
@@ -162,6 +166,7 @@ class ProtocolConf:
     micro: int | None = None
     eval_batch: int = MISSING
     max_length: int = MISSING
+    head_lr: float = MISSING
     weight_decay: float = MISSING
     warmup: float = MISSING
     clip: float = MISSING

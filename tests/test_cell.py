@@ -102,16 +102,23 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
 @pytest.mark.parametrize("override", [
     "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
     "protocol.dropout=0.1", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
-    "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "task.labels=[bad,good]",
-    "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
+    "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "protocol.head_lr=2e-3",
+    "task.labels=[bad,good]", "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
     "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
     "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
     "+method.attach.config.use_dora=true", "quant=nf4", "quant=fp4", "quant=int8", "optim=sgd_momentum", "optim=lion",
-    "+optim.build.amsgrad=true", "method.lr_ratio.lora_B=20", "method.hooks._target_=bench.hooks.Hooks",
-    "method.template=it was {text}",
+    "+optim.build.amsgrad=true", "method.lr_ratio.lora_B=20", "method.head_at_lr=true",
+    "method.hooks._target_=bench.hooks.Hooks", "method.template=it was {text}",
 ])  # fmt: skip
 def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -> None:
     assert cell(base, override).id != cell(base).id
+
+
+@pytest.mark.parametrize("form", ["mask", "head"])
+def test_the_heads_rate_splits_a_cell_where_there_is_a_head(form: str, base: list[str]) -> None:
+    words = [f"task.form={form}", "task.cloze='{text} {mask}'", "task.words=[bad,good]"] if form == "mask" else []
+    one, other = (cell(base, *words, f"protocol.head_lr={rate}") for rate in ("1e-3", "2e-3"))
+    assert (one.id == other.id) == (form == "mask")
 
 
 @pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=bf16"])
@@ -260,6 +267,15 @@ def test_data_and_model_in_another_folder_are_the_same_cell(
 ) -> None:
     model, data = moved(tiny_bert, tmp_path / "there" / "model"), moved(tiny_sst2, tmp_path / "there" / "data")
     assert cell(base, f"model.name={model}", f"task.path={data}").id == cell(base).id
+
+
+def test_a_method_that_races_the_heads_rate_trains_the_head_at_its_own(base: list[str]) -> None:
+    from bench.build import recipe_of  # torch
+
+    rates = {
+        name: recipe_of(cell(base, f"method={name}", "protocol.head_lr=2e-3")).head_lr for name in ("lora", "head")
+    }
+    assert rates == {"lora": 2e-3, "head": None}
 
 
 def test_a_relative_path_names_the_same_cell(base: list[str], tiny_sst2: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -313,8 +313,12 @@ def train(model: nn.Module, cell: Cell, batch: Batch) -> list[float]:
     recipe, conf = recipe_of(cell), cell.config["method"]
     model.eval()
     recipe.hooks.prepare(model, [arguments(batch)])
-    ratio = {**conf["lr_ratio"], "head": 0.0} if body_of(model) else conf["lr_ratio"]
-    optimizer = make_optimizer(model, recipe.build, lr=RATES.get(conf["name"], 1e-2), weight_decay=0.0, lr_ratio=ratio)
+    rates = {
+        "lr": RATES.get(conf["name"], 1e-2),
+        "lr_ratio": conf["lr_ratio"],
+        "head_lr": 0.0 if body_of(model) else None,
+    }
+    optimizer = make_optimizer(model, recipe.build, weight_decay=0.0, **rates)
     step = Stepper(model, optimizer, recipe.hooks, clip=1.0, dtype=torch.float32)
     torch.manual_seed(0)
     recipe.hooks.begin(model, STEPS)

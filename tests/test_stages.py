@@ -40,6 +40,15 @@ def made(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Callable[[
     return make
 
 
+def test_every_trial_trains_the_head_at_the_protocols_rate(made: Callable[[], tuple[Pack, dict]]) -> None:
+    for member in made()[0].members:
+        rates = {id(part): group["lr"] for group in member.optimizer.param_groups for part in group["params"]}
+        initial = {id(part): group["initial_lr"] for group in member.optimizer.param_groups for part in group["params"]}
+        assert set(rates) == {id(part) for part in member.parameters.values()}
+        found = {"classifier" in name: initial[id(part)] for name, part in member.parameters.items()}
+        assert found == {True: 1e-3, False: member.wanted.lr}
+
+
 def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member]]:
     run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
     for stop in [*stops, run.total]:

@@ -59,6 +59,7 @@ class Member:
             lr=wanted.lr,
             weight_decay=plan.weight_decay,
             lr_ratio=recipe.lr_ratio,
+            head_lr=recipe.head_lr,
         )
         self.schedule = make_schedule(self.optimizer, steps, plan.warmup)
         self.curve, self.best = Curve(wanted.trial, emit), Best(list(parameters.values()))

@@ -100,11 +100,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a method is trained: its hooks, and how its optimizer is built."""
+    """How a method is trained: its hooks, and how its optimizer is built.
+
+    lr_ratio, head_lr: as for `optimizer_over`.
+    """
 
     hooks: Hooks
     build: Callable[..., Optimizer]
     lr_ratio: Mapping[str, float]
+    head_lr: float | None = None
 
 
 @dataclass(frozen=True)
