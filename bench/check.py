@@ -9,7 +9,7 @@ from bench.choices import Form, Metric
 from bench.records import RESERVED, is_file_name
 from bench.schema import Config, TaskConf
 
-AXES = ("rank", "target")
+AXES = ("rank", "target", "scale")
 
 
 def check_keys(config: dict[str, Any]) -> None:
@@ -61,6 +61,8 @@ def _check_numbers(conf: Config) -> None:
             f"protocol.tokens={protocol.tokens} does not hold one row of protocol.max_length={protocol.max_length}; "
             f"choose at least {protocol.max_length}, or a smaller max_length"
         )
+    if conf.scale.alpha < 1:
+        raise ValueError(f"scale.alpha={conf.scale.alpha} must be at least 1; with scale=rank it is the rank")
     if not (protocol.head_lr > 0 and math.isfinite(protocol.head_lr)):
         raise ValueError(f"protocol.head_lr={protocol.head_lr} must be above 0 and finite, such as 1e-3")
     if protocol.weight_decay < 0:

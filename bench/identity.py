@@ -54,8 +54,11 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
     return found | ({"shots": task["shots"]} if task["shots"] else {})
 
 
-def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
-    """Of the method, its base and its optimizer. precision: the cell's, in which a base computes by itself."""
+def method_identity(config: dict[str, Any], precision: str, scale: str | None) -> dict[str, Any]:
+    """Of the method, its base and its optimizer. precision: the cell's, in which a base computes by itself.
+
+    scale: the name of the cell's policy. Two policies may give one alpha at one rank, and stay two cells.
+    """
     method, prompt = config["method"], config["prompt"]
     config = config | {"quant": config["quant"] | {"compute": _other(config["quant"]["compute"], precision)}}
     used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
@@ -63,6 +66,7 @@ def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
         "name": method["name"],
         "attach": named(method["attach"]),
         **({"hooks": named(method["hooks"])} if method["hooks"] else {}),
+        **({"scale": scale} if scale else {}),
         **{key: method[key] for key in ("lr_ratio", "head_at_lr", "template", "shots", "reasons") if method[key]},
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
         **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},

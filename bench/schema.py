@@ -88,7 +88,7 @@ class PromptConf:
 
 @dataclass
 class MethodConf:
-    """`uses` names the axes that mean something for the method: any of rank, target.
+    """`uses` names the axes that mean something for the method: any of rank, target, scale.
 
     What it is: `rank_is` says what the rank counts, `target` lists the weight types that the method's own paper adapts
     (for `target=default`).
@@ -126,6 +126,15 @@ class MethodConf:
     head_at_lr: bool = False
     hooks: Any = None
     attach: Any = MISSING
+
+
+@dataclass
+class ScaleConf:
+    """The policy that scales LoRA's update; root: divides alpha by sqrt(r) in place of r."""
+
+    name: choices.Scale = MISSING
+    alpha: int = MISSING
+    root: bool = MISSING
 
 
 @dataclass
@@ -203,6 +212,7 @@ class Config:
     prompt: PromptConf = field(default_factory=PromptConf)
     method: MethodConf = field(default_factory=MethodConf)
     target: TargetConf = field(default_factory=TargetConf)
+    scale: ScaleConf = field(default_factory=ScaleConf)
     quant: QuantConf = field(default_factory=QuantConf)
     optim: OptimConf = field(default_factory=OptimConf)
     protocol: ProtocolConf = field(default_factory=ProtocolConf)

@@ -23,7 +23,7 @@ from bench.resolved import call
 from bench.schema import Config
 from bench.sources import targets_of
 
-COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
+COMPOSED = ("method", "target", "rank", "scale", "quant", "optim")  # other overrides are leaves and need no composing
 
 
 @pytest.fixture
@@ -77,6 +77,35 @@ def test_a_used_axis_splits_a_cell(method: str, axis: str, base: list[str]) -> N
     assert one.folder != other.folder
 
 
+@pytest.mark.parametrize("method", ["adapter", "ia3", "full", "adalora", "loftq", "gralora", "hira"])
+def test_a_method_without_a_scale_is_the_same_cell_under_any(method: str, base: list[str]) -> None:
+    found = [cell(base, f"method={method}", "rank=8", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
+    assert len({one.id for one in found}) == 1
+    assert [one.scale for one in found] == [None] * 3
+
+
+@pytest.mark.parametrize("method", [
+    "lora", "qlora", "dora", "lora_plus", "lora_fa", "pissa", "olora", "eva",
+])  # fmt: skip
+def test_the_lora_family_is_another_cell_under_every_scale(method: str, base: list[str]) -> None:
+    """Also where two policies give the same alpha, so that a table of policies has no hole there."""
+    found = [cell(base, f"method={method}", "rank=32", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
+    assert len({one.id for one in found}) == 3
+    assert [one.scale for one in found] == [None, "fixed", "sqrt"]
+    given = [one.config["method"]["attach"]["config"] for one in found]
+    assert [(one["lora_alpha"], one["use_rslora"]) for one in given] == [(32, False), (32, False), (32, True)]
+
+
+def test_another_alpha_is_another_cell(base: list[str]) -> None:
+    assert len({composed(*base, "rank=4", "scale=fixed", f"scale.alpha={alpha}").id for alpha in (16, 32)}) == 2
+
+
+def test_rslora_is_lora_under_the_scale_sqrt(base: list[str]) -> None:
+    one, other = cell(base, "method=rslora"), cell(base, "method=lora", "scale=sqrt")
+    assert (one.id, one.title, one.folder, one.method) == (other.id, other.title, other.folder, "lora")
+    assert cell(base, "method=rslora", "scale=rank").id == cell(base).id
+
+
 @pytest.mark.parametrize("same", ["target=qv", "target.parts=[v,q]", "target.parts=[q,v,q]"])
 def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: list[str]) -> None:
     one, other = cell(base, "target=default"), cell(base, same)
@@ -103,10 +132,11 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
     "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
     "protocol.dropout=0.1", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
     "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "protocol.head_lr=2e-3",
-    "task.labels=[bad,good]", "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
-    "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
+    "task.labels=[bad,good]", "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine",
+    "+task.load.text=text", "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
     "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
-    "+method.attach.config.use_dora=true", "quant=nf4", "quant=fp4", "quant=int8", "optim=sgd_momentum", "optim=lion",
+    "+method.attach.config.use_dora=true", "quant=nf4", "quant=fp4", "quant=int8",
+    "scale=fixed", "scale=sqrt", "optim=sgd_momentum", "optim=lion",
     "+optim.build.amsgrad=true", "method.lr_ratio.lora_B=20", "method.head_at_lr=true",
     "method.hooks._target_=bench.hooks.Hooks", "method.template=it was {text}",
 ])  # fmt: skip
@@ -349,7 +379,8 @@ def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> 
 
 @pytest.mark.parametrize(("overrides", "title"), [
     (["method=lora", "rank=8", "target=q"], "lora r=8 q"), (["target.parts=[q,up]"], "lora r=4 q+up"),
-    (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"), (["method=full"], "full"),
+    (["scale=sqrt"], "lora r=4 qv scale=sqrt"), (["method=ia3", "scale=fixed"], "ia3 kv+down"),
+    (["scale=rank"], "lora r=4 qv"), (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"), (["method=full"], "full"),
     (["target=mlp"], "lora r=4 mlp"), (["quant=int8"], "lora r=4 qv int8"), (["optim=lion"], "lora r=4 qv lion"),
     (["quant=nf4", "quant.double=true", "optim=adamw_8bit"], "lora r=4 qv nf4+double adamw_8bit"),
 ])  # fmt: skip

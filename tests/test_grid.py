@@ -26,6 +26,8 @@ WRONG = {
     "head's rate infinite": (["protocol.head_lr=inf"], ["protocol.head_lr=inf", "above 0", "finite"]),
     "task's rate of the head": (["task.head_lr=-1"], ["protocol.head_lr=-1.0", "above 0"]),
     "head's rate as a ratio": (["+method.lr_ratio.head=0.1"], ["method.lr_ratio", "'head'", "protocol.head_lr"]),
+    "unknown scale": (["scale=root"], ["scale 'root' is unknown", "choose from fixed, rank, sqrt"]),
+    "alpha of nothing": (["scale.alpha=0"], ["scale.alpha=0", "at least 1"]),
     "no seeds": (["seeds=[]"], ["seeds is empty"]),
     "negative seed": (["seeds=[-1]"], ["seeds=[-1]", "at least 0"]),
     "batch of nothing": (["protocol.batch=0"], ["batch=0", "at least 1"]),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from conftest import axes
 from omegaconf import OmegaConf
 from torch import nn
 from transformers import (
@@ -50,7 +51,7 @@ def on_meta(config: Any) -> nn.Module:
 
 def counted(model: nn.Module, name: str, *, rank: int = 8, parts: list[str] | None = None) -> Parameters:
     """Counts after the method of that name was attached as its yaml says."""
-    conf = OmegaConf.merge({"rank": rank}, OmegaConf.load(CONF / "method" / f"{name}.yaml"))
+    conf = OmegaConf.merge(axes(rank), OmegaConf.load(CONF / "method" / f"{name}.yaml"))
     placed = {}
     if "target" in conf.uses:
         placed["target"] = resolve(parts or list(conf.target), model.config.model_type)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.records import Record
 
-AXES = ("method", "rank", "target", "base", "optim", "checkpointing")
+AXES = ("method", "rank", "target", "scale", "base", "optim", "checkpointing")
 COUNTS = (
     "trainable_params",
     "head_params",
@@ -60,8 +60,8 @@ def fairness(record: Record) -> str:
 def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
     """One row per cell, sorted by model, task, method, rank and target; what is unknown is missing.
 
-    Who it is: cell, title, model, task, method, family, rank, target, base, optim, checkpointing, random; table, what
-    it must share with others to be compared. What it scores: report_score (mean over seeds at the chosen rate),
+    Who it is: cell, title, model, task, method, family, rank, target, scale, base, optim, checkpointing, random; table,
+    what it must share with others to be compared. What it scores: report_score (mean over seeds at the chosen rate),
     report_std, seeds, lr (chosen on select), lrs_tried, select_score, metric, outcome (such as "2 ok, 1 oom"). What it
     retains: RETENTION, the loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*`
     and `latency_*` (seconds for one row) of its probe; train_seconds, of one training alone at the probe's rate;
@@ -106,7 +106,7 @@ def _cell(members: list[Record]) -> dict[str, Any]:
     return {
         "cell": cell["id"],
         **{key: cell[key] for key in ("title", "model", "task", "method", "rank", "target", "random")},
-        **{key: cell.get(key) or None for key in ("base", "optim", "checkpointing")},
+        **{key: cell.get(key) or None for key in ("scale", "base", "optim", "checkpointing")},
         "family": (config.get("method") or {}).get("family"),
         "table": fairness(members[0]),
         **{key: cost.get(key) for key in COUNTS + RATES},

@@ -117,6 +117,7 @@ def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
         yield "target", cell["target"]
     elif cell["target"] is not None and parts:  # null: where the method's paper puts it
         yield "target.parts", parts
+    yield from [("scale", cell["scale"])] if cell.get("scale") else []
     quant = config.get("quant") or {}
     if cell.get("base"):
         yield "quant", quant.get("name", cell["base"])

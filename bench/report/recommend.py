@@ -15,7 +15,7 @@ from bench.report.standing import ONE_SEED, standings
 from bench.report.table import Table, metric_of, needed_bytes, peak_of, text, timed
 from bench.report.variances import LEVEL
 
-WORDS = ("method", "target", "base", "optim", "cell")
+WORDS = ("method", "target", "scale", "base", "optim", "cell")
 
 
 @dataclass(frozen=True)

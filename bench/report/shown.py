@@ -14,7 +14,7 @@ from bench.report.table import CONTENDED, DASH, Entry, Table, metric_of, score_t
 
 SCORE = "report_score"
 SHORT = ("method", "rank", "target")
-MORE = ("base", "optim", "checkpointing")
+MORE = ("scale", "base", "optim", "checkpointing")
 TASK, METRIC = "task", "metric"
 WORDS = (*SHORT[::2], *MORE, TASK, METRIC, "model", "cell", "outcome", "error", "trial")
 
