@@ -105,4 +105,21 @@ def test_a_record_holds_the_select_loss_of_every_epoch(made: Callable[[], tuple[
     ends, _ = ends_of(made()[0], [])
     for end in ends.values():
         losses = (end.scores or {})["select_losses"]
-        assert [step for step, _ in losses] == [TOTAL // 2, TOTAL]
+        assert [step for step, _ in losses] == [TOTAL // 2, 3 * TOTAL // 4, TOTAL]
+
+
+def test_a_record_says_how_much_select_still_improved_in_the_last_quarter(
+    made: Callable[[], tuple[Pack, dict]],
+) -> None:
+    pack, _ = made()
+    run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
+    judged = []
+    for stop in (3 * TOTAL // 4, TOTAL):
+        assert not list(run.advance(stop))
+        judged.append(pack.judge(DATA.select, PLAN.eval_batch)[1].double())
+    fell = judged[0] - judged[1]
+    ends = {member.wanted.trial: end for member, end in run.finish()}
+    for member, row in zip(members, fell, strict=True):
+        rise = (ends[member.wanted.trial].scores or {})["rise"]
+        assert rise["mean"] == pytest.approx(float(row.mean()))
+        assert rise["standard_error"] == pytest.approx(float(row.std() / len(row) ** 0.5))

@@ -64,7 +64,8 @@ def optimizer_over(
     return build(settings, lr=lr)
 
 
-def make_schedule(optimizer: Optimizer, steps: int, warmup: float) -> LRScheduler:
-    """Linear warm-up over a share of the steps, then linear to zero."""
-    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
+def make_schedule(optimizer: Optimizer, steps: int, warmup: float, warmup_steps: int | None = None) -> LRScheduler:
+    """Linear warm-up, then linear to zero. warmup: a share of the steps. warmup_steps: their number; goes before it."""
+    rising = round(warmup * steps) if warmup_steps is None else warmup_steps
+    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, rising, steps)
     return schedule
