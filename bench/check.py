@@ -10,6 +10,7 @@ from bench.records import RESERVED, is_file_name
 from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target", "scale")
+FEWEST_CANDIDATES = 3
 
 
 def check_keys(config: dict[str, Any]) -> None:
@@ -51,9 +52,10 @@ def check_folder(label: str) -> None:
 
 def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
-    whole = ("epochs", "batch", "tokens", "micro", "eval_batch", "max_length", "probe_steps", "train_rows")
-    counts = {f"protocol.{name}": getattr(protocol, name) for name in whole}
-    for name, value in {"rank": conf.rank, "task.select_rows": conf.task.select_rows, **counts}.items():
+    whole = ("steps", "epochs", "batch", "tokens", "micro", "eval_steps", "eval_batch", "max_length", "probe_steps")
+    counts = {f"protocol.{name}": getattr(protocol, name) for name in (*whole, "train_rows")}
+    of_cell = {"rank": conf.rank, "scale.alpha": conf.scale.alpha, "task.select_rows": conf.task.select_rows}
+    for name, value in {**of_cell, **counts}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
     if protocol.tokens is not None and protocol.tokens < protocol.max_length:
@@ -61,12 +63,11 @@ def _check_numbers(conf: Config) -> None:
             f"protocol.tokens={protocol.tokens} does not hold one row of protocol.max_length={protocol.max_length}; "
             f"choose at least {protocol.max_length}, or a smaller max_length"
         )
-    if conf.scale.alpha < 1:
-        raise ValueError(f"scale.alpha={conf.scale.alpha} must be at least 1; with scale=rank it is the rank")
+    for name, number in (("weight_decay", protocol.weight_decay), ("warmup_steps", protocol.warmup_steps)):
+        if number is not None and number < 0:
+            raise ValueError(f"protocol.{name}={number} must be at least 0")
     if not (protocol.head_lr > 0 and math.isfinite(protocol.head_lr)):
         raise ValueError(f"protocol.head_lr={protocol.head_lr} must be above 0 and finite, such as 1e-3")
-    if protocol.weight_decay < 0:
-        raise ValueError(f"protocol.weight_decay={protocol.weight_decay} must be at least 0")
     if not protocol.clip > 0:
         raise ValueError(f"protocol.clip={protocol.clip} must be above 0; the standard is 1.0")
     for name, share in (("warmup", protocol.warmup), ("dropout", protocol.dropout)):
@@ -86,6 +87,27 @@ def _check_trials(conf: Config) -> None:
         raise ValueError(f"pack={conf.pack} must be auto or a whole number, the trials that train together at most")
     if min(conf.seeds) < 0:
         raise ValueError(f"seeds={conf.seeds}: a seed must be at least 0")
+    if conf.protocol.candidates is not None:
+        _check_race(conf)
+
+
+def _check_race(conf: Config) -> None:
+    """The rule by which a cell's learning rate is chosen."""
+    protocol, most = conf.protocol, conf.protocol.candidates or 0
+    if most < FEWEST_CANDIDATES:
+        raise ValueError(
+            f"protocol.candidates={most} must be at least {FEWEST_CANDIDATES}, one on each side of the published rate; "
+            "null does not tune"
+        )
+    if not 1 <= protocol.finalists <= most:
+        raise ValueError(f"protocol.finalists={protocol.finalists} must be from 1 to {most}, the candidates")
+    if protocol.tune_seed < 0:
+        raise ValueError(f"protocol.tune_seed={protocol.tune_seed} must be at least 0")
+    if conf.method.trains and protocol.tune_seed in conf.seeds:
+        raise ValueError(
+            f"seeds={conf.seeds} holds protocol.tune_seed={protocol.tune_seed}, which chooses the learning rate; "
+            "report on other seeds, or choose another tune_seed"
+        )
 
 
 def _check_task(conf: Config) -> None:

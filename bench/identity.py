@@ -22,6 +22,7 @@ NEUTRAL: dict[str, Any] = {
     "optim": {"name": "adamw", "build": {"_target_": "torch.optim.AdamW", "_partial_": True, "fused": True}},
     "checkpointing": False,
 }
+INSTEAD = {"steps": "epochs", "tokens": "batch", "warmup_steps": "warmup"}  # of the protocol: what goes before what
 REASONING = ("reason", "reason_tokens", "conclude")  # of a prompt, where the model thinks before it answers
 BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
 
@@ -86,10 +87,13 @@ def source_identity(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def protocol_identity(protocol: dict[str, Any], form: Form) -> dict[str, Any]:
-    """Without its name, how it is measured, how a batch is divided, and one of its two sizes.
+    """Without its name, how it is measured, how a batch is divided, how the learning rate is chosen, and, of two
+    settings for one thing, the one that is not used.
 
     The rate of a head that every method trains at its own is kept: cells of one table share it.
     """
-    unused = {"name", "probe_steps", "micro", "tokens" if protocol["tokens"] is None else "batch"}
+    unused = {"name", "probe_steps", "micro", "tune_seed", "candidates", "finalists"}
+    unused |= {old if protocol[new] is not None else new for new, old in INSTEAD.items()}
+    unused |= {"eval_steps"} if protocol["eval_steps"] is None else set()
     unused |= {"head_lr"} if form.speaks else set()
     return {key: value for key, value in protocol.items() if key not in unused}

@@ -163,11 +163,16 @@ class TargetConf:
 
 @dataclass
 class ProtocolConf:
-    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows;
-    micro: rows that go through the model at once, where a batch is more than memory holds; null: all.
+    """What every trial of a comparison has in common.
+
+    `steps`, updates of a whole training, goes before `epochs`; `tokens`, a budget with padding, before `batch`, in
+    rows; `warmup_steps` before `warmup`, a share of the steps. eval_steps: updates from one judgement of select to the
+    next; null: an epoch. micro: rows that go through the model at once, where a batch is more than memory holds; null:
+    all. tune_seed, candidates, finalists: of the race that chooses the learning rate; without candidates there is none.
     """
 
     name: str = MISSING
+    steps: int | None = None
     epochs: int = MISSING
     train_rows: int | None = None
     batch: int = MISSING
@@ -177,11 +182,16 @@ class ProtocolConf:
     max_length: int = MISSING
     head_lr: float = MISSING
     weight_decay: float = MISSING
+    warmup_steps: int | None = None
     warmup: float = MISSING
+    eval_steps: int | None = None
     clip: float = MISSING
     dropout: float | None = None
     data_seed: int = MISSING
     probe_steps: int = MISSING
+    tune_seed: int = MISSING
+    candidates: int | None = MISSING
+    finalists: int = MISSING
 
 
 @dataclass

@@ -42,7 +42,7 @@ ROOMS = {
     "grid": {"schema", "store", "fit", "cell"},
     "agent": {"store", "grid"},
     "build": {"choices", "schema", "resolved", "hooks", "models", "tasks", "methods", "train", "cell"},
-    "inputs": {"models", "tasks", "cell", "build"},
+    "inputs": {"models", "tasks", "train", "cell", "build"},
     "trials": {"events", "models", "tasks", "train", "cell", "build"},
     "worker": {
         "accelerator",

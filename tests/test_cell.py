@@ -117,7 +117,8 @@ def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: l
 @pytest.mark.parametrize("override", [
     "lrs=[1e-5]", "lrs=[1e-5,1e-4]", "lrs=${method.lr_grid}", "seeds=[7]", "seeds=[0,1,2,3]", "track.mode=offline",
     "track.project=mine", "results_dir=elsewhere", "cache_dir=elsewhere", "force=true", "device=cpu", "device=cuda",
-    "protocol.probe_steps=9", "protocol.name=mine", "method.lr=1e-5", "method.paper=none", "method.family=mine",
+    "protocol.probe_steps=9", "protocol.name=mine", "protocol.tune_seed=7", "protocol.candidates=9",
+    "protocol.finalists=2", "method.lr=1e-5", "method.paper=none", "method.family=mine",
     "model.label=mine", "merge=true", "save=adapter", "save=merged", "save_dir=elsewhere", "method.merges=[none,nf4]",
     "method.quant=[]", "method.models=[bert]", "method.rank_is=mine", "method.rank_step=2", "method.needs_cuda=true",
 ])  # fmt: skip
@@ -132,6 +133,7 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
     "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
     "protocol.dropout=0.1", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
     "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "protocol.head_lr=2e-3",
+    "protocol.steps=10", "protocol.warmup_steps=0", "protocol.eval_steps=2",
     "task.labels=[bad,good]", "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine",
     "+task.load.text=text", "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
     "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
@@ -142,6 +144,20 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
 ])  # fmt: skip
 def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -> None:
     assert cell(base, override).id != cell(base).id
+
+
+@pytest.mark.parametrize(("budget", "unused"), [
+    ("protocol.steps=9", "protocol.epochs=7"), ("protocol.warmup_steps=3", "protocol.warmup=0.5"),
+    ("protocol.tokens=64", "protocol.batch=3"),
+])  # fmt: skip
+def test_what_another_setting_replaces_does_not_split_a_cell(budget: str, unused: str, base: list[str]) -> None:
+    one, other = cell(base, budget), cell(base, budget, unused)
+    assert one.id == other.id != cell(base).id
+    assert unused.partition("=")[0].removeprefix("protocol.") not in one.identity["protocol"]
+
+
+def test_budgets_that_are_not_set_name_no_cell(base: list[str]) -> None:
+    assert not {"steps", "warmup_steps", "eval_steps", "tokens"} & set(cell(base).identity["protocol"])
 
 
 @pytest.mark.parametrize("form", ["mask", "head"])
@@ -380,7 +396,8 @@ def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> 
 @pytest.mark.parametrize(("overrides", "title"), [
     (["method=lora", "rank=8", "target=q"], "lora r=8 q"), (["target.parts=[q,up]"], "lora r=4 q+up"),
     (["scale=sqrt"], "lora r=4 qv scale=sqrt"), (["method=ia3", "scale=fixed"], "ia3 kv+down"),
-    (["scale=rank"], "lora r=4 qv"), (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"), (["method=full"], "full"),
+    (["scale=rank"], "lora r=4 qv"), (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"),
+    (["method=full"], "full"),
     (["target=mlp"], "lora r=4 mlp"), (["quant=int8"], "lora r=4 qv int8"), (["optim=lion"], "lora r=4 qv lion"),
     (["quant=nf4", "quant.double=true", "optim=adamw_8bit"], "lora r=4 qv nf4+double adamw_8bit"),
 ])  # fmt: skip

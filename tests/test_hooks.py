@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from conftest import axes
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
 from small_trials import CPU, DATA, PLAN, adamw, small, train

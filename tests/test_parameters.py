@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import axes
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
-from conftest import axes
 from omegaconf import OmegaConf
 from torch import nn
 from transformers import (

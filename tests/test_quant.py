@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from hydra.utils import instantiate
 from conftest import axes
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import PeftModel
 from small_trials import CPU, DATA, small

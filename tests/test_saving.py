@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import instantiate
 from conftest import axes
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import PeftModel
 from torch import nn
