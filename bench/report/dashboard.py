@@ -27,6 +27,8 @@ from bench.report.table import what_went_wrong
 
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
 MESSAGE, TRACEBACK = 600, 1500  # characters of an error that are kept: its beginning, and the end of its traceback
+FROM_TASK = ("epochs", "train_rows", "batch", "max_length", "head_lr")  # what a protocol takes from the task
+UNSET = ("steps", "tokens", "micro", "warmup_steps", "eval_steps")  # null where a protocol leaves them alone
 TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all")  # conf/target, but for default; a test holds the two
 
 
@@ -137,10 +139,10 @@ def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
 def _protocol(task: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if (name := protocol.get("name", "standard")) != "standard":
         yield "protocol", name
-    for key in ("epochs", "train_rows", "batch", "max_length"):  # standard takes them from the task
-        if name == "standard" and key in task and protocol.get(key) != task[key]:
+    for key in FROM_TASK if name in {"standard", "quick"} else ():
+        if key in task and protocol.get(key) != task[key]:
             yield f"protocol.{key}", "null" if protocol.get(key) is None else protocol[key]
-    yield from ((f"protocol.{key}", protocol[key]) for key in ("tokens", "micro") if protocol.get(key))
+    yield from ((f"protocol.{key}", protocol[key]) for key in UNSET if protocol.get(key) is not None)
 
 
 def _worded(value: Any) -> str:
