@@ -10,7 +10,7 @@ from bench.records import RESERVED, is_file_name
 from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target", "scale")
-FEWEST_CANDIDATES = 3
+FEWEST = 3  # candidates of a race
 
 
 def check_keys(config: dict[str, Any]) -> None:
@@ -28,6 +28,7 @@ def check_values(conf: Config) -> None:
     _check_names(conf)
     _check_numbers(conf)
     _check_trials(conf)
+    _check_race(conf)
     _check_task(conf)
     _check_prompt(conf)
     _check_method(conf)
@@ -87,26 +88,29 @@ def _check_trials(conf: Config) -> None:
         raise ValueError(f"pack={conf.pack} must be auto or a whole number, the trials that train together at most")
     if min(conf.seeds) < 0:
         raise ValueError(f"seeds={conf.seeds}: a seed must be at least 0")
-    if conf.protocol.candidates is not None:
-        _check_race(conf)
 
 
 def _check_race(conf: Config) -> None:
-    """The rule by which a cell's learning rate is chosen."""
-    protocol, most = conf.protocol, conf.protocol.candidates or 0
-    if most < FEWEST_CANDIDATES:
-        raise ValueError(
-            f"protocol.candidates={most} must be at least {FEWEST_CANDIDATES}, one on each side of the published rate; "
-            "null does not tune"
-        )
-    if not 1 <= protocol.finalists <= most:
-        raise ValueError(f"protocol.finalists={protocol.finalists} must be from 1 to {most}, the candidates")
+    """The race that finds a learning rate."""
+    protocol = conf.protocol
     if protocol.tune_seed < 0:
         raise ValueError(f"protocol.tune_seed={protocol.tune_seed} must be at least 0")
+    if protocol.candidates is None:
+        return
+    if protocol.candidates < FEWEST:
+        raise ValueError(
+            f"protocol.candidates={protocol.candidates} must be at least {FEWEST}, or null, which does not tune: with "
+            "fewer it stays unknown on which side a better rate lies"
+        )
+    if not 1 <= protocol.finalists <= protocol.candidates:
+        raise ValueError(
+            f"protocol.finalists={protocol.finalists} must be at least 1 and at most protocol.candidates="
+            f"{protocol.candidates}"
+        )
     if conf.method.trains and protocol.tune_seed in conf.seeds:
         raise ValueError(
-            f"seeds={conf.seeds} holds protocol.tune_seed={protocol.tune_seed}, which chooses the learning rate; "
-            "report on other seeds, or choose another tune_seed"
+            f"protocol.tune_seed={protocol.tune_seed} is one of seeds={[*conf.seeds]}: the seed that chooses a rate "
+            "may not report on it; choose another"
         )
 
 

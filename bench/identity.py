@@ -24,6 +24,7 @@ NEUTRAL: dict[str, Any] = {
 }
 INSTEAD = {"steps": "epochs", "tokens": "batch", "warmup_steps": "warmup"}  # of the protocol: what goes before what
 REASONING = ("reason", "reason_tokens", "conclude")  # of a prompt, where the model thinks before it answers
+RACE = ("tune_seed", "candidates", "finalists")  # of the protocol: how a rate is found changes no trial at that rate
 BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
 
 
@@ -92,7 +93,7 @@ def protocol_identity(protocol: dict[str, Any], form: Form) -> dict[str, Any]:
 
     The rate of a head that every method trains at its own is kept: cells of one table share it.
     """
-    unused = {"name", "probe_steps", "micro", "tune_seed", "candidates", "finalists"}
+    unused = {"name", "probe_steps", "micro", *RACE}
     unused |= {old if protocol[new] is not None else new for new, old in INSTEAD.items()}
     unused |= {"eval_steps"} if protocol["eval_steps"] is None else set()
     unused |= {"head_lr"} if form.speaks else set()
