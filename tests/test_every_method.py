@@ -373,6 +373,18 @@ def test_a_method_has_its_size_learns_comes_back_and_merges(
         torch.testing.assert_close(logits(plain, batch), trained, rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:OLoRA changes the base weights")
+@pytest.mark.parametrize("scale", ["fixed", "sqrt"])
+@pytest.mark.parametrize("name", ["pissa", "olora"])
+def test_a_start_taken_out_of_the_base_comes_back_under_every_scale(
+    name: str, scale: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    cell, batch = cell_of(name, folders["bert"], f"scale={scale}"), batch_for("bert")
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    train(model, cell, batch)
+    torch.testing.assert_close(logits(come_back(model, cell, tmp_path), batch), logits(model, batch), rtol=0, atol=1e-4)
+
+
 @pytest.mark.filterwarnings("ignore")  # of PEFT, about itself
 @pytest.mark.parametrize(
     ("name", "kind"),
