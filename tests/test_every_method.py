@@ -438,7 +438,7 @@ def test_every_method_has_a_formula_of_its_size() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_methods_yaml_is_complete(name: str) -> None:
     conf = OmegaConf.to_object(composed(name).method)
-    assert conf.name == name
+    assert conf.name == ("lora" if name == "rslora" else name)  # a preset: lora scale=sqrt
     assert conf.family.strip()
     assert conf.paper.strip()
     assert conf.lr_source.strip()
@@ -453,6 +453,8 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
     conf, other = (OmegaConf.merge(composed(name), {"rank": rank}).method for rank in (8, 16))
     assert ("rank" in conf.uses) == (conf.attach != other.attach) == bool(conf.rank_is)
     assert ("target" in conf.uses) == bool(conf.target)
+    fixed, root = (composed(name, f"scale={scale}").method for scale in ("fixed", "sqrt"))
+    assert ("scale" in conf.uses) == (fixed.attach != root.attach)
     for kind in set(conf.models or KINDS) & set(KINDS):
         if conf.target:
             resolve(list(conf.target), kind)
