@@ -36,6 +36,13 @@ def test_the_protocols_note_says_what_was_used(protocol: dict[str, Any], words: 
     assert words in noted(record_of(**protocol))
 
 
+def test_the_method_head_is_named_as_the_exception() -> None:
+    record = record_of(head_lr=1e-3)
+    linear = replace(record_of(method="head", head_lr=1e-3), config=record.config | {"method": {"head_at_lr": True}})
+    assert "head's learning rate 0.001, weight" in noted(record)
+    assert "head's learning rate 0.001 (method head: its own), weight" in noted(record, linear)
+
+
 def test_a_head_that_is_not_there_has_no_rate() -> None:
     record = record_of()
     spoken = replace(record, config=record.config | {"protocol": record.config["protocol"] | {"head_lr": 1e-3}})

@@ -123,15 +123,16 @@ def _trained(members: list[Record]) -> list[str]:
     for of_task in grouped(members, lambda record: record.cell["task"]).values():
         where = [one.provenance for one in of_task if one.provenance.get("dtype")]  # known once a worker is ready
         machines = dict.fromkeys(f"{known['dtype']} on {known['device_name']}" for known in where)
+        own = any((one.config.get("method") or {}).get("head_at_lr") for one in of_task)
         for record in {json.dumps(one.config["protocol"]): one for one in of_task}.values():
             arithmetic = f"precision {record.config['precision']} ({', '.join(machines) or DASH})"
             cost = "Cost is the probe's: one trial alone, warm steps."
-            lines[f"Protocol: {_settings(record)}; {arithmetic}. {cost}"] = None
+            lines[f"Protocol: {_settings(record, own=own)}; {arithmetic}. {cost}"] = None
     return list(lines)
 
 
-def _settings(record: Record) -> str:
-    """The protocol's numbers; the head's rate where there is a head that has one of its own."""
+def _settings(record: Record, *, own: bool) -> str:
+    """The protocol's numbers. own: whether a method is there that trains the head at its own rate."""
     protocol = record.config["protocol"]
     steps, warm, every = (protocol.get(key) for key in ("steps", "warmup_steps", "eval_steps"))
     head = "head_lr" in (record.identity.get("protocol") or {})
@@ -139,6 +140,7 @@ def _settings(record: Record) -> str:
         f"{protocol['epochs']} epochs" if steps is None else f"{steps:,} steps",
         f" over {_rows(protocol['train_rows'])}, {_batch(protocol)}",
         f", head's learning rate {protocol['head_lr']:g}" if head else "",
+        " (method head: its own)" if head and own else "",
         f", weight decay {protocol['weight_decay']}",
         f", warm-up {protocol['warmup']}" if warm is None else f", warm-up {warm} steps",
         f", clip {protocol['clip']}",
