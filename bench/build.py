@@ -141,7 +141,8 @@ def recipe_of(cell: Cell) -> Recipe:
     """How the cell's method is trained."""
     method = cell.config["method"]
     hooks: Hooks = call(method["hooks"]) if method["hooks"] else Hooks()
-    return Recipe(hooks, call(cell.config["optim"]["build"]), method["lr_ratio"])
+    head_lr = None if method["head_at_lr"] else cell.config["protocol"]["head_lr"]
+    return Recipe(hooks, call(cell.config["optim"]["build"]), method["lr_ratio"], head_lr)
 
 
 def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:

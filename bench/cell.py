@@ -90,10 +90,10 @@ class Cell:
         return {
             "model": self.source.identity,
             "task": task_identity(self.config, self.data),
-            "method": method_identity(self.config, self.precision),
+            "method": method_identity(self.config, self.precision, self.scale),
             "rank": self.rank,
             "target": sorted(self.parts) if self.parts is not None else None,
-            "protocol": protocol_identity(self.config["protocol"]),
+            "protocol": protocol_identity(self.config["protocol"], self.form),
             "precision": self.precision,
             **source_identity(self.config),
         }
@@ -149,10 +149,18 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """What a person calls the cell: lora r=8 qv, qlora r=8 all nf4 paged_adamw_32bit."""
+        """What a person calls the cell: lora r=8 qv, lora r=8 qv scale=sqrt, qlora r=8 all nf4 paged_adamw_32bit."""
         rank = f"r={self.rank}" if self.rank is not None else ""
+        scale = f"scale={self.scale}" if self.scale else ""
         twice = "checkpointed" if self.checkpointing else None
-        return " ".join(filter(None, [self.method, rank, self.target, self.base, self.optim, twice]))
+        return " ".join(filter(None, [self.method, rank, self.target, scale, self.base, self.optim, twice]))
+
+    @property
+    def scale(self) -> str | None:
+        """The policy that scales the method's update; None where it uses none, or alpha = r."""
+        config = self.config
+        name = str(config["scale"]["name"])
+        return None if name == "rank" or "scale" not in config["method"]["uses"] else name
 
     @property
     def base(self) -> str | None:

@@ -9,7 +9,7 @@ from bench.choices import Form, Metric
 from bench.records import RESERVED, is_file_name
 from bench.schema import Config, TaskConf
 
-AXES = ("rank", "target")
+AXES = ("rank", "target", "scale")
 TUNED, ALL, PUBLISHED = "tuned", "all", "published"  # what `lrs` may say in place of a list
 FEWEST = 3  # candidates of a race
 
@@ -55,9 +55,10 @@ def check_folder(label: str) -> None:
 
 def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
-    whole = ("epochs", "batch", "tokens", "micro", "eval_batch", "max_length", "probe_steps", "train_rows")
-    counts = {f"protocol.{name}": getattr(protocol, name) for name in whole}
-    for name, value in {"rank": conf.rank, "task.select_rows": conf.task.select_rows, **counts}.items():
+    whole = ("steps", "epochs", "batch", "tokens", "micro", "eval_steps", "eval_batch", "max_length", "probe_steps")
+    counts = {f"protocol.{name}": getattr(protocol, name) for name in (*whole, "train_rows")}
+    of_cell = {"rank": conf.rank, "scale.alpha": conf.scale.alpha, "task.select_rows": conf.task.select_rows}
+    for name, value in {**of_cell, **counts}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
     if protocol.tokens is not None and protocol.tokens < protocol.max_length:
@@ -65,8 +66,11 @@ def _check_numbers(conf: Config) -> None:
             f"protocol.tokens={protocol.tokens} does not hold one row of protocol.max_length={protocol.max_length}; "
             f"choose at least {protocol.max_length}, or a smaller max_length"
         )
-    if protocol.weight_decay < 0:
-        raise ValueError(f"protocol.weight_decay={protocol.weight_decay} must be at least 0")
+    for name, number in (("weight_decay", protocol.weight_decay), ("warmup_steps", protocol.warmup_steps)):
+        if number is not None and number < 0:
+            raise ValueError(f"protocol.{name}={number} must be at least 0")
+    if not (protocol.head_lr > 0 and math.isfinite(protocol.head_lr)):
+        raise ValueError(f"protocol.head_lr={protocol.head_lr} must be above 0 and finite, such as 1e-3")
     if not protocol.clip > 0:
         raise ValueError(f"protocol.clip={protocol.clip} must be above 0; the standard is 1.0")
     for name, share in (("warmup", protocol.warmup), ("dropout", protocol.dropout)):
@@ -116,7 +120,7 @@ def _check_race(conf: Config) -> None:
             f"protocol.finalists={protocol.finalists} must be at least 1 and at most protocol.candidates="
             f"{protocol.candidates}"
         )
-    if conf.lrs == TUNED and protocol.tune_seed in conf.seeds:
+    if conf.lrs == TUNED and conf.method.trains and protocol.tune_seed in conf.seeds:
         raise ValueError(
             f"protocol.tune_seed={protocol.tune_seed} is one of seeds={[*conf.seeds]}: the seed that chooses a rate "
             "may not report on it; choose another"
@@ -210,6 +214,8 @@ def _check_method(conf: Config) -> None:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
+    if "head" in conf.method.lr_ratio:
+        raise ValueError("method.lr_ratio: 'head' has a rate of its own for every method; set protocol.head_lr")
     if conf.method.template is not None:
         _check_places("method.template", conf.method.template, {"text"}, set())
     calls = {"method.attach": conf.method.attach, "task.load": conf.task.load, "optim.build": conf.optim.build}

@@ -93,6 +93,14 @@ class RankLimit(Enum):
     none = "none"
 
 
+class Scale(Enum):
+    """How LoRA's update is scaled: alpha / r with alpha = r or a fixed alpha, or a fixed alpha / sqrt(r)."""
+
+    rank = "rank"
+    fixed = "fixed"
+    sqrt = "sqrt"
+
+
 class ComputeType(Enum):
     """Arithmetic on a quantised base."""
 

@@ -45,11 +45,11 @@ def cells(
         given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         _check_sweep(params, given, multirun=multirun)
         if not multirun:
-            return [Cell.of(_without_hydra(master))]
+            return [Cell.of(_one_budget(_without_hydra(master), given))]
         listed = [f"{key}={value}" for key, value in params.items()]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*listed, *overrides])
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        composed = (_without_hydra(loader.load_sweep_config(master, list(job))) for job in jobs)
+        composed = (_one_budget(_without_hydra(loader.load_sweep_config(master, list(job))), given) for job in jobs)
         return _fitting(composed, say)
 
 
@@ -60,6 +60,14 @@ def _check_sweep(params: dict[str, str], given: list[Override], *, multirun: boo
     left = set(params) - {one.get_key_element() for one in given}
     if left and not multirun:
         raise ValueError(f"the sweep lists values of {', '.join(sorted(left))}: add -m, or give one value of each")
+
+
+def _one_budget(config: DictConfig, given: list[Override]) -> DictConfig:
+    """The configuration of a job. ValueError: epochs are asked for on the command line, and steps go before them."""
+    epochs = next((one for one in given if one.key_or_group in {"protocol.epochs", "task.epochs"}), None)
+    if epochs is not None and config.protocol.steps is not None:
+        raise ValueError(f"protocol.steps={config.protocol.steps} {epochs.input_line}: give one, steps or epochs")
+    return config
 
 
 def _fitting(configs: Iterable[DictConfig], say: Callable[[str], None]) -> list[Cell]:

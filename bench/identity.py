@@ -22,6 +22,7 @@ NEUTRAL: dict[str, Any] = {
     "optim": {"name": "adamw", "build": {"_target_": "torch.optim.AdamW", "_partial_": True, "fused": True}},
     "checkpointing": False,
 }
+INSTEAD = {"steps": "epochs", "tokens": "batch", "warmup_steps": "warmup"}  # of the protocol: what goes before what
 REASONING = ("reason", "reason_tokens", "conclude")  # of a prompt, where the model thinks before it answers
 RACE = ("tune_seed", "candidates", "finalists")  # of the protocol: how a rate is found changes no trial at that rate
 BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
@@ -55,8 +56,11 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
     return found | ({"shots": task["shots"]} if task["shots"] else {})
 
 
-def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
-    """Of the method, its base and its optimizer. precision: the cell's, in which a base computes by itself."""
+def method_identity(config: dict[str, Any], precision: str, scale: str | None) -> dict[str, Any]:
+    """Of the method, its base and its optimizer. precision: the cell's, in which a base computes by itself.
+
+    scale: the name of the cell's policy. Two policies may give one alpha at one rank, and stay two cells.
+    """
     method, prompt = config["method"], config["prompt"]
     config = config | {"quant": config["quant"] | {"compute": _other(config["quant"]["compute"], precision)}}
     used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
@@ -64,7 +68,8 @@ def method_identity(config: dict[str, Any], precision: str) -> dict[str, Any]:
         "name": method["name"],
         "attach": named(method["attach"]),
         **({"hooks": named(method["hooks"])} if method["hooks"] else {}),
-        **{key: method[key] for key in ("lr_ratio", "template", "shots", "reasons") if method[key]},
+        **({"scale": scale} if scale else {}),
+        **{key: method[key] for key in ("lr_ratio", "head_at_lr", "template", "shots", "reasons") if method[key]},
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
         **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
@@ -82,7 +87,14 @@ def source_identity(config: dict[str, Any]) -> dict[str, Any]:
     return {"numerics": NUMERICS} | ({"sources": own} if own else {})
 
 
-def protocol_identity(protocol: dict[str, Any]) -> dict[str, Any]:
-    """Without its name, how it is measured, how a batch is divided, how a rate is found, and one of its two sizes."""
-    unused = {"name", "probe_steps", "micro", *RACE, "tokens" if protocol["tokens"] is None else "batch"}
+def protocol_identity(protocol: dict[str, Any], form: Form) -> dict[str, Any]:
+    """Without its name, how it is measured, how a batch is divided, how the learning rate is chosen, and, of two
+    settings for one thing, the one that is not used.
+
+    The rate of a head that every method trains at its own is kept: cells of one table share it.
+    """
+    unused = {"name", "probe_steps", "micro", *RACE}
+    unused |= {old if protocol[new] is not None else new for new, old in INSTEAD.items()}
+    unused |= {"eval_steps"} if protocol["eval_steps"] is None else set()
+    unused |= {"head_lr"} if form.speaks else set()
     return {key: value for key, value in protocol.items() if key not in unused}

@@ -5,7 +5,9 @@ from pathlib import Path
 from bench.build import load_data, retained_texts
 from bench.cell import Cell
 from bench.models.weights import check_weights
+from bench.tasks.encode import Encoded
 from bench.tasks.task import Task
+from bench.train.plan import Plan
 
 
 def by_input(cells: list[Cell]) -> list[Cell]:
@@ -17,11 +19,21 @@ def check_input(cell: Cell, task: Task) -> None:
     """Read what a cell reads, and encode its data as it will be trained on: the token cache serves the cell itself.
 
     Raises:
-        ValueError: A file is missing or broken, the tokenizer does not fit the model, or a text cannot be encoded.
+        ValueError: A file is missing or broken, the tokenizer does not fit the model, a text cannot be encoded, or the
+            warm-up is longer than the training.
     """
     check_weights(cell.source)
-    load_data(cell, task=task)
+    _check_warm_up(cell, load_data(cell, task=task))
     retained_texts(cell)
+
+
+def _check_warm_up(cell: Cell, data: Encoded) -> None:
+    """ValueError: the rate would rise to the end."""
+    plan = Plan.of(cell.config["protocol"])
+    if cell.trains and plan.warmup_steps is not None and plan.warmup_steps >= (steps := plan.steps(data.train)):
+        raise ValueError(
+            f"protocol.warmup_steps={plan.warmup_steps}: the training has {steps} updates; choose a number below that"
+        )
 
 
 def _input(cell: Cell) -> tuple[object, ...]:
@@ -31,4 +43,5 @@ def _input(cell: Cell) -> tuple[object, ...]:
         cell.source, str(config["task"]), str(config["prompt"]), method["template"], method["reasons"], cell.shots,
         cell.trains, cell.longest, protocol["max_length"], protocol["train_rows"], protocol["data_seed"],
         config["retain"], Path(config["cache_dir"]),
+        *(protocol[name] for name in ("warmup_steps", "steps", "epochs", "batch", "tokens")),
     )  # fmt: skip

@@ -90,6 +90,7 @@ class Recorder:
                 "method": cell.method,
                 "rank": cell.rank,
                 "target": cell.target,
+                "scale": cell.scale,
                 "base": cell.base,
                 "optim": cell.optim,
                 "checkpointing": cell.checkpointing,

@@ -32,7 +32,8 @@ class TaskConf:
     labels: their names; empty where a number is predicted, null where they are read from the data. metrics: of
     bench/tasks/metrics.py; the first one chooses. form, loss_on: how the task is put to the model. cloze, words: for
     the form `mask`, what a text is put into, with {text}, {mask} and (of pairs) {second}, and a word for each label.
-    shots: solved examples beside every row, in training too.
+    shots: solved examples beside every row, in training too. head_lr: the learning rate of the task's head, for every
+    method but `head`, which races it.
     optional: parts of `files` that may be absent. max_length: what the standard protocol cuts texts to, in tokens.
     """
 
@@ -52,6 +53,7 @@ class TaskConf:
     shots: int = 0
     epochs: int = MISSING
     batch: int = MISSING
+    head_lr: float = 1e-3
     max_length: int = 128
     train_rows: int | None = None
     select_rows: int = MISSING
@@ -86,7 +88,7 @@ class PromptConf:
 
 @dataclass
 class MethodConf:
-    """`uses` names the axes that mean something for the method: any of rank, target.
+    """`uses` names the axes that mean something for the method: any of rank, target, scale.
 
     What it is: `rank_is` says what the rank counts, `target` lists the weight types that the method's own paper adapts
     (for `target=default`).
@@ -94,9 +96,10 @@ class MethodConf:
     architectures (empty: all), `quant` the quantised bases, `merges` the bases (`none`: full precision) that it can be
     merged into, `needs_cuda` the device; `checkpoints` says whether its blocks may be run twice, as checkpointing does.
     What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
-    the learning rate of parameters whose name holds the key, `template` wraps the text in words of its own. Where it
-    does not train (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the
-    trial's seed, or let the model think before it answers (`reasons`).
+    the learning rate of parameters below the head whose name holds the key, `head_at_lr` trains the head at the trial's
+    rate in place of `protocol.head_lr`, `template` wraps the text in words of its own. Where it does not train
+    (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the trial's seed,
+    or let the model think before it answers (`reasons`).
     """
 
     name: str = MISSING
@@ -119,8 +122,18 @@ class MethodConf:
     lr: float | None = MISSING
     lr_source: str = MISSING
     lr_ratio: dict[str, float] = field(default_factory=dict)
+    head_at_lr: bool = False
     hooks: Any = None
     attach: Any = MISSING
+
+
+@dataclass
+class ScaleConf:
+    """The policy that scales LoRA's update; root: divides alpha by sqrt(r) in place of r."""
+
+    name: choices.Scale = MISSING
+    alpha: int = MISSING
+    root: bool = MISSING
 
 
 @dataclass
@@ -149,12 +162,16 @@ class TargetConf:
 
 @dataclass
 class ProtocolConf:
-    """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows;
-    micro: rows that go through the model at once, where a batch is more than memory holds; null: all. A race for the
-    learning rate (bench/race.py) has so many candidates (null: none is held) and finalists, on the seed `tune_seed`.
+    """What every trial of a comparison has in common.
+
+    `steps`, updates of a whole training, goes before `epochs`; `tokens`, a budget with padding, before `batch`, in
+    rows; `warmup_steps` before `warmup`, a share of the steps. eval_steps: updates from one judgement of select to the
+    next; null: an epoch. micro: rows that go through the model at once, where a batch is more than memory holds; null:
+    all. tune_seed, candidates, finalists: of the race that chooses the learning rate; without candidates there is none.
     """
 
     name: str = MISSING
+    steps: int | None = None
     epochs: int = MISSING
     train_rows: int | None = None
     batch: int = MISSING
@@ -162,8 +179,11 @@ class ProtocolConf:
     micro: int | None = None
     eval_batch: int = MISSING
     max_length: int = MISSING
+    head_lr: float = MISSING
     weight_decay: float = MISSING
+    warmup_steps: int | None = None
     warmup: float = MISSING
+    eval_steps: int | None = None
     clip: float = MISSING
     dropout: float | None = None
     data_seed: int = MISSING
@@ -201,6 +221,7 @@ class Config:
     prompt: PromptConf = field(default_factory=PromptConf)
     method: MethodConf = field(default_factory=MethodConf)
     target: TargetConf = field(default_factory=TargetConf)
+    scale: ScaleConf = field(default_factory=ScaleConf)
     quant: QuantConf = field(default_factory=QuantConf)
     optim: OptimConf = field(default_factory=OptimConf)
     protocol: ProtocolConf = field(default_factory=ProtocolConf)

@@ -30,6 +30,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def axes(rank: int, scale: str = "rank") -> dict[str, Any]:
+    """What a method's yaml refers to."""
+    from omegaconf import OmegaConf
+
+    return {"rank": rank, "scale": OmegaConf.load(REPOSITORY / "conf" / "scale" / f"{scale}.yaml")}
+
+
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a random two-layer BERT of width 32 and its tokenizer, as save_pretrained writes them."""

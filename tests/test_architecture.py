@@ -43,7 +43,7 @@ ROOMS = {
     "grid": {"schema", "store", "fit", "cell"},
     "agent": {"store", "grid"},
     "build": {"choices", "schema", "resolved", "hooks", "models", "tasks", "methods", "train", "cell"},
-    "inputs": {"models", "tasks", "cell", "build"},
+    "inputs": {"models", "tasks", "train", "cell", "build"},
     "trials": {"events", "models", "tasks", "train", "cell", "build"},
     "racing": {"events", "race", "train", "cell", "trials"},
     "job": {"race", "cell"},

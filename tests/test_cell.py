@@ -23,7 +23,7 @@ from bench.resolved import call
 from bench.schema import Config
 from bench.sources import targets_of
 
-COMPOSED = ("method", "target", "rank", "quant", "optim")  # other overrides are leaves and need no composing
+COMPOSED = ("method", "target", "rank", "scale", "quant", "optim")  # other overrides are leaves and need no composing
 
 
 @pytest.fixture
@@ -77,6 +77,35 @@ def test_a_used_axis_splits_a_cell(method: str, axis: str, base: list[str]) -> N
     assert one.folder != other.folder
 
 
+@pytest.mark.parametrize("method", ["adapter", "ia3", "full", "adalora", "loftq", "gralora", "hira"])
+def test_a_method_without_a_scale_is_the_same_cell_under_any(method: str, base: list[str]) -> None:
+    found = [cell(base, f"method={method}", "rank=8", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
+    assert len({one.id for one in found}) == 1
+    assert [one.scale for one in found] == [None] * 3
+
+
+@pytest.mark.parametrize("method", [
+    "lora", "qlora", "dora", "lora_plus", "lora_fa", "pissa", "olora", "eva",
+])  # fmt: skip
+def test_the_lora_family_is_another_cell_under_every_scale(method: str, base: list[str]) -> None:
+    """Also where two policies give the same alpha, so that a table of policies has no hole there."""
+    found = [cell(base, f"method={method}", "rank=32", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
+    assert len({one.id for one in found}) == 3
+    assert [one.scale for one in found] == [None, "fixed", "sqrt"]
+    given = [one.config["method"]["attach"]["config"] for one in found]
+    assert [(one["lora_alpha"], one["use_rslora"]) for one in given] == [(32, False), (32, False), (32, True)]
+
+
+def test_another_alpha_is_another_cell(base: list[str]) -> None:
+    assert len({composed(*base, "rank=4", "scale=fixed", f"scale.alpha={alpha}").id for alpha in (16, 32)}) == 2
+
+
+def test_rslora_is_lora_under_the_scale_sqrt(base: list[str]) -> None:
+    one, other = cell(base, "method=rslora"), cell(base, "method=lora", "scale=sqrt")
+    assert (one.id, one.title, one.folder, one.method) == (other.id, other.title, other.folder, "lora")
+    assert cell(base, "method=rslora", "scale=rank").id == cell(base).id
+
+
 @pytest.mark.parametrize("same", ["target=qv", "target.parts=[v,q]", "target.parts=[q,v,q]"])
 def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: list[str]) -> None:
     one, other = cell(base, "target=default"), cell(base, same)
@@ -104,16 +133,39 @@ def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[
 @pytest.mark.parametrize("override", [
     "protocol.batch=16", "protocol.epochs=2", "protocol.train_rows=32", "protocol.train_rows=null",
     "protocol.dropout=0.1", "protocol.dropout=0.2", "protocol.weight_decay=0.1", "protocol.warmup=0", "protocol.clip=2",
-    "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "task.labels=[bad,good]",
-    "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine", "+task.load.text=text",
-    "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
+    "protocol.max_length=16", "protocol.data_seed=1", "precision=bf16", "protocol.head_lr=2e-3",
+    "protocol.steps=10", "protocol.warmup_steps=0", "protocol.eval_steps=2",
+    "task.labels=[bad,good]", "task.labels=[positive,negative]", "task.select_rows=20", "task.name=mine",
+    "+task.load.text=text", "model.weights=random", "method=ia3", "method=adapter", "method.name=mine",
     "method.attach.config.lora_dropout=0.1", "method.attach.config.lora_alpha=32",
-    "+method.attach.config.use_dora=true", "quant=nf4", "quant=fp4", "quant=int8", "optim=sgd_momentum", "optim=lion",
-    "+optim.build.amsgrad=true", "method.lr_ratio.lora_B=20", "method.hooks._target_=bench.hooks.Hooks",
-    "method.template=it was {text}",
+    "+method.attach.config.use_dora=true", "quant=nf4", "quant=fp4", "quant=int8",
+    "scale=fixed", "scale=sqrt", "optim=sgd_momentum", "optim=lion",
+    "+optim.build.amsgrad=true", "method.lr_ratio.lora_B=20", "method.head_at_lr=true",
+    "method.hooks._target_=bench.hooks.Hooks", "method.template=it was {text}",
 ])  # fmt: skip
 def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -> None:
     assert cell(base, override).id != cell(base).id
+
+
+@pytest.mark.parametrize(("budget", "unused"), [
+    ("protocol.steps=9", "protocol.epochs=7"), ("protocol.warmup_steps=3", "protocol.warmup=0.5"),
+    ("protocol.tokens=64", "protocol.batch=3"),
+])  # fmt: skip
+def test_what_another_setting_replaces_does_not_split_a_cell(budget: str, unused: str, base: list[str]) -> None:
+    one, other = cell(base, budget), cell(base, budget, unused)
+    assert one.id == other.id != cell(base).id
+    assert unused.partition("=")[0].removeprefix("protocol.") not in one.identity["protocol"]
+
+
+def test_budgets_that_are_not_set_name_no_cell(base: list[str]) -> None:
+    assert not {"steps", "warmup_steps", "eval_steps", "tokens"} & set(cell(base).identity["protocol"])
+
+
+@pytest.mark.parametrize("form", ["mask", "head"])
+def test_the_heads_rate_splits_a_cell_where_there_is_a_head(form: str, base: list[str]) -> None:
+    words = [f"task.form={form}", "task.cloze='{text} {mask}'", "task.words=[bad,good]"] if form == "mask" else []
+    one, other = (cell(base, *words, f"protocol.head_lr={rate}") for rate in ("1e-3", "2e-3"))
+    assert (one.id == other.id) == (form == "mask")
 
 
 @pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=bf16"])
@@ -264,6 +316,15 @@ def test_data_and_model_in_another_folder_are_the_same_cell(
     assert cell(base, f"model.name={model}", f"task.path={data}").id == cell(base).id
 
 
+def test_a_method_that_races_the_heads_rate_trains_the_head_at_its_own(base: list[str]) -> None:
+    from bench.build import recipe_of  # torch
+
+    rates = {
+        name: recipe_of(cell(base, f"method={name}", "protocol.head_lr=2e-3")).head_lr for name in ("lora", "head")
+    }
+    assert rates == {"lora": 2e-3, "head": None}
+
+
 def test_a_relative_path_names_the_same_cell(base: list[str], tiny_sst2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_sst2.parent)
     assert cell(base, f"task.path={tiny_sst2.name}").id == cell(base).id
@@ -335,7 +396,9 @@ def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> 
 
 @pytest.mark.parametrize(("overrides", "title"), [
     (["method=lora", "rank=8", "target=q"], "lora r=8 q"), (["target.parts=[q,up]"], "lora r=4 q+up"),
-    (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"), (["method=full"], "full"),
+    (["scale=sqrt"], "lora r=4 qv scale=sqrt"), (["method=ia3", "scale=fixed"], "ia3 kv+down"),
+    (["scale=rank"], "lora r=4 qv"), (["method=ia3"], "ia3 kv+down"), (["method=adapter"], "adapter r=4"),
+    (["method=full"], "full"),
     (["target=mlp"], "lora r=4 mlp"), (["quant=int8"], "lora r=4 qv int8"), (["optim=lion"], "lora r=4 qv lion"),
     (["quant=nf4", "quant.double=true", "optim=adamw_8bit"], "lora r=4 qv nf4+double adamw_8bit"),
 ])  # fmt: skip

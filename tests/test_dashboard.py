@@ -779,12 +779,13 @@ def test_the_page_is_the_same_for_the_same_records() -> None:
     "method=lora target=qkvo rank=64 seeds=[4,3] lrs=[0.1,1e-5]",
     "method=lora target.parts=[q,down] quant=nf4 quant.double=true optim=lion checkpointing=true protocol.tokens=4096",
     "method=prefix model=bert-base model.weights=random protocol.epochs=7 protocol.train_rows=32 precision=bf16",
+    "method=rslora protocol.steps=4 protocol.warmup_steps=0 protocol.eval_steps=2 protocol.head_lr=0.1 protocol=quick",
     "task=quiz model=tiny-llama method=lora task.form=options task.loss_on=prompt prompt=course task.shots=2 retain=a",
 ])  # fmt: skip
 def test_the_command_runs_the_same_cell(words: str) -> None:
     (cell,) = cells_of_grid(words.split(), multirun=False)
     who = {"id": cell.id, "title": cell.title, "model": cell.source.label, "task": cell.task, "method": cell.method,
-           "rank": cell.rank, "target": cell.target, "base": cell.base, "optim": cell.optim,
+           "rank": cell.rank, "target": cell.target, "scale": cell.scale, "base": cell.base, "optim": cell.optim,
            "checkpointing": cell.checkpointing, "random": cell.source.random}  # fmt: skip
     found = [
         replace(record_of(), cell=who, trial={"id": one.id, "lr": one.lr, "seed": one.seed}, identity=cell.identity,

@@ -313,8 +313,12 @@ def train(model: nn.Module, cell: Cell, batch: Batch) -> list[float]:
     recipe, conf = recipe_of(cell), cell.config["method"]
     model.eval()
     recipe.hooks.prepare(model, [arguments(batch)])
-    ratio = {**conf["lr_ratio"], "head": 0.0} if body_of(model) else conf["lr_ratio"]
-    optimizer = make_optimizer(model, recipe.build, lr=RATES.get(conf["name"], 1e-2), weight_decay=0.0, lr_ratio=ratio)
+    rates = {
+        "lr": RATES.get(conf["name"], 1e-2),
+        "lr_ratio": conf["lr_ratio"],
+        "head_lr": 0.0 if body_of(model) else None,
+    }
+    optimizer = make_optimizer(model, recipe.build, weight_decay=0.0, **rates)
     step = Stepper(model, optimizer, recipe.hooks, clip=1.0, dtype=torch.float32)
     torch.manual_seed(0)
     recipe.hooks.begin(model, STEPS)
@@ -367,6 +371,18 @@ def test_a_method_has_its_size_learns_comes_back_and_merges(
         assert not isinstance(plain, PeftModel)
         assert plain.state_dict().keys() == fresh(cell).state_dict().keys()
         torch.testing.assert_close(logits(plain, batch), trained, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:OLoRA changes the base weights")
+@pytest.mark.parametrize("scale", ["fixed", "sqrt"])
+@pytest.mark.parametrize("name", ["pissa", "olora"])
+def test_a_start_taken_out_of_the_base_comes_back_under_every_scale(
+    name: str, scale: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    cell, batch = cell_of(name, folders["bert"], f"scale={scale}"), batch_for("bert")
+    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    train(model, cell, batch)
+    torch.testing.assert_close(logits(come_back(model, cell, tmp_path), batch), logits(model, batch), rtol=0, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore")  # of PEFT, about itself
@@ -422,7 +438,7 @@ def test_every_method_has_a_formula_of_its_size() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_methods_yaml_is_complete(name: str) -> None:
     conf = OmegaConf.to_object(composed(name).method)
-    assert conf.name == name
+    assert conf.name == ("lora" if name == "rslora" else name)  # a preset: lora scale=sqrt
     assert conf.family.strip()
     assert conf.paper.strip()
     assert conf.lr_source.strip()
@@ -435,6 +451,8 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
     conf, other = (OmegaConf.merge(composed(name), {"rank": rank}).method for rank in (8, 16))
     assert ("rank" in conf.uses) == (conf.attach != other.attach) == bool(conf.rank_is)
     assert ("target" in conf.uses) == bool(conf.target)
+    fixed, root = (composed(name, f"scale={scale}").method for scale in ("fixed", "sqrt"))
+    assert ("scale" in conf.uses) == (fixed.attach != root.attach)
     for kind in set(conf.models or KINDS) & set(KINDS):
         if conf.target:
             resolve(list(conf.target), kind)

@@ -4,6 +4,8 @@ tests/golden/losses.tsv was written by commit a44fb2f from the records of
 
     python -m bench.run -m method=full,lora,adapter,prefix rank=8 precision=fp32 'seeds=[0]' track=off \\
         protocol.epochs=1 protocol.train_rows=160 protocol.batch=8 protocol.probe_steps=1
+
+At that time the head had the trial's own rate.
 """
 
 import csv
@@ -25,6 +27,7 @@ from bench.trials import Trials
 
 LOSSES = Path(__file__).parent / "golden" / "losses.tsv"
 SETTINGS = ["rank=8", "precision=fp32", "protocol.epochs=1", "protocol.train_rows=160", "protocol.batch=8"]
+SETTINGS += ["protocol.head_lr=${method.lr}"]
 PLAIN = Fast("torch", "all")
 CPU = torch.device("cpu")
 WAYS: dict[str, tuple[Fast, list[str]]] = {

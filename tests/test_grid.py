@@ -22,6 +22,24 @@ WRONG = {
     "rank too large": (["rank=385"], ["rank=385 is larger than the matrices", "1 to 384"]),
     "rank no number": (["rank=many"], ["rank", "many", "Integer"]),
     "learning rate zero": (["lrs=[0]"], ["lrs", "above 0"]),
+    "head's rate zero": (["protocol.head_lr=0"], ["protocol.head_lr=0.0", "above 0", "finite"]),
+    "head's rate infinite": (["protocol.head_lr=inf"], ["protocol.head_lr=inf", "above 0", "finite"]),
+    "task's rate of the head": (["task.head_lr=-1"], ["protocol.head_lr=-1.0", "above 0"]),
+    "head's rate as a ratio": (["+method.lr_ratio.head=0.1"], ["method.lr_ratio", "'head'", "protocol.head_lr"]),
+    "unknown scale": (["scale=root"], ["scale 'root' is unknown", "choose from fixed, rank, sqrt"]),
+    "alpha of nothing": (["scale.alpha=0"], ["scale.alpha=0", "at least 1"]),
+    "two budgets": (["protocol.steps=100", "protocol.epochs=3"], ["protocol.steps=100 protocol.epochs=3: give one"]),
+    "two budgets of a task": (["task.epochs=3", "protocol.steps=5"], ["protocol.steps=5 task.epochs=3: give one"]),
+    "two budgets in a grid": (["-m", "protocol.steps=9,8", "protocol.epochs=3"], ["protocol.steps=9", "give one"]),
+    "no steps": (["protocol.steps=0"], ["protocol.steps=0", "at least 1"]),
+    "evaluation every zero steps": (["protocol.eval_steps=0"], ["protocol.eval_steps=0", "at least 1"]),
+    "negative warm-up": (["protocol.warmup_steps=-1"], ["protocol.warmup_steps=-1", "at least 0"]),
+    "nothing but warm-up": (["protocol.warmup_steps=225"], ["protocol.warmup_steps=225", "225 updates", "below"]),
+    "too few candidates": (["protocol.candidates=2"], ["protocol.candidates=2", "at least 3", "null"]),
+    "no finalists": (["protocol.finalists=0"], ["protocol.finalists=0", "at least 1", "candidates=7"]),
+    "too many finalists": (["protocol.finalists=8"], ["protocol.finalists=8", "at most", "candidates=7"]),
+    "negative tuning seed": (["protocol.tune_seed=-1"], ["protocol.tune_seed=-1", "at least 0"]),
+    "tuning seed in the report": (["seeds=[0,1000]"], ["protocol.tune_seed=1000 is one of seeds=[0, 1000]"]),
     "no seeds": (["seeds=[]"], ["seeds is empty"]),
     "negative seed": (["seeds=[-1]"], ["seeds=[-1]", "at least 0"]),
     "batch of nothing": (["protocol.batch=0"], ["batch=0", "at least 1"]),
@@ -56,6 +74,14 @@ WRONG = {
     "unknown way": (["fast.linear=mkl"], ["linear", "mkl", "onednn"]),
     "unknown adapter place": (["method=adapter", "method.attach.after=[nose]"], ["nose", "feed_forward"]),
 }
+
+
+@pytest.mark.parametrize("words", [
+    ["protocol.steps=null", "protocol.epochs=3"], ["protocol=smoke", "protocol.steps=5"],
+    ["seeds=[1000]", "protocol=smoke"], ["protocol=quick"], ["protocol=smoke", "protocol.finalists=0"],
+])  # fmt: skip
+def test_what_is_no_contradiction_is_allowed(words: list[str]) -> None:
+    assert len(cells(words, multirun=False)) == 1
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
@@ -33,7 +34,7 @@ TARGET_R = 4
 def attached(name: str, rank: int = 8) -> tuple[nn.Module, Any]:
     """The method of a yaml on a tiny BERT, the same every time; with its hooks."""
     conf: Any = OmegaConf.to_container(
-        OmegaConf.merge({"rank": rank}, OmegaConf.load(CONF / "method" / f"{name}.yaml")), resolve=True
+        OmegaConf.merge(axes(rank), OmegaConf.load(CONF / "method" / f"{name}.yaml")), resolve=True
     )
     torch.manual_seed(0)
     model = instantiate(conf["attach"])(small(), target=resolve(conf["target"], "bert"))

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import IA3Config, LoraConfig
@@ -34,7 +35,7 @@ LAYER_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 
 
 def conf_of(name: str, rank: int = 4) -> dict[str, Any]:
-    conf = OmegaConf.to_container(OmegaConf.merge({"rank": rank}, OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
+    conf = OmegaConf.to_container(OmegaConf.merge(axes(rank), OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
     assert isinstance(conf, dict)
     return conf
 
@@ -299,7 +300,7 @@ def test_a_methods_yaml_says_where_its_learning_rates_come_from(name: str) -> No
     assert conf["lr"] > 0
     assert conf["lr_source"].strip()
     assert conf["paper"].strip()
-    assert set(conf["uses"]) <= {"rank", "target"}
+    assert set(conf["uses"]) <= {"rank", "target", "scale"}
 
 
 @pytest.mark.parametrize("name", METHODS)

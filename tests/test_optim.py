@@ -46,9 +46,13 @@ BATCH = Batch(torch.tensor([[1, 2, 3], [4, 5, 6], [7, 8, 9]]), None, torch.tenso
 
 
 def optimizer_of(
-    model: nn.Module, lr: float, weight_decay: float, lr_ratio: Mapping[str, float] | None = None
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    lr_ratio: Mapping[str, float] | None = None,
+    head_lr: float | None = None,
 ) -> Optimizer:
-    return make_optimizer(model, ADAMW, lr=lr, weight_decay=weight_decay, lr_ratio=lr_ratio or {})
+    return make_optimizer(model, ADAMW, lr=lr, weight_decay=weight_decay, lr_ratio=lr_ratio or {}, head_lr=head_lr)
 
 
 def stepper(
@@ -264,14 +268,31 @@ def test_a_ratio_multiplies_the_rate_of_what_it_names_and_of_nothing_else(model:
     }  # fmt: skip
 
 
-def test_the_ratio_of_the_head_is_for_the_tasks_head_whatever_its_name(model: Scorer) -> None:
+@pytest.mark.parametrize("lr", [5e-5, 1e-3, 0.5])
+def test_the_head_has_the_same_rate_whatever_the_bodys_is(lr: float, model: Scorer) -> None:
     model.new_modules = ("norm",)  # as a checkpoint's missing pooler
-    found = rates_of(model, optimizer_of(model, 0.5, 0.1, {"head": 0.1}))
-    assert found == {name: 0.5 if name == "words.weight" else pytest.approx(0.05) for name in found}
+    found = rates_of(model, optimizer_of(model, lr, 0.1, {"classifier": 4.0}, head_lr=1e-3))
+    assert found == {name: lr if name == "words.weight" else 1e-3 for name in found}
 
 
-def test_a_ratio_changes_no_decay(model: Scorer) -> None:
-    plain, changed = (optimizer_of(model, 0.5, 0.1, ratio) for ratio in ({}, {"norm": 4.0, "head": 2.0}))
+def test_the_head_follows_the_trial_where_it_has_no_rate_of_its_own(model: Scorer) -> None:
+    found = rates_of(model, optimizer_of(model, 0.5, 0.1, {"words": 4.0}))
+    assert found == {name: 2.0 if name == "words.weight" else 0.5 for name in found}
+
+
+def test_warm_up_and_decay_are_the_same_for_head_and_body(model: Scorer) -> None:
+    optimizer = optimizer_of(model, 0.4, 0.0, head_lr=0.01)
+    schedule = make_schedule(optimizer, 100, 0.1)
+    for _ in range(100):
+        found = rates_of(model, optimizer)
+        assert found["classifier.bias"] == pytest.approx(found["words.weight"] / 40)
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_rate_changes_no_decay(model: Scorer) -> None:
+    kinds: list[tuple[dict[str, float], float | None]] = [({}, None), ({"norm": 4.0}, 0.1)]
+    plain, changed = (optimizer_of(model, 0.5, 0.1, ratio, head_lr) for ratio, head_lr in kinds)
     decays = [
         {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
         for optimizer in (plain, changed)
@@ -279,11 +300,22 @@ def test_a_ratio_changes_no_decay(model: Scorer) -> None:
     assert decays[0] == decays[1]
 
 
-@pytest.mark.parametrize("ratio", [{"words": 9.0}, {"words": 0.1, "norm": 0.1}, {"head": 9.0}])
-def test_the_rate_that_is_recorded_is_the_plain_one(ratio: dict[str, float], model: Scorer) -> None:
-    optimizer = optimizer_of(model, 0.5, 0.1, ratio)
+RECORDED = [({"words": 9.0}, None), ({"words": 0.1, "norm": 0.1}, None), ({}, 9.0), ({"words": 9.0}, 0.1)]
+
+
+@pytest.mark.parametrize(("ratio", "head_lr"), RECORDED)
+def test_the_rate_that_is_recorded_is_the_plain_one(
+    ratio: dict[str, float], head_lr: float | None, model: Scorer
+) -> None:
+    optimizer = optimizer_of(model, 0.5, 0.1, ratio, head_lr)
     schedule = make_schedule(optimizer, 4, 0.0)
     assert schedule.get_last_lr()[0] == optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_the_rate_that_is_recorded_is_never_the_heads_own(model: Scorer) -> None:
+    model.new_modules = ("words",)  # before the body, in the order of the names
+    optimizer = optimizer_of(model, 0.5, 0.1, {"norm": 0.5}, head_lr=0.01)
+    assert optimizer.param_groups[0]["lr"] == 0.25
 
 
 def test_the_schedule_keeps_the_ratios(model: Scorer) -> None:

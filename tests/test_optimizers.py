@@ -84,7 +84,7 @@ def test_every_trained_tensor_moves_and_no_other(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_weight_decay_and_rate_ratios_reach_every_optimizer(name: str) -> None:
     model = Model()
-    optimizer = built(name, model, lr=1e-3, weight_decay=0.1, lr_ratio={"lora_B": 20.0, "head": 0.5})
+    optimizer = built(name, model, lr=1e-3, weight_decay=0.1, lr_ratio={"lora_B": 20.0}, head_lr=5e-4)
     found = {
         id(tensor): (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
@@ -114,7 +114,7 @@ def test_weight_decay_shrinks_a_matrix_that_has_no_gradient_to_follow(name: str)
 @pytest.mark.parametrize("name", NAMES)
 def test_the_schedule_scales_the_rate_of_every_optimizer(name: str) -> None:
     model = Model()
-    optimizer = built(name, model, lr=1.0, lr_ratio={"head": 0.5})
+    optimizer = built(name, model, lr=1.0, head_lr=0.5)
     schedule = make_schedule(optimizer, steps=4, warmup=0.0)
     rates = []
     for _ in range(4):

@@ -43,7 +43,7 @@ UNPACKABLE = {
     "waveft": "index_put_",
 }
 # Where every weight moves, rounding grows with the steps; at these rates it stays small.
-LOOSE = {"delora": 1e-5}  # divides by the norms of small vectors
+LOOSE = {"delora": 1e-5, "rslora": 1e-5}  # one divides by the norms of small vectors, one multiplies by 16
 STEADY = {"delora": 1e-4, "full": 1e-5}
 # A key's bias moves every score alike: its gradient is nothing but rounding, which Adam blows up.
 NOISE = "key.bias"
@@ -134,9 +134,10 @@ def trials_of(*rates: float) -> list[Wanted]:
 
 
 def split(end: Ended) -> tuple[dict[str, Any], Tensor]:
-    """The scores, and apart from them the losses on select, which rounding moves."""
+    """The scores, and apart from them the losses on select and how far they fell, which rounding moves."""
     scores = dict(end.scores or {})
-    return scores, torch.tensor(scores.pop("select_losses"), dtype=torch.float64)
+    losses, rise = scores.pop("select_losses"), scores.pop("rise")
+    return scores, torch.tensor([*losses, [*rise.values()]], dtype=torch.float64)
 
 
 def assert_equal(ours: Trials, theirs: Trials, atol: float = 1e-6) -> None:

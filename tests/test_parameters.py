@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import axes
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -50,7 +51,7 @@ def on_meta(config: Any) -> nn.Module:
 
 def counted(model: nn.Module, name: str, *, rank: int = 8, parts: list[str] | None = None) -> Parameters:
     """Counts after the method of that name was attached as its yaml says."""
-    conf = OmegaConf.merge({"rank": rank}, OmegaConf.load(CONF / "method" / f"{name}.yaml"))
+    conf = OmegaConf.merge(axes(rank), OmegaConf.load(CONF / "method" / f"{name}.yaml"))
     placed = {}
     if "target" in conf.uses:
         placed["target"] = resolve(parts or list(conf.target), model.config.model_type)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import PeftModel
@@ -45,9 +46,7 @@ kinds = pytest.mark.parametrize("kind", ["bert", "llama"])
 def attached(name: str, kind: str, quant: Quant, width: int = 32) -> tuple[nn.Module, dict[str, Any], Hooks]:
     """A quantised model with the method of a yaml; gives it with the resolved `attach` node and the hooks."""
     register()
-    conf: Any = OmegaConf.to_container(
-        OmegaConf.merge({"rank": 4}, OmegaConf.load(CONF / f"{name}.yaml")), resolve=True
-    )
+    conf: Any = OmegaConf.to_container(OmegaConf.merge(axes(4), OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
     torch.manual_seed(1)
     model = instantiate(conf["attach"])(small(kind, quant, width), target=resolve(conf["target"], kind))
     return model, conf["attach"], instantiate(conf["hooks"]) if conf.get("hooks") else Hooks()

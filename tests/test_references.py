@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor, nn
@@ -60,9 +61,11 @@ def plain(kind: str) -> nn.Module:
     return model
 
 
-def attached(name: str, kind: str, *, moved: float = 0.1, rank: int = RANK) -> nn.Module:
+def attached(name: str, kind: str, *, moved: float = 0.1, rank: int = RANK, scale: str = "rank") -> nn.Module:
     """The method as its yaml says, with all that it trains moved away from where it starts."""
-    conf = OmegaConf.to_container(OmegaConf.merge({"rank": rank}, OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
+    conf = OmegaConf.to_container(
+        OmegaConf.merge(axes(rank, scale), OmegaConf.load(CONF / f"{name}.yaml")), resolve=True
+    )
     placed = {"target": resolve(conf["target"], kind)} if "target" in conf["uses"] else {}
     model = instantiate(conf["attach"])(plain(kind), **placed)
     torch.manual_seed(1)
@@ -123,9 +126,9 @@ def adapted(kind: str, *roles: str) -> list[str]:
     return [where.format(layer, role) for layer in range(LAYERS) for role in roles]
 
 
-@pytest.mark.parametrize(("name", "scale"), [("lora", 1.0), ("rslora", 16 / RANK**0.5)])
+@pytest.mark.parametrize(("policy", "scale"), [("rank", 1.0), ("fixed", 32 / RANK), ("sqrt", 32 / RANK**0.5)])
 @pytest.mark.parametrize("kind", ["bert", "llama"])
-def test_lora_adds_the_scaled_product_of_two_matrices(name: str, scale: float, kind: str) -> None:
+def test_lora_adds_the_scaled_product_of_two_matrices(policy: str, scale: float, kind: str) -> None:
     def changed(model: nn.Module, leaves: Tensors) -> Tensors:
         return {
             f"{at}.weight": model.get_parameter(f"{at}.weight")
@@ -133,7 +136,7 @@ def test_lora_adds_the_scaled_product_of_two_matrices(name: str, scale: float, k
             for at in adapted(kind, *(("query", "value") if kind == "bert" else ("q", "v")))
         }
 
-    agree(attached(name, kind), kind, replaced(changed))
+    agree(attached("lora", kind, scale=policy), kind, replaced(changed))
 
 
 def test_dora_learns_magnitudes_and_a_direction() -> None:

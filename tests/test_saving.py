@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import PeftModel
@@ -34,7 +35,7 @@ def base(folder: Path, head_seed: int) -> nn.Module:
 
 
 def attached(model: nn.Module, name: str) -> tuple[nn.Module, dict[str, Any]]:
-    conf = OmegaConf.to_container(OmegaConf.merge({"rank": 4}, OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
+    conf = OmegaConf.to_container(OmegaConf.merge(axes(4), OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
     placed = {"target": resolve(conf["target"], "bert")} if "target" in conf["uses"] else {}
     return instantiate(conf["attach"])(model, **placed), conf["attach"]
 

@@ -40,6 +40,15 @@ def made(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Callable[[
     return make
 
 
+def test_every_trial_trains_the_head_at_the_protocols_rate(made: Callable[[], tuple[Pack, dict]]) -> None:
+    for member in made()[0].members:
+        rates = {id(part): group["lr"] for group in member.optimizer.param_groups for part in group["params"]}
+        initial = {id(part): group["initial_lr"] for group in member.optimizer.param_groups for part in group["params"]}
+        assert set(rates) == {id(part) for part in member.parameters.values()}
+        found = {"classifier" in name: initial[id(part)] for name, part in member.parameters.items()}
+        assert found == {True: 1e-3, False: member.wanted.lr}
+
+
 def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member]]:
     run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
     for stop in [*stops, run.total]:
@@ -96,4 +105,21 @@ def test_a_record_holds_the_select_loss_of_every_epoch(made: Callable[[], tuple[
     ends, _ = ends_of(made()[0], [])
     for end in ends.values():
         losses = (end.scores or {})["select_losses"]
-        assert [step for step, _ in losses] == [TOTAL // 2, TOTAL]
+        assert [step for step, _ in losses] == [TOTAL // 2, 3 * TOTAL // 4, TOTAL]
+
+
+def test_a_record_says_how_much_select_still_improved_in_the_last_quarter(
+    made: Callable[[], tuple[Pack, dict]],
+) -> None:
+    pack, _ = made()
+    run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
+    judged = []
+    for stop in (3 * TOTAL // 4, TOTAL):
+        assert not list(run.advance(stop))
+        judged.append(pack.judge(DATA.select, PLAN.eval_batch)[1].double())
+    fell = judged[0] - judged[1]
+    ends = {member.wanted.trial: end for member, end in run.finish()}
+    for member, row in zip(members, fell, strict=True):
+        rise = (ends[member.wanted.trial].scores or {})["rise"]
+        assert rise["mean"] == pytest.approx(float(row.mean()))
+        assert rise["standard_error"] == pytest.approx(float(row.std() / len(row) ** 0.5))

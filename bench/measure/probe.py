@@ -62,7 +62,8 @@ def probe(
     quicken(model, fast)
     batches = [collate(data.train, numbers) for numbers in _spread(plan.cut(data.train), min(steps, LENGTHS))]
     largest = plan.largest(data.train)
-    optimizer = make_optimizer(model, recipe.build, lr=lr, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
+    rates = {"lr": lr, "lr_ratio": recipe.lr_ratio, "head_lr": recipe.head_lr}
+    optimizer = make_optimizer(model, recipe.build, weight_decay=plan.weight_decay, **rates)
     step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, parts=plan.parts)
     recipe.hooks.begin(model, plan.steps(data.train))  # the first steps of a whole training
     model.train()

@@ -9,6 +9,8 @@ from bench.records import Record
 from bench.report.tuning import race_of, rate_of
 
 TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all")  # conf/target, but for default; a test holds the two
+FROM_TASK = ("epochs", "train_rows", "batch", "max_length", "head_lr")  # what a protocol takes from the task
+UNSET = ("steps", "tokens", "micro", "warmup_steps", "eval_steps")  # null where a protocol leaves them alone
 UNTUNED_PROTOCOL = "smoke"  # which trains too little for a rate to matter
 
 
@@ -51,6 +53,7 @@ def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
         yield "target", cell["target"]
     elif cell["target"] is not None and parts:  # null: where the method's paper puts it
         yield "target.parts", parts
+    yield from [("scale", cell["scale"])] if cell.get("scale") else []
     quant = config.get("quant") or {}
     if cell.get("base"):
         yield "quant", quant.get("name", cell["base"])
@@ -80,10 +83,10 @@ def _seeds(members: Sequence[Record]) -> list[int]:
 def _protocol(task: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if (name := protocol.get("name", "standard")) != "standard":
         yield "protocol", name
-    for key in ("epochs", "train_rows", "batch", "max_length"):  # standard takes them from the task
-        if name == "standard" and key in task and protocol.get(key) != task[key]:
+    for key in FROM_TASK if name in {"standard", "quick"} else ():
+        if key in task and protocol.get(key) != task[key]:
             yield f"protocol.{key}", "null" if protocol.get(key) is None else protocol[key]
-    yield from ((f"protocol.{key}", protocol[key]) for key in ("tokens", "micro") if protocol.get(key))
+    yield from ((f"protocol.{key}", protocol[key]) for key in UNSET if protocol.get(key) is not None)
 
 
 def _worded(value: Any) -> str:

@@ -12,7 +12,7 @@ from bench.records import Record
 from bench.report.flags import flags_of, with_head
 from bench.report.tuning import Choice, choice_of, race_of, scores
 
-AXES = ("method", "rank", "target", "base", "optim", "checkpointing")
+AXES = ("method", "rank", "target", "scale", "base", "optim", "checkpointing")
 COUNTS = (
     "trainable_params",
     "head_params",
@@ -62,15 +62,15 @@ def fairness(record: Record) -> str:
 def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
     """One row per cell, sorted by model, task, method, rank and target; what is unknown is missing.
 
-    Who it is: cell, title, model, task, method, family, rank, target, base, optim, checkpointing, random; match_params,
-    the budget that chose its rank; table, what it must share with others to be compared. What it scores: report_score
-    (mean over seeds at the chosen rate), report_std, seeds, lr (chosen on select), tuning and rates (how it was chosen,
-    and among how many: tuning.py), flags (what a reader must know of the score: flags.py), select_score, metric,
-    outcome (such as "2 ok, 1 oom", or "race oom" where no rate came through). What it retains: RETENTION, the loss on
-    texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*` and `latency_*` (seconds for one
-    row) of its probe; train_seconds, of one training alone at the probe's rate; machine, where that was measured;
-    elsewhere, whether its machine is not the table's, so that MEASURED is missing; contended, whether something
-    disturbed that measurement, so that TIMED cannot be believed.
+    Who it is: cell, title, model, task, method, family, rank, target, scale, base, optim, checkpointing, random;
+    match_params, the budget that chose its rank; table, what it must share with others to be compared. What it scores:
+    report_score (mean over seeds at the chosen rate), report_std, seeds, lr (chosen on select), tuning and rates (how
+    it was chosen, and among how many: tuning.py), flags (what a reader must know of the score: flags.py), select_score,
+    metric, outcome (such as "2 ok, 1 oom", or "race oom" where no rate came through). What it retains: RETENTION, the
+    loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*` and `latency_*` (seconds
+    for one row) of its probe; train_seconds, of one training alone at the probe's rate; machine, where that was
+    measured; elsewhere, whether its machine is not the table's, so that MEASURED is missing; contended, whether
+    something disturbed that measurement, so that TIMED cannot be believed.
     """
     frame = with_head(_of_one_machine(pd.DataFrame([_cell(some) for some in members.values()])))
     kinds = dict.fromkeys(("rank", "match_params", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
@@ -109,7 +109,7 @@ def _cell(members: list[Record]) -> dict[str, Any]:
     return {
         "cell": cell["id"],
         **{key: cell[key] for key in ("title", "model", "task", "method", "rank", "target", "random")},
-        **{key: cell.get(key) or None for key in ("base", "optim", "checkpointing")},
+        **{key: cell.get(key) or None for key in ("scale", "base", "optim", "checkpointing")},
         "family": (config.get("method") or {}).get("family"),
         "table": fairness(members[0]),
         **{key: cost.get(key) for key in COUNTS + RATES},

@@ -39,6 +39,7 @@ const COLUMNS = [
   ["family", "family", "text", null, "what kind of method it is"],
   ["*rank", "rank", "count", "low", "the method's one number of capacity"],
   ["*target", "target", "text", null, "which weights are adapted"],
+  ["scale", "scale", "text", null, "how LoRA's update is scaled, where not by alpha / r with alpha = r"],
   ["base", "base", "text", null, "how the frozen base is stored, where not in full precision"],
   ["optim", "optimizer", "text", null, "where it is not AdamW"],
   ["checkpointing", "checkpointing", "flag", null, "whether activations are computed twice instead of kept"],
@@ -99,7 +100,7 @@ const cells = data.cells.map(({ row, trials, ...rest }) => {
   const raced = !own.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
   cell.outcomes = [...new Set([...own.map(trial => trial.outcome), ...raced])];
   const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
-  const who = ["title", "model", "task", "method", "family", "target", "base", "optim", "cell", "outcome", "how", "flags"];
+  const who = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell", "outcome", "how", "flags"];
   cell.words = [...who.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
   return cell;
 });

@@ -30,7 +30,13 @@ def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True, flags: bo
         "checkpoint are chosen on the select part; the report part is shown."
     )
     lines = [first, *rate_notes(study, cells, named=rates), *flag_notes(study, cells, named=flags)]
-    lines += [*_trained(members), *costs_elsewhere(cells), *mixture(members), *_resolution(study, cells)]
+    lines += [
+        *_trained(members),
+        *_scales(members),
+        *costs_elsewhere(cells),
+        *mixture(members),
+        *_resolution(study, cells),
+    ]
     scored = [record.scores for record in members if record.scores and "chance" in record.scores]
     lines += [_known_nothing(scored[0])] if scored else []
     lines += dict.fromkeys(f"Note: {note}." for record in members for note in record.provenance.get("notes", ()))
@@ -114,15 +120,42 @@ def _trained(members: list[Record]) -> list[str]:
     for of_task in grouped(members, lambda record: record.cell["task"]).values():
         where = [one.provenance for one in of_task if one.provenance.get("dtype")]  # known once a worker is ready
         machines = dict.fromkeys(f"{known['dtype']} on {known['device_name']}" for known in where)
+        own = any((one.config.get("method") or {}).get("head_at_lr") for one in of_task)
         for record in {json.dumps(one.config["protocol"]): one for one in of_task}.values():
-            protocol = record.config["protocol"]
-            lines[
-                f"Protocol: {protocol['epochs']} epochs over {_rows(protocol['train_rows'])}, {_batch(protocol)}, "
-                f"weight decay {protocol['weight_decay']}, warm-up {protocol['warmup']}, clip "
-                f"{protocol['clip']}; precision {record.config['precision']} ({', '.join(machines) or DASH}). "
-                "Cost is the probe's: one trial alone, warm steps."
-            ] = None
+            arithmetic = f"precision {record.config['precision']} ({', '.join(machines) or DASH})"
+            cost = "Cost is the probe's: one trial alone, warm steps."
+            lines[f"Protocol: {_settings(record, own=own)}; {arithmetic}. {cost}"] = None
     return list(lines)
+
+
+def _settings(record: Record, *, own: bool) -> str:
+    """The protocol's numbers. own: whether a method is there that trains the head at its own rate."""
+    protocol = record.config["protocol"]
+    steps, warm, every = (protocol.get(key) for key in ("steps", "warmup_steps", "eval_steps"))
+    head = "head_lr" in (record.identity.get("protocol") or {})
+    told = [
+        f"{protocol['epochs']} epochs" if steps is None else f"{steps:,} steps",
+        f" over {_rows(protocol['train_rows'])}, {_batch(protocol)}",
+        f", head's learning rate {protocol['head_lr']:g}" if head else "",
+        " (method head: its own)" if head and own else "",
+        f", weight decay {protocol['weight_decay']}",
+        f", warm-up {protocol['warmup']}" if warm is None else f", warm-up {warm} steps",
+        f", clip {protocol['clip']}",
+        f", select judged every {every} steps" if every else "",
+    ]
+    return "".join(told)
+
+
+def _scales(members: list[Record]) -> list[str]:
+    """What the names of scales stand for."""
+    used = sorted({record.cell["scale"] for record in members if record.cell.get("scale")})
+    known = {one["name"]: one for one in (record.config.get("scale") for record in members) if one}
+    told = [f"{name} is alpha = {known[name]['alpha']} divided by {_divisor(known[name])}" for name in used]
+    return [f"Scale of LoRA's update: {', '.join(told)}; the default is alpha = r, divided by r."] if told else []
+
+
+def _divisor(scale: dict[str, Any]) -> str:
+    return "sqrt(r)" if scale["root"] else "r"
 
 
 def _resolution(study: Study, cells: pd.DataFrame) -> list[str]:

@@ -16,7 +16,7 @@ from bench.report.table import Table, metric_of, needed_bytes, peak_of, text, ti
 from bench.report.tuning import TUNED, is_tuned
 from bench.report.variances import LEVEL
 
-WORDS = ("method", "target", "base", "optim", "tuning", "flags", "cell")
+WORDS = ("method", "target", "scale", "base", "optim", "tuning", "flags", "cell")
 
 
 @dataclass(frozen=True)

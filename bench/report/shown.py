@@ -15,7 +15,7 @@ from bench.report.tuning import tuning_text
 
 SCORE = "report_score"
 SHORT = ("method", "rank", "target")
-MORE = ("base", "optim", "checkpointing")
+MORE = ("scale", "base", "optim", "checkpointing")
 TASK, METRIC = "task", "metric"
 WORDS = (*SHORT[::2], *MORE, TASK, METRIC, "model", "cell", "outcome", "error", "trial", "tuning", "flags")
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +16,7 @@ from bench.tasks.encode import Encoded, Rows
 from bench.tasks.retained import AT_ONCE, Retained
 from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
-from bench.train.member import Member
+from bench.train.member import Member, three_quarters
 from bench.train.outcome import Diverged, Unsound, failure
 from bench.train.plan import Plan
 from bench.train.scores import chosen_by, scores_of
@@ -84,17 +85,20 @@ class Run:
     def __init__(self, pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], None]) -> None:
         self.pack, self.data, self.plan = pack, data, plan
         self.steps, self.total = 0, plan.steps(data.train)
-        self.epoch = self.total // plan.epochs  # updates of each
+        self.every = plan.steps_apart(data.train)
         self.batches = self._passes()
         for member in pack.members:
             emit(Started(member.wanted.trial, self.total))
 
     def advance(self, until: int) -> Iterator[Settled]:
-        """Train up to that update. Select is judged there and after every epoch; only the latter keeps weights."""
+        """Train up to that update. Select is judged there, at three quarters of all, and where that is due: after every
+        epoch, or every `eval_steps` updates, and at the end. Only where it is due weights are kept.
+        """
+        late = three_quarters(self.total)
         while self.steps < until and self.pack.members:
-            end_of_epoch = (self.steps // self.epoch + 1) * self.epoch
-            yield from self._train(min(until, end_of_epoch))
-            self._judge(keep=self.steps == end_of_epoch)
+            due = min((self.steps // self.every + 1) * self.every, self.total)
+            yield from self._train(min(until, due, late if self.steps < late else due))
+            self._judge(keep=self.steps == due)
 
     def finish(self, retained: Retained | None = None) -> Iterator[Settled]:
         """Score every trial that is left at its best checkpoint, whose weights are in place (`pack.model_of`) when it
@@ -117,8 +121,8 @@ class Run:
             yield member, replace(ended, error=error)
 
     def _passes(self) -> Iterator[Batch]:
-        """The batches of all epochs, on the device."""
-        for number in range(self.plan.epochs):
+        """The batches of one pass after the other, on the device."""
+        for number in count():
             passes = [self.plan.one_pass(self.data.train, number=number, seed=seed) for seed in self.pack.seeds]
             yield from ahead(lockstep(passes), self.pack.device)
 
@@ -142,13 +146,21 @@ class Run:
         if not self.pack.members:
             return
         with _clock(self.pack, "eval"):
-            answers, losses = self.pack.judge(self.data.select, self.plan.eval_batch)
-            if self.data.taught is not None:
-                losses = -self.pack.predict(self.data.taught, self.plan.eval_batch)
-            for member, found, loss in zip(self.pack.members, answers, losses.double().mean(-1), strict=True):
-                member.select_losses.append((self.steps, float(loss)))
-                if keep:
+            answers, losses = self._judged(answered=keep)
+            for place, member in enumerate(self.pack.members):
+                member.note(self.steps, self.total, losses[place].double())
+                if answers is not None:
+                    found = answers[place]
                     member.best.offer(chosen_by(self.data, found), found, final=self.pack.is_final)
+
+    def _judged(self, *, answered: bool) -> tuple[Tensor | None, Tensor]:
+        """The answers to select and their losses, both [members, questions]. answered: whether answers are needed."""
+        pack, data, batch = self.pack, self.data, self.plan.eval_batch
+        if data.taught is None:
+            answers, losses = pack.judge(data.select, batch)
+            return answers if answered else None, losses
+        losses = -pack.predict(data.taught, batch)
+        return pack.predict(data.select, batch) if answered else None, losses
 
 
 def _retention(pack: Pack, retained: Retained | None) -> tuple[dict[Member, dict[str, Any]], dict[str, str] | None]:
@@ -186,7 +198,7 @@ def _ended(member: Member, data: Encoded, shown: dict[str, Tensor], more: dict[s
     best, found = member.best, {"select": member.best.predictions, **shown}
     scores = scores_of(data, found, best.history, best.epoch)
     losses = [[step, loss if math.isfinite(loss) else None] for step, loss in member.select_losses]
-    scores |= {"select_losses": losses} | more
+    scores |= {"select_losses": losses, "rise": member.rise} | more
     predictions = {part: found[part].tolist() for part in found}
     return Ended(member.wanted.trial, "ok", scores, predictions, member.cost)
 

@@ -13,6 +13,12 @@ from bench.train.batches import Batch
 from bench.train.curve import Curve, Measured
 from bench.train.optim import make_schedule, optimizer_over
 from bench.train.plan import Plan, Recipe, Wanted
+from bench.train.scores import rise_of
+
+
+def three_quarters(total: int) -> int:
+    """The updates after which the last quarter begins, which shows whether a trial still improves."""
+    return 3 * total // 4
 
 
 class Best:
@@ -59,12 +65,23 @@ class Member:
             lr=wanted.lr,
             weight_decay=plan.weight_decay,
             lr_ratio=recipe.lr_ratio,
+            head_lr=recipe.head_lr,
         )
-        self.schedule = make_schedule(self.optimizer, steps, plan.warmup)
+        self.schedule = make_schedule(self.optimizer, steps, plan.warmup, plan.warmup_steps)
         self.curve, self.best = Curve(wanted.trial, emit), Best(list(parameters.values()))
         self.select_losses: list[tuple[int, float]] = []  # by number of updates: the mean loss on select
+        self.late: Tensor | None = None  # the loss of each question of select at three quarters of the updates
+        self.rise: dict[str, float] | None = None
         self.rate = wanted.lr
         self.seconds: dict[str, float] = defaultdict(float)
+
+    def note(self, steps: int, total: int, losses: Tensor) -> None:
+        """Note the losses on select, [questions], after so many updates of all."""
+        self.select_losses.append((steps, float(losses.mean())))
+        if steps == total and self.late is not None:
+            self.rise = rise_of(self.late, losses)
+        if steps == three_quarters(total):
+            self.late = losses
 
     def advance(self) -> None:
         """Note the rate that the optimizer has just used, and set the next one."""

@@ -31,27 +31,41 @@ def optimizer_over(
     lr: float,
     weight_decay: float,
     lr_ratio: Mapping[str, float],
+    head_lr: float | None = None,
 ) -> Optimizer:
-    """An optimizer over what is trained, by name. head: which of the names are the task's head.
+    """Build an optimizer over what is trained.
 
-    build: takes groups of parameters and `lr=`. lr_ratio: multiplies the rate of parameters whose name holds the key;
-    the key `head` means the task's head. The first group's rate is the plain one, where any parameter has that.
+    Args:
+        parameters: what is trained, by name.
+        head: which of the names are the task's head.
+        build: takes groups of parameters and `lr=`.
+        lr: the trial's learning rate.
+        weight_decay: of matrices.
+        lr_ratio: multiplies the rate of parameters below the head whose name holds the key.
+        head_lr: the head's own rate; None: the trial's.
+
+    Returns:
+        The optimizer. The rate of its first group is the plain one where any parameter has that, and the head's own
+        only where nothing else is trained.
     """
-    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for name, parameter in parameters.items():
+
+    def rate_of(name: str) -> float:
         if name in head:
-            ratio = lr_ratio.get("head", 1.0)
-        else:
-            ratio = next((ratio for part, ratio in lr_ratio.items() if part != "head" and part in name), 1.0)
-        groups.setdefault((ratio, decays(name, parameter)), []).append(parameter)
+            return lr if head_lr is None else head_lr
+        return lr * next((ratio for part, ratio in lr_ratio.items() if part in name), 1.0)
+
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name in sorted(parameters, key=lambda name: name in head):
+        groups.setdefault((rate_of(name), decays(name, parameters[name])), []).append(parameters[name])
     settings: list[dict[str, Any]] = [
-        {"params": members, "lr": lr * ratio, "weight_decay": weight_decay * decay}
-        for (ratio, decay), members in sorted(groups.items(), key=lambda group: group[0][0] != 1.0)
+        {"params": members, "lr": rate, "weight_decay": weight_decay * decay}
+        for (rate, decay), members in sorted(groups.items(), key=lambda group: group[0][0] != lr)
     ]
     return build(settings, lr=lr)
 
 
-def make_schedule(optimizer: Optimizer, steps: int, warmup: float) -> LRScheduler:
-    """Linear warm-up over a share of the steps, then linear to zero."""
-    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, round(warmup * steps), steps)
+def make_schedule(optimizer: Optimizer, steps: int, warmup: float, warmup_steps: int | None = None) -> LRScheduler:
+    """Linear warm-up, then linear to zero. warmup: a share of the steps. warmup_steps: their number; goes before it."""
+    rising = round(warmup * steps) if warmup_steps is None else warmup_steps
+    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, rising, steps)
     return schedule

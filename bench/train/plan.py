@@ -18,6 +18,8 @@ HALVINGS = 4  # of what goes through the model at once, where memory runs out
 class Plan:
     """What the protocol says about training.
 
+    updates: of a whole training; None: those of `epochs` passes. warmup_steps: goes before `warmup`, a share.
+    eval_steps: updates from one judgement of select to the next; None: those of a pass.
     micro_tokens: tokens, padding included, that go through the model at once; set where tokens fill the batches and
     memory ran out. None: no limit.
     """
@@ -32,11 +34,15 @@ class Plan:
     tokens: int | None = None
     micro: int | None = None
     micro_tokens: int | None = None
+    updates: int | None = None
+    warmup_steps: int | None = None
+    eval_steps: int | None = None
 
     @classmethod
     def of(cls, protocol: dict[str, Any]) -> "Plan":
         """Take what training needs from the protocol."""
-        return cls(**{field.name: protocol[field.name] for field in fields(cls) if field.name in protocol})
+        given = {field.name: protocol[field.name] for field in fields(cls) if field.name in protocol}
+        return cls(**given, updates=protocol.get("steps"))
 
     def cut(self, rows: Rows) -> list[Tensor]:
         """The numbers of the rows in each batch, from the shortest to the longest."""
@@ -91,7 +97,11 @@ class Plan:
 
     def steps(self, rows: Rows) -> int:
         """Updates of a whole training."""
-        return self.epochs * len(self.cut(rows))
+        return self.epochs * len(self.cut(rows)) if self.updates is None else self.updates
+
+    def steps_apart(self, rows: Rows) -> int:
+        """Updates from one judgement of select to the next."""
+        return self.eval_steps or len(self.cut(rows))
 
     def one_pass(self, rows: Rows, *, number: int, seed: int) -> Iterator[Batch]:
         """The batches of one epoch for the trials of a seed."""
@@ -100,11 +110,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a method is trained: its hooks, and how its optimizer is built."""
+    """How a method is trained: its hooks, and how its optimizer is built.
+
+    lr_ratio, head_lr: as for `optimizer_over`.
+    """
 
     hooks: Hooks
     build: Callable[..., Optimizer]
     lr_ratio: Mapping[str, float]
+    head_lr: float | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from bench.tasks.encode import Encoded
 from bench.tasks.metrics import score
 from bench.tasks.written import UNPARSED, Written
 
+MEAN_OF = 2  # questions at least, for a standard error
+
 
 def chosen_by(data: Encoded, predictions: Tensor) -> float:
     """The score on select that chooses learning rate and checkpoint. predictions: [questions]."""
@@ -21,7 +23,8 @@ def scores_of(
 ) -> dict[str, Any]:
     """A trial's scores as its record tells them. found: what the checkpoint that was best predicts for every part.
 
-    by_epoch: scores on select after each epoch. best_epoch: from 1; 0 is the model before any.
+    by_epoch: scores on select after each epoch or, under `eval_steps`, evaluation. best_epoch: which of them was best,
+    from 1; 0 is the model before any.
     """
     every = {
         part: {name: score(name, predictions, data.parts[part].truth) for name in data.metrics}
@@ -39,6 +42,18 @@ def scores_of(
     if data.about:
         scores |= _of_groups(data, found["report"])
     return scores
+
+
+def rise_of(late: Tensor, end: Tensor) -> dict[str, float] | None:
+    """How far the loss on select fell over the last quarter of a training, by mean, and its paired standard error.
+
+    late, end: the loss of each question after three quarters of the updates and after all, [questions]. None: it is not
+    known of all of them, or there is one.
+    """
+    fell = late - end
+    if len(fell) < MEAN_OF or not bool(fell.isfinite().all()):
+        return None
+    return {"mean": float(fell.mean()), "standard_error": float(fell.std() / len(fell) ** 0.5)}
 
 
 def _of_groups(data: Encoded, predictions: Tensor) -> dict[str, Any]:
