@@ -53,7 +53,8 @@ def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
     whole = ("epochs", "batch", "tokens", "micro", "eval_batch", "max_length", "probe_steps", "train_rows")
     counts = {f"protocol.{name}": getattr(protocol, name) for name in whole}
-    for name, value in {"rank": conf.rank, "task.select_rows": conf.task.select_rows, **counts}.items():
+    counts |= {"rank": conf.rank, "match_params": conf.match_params, "task.select_rows": conf.task.select_rows}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} must be at least 1")
     if protocol.tokens is not None and protocol.tokens < protocol.max_length:

@@ -204,6 +204,7 @@ class Config:
     fast: FastConf = field(default_factory=FastConf)
     track: TrackConf = field(default_factory=TrackConf)
     rank: int = MISSING
+    match_params: int | None = None
     lrs: list[float | None] = MISSING
     seeds: list[int] = MISSING
     precision: choices.Precision = MISSING
