@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bench.arithmetic import precision_of
-from bench.check import check_folder, check_keys, check_values
+from bench.check import ALL, TUNED, check_folder, check_keys, check_values
 from bench.choices import Form
 from bench.fit import check_fit, effective_rank, longest
 from bench.identity import method_identity, protocol_identity, source_identity, task_identity
 from bench.models.source import Source, find
 from bench.models.targets import Target, name_of, resolve, spelled_out
+from bench.race import Rule
 from bench.schema import Config, TaskConf
 from bench.tasks.files import data_identity, pinned_revision
 
@@ -181,13 +183,37 @@ class Cell:
         return f"{self.source.label}/{self.task}/{name}-{self.id}"
 
     @property
+    def rule(self) -> Rule | None:
+        """How the cell's learning rate is raced for; None where it is not.
+
+        A protocol without candidates does not tune, nor does a randomly initialised model, whose scores mean nothing.
+        """
+        tunes = self.config["lrs"] == TUNED and self.trains and not self.source.random
+        return Rule.of(self.config["protocol"]) if tunes else None
+
+    @property
     def trials(self) -> tuple[Trial, ...]:
-        """All learning rates with all seeds, each once. Where nothing is trained, a seed draws examples, or nothing."""
-        rates, seeds = self.config["lrs"], self.config["seeds"]
-        if not self.trains:
-            rates, seeds = [None], seeds if self.shots else seeds[:1]
+        """All learning rates with all seeds, each once; none where a race finds the rate.
+
+        Where nothing is trained, a seed draws examples, or nothing.
+        """
+        return () if self.rule else self.trials_at(self._rates)
+
+    def trials_at(self, rates: Sequence[float | None]) -> tuple[Trial, ...]:
+        """These learning rates with all seeds, each pair once."""
+        seeds = self.config["seeds"] if self.trains or self.shots else self.config["seeds"][:1]
         pairs = dict.fromkeys((lr, seed) for lr in rates for seed in seeds)
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
+
+    @property
+    def _rates(self) -> list[float | None]:
+        """The learning rates that the configuration names."""
+        asked, published = self.config["lrs"], self.config["method"]["lr"]
+        if not self.trains:
+            return [None]
+        if asked == ALL and (rule := Rule.of(self.config["protocol"])):
+            return [*rule.rates(published)]
+        return [published] if isinstance(asked, str) else [*asked]
 
 
 def _labels(task: TaskConf) -> list[str]:

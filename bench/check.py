@@ -10,6 +10,8 @@ from bench.records import RESERVED, is_file_name
 from bench.schema import Config, TaskConf
 
 AXES = ("rank", "target")
+TUNED, ALL, PUBLISHED = "tuned", "all", "published"  # what `lrs` may say in place of a list
+FEWEST = 3  # candidates of a race
 
 
 def check_keys(config: dict[str, Any]) -> None:
@@ -27,6 +29,8 @@ def check_values(conf: Config) -> None:
     _check_names(conf)
     _check_numbers(conf)
     _check_trials(conf)
+    _check_rates(conf)
+    _check_race(conf)
     _check_task(conf)
     _check_prompt(conf)
     _check_method(conf)
@@ -72,17 +76,52 @@ def _check_numbers(conf: Config) -> None:
 
 
 def _check_trials(conf: Config) -> None:
-    if not conf.lrs:
-        raise ValueError("lrs is empty; give at least one learning rate, such as lrs=[5e-4]")
     if not conf.seeds:
         raise ValueError("seeds is empty; give at least one, such as seeds=[0,1,2]")
-    for lr in conf.lrs if conf.method.trains else ():
-        if lr is None or not (lr > 0 and math.isfinite(lr)):
-            raise ValueError(f"lrs={conf.lrs}: a learning rate must be above 0 and finite, such as lrs=[5e-4]")
     if conf.pack != "auto" and not (isinstance(conf.pack, int) and conf.pack >= 1):
         raise ValueError(f"pack={conf.pack} must be auto or a whole number, the trials that train together at most")
+    if conf.workers != "auto" and not (isinstance(conf.workers, int) and conf.workers >= 1):
+        raise ValueError(f"workers={conf.workers} must be auto or a whole number, the cells that train at once")
     if min(conf.seeds) < 0:
         raise ValueError(f"seeds={conf.seeds}: a seed must be at least 0")
+
+
+def _check_rates(conf: Config) -> None:
+    """What `lrs` may say."""
+    lrs, words = conf.lrs, f"{TUNED}, {ALL}, {PUBLISHED}"
+    if isinstance(lrs, str) or not hasattr(lrs, "__iter__"):
+        if lrs not in {TUNED, ALL, PUBLISHED}:
+            raise ValueError(f"lrs={lrs} must be {words}, or a list such as lrs=[5e-4]")
+        return
+    if not len(lrs):
+        raise ValueError(f"lrs is empty; give at least one learning rate, such as lrs=[5e-4], or one of {words}")
+    for lr in lrs if conf.method.trains else ():
+        if isinstance(lr, bool) or not (isinstance(lr, (int, float)) and lr > 0 and math.isfinite(lr)):
+            raise ValueError(f"lrs={[*lrs]}: a learning rate must be above 0 and finite, such as lrs=[5e-4]")
+
+
+def _check_race(conf: Config) -> None:
+    """The race that finds a learning rate."""
+    protocol = conf.protocol
+    if protocol.tune_seed < 0:
+        raise ValueError(f"protocol.tune_seed={protocol.tune_seed} must be at least 0")
+    if protocol.candidates is None:
+        return
+    if protocol.candidates < FEWEST:
+        raise ValueError(
+            f"protocol.candidates={protocol.candidates} must be at least {FEWEST}, or null, which does not tune: with "
+            "fewer it stays unknown on which side a better rate lies"
+        )
+    if not 1 <= protocol.finalists <= protocol.candidates:
+        raise ValueError(
+            f"protocol.finalists={protocol.finalists} must be at least 1 and at most protocol.candidates="
+            f"{protocol.candidates}"
+        )
+    if conf.lrs == TUNED and protocol.tune_seed in conf.seeds:
+        raise ValueError(
+            f"protocol.tune_seed={protocol.tune_seed} is one of seeds={[*conf.seeds]}: the seed that chooses a rate "
+            "may not report on it; choose another"
+        )
 
 
 def _check_task(conf: Config) -> None:

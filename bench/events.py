@@ -57,6 +57,21 @@ class Ended:
 
 
 @dataclass(frozen=True)
+class Raced:
+    """A race for the learning rate stands between two stages, or at its end. race: as `Race.told` gives it."""
+
+    race: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A trial of a race has come to the end of a stage. select_losses: by number of updates."""
+
+    trial: str
+    select_losses: list[tuple[int, float | None]]
+
+
+@dataclass(frozen=True)
 class Broken:
     """Nothing of the cell could be run."""
 
@@ -64,4 +79,4 @@ class Broken:
     error: dict[str, str] = field(default_factory=dict)
 
 
-Event = Ready | Probed | Started | Stepped | Ended | Broken
+Event = Ready | Probed | Raced | Started | Stepped | Judged | Ended | Broken

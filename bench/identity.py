@@ -23,6 +23,7 @@ NEUTRAL: dict[str, Any] = {
     "checkpointing": False,
 }
 REASONING = ("reason", "reason_tokens", "conclude")  # of a prompt, where the model thinks before it answers
+RACE = ("tune_seed", "candidates", "finalists")  # of the protocol: how a rate is found changes no trial at that rate
 BESIDE = ("apart", *REASONING)  # of a prompt, what not every cell uses
 
 
@@ -82,6 +83,6 @@ def source_identity(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def protocol_identity(protocol: dict[str, Any]) -> dict[str, Any]:
-    """Without its name, how it is measured, how a batch is divided, and one of its two sizes."""
-    unused = {"name", "probe_steps", "micro", "tokens" if protocol["tokens"] is None else "batch"}
+    """Without its name, how it is measured, how a batch is divided, how a rate is found, and one of its two sizes."""
+    unused = {"name", "probe_steps", "micro", *RACE, "tokens" if protocol["tokens"] is None else "batch"}
     return {key: value for key, value in protocol.items() if key not in unused}

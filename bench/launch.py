@@ -5,20 +5,24 @@ Peak memory is then the cell's own, a killed worker takes nothing with it, and n
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig
 
-from bench.cell import Cell, Trial
+from bench.cell import Cell
 from bench.events import Broken, Event
+from bench.job import Job
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
+
+LULL = 1.0  # seconds between two questions for a job, where there was none for the moment
 
 
 @cache
@@ -61,17 +65,43 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Generator[Event]:
-    """Run trials of a cell and give its events as they come; a worker that is killed ends with Broken."""
-    with _process("job", (cell, trials, probe)) as (process, pipe):
-        while True:
-            try:
-                yield pipe.recv()
-            except (EOFError, OSError):  # at its end, or in the middle of a message when it was killed
-                break
-        process.join()
-        if process.exitcode:
-            yield Broken("failed", {"type": "WorkerDied", "message": _why(process.exitcode)})
+def run(jobs: Iterator[Job | None], at_once: int) -> Generator[tuple[Job, Event | None]]:
+    """Run jobs, each in a worker of its own, and give their events as they come; None at the end of a job.
+
+    A worker that is killed ends with Broken. Closing the generator kills those that are at work.
+
+    Args:
+        jobs: Jobs in order; None where there is none for the moment.
+        at_once: Workers at a time.
+    """
+    with ExitStack() as running:
+        at_work: dict[Connection, tuple[Job, BaseProcess]] = {}
+        more = True
+        while more or at_work:
+            while more and len(at_work) < at_once:
+                try:
+                    job = next(jobs)
+                except StopIteration:
+                    more = False
+                    break
+                if job is None:
+                    break
+                process, pipe = running.enter_context(_process("job", job))
+                at_work[pipe] = job, process
+            if not at_work:
+                time.sleep(LULL if more else 0)
+                continue
+            for ready in wait(list(at_work), LULL if more and len(at_work) < at_once else None):
+                pipe = cast(Connection, ready)
+                job, process = at_work[pipe]
+                try:
+                    yield job, pipe.recv()
+                except (EOFError, OSError):  # at its end, or in the middle of a message when it was killed
+                    del at_work[pipe]
+                    process.join()
+                    if process.exitcode:
+                        yield job, Broken("failed", {"type": "WorkerDied", "message": _why(process.exitcode)})
+                    yield job, None
 
 
 def _why(code: int) -> str:
@@ -108,4 +138,4 @@ def _enter(kind: str, what: Any, pipe: Connection) -> None:
     elif kind == "ranks":
         worker.find_ranks(what, pipe)
     else:
-        worker.main(worker.Job(*what), pipe)
+        worker.main(what, pipe)

@@ -7,59 +7,83 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from bench.events import Ended, Event, Probed, Ready, Started, Stepped
+from bench.events import Ended, Event, Judged, Probed, Raced, Ready, Started, Stepped
+from bench.race import Race
 
 PLAIN_SECONDS = 20  # between two lines about a running trial, without a terminal
 
 
 class Clock:
-    """Guesses the time that is left: the mean of the finished trials for each that is not.
+    """Guesses the time that is left from the work that is done and the time in which any of it was running.
 
-    Trials that run together share the time that they take. A trial that never started, because its cell broke, counts
-    as done and tells nothing of the others.
+    Work is counted in whole trainings. A trial that never started, because its cell broke, counts as done and tells
+    nothing of the others.
     """
 
-    def __init__(self, trials: int) -> None:
-        self.left = trials
-        self.spent: list[float] = []
-        self.together: set[str] = set()
-        self.running: set[str] = set()
-        self.began, self.share = 0.0, 0.0
+    def __init__(self, work: float) -> None:
+        self.left = work
+        self.done, self.seconds, self.began = 0.0, 0.0, 0.0
+        self.running: dict[str, float] = {}  # share of each trial that was trained since it was last counted
+        self.counted: dict[str, float] = {}  # share of each trial that is counted as done
 
     def start(self, trial: str) -> None:
-        if not self.running:
-            self.together, self.began, self.share = set(), time.monotonic(), 0.0
-        self.together.add(trial)
-        self.running.add(trial)
+        """A trial begins, or begins again."""
+        self._run(trial)
+        self.counted[trial] = self.running[trial] = 0.0
+
+    def advance(self, trial: str, share: float) -> None:
+        """So much of a trial is trained."""
+        self._run(trial)
+        self.running[trial] = share - self.counted.get(trial, 0.0)
+
+    def pause(self, trial: str) -> float:
+        """A trial stands still: what is trained of it counts. Gives how much that is."""
+        share = self.running.pop(trial, 0.0)
+        self.counted[trial] = self.counted.get(trial, 0.0) + share
+        self._count(share, share)
+        return share
 
     def finish(self, trial: str) -> None:
-        self.left = max(0, self.left - 1)
-        self.running.discard(trial)
-        if self.together and not self.running:
-            each = (time.monotonic() - self.began) / len(self.together)
-            self.spent += [each] * len(self.together)
-            self.together, self.share = set(), 0.0
+        """A trial that was planned as a whole is over."""
+        started = trial in self.counted
+        self.running.pop(trial, None)
+        rest = 1 - self.counted.pop(trial, 0.0)
+        self._count(rest if started else 0.0, rest)
+
+    def drop(self, work: float) -> None:
+        """So much of what was planned is not needed; below zero: more is."""
+        self.left = max(0.0, self.left - work)
 
     def remaining(self) -> str:
         """Hours, minutes and seconds; a dash before anything is known."""
-        known = list(self.spent)
-        if self.running and self.share > 0.1:
-            known += [(time.monotonic() - self.began) / self.share / len(self.together)] * len(self.together)
-        if not known:
+        ahead = sum(self.running.values())
+        if self.done + ahead < 0.1:
             return "-"
-        seconds = round(sum(known) / len(known) * max(0, self.left - self.share * len(self.running)))
+        seconds = self.seconds + (time.monotonic() - self.began if self.running else 0.0)
+        seconds = round(seconds / (self.done + ahead) * max(0.0, self.left - ahead))
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+    def _run(self, trial: str) -> None:
+        if not self.running:
+            self.began = time.monotonic()
+        self.running.setdefault(trial, 0.0)
+
+    def _count(self, done: float, planned: float) -> None:
+        self.done += done
+        self.drop(planned)
+        if self.began and not self.running:
+            self.seconds += time.monotonic() - self.began
+            self.began = 0.0
 
 
 class Display:
-    """Shows events of one sweep. cells, trials: how many are to be run."""
+    """Shows a sweep. cells: how many are to be run. work: in whole trainings."""
 
-    def __init__(self, cells: int, trials: int, console: Console | None = None) -> None:
+    def __init__(self, cells: int, work: float, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
-        self.cells, self.cell, self.title = cells, 0, ""
-        self.clock = Clock(trials)
-        self.ended, self.trials = 0, 0
-        self.steps, self.said = 0, 0.0
+        self.cells = cells
+        self.numbers: dict[str, int] = {}  # of the cells that have begun
+        self.clock = Clock(work)
         self.noted: set[str] = set()
         self.live = self.console.is_terminal
         self.bar = Progress(
@@ -69,7 +93,6 @@ class Display:
             console=self.console,
             transient=True,
         )
-        self.line = self.bar.add_task("", total=1, facts="")
 
     def __enter__(self) -> Self:
         if self.live:
@@ -84,67 +107,127 @@ class Display:
         """A line that stays."""
         self.console.print(text, markup=False)
 
-    def begin_cell(self, title: str, trials: int) -> None:
-        self.cell += 1
-        self.title, self.ended, self.trials = title, 0, trials
-        self._show(f"cell {self.cell}/{self.cells} {title}", 0, "starting")
+    def say_once(self, text: str) -> None:
+        """A line that stays, the first time."""
+        if text not in self.noted:
+            self.noted.add(text)
+            self.say(text)
+
+    def begin_cell(self, name: str, title: str, trials: int) -> "CellDisplay":
+        """A line of its own for a cell of so many trials. name: tells cells apart."""
+        number = self.numbers.setdefault(name, len(self.numbers) + 1)
+        return CellDisplay(self, f"cell {number}/{self.cells} {title}", trials)
+
+
+class CellDisplay:
+    """Shows the events of one cell."""
+
+    def __init__(self, display: Display, where: str, trials: int) -> None:
+        self.display, self.where, self.trials = display, where, trials
+        self.steps, self.ended = 1, 0
+        self.running: set[str] = set()
+        self.race: Race | None = None  # while it is held
+        self.racing = 0.0  # work that is still planned for it
+        self.since = time.monotonic()
+        self.line = display.bar.add_task(where, total=1, facts="starting")
+
+    def end(self) -> None:
+        """The cell is over."""
+        self.display.bar.remove_task(self.line)
 
     def tell(self, event: Event, name: str) -> None:
         """Show an event; `name` is the trial's."""
-        where = f"cell {self.cell}/{self.cells} {self.title}"
         match event:
             case Ready(device=device, data=data):
                 rows = ", ".join(f"{part} {count:,}" for part, count in data.items() if count)
-                self._show(where, 0, "measuring the cost")
-                if self.cell == 1:
-                    self.say(f"data: {rows}; {device['device_name']}, {device['threads']} threads, {device['dtype']}")
+                threads = f"{device['threads']} thread{'' if device['threads'] == 1 else 's'}"
+                self.display.say_once(f"data: {rows}; {device['device_name']}, {threads}, {device['dtype']}")
                 for note in device.get("notes", ()):
-                    if note not in self.noted:
-                        self.say(f"note: {note}")
-                        self.noted.add(note)
-            case Probed(cost=cost, error=error):
-                speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # what is not trained
-                counts = f"{cost['trainable_params']:,} of {cost['total_params']:,} parameters"
-                self.say(f"{where}: {counts}, {speed:.0f} samples/s")
-                if cost.get("contended"):
-                    self.say(f"{where}: {cost['contended']} meanwhile, so this cost is marked; the next run repeats it")
-                self._say_all(f"{where}: ", error)
-            case Started(steps=steps):
-                self.steps, self.said = steps, time.monotonic()
-                self.clock.start(event.trial)
-                self._show(f"{where} {self._trials()}", 0, "first steps")
-            case Stepped(curve=curve, samples_per_second=speed):
-                done = curve["step"][-1]
-                self.clock.share = done / self.steps
-                facts = (
-                    f"step {done:.0f}/{self.steps} loss {curve['loss'][-1]:.3f} {speed:.0f} samples/s "
-                    f"left {self.clock.remaining()}"
-                )
-                self._show(f"{where} {self._trials()}", self.clock.share, facts)
-            case Ended():
-                self.clock.finish(event.trial)
-                self.ended += 1
-                self.say(f"{where} {name}: {_result(event)}  left {self.clock.remaining()}")
-                self._say_all(f"{where} {name}: ", event.error if event.outcome == "ok" else None)
+                    self.display.say_once(f"note: {note}")
+                self._show(0, "measuring the cost")
+            case Probed():
+                self._tell_cost(event)
+            case Raced(race=race):
+                self._tell_race(Race.read(race))
+            case Started(trial=trial, steps=steps):
+                self.steps = steps
+                self.running.add(trial)
+                self.display.clock.start(trial)
+                self._show(0, "first steps")
+            case Stepped(trial=trial, curve=curve, samples_per_second=speed):
+                self.running.add(trial)
+                share = curve["step"][-1] / self.steps
+                self.display.clock.advance(trial, share)
+                facts = f"step {curve['step'][-1]:.0f}/{self.steps} loss {curve['loss'][-1]:.3f} {speed:.0f} samples/s"
+                self._show(share, f"{facts} left {self.display.clock.remaining()}")
+            case Judged(trial=trial):
+                self.running.discard(trial)
+                self.racing -= self.display.clock.pause(trial)
+            case Ended(trial=trial):
+                self._tell_end(event, trial, name)
             case _:
                 pass
 
-    def _say_all(self, where: str, error: dict[str, str] | None) -> None:
+    def _tell_cost(self, probed: Probed) -> None:
+        cost = probed.cost
+        speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # what is not trained
+        counts = f"{cost['trainable_params']:,} of {cost['total_params']:,} parameters"
+        self.say(f"{counts}, {speed:.0f} samples/s")
+        if cost.get("contended"):
+            self.say(f"{cost['contended']} meanwhile, so this cost is marked; the next run repeats it")
+        self._say_all("", probed.error)
+
+    def _tell_race(self, race: Race) -> None:
+        """A stage of a race begins, or the race is over."""
+        if self.race is None:
+            self.racing = race.rule.trials
+        self.race = race if race.stage is not None else None
+        if race.stage is not None:
+            return
+        self.display.clock.drop(self.racing)  # what was planned for it and not needed
+        tried = f"of {len(race.candidates)} tried"
+        if race.lr is None:
+            message = ((race.error or {}).get("message") or "").strip().partition("\n")[0]
+            self.say(f"no learning rate {tried} came to the end: {race.outcome}: {message}")
+            return
+        (best,) = [one for one in race.candidates if one.lr == race.lr]
+        self.say(f"learning rate {race.lr:g} {tried}, select loss {best.lowest:.3f}")
+
+    def _tell_end(self, ended: Ended, trial: str, name: str) -> None:
+        clock = self.display.clock
+        self.running.discard(trial)
+        if self.race is not None:
+            self.racing -= clock.pause(trial)
+            self.say(f"{name}, tuning: {_result(ended)}")
+            return
+        clock.finish(trial)
+        self.ended += 1
+        self.say(f"{name}: {_result(ended)}  left {clock.remaining()}", " ")
+        self._say_all(f"{name}: ", ended.error if ended.outcome == "ok" else None)
+
+    def say(self, text: str, between: str = ": ") -> None:
+        self.display.say(f"{self.where}{between}{text}")
+
+    def _say_all(self, name: str, error: dict[str, str] | None) -> None:
         """What failed beside a result, a line each."""
         for line in (error or {}).get("message", "").splitlines():
-            self.say(f"{where}{line}")
+            self.say(f"{name}{line}", " " if name else ": ")
 
     def _trials(self) -> str:
-        """Which of the cell's trials are running: trial 2/9, trials 1-9/9."""
-        first, last = self.ended + 1, self.ended + len(self.clock.running)
+        """What is running: trial 2/9, trials 1-9/9, tuning 7 rates."""
+        if self.race is not None and (stage := self.race.stage):
+            rates = len(stage.rates)
+            return f"tuning, {rates} rate{'' if rates == 1 else 's'}"
+        first, last = self.ended + 1, self.ended + len(self.running)
         return f"trial{'' if first == last else 's'} {first}{'' if first == last else f'-{last}'}/{self.trials}"
 
-    def _show(self, what: str, share: float, facts: str) -> None:
-        if self.live:
-            self.bar.update(self.line, description=what, completed=share, facts=facts)
-        elif share and time.monotonic() - self.said > PLAIN_SECONDS:
-            self.said = time.monotonic()
-            self.say(f"{what} {facts}")
+    def _show(self, share: float, facts: str) -> None:
+        what = f"{self.where} {self._trials()}" if self.running else self.where
+        if self.display.live:
+            self.display.bar.update(self.line, description=what, completed=share, facts=facts)
+        elif share and time.monotonic() - self.since > PLAIN_SECONDS:
+            self.since = time.monotonic()
+            self.display.say(f"{what} {facts}")
 
 
 def _result(ended: Ended) -> str:

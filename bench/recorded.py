@@ -1,16 +1,22 @@
 """What is recorded of a cell already, whatever its folder is called: its files, and what is still missing."""
 
-from collections.abc import Callable
+import fcntl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench import records
 from bench.cell import Cell, Trial
+from bench.race import Race
 from bench.records import Record
 from bench.replace import put
 from bench.tasks.texts import hash_of, read_texts
 
+LOCK = ".race.lock"  # in the cell's folder, held while its race is
+TRIED_AGAIN = ("oom", "failed")  # ends of a race without a winner
+PROBE, RACE = "probe", "race"
 OF_LATENCY = ("latency", "merge_difference")  # of a cost, measured under merge=true
 
 
@@ -64,16 +70,16 @@ class Lookup:
             self._extras[key] = Extras.of(cell)
         return self._extras[key]
 
-    def path_of(self, cell: Cell, trial: Trial | None) -> Path:
-        """The file of a trial's record, or of the cell's probe; where there are several, of the one that counts."""
-        name = f"{'probe' if trial is None else trial.name}.json"
-        places = [folder / name for folder in self._folders(cell)]
+    def path_of(self, cell: Cell, what: Trial | str) -> Path:
+        """The file of a trial's record, of the cell's `probe` or of its `race`; of several, of the one that counts."""
+        name = what if isinstance(what, str) else what.name
+        places = [folder / f"{name}.json" for folder in self._folders(cell)]
         there = [place for place in places if place.exists()]
         return max(there, key=_rank) if len(there) > 1 else (there or places)[0]
 
-    def read(self, cell: Cell, trial: Trial | None) -> Record | None:
+    def read(self, cell: Cell, what: Trial | str) -> Record | None:
         """The record that counts. UnreadableError: there is one, of another version, or closed to us."""
-        path = self.path_of(cell, trial)
+        path = self.path_of(cell, what)
         try:
             return records.read(path) if path.exists() else None
         except records.UnreadableError:
@@ -84,13 +90,65 @@ class Lookup:
 
     def cost_of(self, cell: Cell) -> dict[str, Any] | None:
         """What the probe of a cell measured; None where something that is asked for was not."""
-        probed = self.read(cell, None)
+        probed = self.read(cell, PROBE)
         return probed.cost if probed and _has_cost(cell, probed) else None
 
     def wants_probe(self, cell: Cell) -> bool:
         """Whether the cost is to be measured: it is not recorded as a whole, or something disturbed its measurement."""
         cost = self.cost_of(cell)
         return cost is None or bool(cost.get("contended"))
+
+    def race_of(self, cell: Cell) -> Race | None:
+        """The race that found the cell's rate, at its end; None: there is none, or not one by its rule."""
+        there = self.begun_race(cell)
+        return there if there is not None and there.lr is not None else None
+
+    def begun_race(self, cell: Cell) -> Race | None:
+        """A race for the cell's rate that the present rule agrees with, wherever it stands."""
+        record = self.read(cell, RACE)
+        if record is None or record.race is None or cell.rule is None:
+            return None
+        try:
+            race = Race.read(record.race)
+        except ValueError as error:
+            self.say(f"{self.path_of(cell, RACE)}: {error}; it is held again")
+            return None
+        if race.outcome in TRIED_AGAIN:
+            return None
+        agrees = race.rule == cell.rule or (race.lr is not None and race.rule.covers(cell.rule))
+        return race if agrees and race.published == cell.config["method"]["lr"] else None
+
+    def names_recorded(self, cell: Cell) -> frozenset[str]:
+        """Names of the cell's trials that need no training, at whatever rate."""
+        if cell.config["force"]:
+            return frozenset()
+        extras, found = self.extras(cell), set[str]()
+        for path in {path for folder in self._folders(cell) for path in folder.glob("*-seed*.json")}:
+            record = records.read_if_there(path, self.say)
+            if record is not None and record.is_final and not extras.lacking(record):
+                found.add(path.stem)
+        return frozenset(found)
+
+    @contextmanager
+    def hold_race(self, cell: Cell) -> Iterator[bool]:
+        """Keep other processes from holding the cell's race meanwhile. Gives whether none of them is at it."""
+        path = self._folders(cell)[0] / LOCK
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True  # closing the file lets go
+
+    def put_race(self, cell: Cell, record: Record) -> None:
+        """Record the state of a race; one that has ended goes only for another that has."""
+
+        def settle(_: Record, new: Record) -> Record | None:
+            return new if cell.config["force"] or self.race_of(cell) is None else None
+
+        put(self.path_of(cell, RACE), record, settle)
 
     def put_trial(self, cell: Cell, trial: Trial, record: Record) -> Record | None:
         """Record a trial. Returns the final record that was kept instead, or None."""
@@ -112,7 +170,7 @@ class Lookup:
                 return new
             return _with_latency(there, new) if _is_better_cost(cell, there, new) else None
 
-        return put(self.path_of(cell, None), record, settle)
+        return put(self.path_of(cell, PROBE), record, settle)
 
     def _folders(self, cell: Cell) -> list[Path]:
         """The cell's folders, its own first; at least the one that it would get."""

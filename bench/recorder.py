@@ -7,6 +7,7 @@ from typing import Any
 from bench.cell import Cell, Trial
 from bench.events import Ended, Probed
 from bench.provenance import now, provenance
+from bench.race import DROPPED, FINISHED, Candidate, Race
 from bench.recorded import Lookup
 from bench.records import Record
 
@@ -39,6 +40,16 @@ class Recorder:
             disturbed = (probed.cost.get("contended") and "this measurement was disturbed") or None
             why = disturbed or "this measurement adds nothing to it"
             self.say(f"kept the recorded cost of {self.cell.title}; {why}")
+
+    def write_race(self, race: Race) -> None:
+        """Record where a race stands."""
+        self.lookup.put_race(self.cell, replace(self._blank("race", None, race.outcome, race.error), race=race.told()))
+
+    def candidate(self, trial: Trial, candidate: Candidate) -> Record:
+        """What there is to tell of a rate of a race. It is never written: the race's record has it."""
+        outcome = "ok" if candidate.outcome in {DROPPED, FINISHED} else candidate.outcome
+        scores = {"select_loss": candidate.lowest, "race": candidate.outcome}
+        return replace(self._blank("trial", trial, outcome, candidate.error), scores=scores)
 
     def write_trial(self, trial: Trial, ended: Ended) -> tuple[Record, bool]:
         """The record of a trial, and whether it was written: a result that is recorded already may stay instead."""

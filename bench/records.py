@@ -1,4 +1,4 @@
-"""Records: one self-contained JSON file per trial and per probe.
+"""Records: one self-contained JSON file per trial, per probe and per race.
 
 A file is written under a temporary name, flushed to the disk and renamed, so that a reader finds whole records only,
 whoever is killed and however many write at once.
@@ -16,7 +16,7 @@ import orjson
 from bench.atomic import replace_file
 
 SCHEMA = 1
-KINDS = ("trial", "probe")
+KINDS = ("trial", "probe", "race")
 OUTCOMES = ("ok", "diverged", "oom", "failed", "interrupted")
 FINAL = ("ok", "diverged")  # the others are tried again
 # Folders of the results that hold no records of the user's: committed studies, benchmarks of the harness, and what
@@ -43,12 +43,13 @@ class UnreadableError(RecordError):
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial (kind trial) or a measured cost (kind probe). Absent values are None.
+    """A finished trial (kind trial), a measured cost (kind probe) or a race for the rate (kind race). Absent values are
+    None.
 
     cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
     curve: equally long lists. predictions: label numbers (or predicted numbers) per part, in the data's order. saved:
     the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order.
-    results/README.md explains every field.
+    race: as `bench.race.Race.told` gives it. results/README.md explains every field.
     """
 
     kind: str
@@ -65,6 +66,7 @@ class Record:
     provenance: dict[str, Any]
     saved: str | None = None
     truth: dict[str, list[Any]] | None = None
+    race: dict[str, Any] | None = None
     schema: int = SCHEMA
 
     @property

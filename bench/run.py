@@ -21,21 +21,18 @@ from bench.ready import check_ready
 from bench.store import register
 from bench.sweep import Sweep
 
-sweep: Sweep | None = None  # of this process; a remote launcher's process has none and makes one per job
-
 
 @hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")  # type: ignore[untyped-decorator]
 def job(config: DictConfig) -> None:
-    """One Hydra job: one cell."""
+    """One Hydra job: one cell, in whatever process a launcher starts it."""
     try:
         cell = Cell.of(budget.at_rank(config))
     except Misfit:  # left out of the grid, which has said so
         return
-    if sweep is not None:
-        sweep.run(cell)
-        return
-    with Display(1, len(cell.trials)) as display:
-        Sweep([cell], display).run(cell)
+    with Display(1, 0) as display:
+        alone = Sweep([cell], display)
+        display.clock.left = alone.work
+        alone.run(alone.jobs)
 
 
 def cli() -> int:
@@ -48,7 +45,8 @@ def cli() -> int:
         return 0
     try:
         planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir, say=_say)
-        return run(planned, sys.argv[1:], outputs=_outputs(arguments.overrides))
+        launched = any(one.startswith("hydra/launcher=") for one in arguments.overrides)
+        return run(planned, sys.argv[1:], outputs=_outputs(arguments.overrides), launched=launched)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -57,9 +55,11 @@ def cli() -> int:
         return 130
 
 
-def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs") -> int:
-    """Check what is still to be trained, hand the grid to Hydra and sum up. Returns the exit code."""
-    global sweep  # noqa: PLW0603 - Hydra calls the job with a configuration and nothing else
+def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", launched: bool = False) -> int:
+    """Check what is still to be trained, train it and sum up. Returns the exit code.
+
+    launched: whether a launcher of Hydra's starts a job for each cell; else they are trained from here.
+    """
     results = Path(planned[0].config["results_dir"]).expanduser()
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
@@ -68,9 +68,9 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs") ->
     sweep.announce()
     with remembered:
         if sweep.waiting:
-            with Display(len(sweep.waiting), len(sweep.todo)) as display:
+            with Display(len(sweep.waiting), sweep.work) as display:
                 sweep.display = display
-                job()
+                job() if launched else sweep.run(sweep.jobs)
         remembered.exit = 0 if sweep.summary() else 1
     _show(remembered.manifest, results)
     return remembered.exit

@@ -117,7 +117,6 @@ class MethodConf:
     shots: int = 0
     reasons: bool = False
     lr: float | None = MISSING
-    lr_grid: list[float] = MISSING
     lr_source: str = MISSING
     lr_ratio: dict[str, float] = field(default_factory=dict)
     hooks: Any = None
@@ -151,7 +150,8 @@ class TargetConf:
 @dataclass
 class ProtocolConf:
     """What every trial of a comparison has in common. `tokens`, a budget with padding, goes before `batch`, in rows;
-    micro: rows that go through the model at once, where a batch is more than memory holds; null: all.
+    micro: rows that go through the model at once, where a batch is more than memory holds; null: all. A race for the
+    learning rate (bench/race.py) has so many candidates (null: none is held) and finalists, on the seed `tune_seed`.
     """
 
     name: str = MISSING
@@ -168,6 +168,9 @@ class ProtocolConf:
     dropout: float | None = None
     data_seed: int = MISSING
     probe_steps: int = MISSING
+    tune_seed: int = MISSING
+    candidates: int | None = MISSING
+    finalists: int = MISSING
 
 
 @dataclass
@@ -191,7 +194,7 @@ class TrackConf:
 
 @dataclass
 class Config:
-    """One cell and the trials to run of it."""
+    """One cell and the trials to run of it. lrs: tuned, all, published, or a list. workers: auto or a whole number."""
 
     model: ModelConf = field(default_factory=ModelConf)
     task: TaskConf = field(default_factory=TaskConf)
@@ -205,11 +208,12 @@ class Config:
     track: TrackConf = field(default_factory=TrackConf)
     rank: int = MISSING
     match_params: int | None = None
-    lrs: list[float | None] = MISSING
+    lrs: Any = MISSING
     seeds: list[int] = MISSING
     precision: choices.Precision = MISSING
     device: choices.Device = MISSING
     pack: Any = MISSING
+    workers: Any = MISSING
     checkpointing: bool = MISSING
     on_oom: choices.OnOom = MISSING
     merge: bool = MISSING

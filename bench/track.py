@@ -24,7 +24,7 @@ ENVIRONMENT = {"disabled": "off", "offline": "offline", "dryrun": "offline"}  # 
 class Tracker(Protocol):
     """What the sweep tells as it goes."""
 
-    def start(self, cell: Cell, trial: Trial) -> None: ...
+    def start(self, cell: Cell, trial: Trial, part: str) -> None: ...
 
     def log(self, trial: str, curve: dict[str, list[float]]) -> None: ...
 
@@ -34,7 +34,7 @@ class Tracker(Protocol):
 class NoTracker:
     """track=off."""
 
-    def start(self, cell: Cell, trial: Trial) -> None: ...
+    def start(self, cell: Cell, trial: Trial, part: str) -> None: ...
 
     def log(self, trial: str, curve: dict[str, list[float]]) -> None: ...
 
@@ -98,6 +98,7 @@ class Opened:
 
     cell: Cell
     trial: Trial
+    part: str  # race or report
     run: Any = None
     curve: list[dict[str, list[float]]] = field(default_factory=list)
 
@@ -116,10 +117,13 @@ class WandbTracker:
                 self.online = False
                 self._go_offline(why)
 
-    def start(self, cell: Cell, trial: Trial) -> None:
-        """Open a run; where the server does not answer within seconds, this and all later runs are offline."""
+    def start(self, cell: Cell, trial: Trial, part: str) -> None:
+        """Open a run; where the server does not answer within seconds, this and all later runs are offline.
+
+        part: what the trial is for, race or report.
+        """
         if self.mode != "off":
-            opened = self.opened[trial.id] = Opened(cell, trial)
+            opened = self.opened[trial.id] = Opened(cell, trial, part)
             with self._guard():
                 self._open(opened)
 
@@ -151,8 +155,8 @@ class WandbTracker:
         opened.run = wandb.init(
             **about,
             id=trial.id,  # without `resume`: a trial that is trained again replaces its run
-            tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label)],
-            config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id},
+            tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label, opened.part)],
+            config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id, "precision": cell.precision},
             reinit="create_new",
             settings=settings(FINISH_SECONDS),
         )

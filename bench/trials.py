@@ -9,7 +9,7 @@ from torch import nn
 
 from bench.build import build, keep, load_data, recipe_of
 from bench.cell import Cell, Trial
-from bench.events import Ended, Event
+from bench.events import Ended, Event, Judged
 from bench.models.fast import Fast, quicken
 from bench.tasks.encode import Encoded, Rows
 from bench.tasks.retained import Retained
@@ -50,26 +50,53 @@ class Trials:
         self.why: str | None = None  # trials are not all trained together
 
     def run(self, trials: Sequence[Trial]) -> None:
-        """Train them all. What stops a pack stops no trial: those that have not ended begin again, fewer at a time."""
+        """Train them to the end and score them."""
+        for _ in self.each(trials, self._train):
+            pass
+
+    def each(
+        self,
+        trials: Sequence[Trial],
+        train: Callable[[Sequence[Trial]], Iterator[Judged | Ended]],
+        free: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Judged | Ended]:
+        """Train groups of trials until each has come to an end; what is told of them is emitted, too.
+
+        What stops a group stops no trial: those of which nothing is told yet begin again, fewer at a time.
+
+        Args:
+            trials: What is to be trained.
+            train: Trains a group, and tells the end of each of its trials.
+            free: Called where memory has run out. Whether it has freed any, so that it may do now.
+        """
         waiting = {trial.id: trial for trial in trials}
         size = self._wanted_size(len(waiting))
         while waiting:
             group = list(waiting.values())[:size]
             try:
-                for ended in self._train(group):
-                    waiting.pop(ended.trial)
-                    self.emit(ended)
+                for told in train(group):
+                    waiting.pop(told.trial)
+                    self.emit(told)
+                    yield told
             except Exception as error:  # noqa: BLE001 - every failure is an outcome
                 release(error)
+                if is_oom(error) and free():
+                    continue
                 if len(group) == 1 and (smaller := halved(self.plan, error, self.cell, self.data.train)):
                     self.plan = smaller
                     continue
                 if len(group) == 1:
-                    waiting.pop(group[0].id)
-                    self.emit(Ended(group[0].id, *_told(error)))
+                    ended = ended_with(waiting.pop(group[0].id).id, error)
+                    self.emit(ended)
+                    yield ended
                     continue
                 size = error.room if isinstance(error, Crowded) else len(group) // 2 if is_oom(error) else 1
                 self.why = _reason(error, size)
+
+    @property
+    def steps(self) -> int:
+        """Updates of a whole training."""
+        return self.plan.steps(self.data.train)
 
     def _wanted_size(self, trials: int) -> int:
         """How many to begin with at once."""
@@ -101,11 +128,11 @@ class Trials:
             yield self._as_it_is(group[0])
             return
         together = {"pack": len(group), "pack_why": self.why, **self.plan.at_most}
-        pack = self.alone(group[0]) if len(group) == 1 else self.packed(group)
+        pack = self.ready(group)
         for member, end in run_trials(pack, self.data, self.plan, self.emit, self.retained):
             name = member.wanted.trial
             if isinstance(end, Exception):
-                yield Ended(name, *_told(end))
+                yield ended_with(name, end)
                 continue
             yield self._saved(replace(end, cost={**(end.cost or {}), **together}), pack, member, by_id[name])
 
@@ -126,6 +153,10 @@ class Trials:
         """The model of all trials, where none is trained."""
         return quicken(build(self.cell, seed=0, device=self.device, dtype=self.dtype), self.fast)
 
+    def ready(self, group: Sequence[Trial]) -> Pack:
+        """A group, ready to be trained. Unpackable, Crowded: as for `packed`."""
+        return self.alone(group[0]) if len(group) == 1 else self.packed(group)
+
     def alone(self, trial: Trial) -> Pack:
         """One trial in a model of its own, ready to be trained."""
         recipe = recipe_of(self.cell)
@@ -134,7 +165,7 @@ class Trials:
             _wanted(trial),
             recipe,
             self.plan,
-            self.plan.steps(self.data.train),
+            self.steps,
             dtype=self.dtype,
             emit=self.emit,
         )
@@ -159,7 +190,7 @@ class Trials:
             [_wanted(trial) for trial in group],
             recipe,
             self.plan,
-            self.plan.steps(self.data.train),
+            self.steps,
             dtype=self.dtype,
             emit=self.emit,
         )
@@ -191,10 +222,10 @@ def _wanted(trial: Trial) -> Wanted:
     return Wanted(trial.id, float(trial.lr or 0), trial.seed)
 
 
-def _told(error: Exception) -> tuple[str, None, None, None, dict[str, str]]:
-    """What `Ended` says of a trial that failed, after its name."""
-    outcome, told = describe(error)
-    return outcome, None, None, None, told
+def ended_with(trial: str, error: Exception) -> Ended:
+    """The end of a trial that failed."""
+    outcome, described = describe(error)
+    return Ended(trial, outcome, error=described)
 
 
 def _reason(error: Exception, size: int) -> str:

@@ -6,7 +6,6 @@ The server that workers are forked from has imported this module, or most of wha
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -22,6 +21,7 @@ from bench.events import Broken, Event, Probed, Ready
 from bench.fit import Misfit
 from bench.heap import keep_freed_memory, release_freed_memory
 from bench.inputs import by_input, check_input
+from bench.job import Job
 from bench.matching import Ladder
 from bench.measure.latency import merging
 from bench.measure.memory import resident_bytes
@@ -30,20 +30,12 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model, linear_weights
 from bench.store import register
+from bench.racing import Racing
 from bench.tasks.encode import Encoded
 from bench.train.outcome import describe, failure, release
 from bench.train.plan import Plan
 from bench.train.precision import describe_device, exact_products, notes_on, pick_device
 from bench.trials import Trials, halved
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker is asked to do."""
-
-    cell: Cell
-    trials: tuple[Trial, ...]
-    probe: bool
 
 
 def main(job: Job, pipe: Connection) -> None:
@@ -157,7 +149,7 @@ def _reads(cell: Cell) -> tuple[Any, ...]:
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
-    """The pipeline: data, then model and method for the probe and for each trial."""
+    """The pipeline: data, then model and method for the probe, for the race, and for each trial."""
     cell = job.cell
     device = pick_device(cell.config["device"])
     exact_products()
@@ -168,7 +160,8 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     told = {**describe_device(device, dtype), **fast.told()}
     notes = [*data.notes, *notes_on(cell.config["device"], device, dtype, gpu=gpu_visible())]
     told |= {"notes": notes} if notes else {}
-    emit(Ready(told, {name: len(part) for name, part in data.parts.items()}))
+    sizes = {name: len(part) for name, part in data.parts.items()}
+    emit(Ready(told, sizes))
     data = data.in_multiples(fast.multiple)
     plan = Plan.of(cell.config["protocol"])
     while job.probe:
@@ -181,8 +174,18 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
                 raise
             release(error)
             plan = smaller
-    retained = load_retained(cell, device, dtype) if job.trials else None
-    Trials(cell, data, device, dtype, fast, plan, emit, retained).run(job.trials)
+    if not job.trials and job.race is None:
+        return
+    if job.threads is not None and device.type == "cpu":
+        torch.set_num_threads(job.threads)
+        told |= {"threads": job.threads}
+        emit(Ready(told, sizes))
+    trials = Trials(cell, data, device, dtype, fast, plan, emit, load_retained(cell, device, dtype))
+    trials.run(job.trials)
+    if job.race is not None:
+        rate = Racing(trials).hold(job.race).lr
+        of_winner = [] if rate is None else [Trial(cell.id, rate, seed) for seed in job.seeds]
+        trials.run([trial for trial in of_winner if trial.name not in job.recorded])
 
 
 def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan) -> Probed:

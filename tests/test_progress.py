@@ -31,9 +31,9 @@ def told(*events: Event, terminal: bool = False, trials: int = 4) -> str:
     screen = StringIO()
     console = Console(file=screen, force_terminal=terminal, width=120, soft_wrap=True, color_system=None)
     with Display(2, trials, console) as display:
-        display.begin_cell("lora r=8 qv", trials)
+        cell = display.begin_cell("a", "lora r=8 qv", trials)
         for event in events:
-            display.tell(event, "lr0.001-seed0")
+            cell.tell(event, "lr0.001-seed0")
     return screen.getvalue()
 
 
@@ -69,8 +69,7 @@ def test_data_and_device_are_told_once(now: list[float]) -> None:
     screen = StringIO()
     with Display(2, 2, Console(file=screen, width=120)) as display:
         for _ in range(2):
-            display.begin_cell("full", 1)
-            display.tell(READY, "")
+            display.begin_cell("a", "full", 1).tell(READY, "")
     line = "data: train 12,800, select 1,000, report 872; a CPU, 2 threads, fp32"
     assert screen.getvalue().count(line) == 1
 
@@ -94,15 +93,15 @@ def test_what_disturbed_a_cost_is_told(now: list[float]) -> None:
 def test_a_file_gets_a_line_about_a_long_trial_now_and_then(now: list[float]) -> None:
     screen = StringIO()
     with Display(1, 1, Console(file=screen, width=120, soft_wrap=True)) as display:
-        display.begin_cell("full", 1)
-        display.tell(Started(TRIAL, 10), "")
+        cell = display.begin_cell("a", "full", 1)
+        cell.tell(Started(TRIAL, 10), "")
         for seconds in (1, 10, progress.PLAIN_SECONDS - 1):
             now[0] = 1000 + seconds
-            display.tell(STEPPED, "")
+            cell.tell(STEPPED, "")
         assert not screen.getvalue()
         for seconds in (progress.PLAIN_SECONDS + 1, progress.PLAIN_SECONDS + 2):
             now[0] = 1000 + seconds
-            display.tell(STEPPED, "")
+            cell.tell(STEPPED, "")
     (line,) = screen.getvalue().splitlines()
     assert line == "cell 1/1 full trial 1/1 step 10/10 loss 0.654 346 samples/s left 0:00:00"
 
@@ -130,7 +129,7 @@ def test_nothing_is_known_before_the_first_steps(now: list[float]) -> None:
     assert clock.remaining() == "-"
     clock.start(TRIAL)
     now[0] += 50
-    clock.share = 0.05
+    clock.advance(TRIAL, 0.05)
     assert clock.remaining() == "-"
 
 
@@ -141,7 +140,7 @@ def test_time_left_is_the_mean_of_what_was_spent(now: list[float]) -> None:
     assert clock.remaining() == "0:00:40"
     clock.start(TRIAL)
     now[0] += 10
-    clock.share = 0.5  # another trial of 20 seconds: half of it and one more
+    clock.advance(TRIAL, 0.5)  # another trial of 20 seconds: half of it and one more
     assert clock.remaining() == "0:00:30"
 
 
@@ -168,7 +167,7 @@ def test_more_trials_than_planned_leave_no_negative_time(now: list[float]) -> No
     trial(clock, now, 10)
     clock.start(TRIAL)
     now[0] += 8
-    clock.share = 0.8
+    clock.advance(TRIAL, 0.8)
     assert clock.remaining() == "0:00:00"
 
 
@@ -183,7 +182,9 @@ def test_trials_that_run_together_share_their_time(now: list[float]) -> None:
     for name in "abc":
         clock.start(name)
     now[0] += 15
-    clock.share = 0.5  # 30 seconds for three: half of these, and three more
+    for name in "abc":
+        clock.advance(name, 0.5)
+    # 30 seconds for three: half of these, and three more
     assert clock.remaining() == "0:00:45"
     clock.finish("b")  # it diverged; the others still run
     now[0] += 15

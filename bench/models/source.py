@@ -51,6 +51,16 @@ class Source:
         return int(self.architecture["num_hidden_layers"])
 
     @property
+    def parameters(self) -> int:
+        """About how many parameters the model has, from its architecture alone."""
+        blocks = (
+            self.num_layers
+            * self.hidden_size
+            * (4 * self.hidden_size + 3 * int(self.architecture.get("intermediate_size", 4 * self.hidden_size)))
+        )
+        return blocks + int(self.architecture.get("vocab_size", 0)) * self.hidden_size
+
+    @property
     def is_decoder(self) -> bool:
         """Whether a token sees only those before it, so that the last one stands for the text."""
         return self.model_type == "llama"

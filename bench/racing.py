@@ -1,0 +1,108 @@
+"""A race's candidates in training: those that go on, go on from where they stood."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+
+from bench.cell import Trial
+from bench.events import Ended, Judged, Raced
+from bench.race import Candidate, Race, Stage
+from bench.train.loop import Run
+from bench.train.member import Member
+from bench.train.outcome import release
+from bench.trials import Trials, ended_with
+
+
+class Racing:
+    """Holds the race of a cell for its learning rate. Nothing of it touches the report part."""
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials = trials
+        self.runs: list[
+            Run
+        ] = []  # what may go on; all of a stage's candidates, or the best ones where each has a model
+
+    def hold(self, race: Race) -> Race:
+        """Train what is missing of a race, telling its state before every stage and at the end; gives it at its end."""
+        while (stage := race.stage) is not None:
+            self.trials.emit(Raced(race.told()))
+            race = race.after(stage, self._results(race, stage))
+        self.runs.clear()
+        self.trials.emit(Raced(race.told()))
+        return race
+
+    def _results(self, race: Race, stage: Stage) -> Mapping[float, Candidate]:
+        """What a stage has made of its candidates, by rate."""
+        cell, before = self.trials.cell, {one.lr: one for one in race.candidates}
+        asked = {trial.id: trial for trial in (Trial(cell.id, lr, race.rule.seed) for lr in stage.rates)}
+        until = max(1, round(self.trials.steps * stage.part))
+        found: dict[float, Candidate] = {}
+        for told in self._train(list(asked.values()), until, race.rule.finalists):
+            lr = float(asked[told.trial].lr or 0)
+            if isinstance(told, Judged):
+                found[lr] = replace(before[lr], select_losses=tuple(told.select_losses))
+            else:
+                found[lr] = replace(before[lr], outcome=told.outcome, error=told.error)
+        return found
+
+    def _train(self, trials: Sequence[Trial], until: int, keep: int) -> Iterator[Judged | Ended]:
+        """Train candidates up to an update. keep: how many may go on."""
+        left, told = {trial.id: trial for trial in trials}, list[Judged | Ended]()
+        for run in list(self.runs):
+            run.pack.drop([member for member in run.pack.members if member.wanted.trial not in left])
+            with suppress(_Stopped):
+                told += self._go_on(run, until)
+        self.runs = [run for run in self.runs if run.pack.members]
+        for one in told:
+            left.pop(one.trial)
+            self.trials.emit(one)
+        yield from told
+        yield from self.trials.each(list(left.values()), partial(self._begin, until, keep), self._free)
+
+    def _begin(self, until: int, keep: int, group: Sequence[Trial]) -> Iterator[Judged | Ended]:
+        """Train a group from its start; keep it for the next stage."""
+        trials = self.trials
+        run = Run(trials.ready(group), trials.data, trials.plan, trials.emit)
+        yield from _advance(run, until)
+        self.runs.append(run)
+        self._keep_best(keep)
+
+    def _go_on(self, run: Run, until: int) -> list[Judged | Ended]:
+        """Train a run further. What stops it stops no candidate: they begin again."""
+        try:
+            return list(_advance(run, until))
+        except Exception as error:
+            release(error)
+            self.runs.remove(run)
+            raise _Stopped from error
+
+    def _keep_best(self, keep: int) -> None:
+        """Let go of the models of candidates that cannot be finalists."""
+        ranked = sorted((_lowest(member), member.wanted.lr) for run in self.runs for member in run.pack.members)
+        best = {lr for _, lr in ranked[:keep]}
+        self.runs = [run for run in self.runs if any(member.wanted.lr in best for member in run.pack.members)]
+
+    def _free(self) -> bool:
+        """Give up what is kept, where memory ran out beside it; whether there was anything."""
+        held, self.runs = self.runs, []
+        return bool(held)
+
+
+class _Stopped(Exception):  # noqa: N818 - nothing is lost: it begins again
+    """A run could not go on."""
+
+
+def _advance(run: Run, until: int) -> Iterator[Judged | Ended]:
+    """Train a run up to an update; gives those that ended on the way, and what the others lose on select."""
+    for member, end in run.advance(until):
+        if isinstance(end, Exception):
+            yield ended_with(member.wanted.trial, end)
+    for member in run.pack.members:
+        losses = [(step, loss if math.isfinite(loss) else None) for step, loss in member.select_losses]
+        yield Judged(member.wanted.trial, losses)
+
+
+def _lowest(member: Member) -> float:
+    return min((loss for _, loss in member.select_losses if math.isfinite(loss)), default=math.inf)

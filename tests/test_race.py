@@ -1,0 +1,138 @@
+"""The race's rule, by losses that are given."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from bench.race import Candidate, Race, Rule, Stage
+
+RULE = Rule(candidates=7, finalists=3, seed=1000)
+
+
+def run(race: Race, loss_at, dead=()):
+    """Run a race whose losses are a function of log10(rate) and of the part of the schedule; gives its stages too."""
+    stages = []
+    while (stage := race.stage) is not None:
+        stages.append(stage)
+        results = {}
+        for one in race.candidates:
+            if one.lr not in stage.rates:
+                continue
+            if one.lr in dead:
+                results[one.lr] = replace(one, outcome="diverged", error={"type": "Diverged", "message": "loss nan"})
+                continue
+            loss = loss_at(math.log10(one.lr), stage.part)
+            results[one.lr] = replace(one, select_losses=(*one.select_losses, (round(90 * stage.part), loss)))
+        race = race.after(stage, results)
+        assert len(stages) < 9
+    return race, stages
+
+
+def test_candidates_lie_half_a_decade_apart_around_the_published_rate():
+    assert RULE.rates(1e-3) == [3.16e-5, 1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2, 3.16e-2]
+    assert Rule(5, 2, 1000).rates(5e-4) == [5e-5, 1.58e-4, 5e-4, 1.58e-3, 5e-3]
+
+
+def test_a_race_costs_about_four_trials_before_the_report():
+    assert RULE.trials == pytest.approx(7 / 3 + 3 * 2 / 3)
+
+
+def test_the_best_three_go_on_and_the_lowest_loss_wins():
+    race, stages = run(Race.begin(RULE, 1e-3), lambda rate, part: abs(rate + 2.4) + (1 - part))
+    assert stages == [Stage(tuple(RULE.rates(1e-3)), 1 / 3), Stage((1e-3, 3.16e-3, 1e-2), 1.0)]
+    assert race.lr == 3.16e-3
+    assert race.outcome == "ok"
+    assert [one.outcome for one in race.candidates] == ["dropped"] * 3 + ["finished"] * 3 + ["dropped"]
+
+
+def test_a_best_rate_at_the_edge_widens_the_race_twice_at_most():
+    race, stages = run(Race.begin(RULE, 1e-3), lambda rate, _: -rate)
+    assert [stage.rates for stage in stages[1:3]] == [(0.1,), (0.316,)]
+    assert race.lr == 0.316
+    assert len(race.candidates) == 9
+    race, _ = run(Race.begin(RULE, 1e-3), lambda rate, _: rate)
+    assert race.lr == 3.16e-6
+
+
+def test_widening_stops_where_the_new_rate_is_no_better():
+    race, stages = run(Race.begin(RULE, 1e-3), lambda rate, _: abs(rate + 1.5))
+    assert len(race.candidates) == 8
+    assert race.lr == 3.16e-2
+    assert len(stages) == 3
+
+
+def test_a_rate_that_diverges_is_tried_and_bounds_its_side():
+    race, stages = run(Race.begin(RULE, 1e-3), lambda rate, _: -rate, dead={3.16e-2})
+    assert len(stages) == 2, "no rate beyond the one that diverged"
+    assert race.lr == 1e-2
+    assert race.candidates[-1].outcome == "diverged"
+
+
+def test_a_tie_goes_to_the_lower_rate():
+    race, _ = run(Race.begin(RULE, 1e-3), lambda rate, _: max(abs(rate + 3), 0.6))
+    assert race.lr == 3.16e-4
+
+
+def test_a_candidate_is_judged_by_its_lowest_loss():
+    rose = Candidate(1e-3, select_losses=((30, 0.3), (90, 0.9)))
+    assert rose.lowest == 0.3
+    assert Candidate(1e-3, select_losses=((30, None),)).lowest is None
+
+
+def test_where_all_finalists_die_the_next_best_go_on():
+    dead = {1e-3, 3.16e-3, 1e-2}
+
+    def results(stage, race):
+        return {
+            one.lr: replace(one, outcome="diverged")
+            if stage.part == 1 and one.lr in dead
+            else replace(one, select_losses=(*one.select_losses, (1, abs(math.log10(one.lr) + 2.4))))
+            for one in race.candidates
+            if one.lr in stage.rates
+        }
+
+    race = Race.begin(RULE, 1e-3)
+    while (stage := race.stage) is not None:
+        race = race.after(stage, results(stage, race))
+    assert race.lr == 3.16e-2
+
+
+def test_no_candidate_that_comes_through_is_an_outcome_of_its_own():
+    race, _ = run(Race.begin(RULE, 1e-3), lambda *_: 0.0, dead=set(RULE.rates(1e-3)))
+    assert race.lr is None
+    assert race.outcome == "diverged"
+    assert race.error == {"type": "Diverged", "message": "loss nan"}
+
+
+def test_a_record_of_a_race_goes_on_where_it_stood():
+    whole, _ = run(Race.begin(RULE, 1e-3), lambda rate, part: abs(rate + 2.4) + (1 - part))
+    race = Race.begin(RULE, 1e-3)
+    first = race.stage
+    race = race.after(
+        first,
+        {one.lr: replace(one, select_losses=((30, abs(math.log10(one.lr) + 2.4) + 2 / 3),)) for one in race.candidates},
+    )
+    assert race.outcome == "interrupted"
+    again, stages = run(Race.read(race.told()), lambda rate, part: abs(rate + 2.4) + (1 - part))
+    assert [stage.part for stage in stages] == [1.0]
+    assert again.lr == whole.lr
+    assert Race.read(again.told()) == again
+
+
+def test_a_torn_race_is_refused():
+    told = Race.begin(RULE, 1e-3).told()
+    with pytest.raises(ValueError, match="not a race of this version"):
+        Race.read({key: value for key, value in told.items() if key != "candidates"})
+
+
+def test_a_larger_race_covers_a_smaller_one_on_the_same_seed():
+    quick = Rule(5, 2, 1000)
+    assert RULE.covers(quick)
+    assert not quick.covers(RULE)
+    assert not RULE.covers(Rule(5, 2, 7))
+
+
+def test_a_protocol_without_candidates_does_not_tune():
+    assert Rule.of({"candidates": None, "finalists": 3, "tune_seed": 1000}) is None
+    assert Rule.of({"candidates": 7, "finalists": 3, "tune_seed": 1000}) == RULE
