@@ -29,8 +29,8 @@ from bench.measure.probe import probe, probe_untrained
 from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model, linear_weights
-from bench.store import register
 from bench.racing import Racing
+from bench.store import register
 from bench.tasks.encode import Encoded
 from bench.train.outcome import describe, failure, release
 from bench.train.plan import Plan
