@@ -112,8 +112,8 @@ def page(found: dict[str, Any]) -> str:
             "- **Any**: tables in which a cell is told from the best at all. At most"
             f" {100 * flattest:.1f}% where the neighbours of the best rate are as good (flat), and"
             f" {100 * min(others):.1f} to {100 * max(others):.1f}% where they are not: there the races of equal cells"
-            " choose different rates by chance, so that the cells differ in truth, and the test sees it. A mark is about"
-            " the cells at their chosen rates, and not about what another race would choose.\n"
+            " choose different rates by chance, so that the cells differ in truth, and the test sees it. A mark is"
+            " about the cells at their chosen rates, and not about what another race would choose.\n"
             f"- **Bias**: reported minus true accuracy at the chosen rate, in points; at most {off:.1f} standard errors"
             " from zero. Bias of select: the same of the winner's accuracy on select, which is not reported."
         ),
@@ -121,10 +121,10 @@ def page(found: dict[str, Any]) -> str:
             "Top: accuracy lost by distance from the best rate: flat (none up to half a decade), curved (3.75 points at"
             " half a decade), gentle (1 point). Luck: standard deviation of the true accuracy over runs, in points."
             " Chance: standard deviation of a run's own part of an answer in the race; of what runs of a cell share it"
-            " is 1.6. At 1 two runs disagree on 11% of the answers, at 0.5 on 6%; in results/studies two seeds of the"
+            " is 1.6. At 1 two runs disagree on 12% of the answers, at 0.5 on 7%; in results/studies two seeds of the"
             " best cells disagree on 5 to 7%. Best found: races that choose the best candidate or one as good. Lost:"
-            " against the best candidate, in points. Spread: standard deviation of the true accuracy at the chosen rates"
-            " of one table, in points."
+            " against the best candidate, in points. Spread: standard deviation of the true accuracy at the chosen"
+            " rates of one table, in points."
         ),
         table,
     ]
