@@ -31,8 +31,8 @@ def job(config: DictConfig) -> None:
         return
     with Display(1, 0) as display:
         alone = Sweep([cell], display)
-        display.clock.left = alone.work
-        alone.run(alone.jobs)
+        display.clock.left = alone.backlog.work
+        alone.run()
 
 
 def cli() -> int:
@@ -63,14 +63,14 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", la
     results = Path(planned[0].config["results_dir"]).expanduser()
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
-    remembered = Remembered(results, command, sweep.asked, _say)
+    remembered = Remembered(results, command, sweep.backlog.asked, _say)
     _check(sweep, outputs)
     sweep.announce()
     with remembered:
-        if sweep.waiting:
-            with Display(len(sweep.waiting), sweep.work) as display:
+        if waiting := sweep.backlog.waiting:
+            with Display(len(waiting), sweep.backlog.work) as display:
                 sweep.display = display
-                job() if launched else sweep.run(sweep.jobs)
+                job() if launched else sweep.run()
         remembered.exit = 0 if sweep.summary() else 1
     _show(remembered.manifest, results)
     return remembered.exit
@@ -78,7 +78,7 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", la
 
 def _check(sweep: Sweep, outputs: str) -> None:
     """Find out what cannot be trained before anything is. ValueError: nothing can, or an input is not there."""
-    waiting = sweep.waiting
+    waiting = sweep.backlog.waiting
     if not waiting:
         return
     check_ready(waiting, outputs)
@@ -86,8 +86,8 @@ def _check(sweep: Sweep, outputs: str) -> None:
         misfits, problem = launch.check(waiting)
     if problem:
         raise ValueError(problem)
-    reasons = sweep.leave_out(misfits)
-    if not sweep.jobs:
+    reasons = sweep.backlog.leave_out(misfits)
+    if not sweep.backlog.jobs:
         raise ValueError(reasons[0])
     for reason in reasons:
         _say(f"left out: {reason}")

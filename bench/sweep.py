@@ -4,15 +4,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import launch
 from bench.at_work import AtWork
+from bench.backlog import Backlog
 from bench.cell import Cell, Trial
 from bench.job import Job
 from bench.progress import Display
 from bench.race import Race
-from bench.recorded import PROBE, RACE, Lookup
+from bench.recorded import PROBE, RACE
 from bench.recorder import Recorder
 from bench.track import Tracker, make_tracker
 from bench.workers import Workers
@@ -26,85 +27,31 @@ class Sweep:
 
     def __init__(self, jobs: list[Cell], display: Display) -> None:
         self.display = display
-        self.jobs = jobs
-        self.lookup = Lookup(self._say)
+        self.backlog = Backlog(jobs, self._say)
+        self.lookup = self.backlog.lookup
         self.workers = Workers.of(jobs)
-        self.recorded = 0
-        self.todo: dict[Trial, Cell] = {}  # each trial belongs to the first job that names it
-        self.again: dict[Trial, str] = {}  # those with a result already, and the setting that wants them once more
-        self.unraced: dict[str, Cell] = {}  # the first job of each cell whose learning rate is not known
-        self.unprobed: dict[str, Cell] = {}
         self.ended: dict[Trial, Record] = {}  # how the trials of this command ended, without curves and predictions
         self.broken: dict[str, dict[str, str]] = {}  # why nothing more could be run of a cell, by its id
-        for cell in _distinct(jobs):
-            self._plan(cell)
         self.locks: dict[str, ExitStack] = {}  # of the races that are held, by their cells' ids
         self.tracker: Tracker | None = None
 
     def _say(self, line: str) -> None:
         self.display.say(line)
 
-    def _plan(self, cell: Cell) -> None:
-        """Find out what is missing of a cell. ValueError: a record of it cannot be read, or there are no texts."""
-        force = cell.config["force"]
-        if force or self.lookup.wants_probe(cell):
-            self.unprobed.setdefault(cell.id, cell)
-        race = self.lookup.race_of(cell) if cell.rule and not force else None
-        if cell.rule and race is None:
-            self.unraced.setdefault(cell.id, cell)
-            return
-        self._plan_trials(cell, race)
-
-    def _plan_trials(self, cell: Cell, race: Race | None) -> None:
-        """Find out which trials are missing of a cell. race: that found its rate, where there is one."""
-        extras, force = self.lookup.extras(cell), cell.config["force"]
-        for trial in _trials(cell, race):
-            record = self.lookup.read(cell, trial)
-            lacking = extras.lacking(record) if record else ""
-            if record and record.is_final and not lacking and not force:
-                self.recorded += 1
-                continue
-            self.todo.setdefault(trial, cell)
-            if record and record.is_final:
-                self.again.setdefault(trial, "force=true" if force else lacking)
-
-    @property
-    def waiting(self) -> list[Cell]:
-        """The jobs that have something to train."""
-        cells = [*self.todo.values(), *self.unraced.values(), *self.unprobed.values()]
-        order = {id(cell): place for place, cell in enumerate(self.jobs)}
-        return sorted({id(cell): cell for cell in cells}.values(), key=lambda cell: order[id(cell)])
-
-    @property
-    def work(self) -> float:
-        """What there is to train, in whole trainings, if no race is widened."""
-        races = (cell.rule.trials + len(cell.config["seeds"]) for cell in self.unraced.values() if cell.rule)
-        return len(self.todo) + sum(races)
-
-    def leave_out(self, misfits: Mapping[str, str]) -> list[str]:
-        """Forget the cells of these ids; gives the reasons, each once."""
-        named = [cell.id for cell in self.jobs if cell.id in misfits]
-        self.jobs = [cell for cell in self.jobs if cell.id not in misfits]
-        self.todo = {trial: cell for trial, cell in self.todo.items() if cell.id not in misfits}
-        self.unraced, self.unprobed = (
-            {name: cell for name, cell in cells.items() if name not in misfits}
-            for cells in (self.unraced, self.unprobed)
-        )
-        return list(dict.fromkeys(misfits[name] for name in named))
-
     def announce(self) -> None:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
-        cells = {cell.id: cell for cell in self.jobs}
-        waiting = len(self.todo) + sum(len(cell.config["seeds"]) for cell in self.unraced.values())
-        again = Counter(why for trial, why in self.again.items() if trial in self.todo)
+        backlog = self.backlog
+        cells = {cell.id: cell for cell in backlog.jobs}
+        waiting = len(backlog.todo) + sum(len(cell.config["seeds"]) for cell in backlog.unraced.values())
+        again = Counter(why for trial, why in backlog.again.items() if trial in backlog.todo)
         reasons = ", ".join(f"{count} trained again for {why}" for why, count in again.items())
         self.display.say(
-            f"{len(cells)} cells, {self.recorded + waiting} trials: {self.recorded} recorded, {waiting} to train"
+            f"{len(cells)} cells, {backlog.recorded + waiting} trials: {backlog.recorded} recorded, {waiting} to train"
             f"{f' ({reasons})' if reasons else ''}"
-            f"{f', {len(self.unraced)} learning rates to tune' if self.unraced else ''}"
-            f"{f', {len(self.unprobed)} costs to measure' if self.unprobed else ''}"
+            f"{f', {len(backlog.unraced)} learning rates to tune' if backlog.unraced else ''}"
+            f"{f', {len(backlog.unprobed)} costs to measure' if backlog.unprobed else ''}"
         )
-        named = Counter((cell.id, _trials(cell, None)) for cell in self.jobs)
+        named = Counter((cell.id, cell.trials) for cell in backlog.jobs)
         for (name, _), times in named.items():
             if times > 1:
                 cell = cells[name]
@@ -112,40 +59,37 @@ class Sweep:
                     f"{cell.title}: {times} of the jobs are this same cell (it uses {_axes(cell)}); it runs once"
                 )
 
-    def run(self, cells: list[Cell]) -> None:
-        """Run what is missing of some cells, as many at a time as the machine takes.
+    def run(self) -> None:
+        """Run what is missing, as many cells at a time as the machine takes.
 
         Costs are measured first where several train at once, so that nothing else runs meanwhile. KeyboardInterrupt:
         the trials that were running are recorded as such.
         """
-        cells = [cell for cell in self.waiting if cell in cells]
+        cells, unprobed = self.backlog.waiting, self.backlog.unprobed
         if not cells:
             return
         if self.tracker is None:
             self.tracker = make_tracker(cells[0].config["track"], self.display.say)
         if self.workers.at_once > 1:
-            self._work([Job(cell, probe=True) for cell in cells if self.unprobed.pop(cell.id, None)], 1)
+            self._work([Job(cell, probe=True) for cell in cells if unprobed.get(cell.id) is cell], 1)
+            unprobed.clear()
         self._work([self._job(cell) for cell in cells], self.workers.at_once)
 
     def _job(self, cell: Cell) -> Job:
         """Everything that is missing of a cell."""
-        race = None
-        if self.unraced.get(cell.id) is cell and cell.rule:
+        race, backlog = None, self.backlog
+        if backlog.unraced.get(cell.id) is cell and cell.rule:
             begun = None if cell.config["force"] else self.lookup.begun_race(cell)
             race = begun or Race.begin(cell.rule, cell.config["method"]["lr"])
         return Job(
             cell,
-            trials=tuple(trial for trial, owner in self.todo.items() if owner is cell),
-            probe=self.unprobed.pop(cell.id, None) is not None,
+            trials=tuple(trial for trial, owner in backlog.todo.items() if owner is cell),
+            probe=backlog.unprobed.get(cell.id) is cell,
             race=race,
-            seeds=self._seeds(cell),
+            seeds=backlog.seeds_of(cell),
             recorded=self.lookup.names_recorded(cell) if race else frozenset(),
             threads=self.workers.threads,
         )
-
-    def _seeds(self, cell: Cell) -> tuple[int, ...]:
-        """Of the report, in whichever job of a cell they are named."""
-        return tuple(dict.fromkeys(seed for job in self.jobs if job.id == cell.id for seed in job.config["seeds"]))
 
     def _work(self, jobs: list[Job], at_once: int) -> None:
         """Run jobs and follow each."""
@@ -198,7 +142,7 @@ class Sweep:
         if (race := self.lookup.race_of(cell)) is None:
             return replace(job, race=self.lookup.begun_race(cell) or job.race)
         self._raced(cell, race)
-        return replace(job, trials=tuple(self._take(cell)), race=None)
+        return replace(job, trials=tuple(self.backlog.trials_of(cell)), race=None)
 
     def _begin(self, job: Job) -> AtWork:
         cell = job.cell
@@ -206,13 +150,12 @@ class Sweep:
         seeds = len(job.seeds) if job.race else 0
         shown = self.display.begin_cell(cell.id, cell.title, len(job.trials) + seeds)
         recorder = Recorder(cell, self.lookup, self._say, None if job.probe else self.lookup.cost_of(cell))
-        trials = job.trials
 
         def raced(race: Race) -> list[Trial]:
             self._raced(cell, race)
-            return self._take(cell)
+            return self.backlog.trials_of(cell)
 
-        return AtWork(recorder, self.tracker, shown, trials, self.again, raced)
+        return AtWork(recorder, self.tracker, shown, job.trials, self.backlog.again, raced)
 
     def _end(self, cell: AtWork) -> None:
         cell.shown.end()
@@ -226,37 +169,13 @@ class Sweep:
             lock.close()
 
     def _raced(self, cell: Cell, race: Race) -> None:
-        """A cell's rate is found: plan the trials of all jobs that name it."""
-        self.unraced.pop(cell.id, None)
+        """A cell's rate is found, or cannot be."""
+        self.backlog.settle(cell, race)
         self._unlock(cell)
-        for job in _distinct(self.jobs):
-            if job.id == cell.id and job.rule:
-                self._plan_trials(job, race)
-
-    def _take(self, cell: Cell) -> list[Trial]:
-        """The trials of a cell that are to be trained, in whichever job they are named."""
-        return [trial for trial in self.todo if trial.cell_id == cell.id]
-
-    def asked(self) -> list[dict[str, Any]]:
-        """The cells that are to be trained or recorded already, with the ids of their trials as far as known."""
-        return [
-            {
-                "id": cell.id,
-                "title": cell.title,
-                "model": cell.source.label,
-                "task": cell.task,
-                "trials": [trial.id for trial in self._trials(cell)],
-            }
-            for cell in _distinct(self.jobs)
-        ]
-
-    def _trials(self, cell: Cell) -> tuple[Trial, ...]:
-        """The trials of a cell; none where its rate is not known."""
-        return _trials(cell, self.lookup.race_of(cell) if cell.rule else None)
 
     def summary(self) -> bool:
         """Print how the planned trials ended, in this command or before; True where nothing is wrong or lacking."""
-        planned = {trial: cell for cell in self.jobs for trial in self._trials(cell)}
+        planned = {trial: cell for cell in self.backlog.jobs for trial in self.backlog.trials(cell)}
         outcomes: Counter[str] = Counter()
         problems = []
         for trial, cell in planned.items():
@@ -280,7 +199,7 @@ class Sweep:
     def _untuned(self) -> list[str]:
         """The cells whose learning rate is not known."""
         lacking = []
-        for cell in {cell.id: cell for cell in self.jobs if cell.rule}.values():
+        for cell in {cell.id: cell for cell in self.backlog.jobs if cell.rule}.values():
             if self.lookup.race_of(cell) is None:
                 record = self.lookup.read(cell, RACE)
                 why = _first_line(self.broken.get(cell.id) or (record.error if record else None))
@@ -290,24 +209,11 @@ class Sweep:
     def _unmeasured(self) -> list[str]:
         """The cells whose cost is not recorded, or not as a whole."""
         lacking = []
-        for cell in {cell.id: cell for cell in self.jobs}.values():
+        for cell in {cell.id: cell for cell in self.backlog.jobs}.values():
             if self.lookup.cost_of(cell) is None:
                 probed = self.lookup.read(cell, PROBE)
                 lacking.append(f"  no {'latency' if probed else 'cost'}: {cell.title}")
         return lacking
-
-
-def _distinct(jobs: list[Cell]) -> list[Cell]:
-    """The jobs without those that are equal to an earlier one."""
-    found: dict[tuple[str, tuple[Trial, ...]], Cell] = {}
-    for cell in jobs:
-        found.setdefault((cell.id, cell.trials or cell.trials_at([0.0])), cell)
-    return list(found.values())
-
-
-def _trials(cell: Cell, race: Race | None) -> tuple[Trial, ...]:
-    """The trials that a cell asks for, as far as its rate is known. race: that found it."""
-    return cell.trials_at([race.lr]) if cell.rule and race is not None and race.lr is not None else cell.trials
 
 
 def _axes(cell: Cell) -> str:
