@@ -129,8 +129,8 @@ def _races(
     """
     cells, places = away.shape
     lucky = luck * random.standard_normal((cells, places))
-    ease = COMMON * random.standard_normal(select) + OWN * random.standard_normal((cells, 1, select))
-    margins = ease + chance * random.standard_normal((cells, places, select), dtype=np.float32)
+    ease = COMMON * _normal(random, select) + OWN * _normal(random, cells, 1, select)
+    margins = ease + np.float32(chance) * _normal(random, cells, places, select)
     end = _level(SKILL - curve(away) + lucky, chance)[..., None] + margins
     first = _level(SKILL - EARLY - curve(away - FASTER) + lucky, chance)[..., None] + margins
     losses = {part: _cross_entropy(there) for part, there in ((RULE.first_part, first), (1.0, end))}
@@ -141,12 +141,16 @@ def _races(
     return chosen, (np.take_along_axis(end, chosen[:, None, None], 1) > 0).mean(axis=(1, 2))
 
 
+def _normal(random: np.random.Generator, *shape: int) -> Array:
+    return random.standard_normal(shape, dtype=np.float32)
+
+
 def _level(accuracy: Array, chance: float) -> Array:
-    return np.asarray(ndtri(np.clip(accuracy, 0.01, 0.99)) * np.sqrt(chance**2 + COMMON**2 + OWN**2))
+    return np.asarray(ndtri(np.clip(accuracy, 0.01, 0.99)) * np.sqrt(chance**2 + COMMON**2 + OWN**2), np.float32)
 
 
 def _cross_entropy(margins: Array) -> Array:
-    return np.asarray(np.logaddexp(0, -SHARPNESS * margins).mean(axis=-1))
+    return np.asarray(np.logaddexp(np.float32(0), np.float32(-SHARPNESS) * margins).mean(axis=-1))
 
 
 def _winner(losses: dict[float, Array], diverges: Array) -> int:

@@ -44,11 +44,11 @@ def settings() -> list[Row]:
         }  # fmt: skip
 
     return [
-        *(one("flat", cells, luck) for cells in CELLS for luck in (0.0, 0.01, 0.02)),
-        *(one("flat", cells, 0.01, examples) for cells in CELLS for examples in (277, 4183)),
-        *(one("curved", cells, luck) for cells in CELLS for luck in (0.0, 0.01)),
+        *(one("flat", cells, luck) for cells in CELLS for luck in ((0.0, 0.01, 0.02) if cells < 20 else (0.01, 0.02))),
+        *(one("flat", cells, 0.01, 4183) for cells in CELLS),
+        *(one("curved", cells, 0.01) for cells in CELLS),
         *(one("curved", cells, luck, chance=MEASURED) for cells in CELLS for luck in (0.0, 0.005)),
-        *(one("gentle", cells, luck, chance=MEASURED) for cells in CELLS for luck in (0.0, 0.01)),
+        *(one("gentle", cells, 0.01, chance=MEASURED) for cells in CELLS),
     ]
 
 
