@@ -1,9 +1,8 @@
-"""The sweeps once more, as `wandb agent` takes them: the same grid, with one trial to a job.
+"""The sweeps once more, as `wandb agent` takes them: the same grid, with one cell to a job.
 
 python -m bench.agent      writes sweeps/wandb/NAME.yaml for every sweeps/NAME.yaml
 
-An agent gives the command that it starts one run's name, and W&B takes no other from there; a job that trained three
-seeds would write three trials into one run. So seeds and learning rates are axes of the grid here.
+A cell is not split further: its race for the learning rate needs all candidates in one place.
 """
 
 import sys
@@ -13,13 +12,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
-from omegaconf import OmegaConf
 
 from bench.grid import CONF
 from bench.store import SWEEPS, register
 
 HEADER = """\
-# Written by python -m bench.agent from sweeps/{name}.yaml, which says what it is. One trial to a job:
+# Written by python -m bench.agent from sweeps/{name}.yaml, which says what it is. One cell to a job:
 #   wandb sweep sweeps/wandb/{name}.yaml, then wandb agent ID on as many machines as there are
 """
 
@@ -35,10 +33,6 @@ def as_wandb(name: str) -> dict[str, Any]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
     axes = {key: _values(f"{key}={value}") for key, value in config.hydra.sweeper.params.items()}
-    rates = OmegaConf.to_container(config, resolve=False)["lrs"]  # type: ignore[index, call-overload]
-    if isinstance(rates, str):  # the method's own, ${method.lr_grid}, of which every method has as many
-        axes["lrs"] = [f"[{rates[:-1]}.{number}}}]" for number in range(len(config.lrs))]
-    axes["seeds"] = [[seed] for seed in config.seeds]
     return {
         "name": name,
         "program": "bench.run",

@@ -42,7 +42,9 @@ class Racing:
         for told in self._train(list(asked.values()), until, race.rule.finalists):
             lr = float(asked[told.trial].lr or 0)
             if isinstance(told, Judged):
-                found[lr] = replace(before[lr], select_losses=tuple(told.select_losses))
+                # One that began again was not judged again where it had been.
+                losses = dict(before[lr].select_losses) | dict(told.select_losses)
+                found[lr] = replace(before[lr], select_losses=tuple(sorted(losses.items())))
             else:
                 found[lr] = replace(before[lr], outcome=told.outcome, error=told.error)
         return found

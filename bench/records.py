@@ -1,4 +1,4 @@
-"""Records: one self-contained JSON file per trial, per probe and per race.
+"""Records: one self-contained JSON file per trial and per probe.
 
 A file is written under a temporary name, flushed to the disk and renamed, so that a reader finds whole records only,
 whoever is killed and however many write at once.
@@ -30,7 +30,10 @@ NEEDED = {  # what a reader may take for granted
     "identity": (),
     "config": ("protocol", "precision"),
     "provenance": (),
+    "race": ("rule", "published", "lr", "candidates"),
 }
+OPTIONAL = frozenset({"trial", "scores", "predictions", "race"})  # of NEEDED, what may be absent
+CANDIDATE = frozenset({"lr", "outcome", "lowest"})  # of a race, what a reader takes for granted of each candidate
 
 
 class RecordError(ValueError):
@@ -43,13 +46,13 @@ class UnreadableError(RecordError):
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial (kind trial), a measured cost (kind probe) or a race for the rate (kind race). Absent values are
-    None.
+    """A finished trial (kind trial), a measured cost (probe) or a search for the learning rate (race); absent is None.
 
     cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
     curve: equally long lists. predictions: label numbers (or predicted numbers) per part, in the data's order. saved:
-    the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order.
-    race: as `bench.race.Race.told` gives it. results/README.md explains every field.
+    the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order. race:
+    the rule, the published rate, the chosen one (lr; None while undecided) and the candidates. results/README.md
+    explains every field.
     """
 
     kind: str
@@ -122,13 +125,26 @@ def _check(record: Record, path: Path) -> None:
         raise RecordError(f"{path}: unknown kind {record.kind!r} or outcome {record.outcome!r}")
     for name, keys in NEEDED.items():
         node = getattr(record, name)
-        if node is None and name in {"trial", "scores", "predictions"}:
+        if node is None and name in OPTIONAL:
             continue
         if not isinstance(node, dict) or not set(keys) <= node.keys():
             raise RecordError(f"{path}: {name} does not match schema {SCHEMA}: {', '.join(keys) or 'object'} needed")
+    if not _is_race(record.race) if record.kind == "race" else record.race is not None:
+        raise RecordError(f"{path}: race does not match schema {SCHEMA} or kind {record.kind!r}")
     for name in ("model", "task", "method"):
         if not is_file_name(record.cell[name]):
             raise RecordError(f"{path}: cell.{name} is {record.cell[name]!r}, which is no name of a file; delete it")
+
+
+def _is_race(race: dict[str, Any] | None) -> bool:
+    """Whether the rule is an object, and every candidate has what a reader takes for granted."""
+    found = race or {}
+    candidates = found.get("candidates")
+    return (
+        isinstance(found.get("rule"), dict)
+        and isinstance(candidates, list)
+        and all(isinstance(one, dict) and one.keys() >= CANDIDATE for one in candidates)
+    )
 
 
 def is_file_name(name: Any) -> bool:

@@ -48,8 +48,8 @@ class Sweep:
         self.display.say(
             f"{len(cells)} cells, {backlog.recorded + waiting} trials: {backlog.recorded} recorded, {waiting} to train"
             f"{f' ({reasons})' if reasons else ''}"
-            f"{f', {len(backlog.unraced)} learning rates to tune' if backlog.unraced else ''}"
-            f"{f', {len(backlog.unprobed)} costs to measure' if backlog.unprobed else ''}"
+            f"{_more(len(backlog.unraced), 'learning rate', 'to tune')}"
+            f"{_more(len(backlog.unprobed), 'cost', 'to measure')}"
         )
         named = Counter((cell.id, cell.trials) for cell in backlog.jobs)
         for (name, _), times in named.items():
@@ -214,6 +214,10 @@ class Sweep:
                 probed = self.lookup.read(cell, PROBE)
                 lacking.append(f"  no {'latency' if probed else 'cost'}: {cell.title}")
         return lacking
+
+
+def _more(number: int, what: str, to_do: str) -> str:
+    return f", {number} {what}{'' if number == 1 else 's'} {to_do}" if number else ""
 
 
 def _axes(cell: Cell) -> str:

@@ -1,6 +1,8 @@
 """Records as a sweep writes them, made of a few numbers, for the tests of what reads and writes them."""
 
 import hashlib
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +81,41 @@ def probe_of(*, trainable: int = 1_234_567, resident: int = 512 * MIB, **cell: A
     return record_of("probe", cost=cost, **cell)
 
 
+def race_record(
+    lr: float | None = 1e-3,
+    *,
+    published: float = 1e-3,
+    outcomes: dict[float, str] | None = None,
+    rule: dict[str, Any] | None = None,
+    **cell: Any,
+) -> Record:
+    """A race that chose lr: half a decade between candidates, the lowest loss at lr, three of them trained to the end.
+
+    outcomes: by rate, of the candidates that did not come through. lr: None where none did, or the race is not over.
+    """
+    how = {
+        "candidates": 7, "finalists": 3, "widenings": 2, "apart": 0.5, "first_part": 1 / 3, "seed": 1000, **(rule or {})
+    }  # fmt: skip
+    below = (how["candidates"] - 1) // 2
+    rates = [float(f"{published * 10 ** (how['apart'] * (place - below)):.3g}") for place in range(how["candidates"])]
+    best = published if lr is None else lr
+    finished = sorted(rates, key=lambda rate: abs(math.log10(rate / best)))[: how["finalists"]]
+    candidates = []
+    for rate in rates:
+        outcome = (outcomes or {}).get(rate, "finished" if rate in finished else "dropped")
+        loss = 0.4 + abs(round(math.log10(rate / best), 2)) if outcome in {"finished", "dropped"} else None
+        wrong = None if loss is not None else {"type": "Error", "message": f"no luck at {rate:g}", "traceback": "..."}
+        steps = [[75, loss], [225, loss]] if outcome == "finished" else [[75, loss]]
+        candidates.append({"lr": rate, "outcome": outcome, "select_losses": steps, "lowest": loss, "error": wrong})
+    race = {"rule": how, "published": published, "lr": lr, "candidates": candidates}
+    return replace(record_of("race", **cell), race=race, config={**record_of(**cell).config, "lrs": "tuned"})
+
+
 def store(folder: Path, *found: Record) -> Path:
     """Put records where a sweep puts them."""
     for record in found:
         cell, trial = record.cell, record.trial
-        name = "probe" if trial is None else f"lr{trial['lr']!r}-seed{trial['seed']}"
+        name = record.kind if trial is None else f"lr{trial['lr']!r}-seed{trial['seed']}"
         place = folder / cell["model"] / cell["task"] / f"{cell['method']}-{cell['id']}"
         records.write(place / f"{name}.json", record)
     return folder

@@ -86,7 +86,9 @@ def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: l
 
 
 @pytest.mark.parametrize("override", [
-    "lrs=[1e-5]", "lrs=[1e-5,1e-4]", "lrs=${method.lr_grid}", "seeds=[7]", "seeds=[0,1,2,3]", "track.mode=offline",
+    "lrs=[1e-5]", "lrs=[1e-5,1e-4]", "lrs=all", "lrs=published", "seeds=[7]",
+    "protocol.tune_seed=7", "protocol.candidates=5", "protocol.finalists=2", "workers=2",
+    "seeds=[0,1,2,3]", "track.mode=offline",
     "track.project=mine", "results_dir=elsewhere", "cache_dir=elsewhere", "force=true", "device=cpu", "device=cuda",
     "protocol.probe_steps=9", "protocol.name=mine", "method.lr=1e-5", "method.paper=none", "method.family=mine",
     "model.label=mine", "merge=true", "save=adapter", "save=merged", "save_dir=elsewhere", "method.merges=[none,nf4]",
@@ -353,7 +355,7 @@ def test_random_weights_lie_apart_from_real_ones(base: list[str], tiny_bert: Pat
 def test_a_cell_carries_its_whole_configuration_as_plain_data(base: list[str]) -> None:
     config = cell(base, "rank=3").config
     assert config["method"]["attach"]["config"]["r"] == 3
-    assert config["lrs"] == [config["method"]["lr"]]
+    assert config["lrs"] == "tuned"
     assert config["precision"] == "auto"  # as it was asked for
     assert "hydra" not in config
     assert "${" not in str(config)

@@ -283,7 +283,7 @@ def test_a_table_that_mixes_versions_or_commits_says_so(name: str) -> None:
     bad = [record_of(method=method, seed=3, outcome="failed") for method in ("lora", "ia3")]
     found += [replace(record, provenance=other) for record in [*cell(0.7, 0.8, method="ia3"), *bad]]
     notes = made(name, found).notes
-    assert "Mixed versions, in records: torch 2.13.0 (5), 2.11.0 (3); commit 2222222222 (5), 1111111111 (3)." in notes
+    assert "Mixed versions, in records: torch 2.13.0 (6), 2.11.0 (4); commit 2222222222 (6), 1111111111 (4)." in notes
     assert not any("Mixed" in line for line in made("cells", cell(0.8)).notes)
 
 

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import REPOSITORY
-from sample_records import MIB, probe_of, record_of, store
+from sample_records import MIB, probe_of, race_record, record_of, store
 
 from bench.grid import cells as cells_of_grid
 from bench.records import Record
+from bench.report.again import TARGETS, command_of
 from bench.report.compare import difference
-from bench.report.dashboard import CURVE_POINTS, TARGETS, command_of, dashboard, embedded, payload, thinned
+from bench.report.dashboard import CURVE_POINTS, dashboard, embedded, payload, thinned
 from bench.report.frame import Study
 from bench.report.serve import Page, bound, serve
 from bench.report.standing import standings
@@ -38,12 +39,12 @@ CLOSING = "</script><script>document.title='owned'</script><!--"
 
 def a_cell(
     name: str, *, scores: tuple[float, ...] = (), outcomes: tuple[str, ...] = (), probe: dict[str, Any] | None = None,
-    error: str = "it broke", config: dict[str, Any] | None = None, **who: Any,
+    error: str = "it broke", config: dict[str, Any] | None = None, tuned: bool = True, **who: Any,
 ) -> list[Record]:  # fmt: skip
-    """The records of a cell with an id of its own: a trial per score or outcome, and a probe."""
+    """The records of a cell with an id of its own: a trial per score or outcome, a probe, and a race if tuned."""
     trials = [record_of(seed=seed, select=score, report=score, **who) for seed, score in enumerate(scores)]
     trials += [record_of(seed=len(scores) + seed, outcome=one, **who) for seed, one in enumerate(outcomes)]
-    found = [*trials, probe_of(**(probe or {}), **who)]
+    found = [*trials, probe_of(**(probe or {}), **who), *([race_record(**who)] if tuned and scores else [])]
     return [
         replace(
             one,
@@ -269,15 +270,15 @@ def test_entries_are_for_people(show: Show) -> None:
 def test_columns_are_chosen(show: Show) -> None:
     tab = show()
     assert tab.locator("#table thead th").all_text_contents() == [
-        "compare", "model", "task", "method", "rank", "target", "trainable params", "trainable %",
-        "peak memory (resident) MiB", "samples/s", "lr", "accuracy %", "outcome", "cell",
+        "compare", "model", "task", "method", "rank", "target", "trainable params",
+        "peak memory (resident) MiB", "samples/s", "lr", "tuning", "accuracy %", "outcome", "cell",
     ]  # fmt: skip
     tab.locator("#columns summary").click()
-    for name in ("model", "task", "trainable %", "lr", "cell"):
+    for name in ("model", "task", "lr", "cell"):
         tab.locator("#columns").get_by_label(name, exact=True).uncheck()
     tab.locator("#columns").get_by_label("step ms").check()
     headings = ["compare", "method", "rank", "target", "trainable params", "peak memory (resident) MiB", "samples/s",
-                "step ms", "accuracy %", "outcome"]  # fmt: skip
+                "step ms", "tuning", "accuracy %", "outcome"]  # fmt: skip
     assert tab.locator("#table thead th").all_text_contents() == headings
     assert entries(tab, "step ms")[0] == "333"
     tab.get_by_role("button", name="Default columns").click()
@@ -380,9 +381,7 @@ def test_the_page_of_a_cell(show: Show) -> None:
     assert "82.0 \u00b1 2.0 (3) accuracy %" in text
     assert tab.locator("#page svg path.curve").count() == 3 + 1  # and the legend's
     assert tab.locator("#page [aria-label=Trials] tbody tr").count() == 3
-    assert (
-        "python -m bench.run model=minilm task=sst2 method=lora rank=8 target=qv 'lrs=[0.001]' 'seeds=[0,1,2]'" in text
-    )
+    assert "python -m bench.run model=minilm task=sst2 method=lora rank=8 target=qv 'seeds=[0,1,2]'" in text
     for line in ("protocol.warmup\n0.06", "dtype\nfp32", "identity.model\nsha256:minilm"):
         assert line in text
     tab.get_by_role("link", name="All cells").click()
@@ -460,6 +459,42 @@ def test_two_cells_of_one_table_have_their_interval_and_verdict(show: Show, tmp_
     assert "they cannot be told apart" in tab.locator("#verdict").inner_text()
     visit(tab, "#pick=aa,dd&compare=1")
     assert tab.locator("#verdict").inner_text().startswith("Not tested: with one seed")
+
+
+@needs_browser
+def test_untuned_cells_have_no_verdict_and_are_on_no_front(show: Show, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    cells = [*a_cell("aa", scores=(0.8, 0.81)), *a_cell("bb", method="ia3", scores=(0.9, 0.9), tuned=False)]
+    page.write_text(dashboard(Study.of([*cells, *a_cell("cc", method="full", scores=(0.7, 0.7))])), encoding="utf-8")
+    tab = show("#x=report_score&y=select_score", page)
+    assert dict(zip(shown(tab), entries(tab, "tuning"), strict=True)) == {
+        "aa": "tuned (7 rates)", "bb": "one rate, untuned", "cc": "tuned (7 rates)",
+    }  # fmt: skip
+    assert tab.eval_on_selector_all("#plot .point.best", "all => all.map(one => one.dataset.cell)") != []
+    assert tab.locator("#plot .point.best[data-cell=bb]").count() == 0
+    assert "Cells at untuned rates are on no front." in tab.locator("#plot-note").inner_text()
+    assert "No verdict on ia3 r=8 qv" in tab.locator("#table-note").inner_text()
+    visit(tab, "#pick=aa,bb&compare=1")
+    assert tab.locator("#verdict").inner_text() == (
+        "No verdict: ia3 r=8 qv was trained at one rate, untuned, so the difference may be one of learning rates. To "
+        "tune: python -m bench.run model=minilm task=sst2 method=ia3 rank=8 target=qv 'seeds=[0,1]'"
+    )
+
+
+@needs_browser
+def test_the_page_of_a_cell_has_its_race_and_its_flags(show: Show, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    cells = [*a_cell("aa", scores=(0.8,)), *a_cell("bb", method="head", scores=(0.9,))]
+    page.write_text(dashboard(Study.of(cells)), encoding="utf-8")
+    tab = show("#cell=aa", page)
+    race = tab.locator("#page [aria-label=Race] tbody tr")
+    assert race.count() == 7
+    assert race.nth(3).inner_text().split("\t") == ["0.001", "0.4000", "finished, chosen"]
+    assert race.nth(0).inner_text().split("\t")[2] == "dropped"
+    text = str(tab.locator("#page").inner_text())
+    assert "Flag below head: it scores less than the tuned linear probe (method=head) of the same table." in text
+    visit(tab, "#")
+    assert entries(tab, "flags") == ["\u2013", "below head"]
 
 
 @needs_browser

@@ -19,7 +19,6 @@ family: full and partial
 paper: none
 uses: [rank]
 lr: 1.0e-3
-lr_grid: [3.0e-4, 1.0e-3, 3.0e-3]
 lr_source: "none: an example"
 attach:
   _target_: mine_of_own.last_layers
@@ -105,7 +104,8 @@ def mine(tiny_bert: Path, tmp_path: Path) -> Path:
 def test_a_method_a_task_and_a_model_of_ones_own_make_a_cell(mine: Path, bench: Run, tmp_path: Path) -> None:
     done = bench(
         "run", "--config-dir", str(mine), "method=last_layers", "task=moods", "model=pocket", "rank=1", "seeds=[0]",
-        "protocol.max_length=32", "protocol.probe_steps=1", "track=off", "results_dir=results", "cache_dir=cache",
+        "protocol.max_length=32", "protocol.probe_steps=1", "lrs=published", "track=off", "results_dir=results",
+        "cache_dir=cache",
         env={"PYTHONPATH": path_with(mine)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -125,7 +125,9 @@ def test_seeds_and_curves_show_every_seed_of_the_chosen_rate() -> None:
 
 
 def test_nothing_to_draw_is_no_figure() -> None:
-    assert [name for name in FIGURES if FIGURES[name](Study.of(cell(0.8, rank=None)))] == ["curves", "memory", "seeds"]
+    assert [name for name in FIGURES if FIGURES[name](Study.of(cell(0.8, rank=None)))] == [
+        "learning_rates", "curves", "memory", "seeds",
+    ]  # fmt: skip
 
 
 def test_a_method_looks_the_same_everywhere_and_common_ones_look_different() -> None:

@@ -11,7 +11,7 @@ from bench.grid import cells
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
-COMPLETE = "name: mine\nfamily: x\npaper: x\nlr: 1e-3\nlr_grid: [1e-3]\nlr_source: x\n"
+COMPLETE = "name: mine\nfamily: x\npaper: x\nlr: 1e-3\nlr_source: x\n"
 WRONG = {
     "unknown method": (["method=lorra"], ["method 'lorra' is unknown", "lora", "bitfit"]),
     "unknown target": (["target=qz"], ["target 'qz' is unknown", "qkvo"]),
@@ -131,7 +131,7 @@ def test_a_rank_beyond_the_layers_names_the_same_cell_again(tiny: list[str]) -> 
     ("text", "words"),
     [
         ("name: mine\nlr: fast\n", ["method.lr", "fast"]),
-        ("name: mine\nlearning_rate: 1e-3\n", ["learning_rate", "lr_grid"]),
+        ("name: mine\nlearning_rate: 1e-3\n", ["learning_rate", "lr_source"]),
         (
             COMPLETE + "uses: [rnak]\nattach: {_target_: a.b}\n",
             ["rnak", "target"],

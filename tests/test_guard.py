@@ -35,7 +35,6 @@ family: broken
 paper: none
 uses: []
 lr: 1.0e-2
-lr_grid: [1.0e-3, 3.0e-3, 1.0e-2]
 lr_source: "none: an example"
 attach:
   _target_: broken_leaves.detached

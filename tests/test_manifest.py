@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_records import probe_of, record_of, store
+from sample_records import probe_of, race_record, record_of, store
 
 from bench import manifest
 from bench.manifest import FOLDER, Manifest, Remembered, find
@@ -127,7 +127,9 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Capt
 
 def test_every_command_of_the_report_takes_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = [record_of(rank=rank, select=0.5 + rank / 100, report=0.5 + rank / 100) for rank in (1, 4)]
-    store(tmp_path, *own, record_of(rank=64, select=0.9, report=0.9), *(probe_of(rank=rank) for rank in (1, 4, 64)))
+    races = [race_record(rank=rank) for rank in (1, 4, 64)]
+    probes = [probe_of(rank=rank) for rank in (1, 4, 64)]
+    store(tmp_path, *own, record_of(rank=64, select=0.9, report=0.9), *races, *probes)
     remember(tmp_path, *own)
     for arguments in (["table=capacity"], ["recommend"], ["compare", "a=lora", "b=lora"]):
         assert cli([*arguments, "run=last", f"results_dir={tmp_path}"]) == 0
@@ -147,6 +149,7 @@ def test_the_report_of_a_run_writes_nothing(tmp_path: Path, capsys: pytest.Captu
 def test_the_next_command_is_what_a_user_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ok = [record_of(method=method, report=score) for method, score in (("a", 0.5), ("b", 0.7), ("c", 0.6))]
     store(tmp_path, *ok, *(probe_of(method=method) for method in "abc"), record_of(seed=1, method="a", outcome="oom"))
+    store(tmp_path, *(race_record(method=method) for method in "abc"))
 
     def said(*found: Record, code: int = 0) -> str:
         remember(tmp_path, *found, code=code)

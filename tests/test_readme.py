@@ -30,10 +30,10 @@ def row(name: str) -> str:
     """A method's line of the table."""
     conf = composed(name)
     target = name_of(spelled_out(conf["target"], "bert"), "bert") if "target" in conf["uses"] else "-"
-    rates = f"{rate(conf['lr'])} ({', '.join(map(rate, conf['lr_grid']))})" if conf["lr"] else "-"
+    published = rate(conf["lr"]) if conf["lr"] else "-"
     base = "4, 8 bit" if "int8" in conf["quant"] else "4 bit" if conf["quant"] else "-"
     merges = "yes" if "none" in conf["merges"] else "no"
-    cells = [f"`{name}`", conf["rank_is"] or "-", target, base, merges, rates, conf["lr_source"], conf["paper"]]
+    cells = [f"`{name}`", conf["rank_is"] or "-", target, base, merges, published, conf["lr_source"], conf["paper"]]
     return f"| {' | '.join(cells)} |"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from sample_records import probe_of, record_of
+from sample_records import probe_of, race_record, record_of
 
 from bench import records
 from bench.records import FINAL, OUTCOMES, Record, RecordError
@@ -25,7 +25,14 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
-SAMPLES = [record_of(), probe_of(), record_of(outcome="oom"), record_of(method="ümlaut ☃ \"'")]
+SAMPLES = [
+    record_of(),
+    probe_of(),
+    race_record(),
+    race_record(None),
+    record_of(outcome="oom"),
+    record_of(method="ümlaut ☃ \"'"),
+]
 
 
 @pytest.mark.parametrize("record", SAMPLES)
@@ -135,6 +142,7 @@ def spoil(change: Callable[[dict[str, Any]], Any]) -> str:
 
 
 WHOLE = spoil(lambda content: None)
+RACE = race_record().race or {}
 SPOILED = {
     "empty": ("", "not a whole JSON file"),
     "torn": (WHOLE[: len(WHOLE) // 2], "not a whole JSON file"),
@@ -156,6 +164,13 @@ SPOILED = {
     "half a trial": (spoil(lambda content: content["trial"].pop("lr")), "trial does not match schema 1"),
     "half the scores": (spoil(lambda content: content["scores"].pop("select")), "scores does not match schema 1"),
     "no protocol": (spoil(lambda content: content["config"].clear()), "config does not match schema 1"),
+    "a race without one": (spoil(lambda content: content.update(kind="race")), "race does not match schema 1"),
+    "a trial with a race": (spoil(lambda content: content.update(race=RACE)), "race does not match schema 1"),
+    "half a race": (spoil(lambda content: content.update(kind="race", race=RACE | {"rule": 7})), "race does not match"),
+    "half a candidate": (
+        spoil(lambda content: content.update(kind="race", race=RACE | {"candidates": [{"lr": 1}]})),
+        "race does not match schema 1",
+    ),
     "provenance as text": (spoil(lambda content: content.update(provenance="git")), "provenance does not match"),
 }
 

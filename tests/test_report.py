@@ -247,7 +247,8 @@ def test_a_study_is_never_mixed_with_the_records_of_the_user(ask: Ask, studies: 
     _, own, _ = ask()
     _, study, _ = ask("study=heads")
     methods = ("lora", "head", "full")
-    assert [[name for name in methods if name in out] for out in (own, study)] == [["lora"], ["head", "full"]]
+    rows = [[name for name in methods if f"\n{name} " in out] for out in (own, study)]
+    assert rows == [["lora"], ["head", "full"]]
 
 
 def test_a_study_is_read_and_not_written(ask: Ask, studies: Path) -> None:
@@ -375,7 +376,7 @@ def test_every_row_of_the_markdown_has_as_many_columns(ask: Ask, tmp_path: Path)
     found = [*many(), record_of(method="adapter", outcome="oom"), record_of(method="late", batch=64)]
     assert ask(f"results_dir={store(tmp_path, *found)}")[0] == 0
     text = (tmp_path / "minilm" / "sst2" / "table.md").read_text()
-    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {12}
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {13}
     assert text.startswith("# minilm on sst2\n\n| ")
 
 
@@ -418,9 +419,9 @@ def shown_on(console: Console, tmp_path: Path, found: list[Record]) -> None:
 
 
 @pytest.mark.parametrize(("width", "gone"), [
-    (60, ["cell", "lr", "%", "target", "outcome", "samples/s", "peak"]),
-    (80, ["cell", "lr", "%", "target", "outcome"]),
-    (100, ["cell", "lr"]),
+    (60, ["cell", "lr", "tuning", "%", "target", "outcome", "samples/s", "peak"]),
+    (80, ["cell", "lr", "tuning", "%", "target", "outcome"]),
+    (100, ["cell", "lr", "tuning"]),
     (140, []),
 ])  # fmt: skip
 def test_a_narrow_terminal_shows_whole_rows_of_fewer_columns(width: int, gone: list[str], tmp_path: Path) -> None:
@@ -433,12 +434,12 @@ def test_a_narrow_terminal_shows_whole_rows_of_fewer_columns(width: int, gone: l
     assert not [row for row in rows if "…" in row]
     assert "accuracy %" in heads
     names = set(heads.replace("accuracy %", "").split()) - {"MiB", "(resident)"}
-    every = {"method", "rank", "target", "trainable", "%", "peak", "samples/s", "lr", "outcome", "cell"}
+    every = {"method", "rank", "target", "trainable", "%", "peak", "samples/s", "lr", "tuning", "outcome", "cell"}
     assert names == every - set(gone)
 
 
 def test_a_narrow_terminal_says_what_is_left_out(tmp_path: Path) -> None:
-    for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr; a wider one shows them.")):
+    for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr, tuning; a wider one shows them.")):
         screen = StringIO()
         shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, many())
         assert ("Left out" in screen.getvalue()) == bool(said)
@@ -465,7 +466,7 @@ def test_a_pipe_gets_every_column_however_narrow_the_window(
     assert code == 0
     rows = [line for line in out.splitlines() if " +- " in line and "Mean" not in line]
     assert len(rows) == len(METHODS)
-    assert {len(re.split(r"\s{2,}", row.strip())) for row in rows} == {11}
+    assert {len(re.split(r"\s{2,}", row.strip())) for row in rows} == {12}
     assert (
         "Mean +- standard deviation over n seeds (n = 3). Learning rate and checkpoint are chosen on the select part"
         in out
@@ -478,7 +479,7 @@ def test_a_pipe_is_as_wide_as_the_longest_name_needs(capsys: pytest.CaptureFixtu
     assert cli([f"results_dir={tmp_path}"]) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if method in line]
     assert len(row) > terminal.PIPE_WIDTH
-    assert len(re.split(r"\s{2,}", row.strip())) == 11
+    assert len(re.split(r"\s{2,}", row.strip())) == 12
 
 
 def test_the_report_needs_neither_torch_nor_wandb(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from sample_records import MIB, probe_of, record_of, store
+from sample_records import MIB, probe_of, race_record, record_of, store
 
 from bench.records import Record
 from bench.report.__main__ import cli
@@ -33,9 +33,14 @@ MEMORY = {"weights": MIB, "gradients": 2 * MIB, "optimizer": 4 * MIB, "activatio
 
 
 def cell(
-    *rights: float, family: str | None = None, trainable: int = 1_234_567, offset: int = 0, **more: Any
+    *rights: float,
+    family: str | None = None,
+    trainable: int = 1_234_567,
+    offset: int = 0,
+    tuned: bool = True,
+    **more: Any,
 ) -> list[Record]:
-    """A cell's probe and one trial per seed, which answer such shares of the report part rightly."""
+    """A cell's probe, a trial per seed, which answer such shares of the report part rightly, and a race if tuned."""
     probe = probe_of(trainable=trainable, **more)
     costs = {**(probe.cost or {}), "head_params": 770, "memory": MEMORY}
     found = [replace(probe, truth={"select": TRUTH, "report": TRUTH}, cost=costs)]
@@ -44,6 +49,8 @@ def cell(
         took = {"train_seconds": 9.0, "eval_seconds": 1.0, "samples": 60 * 1234.5}  # at the rate of probe_of, 60 s
         trial = record_of(seed=seed, select=right, report=right, cost=took, **more)
         found.append(replace(trial, predictions={"select": told, "report": told}))
+    if tuned and rights:
+        found.append(race_record(**more))
     config = {**found[0].config, "method": {"family": family}}
     return [replace(record, config=config) for record in found]
 
@@ -146,10 +153,10 @@ def retaining(
     found: list[Record], before: float, *after: float | None, texts: str = "sha256:0123456789"
 ) -> list[Record]:
     """A cell's records whose trials retain so much."""
-    probe, *trials = found
+    probe, *trials, race = found
     told = [{"before": before, "after": loss, "tokens": 100, "texts": texts} for loss in after]
     kept = zip(trials, told, strict=True)
-    return [probe, *(replace(one, scores={**(one.scores or {}), "retention": loss}) for one, loss in kept)]
+    return [probe, race, *(replace(one, scores={**(one.scores or {}), "retention": loss}) for one, loss in kept)]
 
 
 def test_the_table_of_cells_has_the_interval_that_the_figures_and_the_page_have() -> None:
@@ -217,7 +224,9 @@ def test_outcomes_lists_what_did_not_end_well_with_why() -> None:
 
 def test_a_table_with_nothing_to_compare_is_none() -> None:
     study = Study.of(cell(0.8))
-    assert [name for name in TABLES if TABLES[name](study, "report_score") is not None] == ["cells", "methods", "cost"]
+    assert [name for name in TABLES if TABLES[name](study, "report_score") is not None] == [
+        "cells", "methods", "rates", "cost",
+    ]  # fmt: skip
 
 
 def test_protocols_are_never_mixed_and_tasks_of_one_setting_stand_together() -> None:

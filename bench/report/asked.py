@@ -3,7 +3,7 @@
 import gc
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -111,11 +111,23 @@ def nothing_recorded(results: Path) -> str:
 
 
 def of_run(manifest: Manifest, results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
-    """The records of a run's own cells: their trials that it was asked for, and whatever belongs to no trial."""
+    """The records of a run's own cells: their trials that it was asked for, their costs, and the races behind them."""
     trials = manifest.trials
     for record in records.read_cells(results, trials, complain):
-        if record.trial is None or record.trial["id"] in trials.get(record.cell["id"], ()):
+        asked = trials.get(record.cell["id"], set())
+        if record.race is not None:
+            if _is_behind(record.race["lr"], asked):
+                yield record
+        elif record.trial is None or record.trial["id"] in asked:
             yield record
+
+
+def _is_behind(lr: float | None, trials: Collection[str]) -> bool:
+    """Whether a race belongs to a run that was asked for these trials: it chose their rate, or there are none so far.
+
+    A run at given rates shows those, whatever another command found.
+    """
+    return not trials or any(f"-lr{lr!r}-" in one for one in trials)
 
 
 def chosen(asked: Asked, complain: Callable[[str], None]) -> list[Record]:

@@ -9,6 +9,8 @@ from typing import Any
 import pandas as pd
 
 from bench.records import Record
+from bench.report.flags import flags_of, with_head
+from bench.report.tuning import Choice, choice_of, race_of, scores
 
 AXES = ("method", "rank", "target", "base", "optim", "checkpointing")
 COUNTS = (
@@ -60,16 +62,18 @@ def fairness(record: Record) -> str:
 def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
     """One row per cell, sorted by model, task, method, rank and target; what is unknown is missing.
 
-    Who it is: cell, title, model, task, method, family, rank, target, base, optim, checkpointing, random; table, what
-    it must share with others to be compared. What it scores: report_score (mean over seeds at the chosen rate),
-    report_std, seeds, lr (chosen on select), lrs_tried, select_score, metric, outcome (such as "2 ok, 1 oom"). What it
-    retains: RETENTION, the loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*`
-    and `latency_*` (seconds for one row) of its probe; train_seconds, of one training alone at the probe's rate;
-    machine, where that was measured; elsewhere, whether its machine is not the table's, so that MEASURED is missing;
-    contended, whether something disturbed that measurement, so that TIMED cannot be believed.
+    Who it is: cell, title, model, task, method, family, rank, target, base, optim, checkpointing, random; match_params,
+    the budget that chose its rank; table, what it must share with others to be compared. What it scores: report_score
+    (mean over seeds at the chosen rate), report_std, seeds, lr (chosen on select), tuning and rates (how it was chosen,
+    and among how many: tuning.py), flags (what a reader must know of the score: flags.py), select_score, metric,
+    outcome (such as "2 ok, 1 oom", or "race oom" where no rate came through). What it retains: RETENTION, the loss on
+    texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*` and `latency_*` (seconds for one
+    row) of its probe; train_seconds, of one training alone at the probe's rate; machine, where that was measured;
+    elsewhere, whether its machine is not the table's, so that MEASURED is missing; contended, whether something
+    disturbed that measurement, so that TIMED cannot be believed.
     """
-    frame = _of_one_machine(pd.DataFrame([_cell(some) for some in members.values()]))
-    kinds = dict.fromkeys(("rank", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
+    frame = with_head(_of_one_machine(pd.DataFrame([_cell(some) for some in members.values()])))
+    kinds = dict.fromkeys(("rank", "match_params", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
     kinds |= dict.fromkeys((*RATES, *SCORES, *(f"latency_{one}" for one in LATENCY)), "float64")
     how: Any = {"na_position": "first", "ignore_index": True, "key": _ordered}
     found: pd.DataFrame = frame.astype(kinds).sort_values(["model", "task", *AXES], **how)
@@ -97,11 +101,10 @@ def _cell(members: list[Record]) -> dict[str, Any]:
     cell, config = members[0].cell, members[0].config
     probe = next((record for record in members if record.kind == "probe" and record.cost), None)
     cost: dict[str, Any] = (probe.cost if probe else None) or {}
-    by_lr = grouped([record for record in members if record.trial], lambda record: (record.trial or {})["lr"])
-    best = best_lr(by_lr)
-    chosen = by_lr.get(best, [])
+    choice = choice_of(members)
+    chosen = choice.chosen
     report, select = ([] if cell["random"] else scores(chosen, part) for part in ("report", "select"))
-    outcomes = Counter(record.outcome for trials in by_lr.values() for record in trials)
+    metric = _metric(members)
     memory, latency = cost.get("memory") or {}, cost.get("latency") or {}
     return {
         "cell": cell["id"],
@@ -112,8 +115,11 @@ def _cell(members: list[Record]) -> dict[str, Any]:
         **{key: cost.get(key) for key in COUNTS + RATES},
         **{f"memory_{part}": memory.get(part) for part in MEMORY},
         **{f"latency_{one}": ((latency.get(one) or {}).get("1") or {}).get("median") for one in LATENCY},
-        "lr": best,
-        "lrs_tried": len(set(by_lr) - {None}),
+        "lr": choice.lr,
+        "tuning": choice.tuning,
+        "rates": len(choice.tried),
+        "flags": None if cell["random"] else flags_of(choice, metric),
+        "match_params": next((size for one in members if (size := one.config.get("match_params"))), None),
         "report_score": fmean(report) if report else None,
         "report_std": stdev(report) if len(report) > 1 else None,
         "select_score": fmean(select) if select else None,
@@ -122,9 +128,18 @@ def _cell(members: list[Record]) -> dict[str, Any]:
         "machine": machine_of(probe) if probe else None,
         "contended": bool(cost.get("contended")),
         **_retention([] if cell["random"] else chosen),
-        "outcome": ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common()) or None,
-        "metric": _metric(members),
+        "outcome": _outcome(choice, members),
+        "metric": metric,
     }
+
+
+def _outcome(choice: Choice, members: list[Record]) -> str | None:
+    """How the trials of the row ended; where there are none, why the race has found no rate."""
+    outcomes = Counter(record.outcome for record in choice.trials)
+    if outcomes:
+        return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
+    race = race_of(members)
+    return f"race {race.outcome}" if race and race.outcome != "ok" else None
 
 
 def _metric(members: list[Record]) -> str | None:
@@ -153,31 +168,6 @@ def _retention(chosen: list[Record]) -> dict[str, Any]:
         **dict(zip(RETENTION, found, strict=True)),
         "retention_texts": ", ".join(sorted({one["texts"] for one in told})),
     }
-
-
-def best_lr(by_lr: Mapping[float | None, list[Record]]) -> float | None:
-    """The best learning rate on select by mean over the seeds that all rates have; the report part has no say.
-
-    A rate that lost a seed (an outcome other than ok) is left out, as the mean of the others would flatter it; where
-    every rate did, all compete. Of equal rates the lowest is taken. None: the rates share no seed, or none has a score.
-    """
-    found = {lr: {_seed(one): one for one in by_lr[lr] if one.scores} for lr in sorted(by_lr, key=lambda lr: lr or 0)}
-    scored = {lr: seeds for lr, seeds in found.items() if seeds}
-    whole = {lr: seeds for lr, seeds in scored.items() if all(one.outcome == "ok" for one in by_lr[lr])}
-    competing = whole or scored
-    common = set.intersection(*map(set, competing.values())) if competing else set()
-    if not common:
-        return None
-    means = {lr: fmean(scores([seeds[seed] for seed in sorted(common)], "select")) for lr, seeds in competing.items()}
-    return max(means, key=lambda lr: means[lr])
-
-
-def _seed(record: Record) -> int:
-    return int((record.trial or {})["seed"])
-
-
-def scores(trials: Iterable[Record], part: str) -> list[float]:
-    return [record.scores[part] for record in trials if record.scores]
 
 
 def grouped(members: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:

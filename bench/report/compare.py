@@ -5,12 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from bench.report.again import tuning_command
 from bench.report.cells import cells_of
+from bench.report.flags import FLAGS, listed
 from bench.report.frame import Study
 from bench.report.notes import costs_elsewhere, mixture
 from bench.report.paired import Difference
+from bench.report.shown import tuning_texts
 from bench.report.standing import ONE_SEED, pairs_in
 from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text, timed
+from bench.report.tuning import how_untuned, is_tuned
 from bench.report.variances import LEVEL
 
 WORDS = ("what",)
@@ -23,7 +27,8 @@ def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
     members = {str(cell["cell"]): study.members[cell["cell"]] for cell in (a, b)}
     cells = cells_of(members).set_index("cell", drop=False).loc[list(members)]  # costs of one machine, of these two
     notes = [*costs_elsewhere(cells), *mixture([record for some in members.values() for record in some])]
-    return f"{_score_sentence(a, b, found)} {_cost_sentence(cells)}", _table(cells, notes)
+    said = " ".join([_score_sentence(a, b, found), *flag_sentences(a), *flag_sentences(b), _cost_sentence(cells)])
+    return "\n".join([said, *_no_verdict(study, [a, b])]), _table(cells, notes)
 
 
 def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Difference:
@@ -35,8 +40,8 @@ def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Differ
 
 
 def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:
-    """The best pair of cells by select that stand in one table."""
-    scored = study.cells[study.cells["report_score"].notna()]
+    """The best pair of cells by select that stand in one table; a tuned pair goes before any other."""
+    scored = study.cells[study.cells["report_score"].notna()].assign(tuned=is_tuned)
     left, right = (_named(study, scored, name) for name in (one, other))
     both = left.merge(right, on="table", suffixes=("", "_other"))
     both = both[both["cell"] != both["cell_other"]]
@@ -45,7 +50,8 @@ def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Ser
             f"a={one} and b={other} stand in no table together: they differ in model, task, data or protocol, or are "
             "one cell; 'python -m bench.report' shows what may be compared"
         )
-    best = both.assign(both=both["select_score"] + both["select_score_other"]).sort_values("both").iloc[-1]
+    both = both.assign(both=both["select_score"] + both["select_score_other"], able=both["tuned"] & both["tuned_other"])
+    best = both.sort_values(["able", "both"]).iloc[-1]
     by_id = scored.set_index("cell", drop=False)
     return by_id.loc[best["cell"]], by_id.loc[best["cell_other"]]
 
@@ -64,6 +70,8 @@ def _score_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]", found: Difference)
     ahead, behind = (a, b) if found.score >= 0 else (b, a)
     size = f"{100 * abs(found.score):.1f} points"
     lead = f"{ahead['title']} is ahead of {behind['title']} by {size} on {a['task']} ({a['model']}"
+    if any(how_untuned(one["tuning"], one["rates"]) for one in (a, b)):
+        return f"{lead})."
     if found.interval is None:
         return f"{lead}); the records hold no right answers, so the difference cannot be tested."
     low, high = sorted(100 * (edge if found.score >= 0 else -edge) for edge in found.interval)
@@ -72,6 +80,21 @@ def _score_sentence(a: "pd.Series[Any]", b: "pd.Series[Any]", found: Difference)
         return f"{lead}; {span} over examples, for these trained models only); {ONE_SEED}."
     family = f"; both hold for all pairs of the table's {found.cells} cells together" if found.cells > 2 else ""
     return f"{lead}; {span}, {p_text(found)}{family}): {verdict(found)}."
+
+
+def _no_verdict(study: Study, pair: Sequence["pd.Series[Any]"]) -> list[str]:
+    """Why two cells have no verdict, with the command that tunes what is not tuned; empty where they may have one."""
+    untuned = [(one, how) for one in pair if (how := how_untuned(one["tuning"], one["rates"]))]
+    if not untuned:
+        return []
+    ways = " and ".join(f"{one['title']} was trained {how}" for one, how in untuned)
+    commands = dict.fromkeys(tuning_command(study.members[one["cell"]]) for one, _ in untuned)
+    return [f"No verdict: {ways}, so the difference may be one of learning rates. To tune:  {' && '.join(commands)}"]
+
+
+def flag_sentences(row: "pd.Series[Any]") -> list[str]:
+    """What the flags of a cell mean, in words."""
+    return [f"{row['title']} is flagged {flag}: {FLAGS[flag]}." for flag in listed(row["flags"])]
 
 
 def p_text(found: Difference) -> str:
@@ -111,6 +134,7 @@ def _table(cells: pd.DataFrame, notes: Sequence[str]) -> Table:
         "s/step": list(timed(cells, "step_seconds_median", "{:.3f}")),
         "adapter MiB": [text(value, "{:,.2f}") for value in cells["adapter_bytes"] / MIB],
         "lr": [text(value, "{:g}") for value in cells["lr"]],
+        "tuning": list(tuning_texts(cells)),
         "cell": list(cells["cell"]),
     }
     titles = list(cells["title"])

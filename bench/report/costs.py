@@ -5,11 +5,24 @@ from dataclasses import replace
 import pandas as pd
 
 from bench.report.cells import MEMORY
-from bench.report.frame import Study
+from bench.report.frame import Study, first_line
 from bench.report.notes import mixture
-from bench.report.shown import SCORE, SHORT, WORDS, column, head_of, table_of, title_of, who
+from bench.report.shown import (
+    SCORE,
+    SHORT,
+    WORDS,
+    column,
+    flags_column,
+    head_of,
+    table_of,
+    title_of,
+    tuning_column,
+    who,
+)
 from bench.report.standing import standings
 from bench.report.table import DASH, MIB, Table, peak_of, text, timed
+
+WELL = ("ok", "finished", "dropped", "waiting")  # how a trial or a candidate of a race ends well, or has not ended
 
 
 def cost(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - every table is called alike
@@ -53,7 +66,9 @@ def quantisation(study: Study, metric: str = SCORE) -> Table | None:
             "weights MiB": (found["memory_weights"] / MIB).map(lambda value: text(value, "{:,.1f}")),
             name: peak.map(lambda value: text(value, "{:,.0f}")),
             "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
+            **tuning_column(found),
             head_of(found, metric): column(found, metric, judged),
+            **flags_column(found),
         }
     )
     return table_of("quantisation", study, found, body)
@@ -70,7 +85,9 @@ def retention(study: Study, metric: str = SCORE) -> Table | None:
         {
             "task": found["task"],
             **who(found),
+            **tuning_column(found),
             head_of(found, metric): column(found, metric, standings(study, found)),
+            **flags_column(found),
             "loss before": found["retention_before"].map("{:.3f}".format),
             "loss after": found["retention_after"].map("{:.3f}".format) + spread,
             "forgotten": (found["retention_after"] - found["retention_before"]).map("{:+.3f}".format),
@@ -83,8 +100,10 @@ def retention(study: Study, metric: str = SCORE) -> Table | None:
 
 
 def outcomes(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001
-    """Every trial that did not end well, with the first line of why."""
-    bad = study.trials[study.trials["outcome"] != "ok"].merge(study.cells[["cell", "task", "title"]], on="cell")
+    """Every trial that did not end well, and every candidate of a race that did not, with the first line of why."""
+    raced = _raced(study)
+    every = pd.concat([study.trials[[*raced]], raced], ignore_index=True) if len(raced) else study.trials[[*raced]]
+    bad = every[~every["outcome"].isin(WELL)].merge(study.cells[["cell", "task", "title"]], on="cell")
     if bad.empty:
         return None
     body = pd.DataFrame(
@@ -98,5 +117,24 @@ def outcomes(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001
         }
     )
     members = [record for name in bad["cell"].unique() for record in study.members[name]]
-    notes = [f"{len(bad)} of {len(study.trials)} trials.", *mixture(members)]
+    of_races = f" and {len(raced)} candidates of races" if len(raced) else ""
+    notes = [f"{len(bad)} of {len(study.trials)} trials{of_races}.", *mixture(members)]
     return Table("outcomes", title_of(study, study.cells), body, notes, WORDS)
+
+
+def _raced(study: Study) -> pd.DataFrame:
+    """One row per candidate of a race, with columns as trials have them; seed: such as `1000 (race)`."""
+    rows = [
+        {
+            "cell": record.cell["id"],
+            "lr": one["lr"],
+            "seed": f"{record.race['rule'].get('seed')} (race)",
+            "outcome": one["outcome"],
+            "error": first_line(one.get("error")),
+        }
+        for some in study.members.values()
+        for record in some
+        if record.race
+        for one in record.race["candidates"]
+    ]
+    return pd.DataFrame(rows, columns=["cell", "lr", "seed", "outcome", "error"])

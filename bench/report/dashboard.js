@@ -44,7 +44,7 @@ const COLUMNS = [
   ["checkpointing", "checkpointing", "flag", null, "whether activations are computed twice instead of kept"],
   ["random", "random weights", "flag", null, "the cost is real then, the scores mean nothing"],
   ["*trainable_params", "trainable params", "count", "low", "trained parameters, the head's included"],
-  ["*trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
+  ["trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
   ["head_params", "head params", "count", "low", "trained parameters of the task's head"],
   ["total_params", "all params", "count", "low", "all parameters"],
   ["*peak_allocated_bytes", "peak memory", "mib", "low", "allocated on the accelerator, measured"],
@@ -68,8 +68,10 @@ const COLUMNS = [
   ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one row, the method beside the model"],
   ["latency_merged", "latency merged", "ms", "low", "forward pass of one row, the method merged"],
   ["*lr", "lr", "rate", null, "the learning rate, chosen on the select part"],
-  ["lrs_tried", "rates tried", "count", null, "learning rates among which it was chosen"],
+  ["*tuning", "tuning", "text", null, "how the learning rate was found; what is not tuned has no verdict"],
+  ["rates", "rates tried", "count", null, "learning rates among which it was chosen"],
   ["*report_score", "score", "score", "high", "mean \u00b1 standard deviation over seeds (n), on the report part"],
+  ["*flags", "flags", "text", null, "what a reader must know of the score; below the table is what each means"],
   ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
   ["report_low", "score from", "score", "high", "lower edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
   ["report_high", "score to", "score", "high", "upper edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
@@ -92,9 +94,12 @@ const named = (names, values) => Object.fromEntries(names.map((name, place) => [
 
 const cells = data.cells.map(({ row, trials, ...rest }) => {
   const cell = { ...named(data.fields, row), ...rest, trials: trials.map(trial => named(TRIAL, trial)) };
-  cell.outcomes = [...new Set(cell.trials.map(trial => trial.outcome))];
+  // Trials at other rates than a race has chosen are no part of the row.
+  const own = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
+  const raced = !own.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
+  cell.outcomes = [...new Set([...own.map(trial => trial.outcome), ...raced])];
   const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
-  const who = ["title", "model", "task", "method", "family", "target", "base", "optim", "cell", "outcome"];
+  const who = ["title", "model", "task", "method", "family", "target", "base", "optim", "cell", "outcome", "how", "flags"];
   cell.words = [...who.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
   return cell;
 });
@@ -108,7 +113,7 @@ const columns = COLUMNS.map(([name, label, kind, better, about]) => {
   if (column.key === "report_score" && metrics.size === 1) column.label = [...metrics][0].replaceAll("_", " ");
   column.heading = [column.label, column.unit].filter(Boolean).join(" ");
   return column;
-}).filter(column => tells(column.key) || (column.starred && !column.key.startsWith("peak")));
+}).filter(column => tells(column.key) || (column.starred && !/^peak|^flags$/.test(column.key)));
 const columnOf = new Map(columns.map(column => [column.key, column]));
 const numbers = columns.filter(column => column.scale && tells(column.key));
 const defaults = columns.filter(column => column.starred).map(column => column.key);
@@ -132,6 +137,7 @@ const disturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.t
 
 function textOf(cell, column) {
   if (column.key === "report_score") return scoreText(cell);
+  if (column.key === "tuning") return cell.tuning === null ? DASH : cell.how;
   return `${disturbed(cell, column.key) ? "~" : ""}${write(column, cell[column.key])}`;
 }
 
@@ -543,12 +549,15 @@ function buildAxes() {
   }
 }
 
+const SCORES = /_score$|^report_(std|low|high)$/;  // no cell is best in one at a rate that was not tuned
+
 // Those that none of the same table is better than in one measure and as good in the other.
 function front(found) {
   const sign = { x: betterOf(state, "x") === "low" ? 1 : -1, y: betterOf(state, "y") === "low" ? 1 : -1 };
   const beats = (a, b) => a.cell.table === b.cell.table
     && sign.x * a.x <= sign.x * b.x && sign.y * a.y <= sign.y * b.y && (a.x !== b.x || a.y !== b.y);
-  const sound = found.filter(one => ![state.x, state.y].some(key => disturbed(one.cell, key)));
+  const unsound = (cell, key) => disturbed(cell, key) || (cell.untuned && SCORES.test(key));
+  const sound = found.filter(one => ![state.x, state.y].some(key => unsound(one.cell, key)));
   return new Set(sound.filter(one => !sound.some(other => beats(other, one))));
 }
 
@@ -590,12 +599,14 @@ function spanned(found) {
 
 function plotNote(found, all, log) {
   const tables = new Set(found.map(one => one.cell.table)).size;
+  const scored = [state.x, state.y].some(key => SCORES.test(key));
   const above = log ? ", above 0 where the axis is logarithmic" : "";
   return [
     found.length < all && `${whole.format(found.length)} of ${whole.format(all)} cells have both values${above}.`,
     state.y === "report_score" && found.length <= POINTS_WITH_SPREAD && found.some(one => one.cell.report_low !== null)
       && `Whiskers: 95% intervals over ${spanned(found)}.`,
-    found.length > 0 && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
+    found.some(one => !scored || !one.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
+    scored && found.some(one => one.cell.untuned) && "Cells at untuned rates are on no front.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
     tables > 1 && "each has a front of its own.",
   ].filter(Boolean).join(" ");
@@ -786,10 +797,14 @@ function cellPage(id) {
     h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricOf(cell)}`,
       h("span", { class: "quiet" }, ` ${cell.outcome ?? "no trial yet"}`)),
     cell.random && h("p", { class: "warning" }, random),
+    cell.untuned && cell.report_score !== null
+      && h("p", { class: "warning" }, `Trained ${cell.untuned}: no verdict. To tune: ${cell.tune}`),
+    cell.flagged.map(flag => h("p", { class: "warning" }, `Flag ${flag}.`)),
     notesOf(cell).map(note => h("p", { class: "warning" }, `Note: ${note}.`)),
     picking(cell),
     facts(told.map(one => [one.heading, textOf(cell, one)])),
     h("h3", {}, "Loss"), curves(seriesOf(cell)),
+    cell.race.length > 0 && [h("h3", {}, "Race"), raceOf(cell)],
     h("h3", {}, "Trials"), trialsOf(cell),
     h("h3", {}, "Run it again"), commandOf(cell),
     h("h3", {}, "Configuration"), facts(leaves(cell.config)),
@@ -830,6 +845,13 @@ function trialsOf(cell) {
   return table([...TOLD.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
 }
 
+function raceOf(cell) {
+  const rows = cell.race.map(([lr, lowest, outcome]) => [
+    rate(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
+  ]);
+  return table(["lr", "lowest loss on select", "outcome"], rows, "Race");
+}
+
 function errorOf([type, message, trace]) {
   const text = [type, message].filter(Boolean).join(": ");
   if (!trace) return h("span", { class: "error" }, text);
@@ -843,7 +865,7 @@ const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.m
 const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
 const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
 // Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
-const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^lrs_tried$/;
+const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
 const comparable = (a, b, key) => (a.machine === b.machine || EVERYWHERE.test(key))
   && !disturbed(a, key) && !disturbed(b, key);
 const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
@@ -863,13 +885,19 @@ function reachOf(a, b) {
 
 // The test of the tables and of `compare`, worked out in Python.
 function verdict(a, b) {
+  if (a.table !== b.table || a.report_score === null || b.report_score === null) return "";
+  const untuned = [a, b].filter(cell => cell.untuned);
+  if (untuned.length) {
+    const ways = untuned.map(cell => `${cell.title} was trained ${cell.untuned}`).join(" and ");
+    return `No verdict: ${ways}, so the difference may be one of learning rates.`
+      + ` To tune: ${[...new Set(untuned.map(cell => cell.tune))].join(" && ")}`;
+  }
   const reach = reachOf(a, b), gap = b.report_score - a.report_score;
   if (reach !== null) {
     const apart = Math.abs(gap) > reach + 1e-9 ? "the difference is significant" : "they cannot be told apart";
     return `95% interval ${signed(gap - reach)} to ${signed(gap + reach)} points: ${apart}.`
       + " Interval and verdict hold for all pairs of the table together.";
   }
-  if (a.table !== b.table || a.report_score === null || b.report_score === null) return "";
   if (a.seeds < 2 || b.seeds < 2) return "Not tested: with one seed there is no test between methods.";
   if (tests.some(one => one.places.has(a.cell) && one.places.has(b.cell)))
     return `Interval and verdict: python -m bench.report compare a=${a.cell} b=${b.cell}`;
@@ -899,6 +927,7 @@ function comparePage([a, b]) {
       ["on select %", ...[a, b].map(cell => write(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
     ], "Scores", "figures"),
     h("p", { id: "verdict" }, verdict(a, b)),
+    [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
     h("p", { class: "note" }, `The second less the first.${resolution(a, b)}`),
     h("h3", {}, "Costs"),
     table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),

@@ -8,8 +8,7 @@ import base64
 import hashlib
 import json
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Any
@@ -18,16 +17,19 @@ import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from bench.records import Record
+from bench.report.again import command_of, tuning_command
+from bench.report.flags import FLAGS, listed
 from bench.report.frame import Study
 from bench.report.looks import places
 from bench.report.notes import mixture
+from bench.report.rate_notes import flag_notes, rate_rules
 from bench.report.reaches import reaches
-from bench.report.standing import with_intervals
+from bench.report.standing import untuned_notes, with_intervals
 from bench.report.table import what_went_wrong
+from bench.report.tuning import TUNED, how_untuned, race_of, tuning_text
 
 CURVE_POINTS = 100  # of a trial at most: more than a plot can show
 MESSAGE, TRACEBACK = 600, 1500  # characters of an error that are kept: its beginning, and the end of its traceback
-TARGETS = ("q", "k", "v", "o", "qk", "qv", "qkvo", "mlp", "all")  # conf/target, but for default; a test holds the two
 
 
 @dataclass
@@ -74,7 +76,7 @@ def payload(study: Study, title: str) -> dict[str, Any]:
     cells, pool = with_intervals(study).assign(table=pd.factorize(study.cells["table"])[0] + 1), Pool()
     return {
         "title": title,
-        "notes": mixture([record for some in study.members.values() for record in some]),
+        "notes": _notes(study),
         "fields": list(cells),
         "methods": sorted(cells["method"].unique()),
         "looks": places(cells["method"]),
@@ -87,74 +89,18 @@ def payload(study: Study, title: str) -> dict[str, Any]:
     }
 
 
-def command_of(members: Sequence[Record]) -> str:
-    """The command that runs a cell again: its choices by name, without the axes that it does not use."""
-    words = [f"{key}={_worded(value)}" for key, value in _choices(members)]
-    return shlex.join(["python", "-m", "bench.run", *words])
-
-
-def _choices(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
-    cell, config, identity = members[0].cell, members[0].config, members[0].identity
-    model, task, method, protocol = ({**(config.get(key) or {})} for key in ("model", "task", "method", "protocol"))
-    label = model.get("label", cell["model"])
-    yield "model", label
-    if cell["model"] not in {label, f"{label}-random"} and "name" in model:  # neither the label's nor pinned
-        yield "model.name", model["name"]
-    if model.get("weights") == "random":
-        yield "model.weights", "random"
-    yield "task", cell["task"]
-    if task.get("path") and not task["path"].startswith("package:"):
-        yield "task.path", task["path"]
-    asked = identity.get("task") or {}
-    yield from ((f"task.{key}", asked[key]) for key in ("form", "shots", "loss_on") if asked.get(key))
-    if asked.get("prompt"):
-        yield "prompt", asked["prompt"].get("name", "lm_eval")
-    yield "method", cell["method"]
-    if cell["rank"] is not None:
-        yield "rank", cell["rank"]
-    parts = (config.get("target") or {}).get("parts")
-    if cell["target"] in TARGETS:
-        yield "target", cell["target"]
-    elif cell["target"] is not None and parts:  # null: where the method's paper puts it
-        yield "target.parts", parts
-    quant = config.get("quant") or {}
-    if cell.get("base"):
-        yield "quant", quant.get("name", cell["base"])
-        yield from [("quant.double", "true")] if quant.get("double") else []
-    yield from [("optim", cell["optim"])] if cell.get("optim") else []
-    yield from [("checkpointing", "true")] if cell.get("checkpointing") else []
-    yield from _protocol(task, protocol)
-    yield from [("retain", config["retain"])] if config.get("retain") else []
-    precision = identity.get("precision", "auto")  # what was used: another machine may take auto to mean another
-    yield from [("precision", precision)] if precision != "auto" else []
-    trials = [one.trial for one in members if one.trial]
-    rates = sorted({one["lr"] for one in trials if one["lr"] is not None})
-    yield from [("lrs", rates)] if rates and rates != [method.get("lr")] else []
-    yield from [("seeds", sorted({one["seed"] for one in trials}))] if trials else []
-
-
-def _protocol(task: Mapping[str, Any], protocol: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    if (name := protocol.get("name", "standard")) != "standard":
-        yield "protocol", name
-    for key in ("epochs", "train_rows", "batch", "max_length"):  # standard takes them from the task
-        if name == "standard" and key in task and protocol.get(key) != task[key]:
-            yield f"protocol.{key}", "null" if protocol.get(key) is None else protocol[key]
-    yield from ((f"protocol.{key}", protocol[key]) for key in ("tokens", "micro") if protocol.get(key))
-
-
-def _worded(value: Any) -> str:
-    """A value as Hydra reads it."""
-    if isinstance(value, list):
-        return f"[{','.join(map(_worded, value))}]"
-    text = str(value)
-    if re.fullmatch(r"[\w./:~+-]*", text):
-        return text
-    return "'{}'".format(text.replace("\\", "\\\\").replace("'", "\\'"))
+def _notes(study: Study) -> list[str]:
+    """What stands under the table of cells: how rates were found, what flags mean, what has no verdict, versions."""
+    cells = study.cells
+    tuned, scored = cells[cells["tuning"] == TUNED], cells[cells["report_score"].notna()]
+    lines = [*rate_rules(study, tuned), *flag_notes(study, cells, named=False), *untuned_notes(scored)]
+    return [*lines, *mixture([record for some in study.members.values() for record in some])]
 
 
 def _cell(row: Mapping[Any, Any], members: Sequence[Record], pool: Pool) -> dict[str, Any]:
     trials = sorted((one for one in members if one.trial), key=lambda one: _order(one.trial or {}))
     sizes = [len(one.predictions["report"]) for one in trials if one.predictions]
+    untuned = how_untuned(row["tuning"], row["rates"])
     data = [
         {"model": one.identity.get("model"), "data": (one.identity.get("task") or {}).get("data")} for one in members
     ]
@@ -165,8 +111,20 @@ def _cell(row: Mapping[Any, Any], members: Sequence[Record], pool: Pool) -> dict
         "config": pool.sections(one.config for one in members),
         "made": pool.sections([*({"identity": one} for one in data), *(one.provenance for one in members)]),
         "command": command_of(members),
+        "how": tuning_text(row["tuning"], row["rates"]),
+        "untuned": untuned,
+        "tune": tuning_command(members) if untuned else None,
+        "flagged": [f"{flag}: {FLAGS[flag]}" for flag in listed(row["flags"])],
+        "race": _race(members),
         "trials": [_trial(one, pool) for one in trials],
     }
+
+
+def _race(members: Sequence[Record]) -> list[list[Any]]:
+    """The candidates of the cell's race: rate, lowest loss on select, outcome; empty where none was held."""
+    record = race_of(members)
+    candidates = (record.race or {})["candidates"] if record else []
+    return [[one["lr"], plain(one["lowest"]), one["outcome"]] for one in candidates]
 
 
 def _order(trial: Mapping[str, Any]) -> tuple[float, int]:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from rich.console import Console
 from bench.manifest import Manifest
 from bench.records import Record
 from bench.report.beside import Page, show_cells
+from bench.report.compare import flag_sentences
 from bench.report.frame import Study
-from bench.report.standing import some_of, standings, unknown_ties
+from bench.report.standing import judged, some_of, standings, unknown_ties
 from bench.report.table import BEST, TIED, metric_of
+from bench.report.tuning import is_tuned, race_of
 
 REPORT = ("python", "-m", "bench.report")
 
@@ -35,21 +38,25 @@ def _facts(manifest: Manifest) -> str:
 
 
 def _bests(page: Page) -> list[str]:
-    """Of each table the best cell, and what cannot be told from it."""
+    """Of each table the best cell, what cannot be told from it and its flags; or why no cell is the best."""
     lines = []
     for number, part in enumerate(page.parts, 1):
         scored = part.cells[part.cells["report_score"].notna()]
         if len(scored) < 2:
             continue
-        judged, ranked = standings(part, part.cells), _ranked(scored)
-        best = next(row for row in ranked if judged.get(row["cell"]) == BEST)
-        ties = [str(row["title"]) for row in ranked if judged.get(row["cell"]) == TIED]
         where = f"{page.model} on {page.task}{f', table {number}' if len(page.parts) > 1 else ''}"
-        score = f"{100 * best['report_score']:.1f} % {metric_of(scored).replace('_', ' ')} (n = {best['seeds']})"
         unknown = " ".join(unknown_ties(part, part.cells))
+        marks, ranked = standings(part, part.cells), _ranked(scored)
+        best = next((row for row in ranked if marks.get(row["cell"]) == BEST), None)
+        if best is None:
+            lines.append(f"No best cell of {where}. {unknown}".strip())
+            continue
+        ties = [str(row["title"]) for row in ranked if marks.get(row["cell"]) == TIED]
+        score = f"{100 * best['report_score']:.1f} % {metric_of(scored).replace('_', ' ')} (n = {best['seeds']})"
         tied = f"Cannot be told from it: {some_of(ties)}." if ties else ""
         apart = "" if tied or unknown else "All others differ from it significantly."
-        lines.append(" ".join(filter(None, [f"Best of {where}: {best['title']}, {score}.", tied, unknown, apart])))
+        said = [f"Best of {where}: {best['title']}, {score}.", *flag_sentences(best), tied, unknown, apart]
+        lines.append(" ".join(filter(None, said)))
     return lines
 
 
@@ -64,20 +71,30 @@ def _next(manifest: Manifest, study: Study | None, results: Path) -> list[str]:
     if study is None or manifest.exit in {None, 130} or _unfinished(manifest, study):
         return [f"Next, train what is missing:  {manifest.shown}"]
     for key in dict.fromkeys(study.cells["table"]):
-        scored = study.cells[(study.cells["table"] == key) & study.cells["report_score"].notna()]
-        if len(scored) > 1:
-            first, second = (f"{place}={row['cell']}" for place, row in zip("ab", _ranked(scored), strict=False))
+        tuned = judged(study.cells[study.cells["table"] == key])
+        if len(tuned) > 1:
+            first, second = (f"{place}={row['cell']}" for place, row in zip("ab", _ranked(tuned), strict=False))
             compare = shlex.join([*REPORT, "compare", first, second, f"run={manifest.id}", *where])
             return [f"Next, compare the best two:  {compare}", whole]
-    return [whole]
+    untuned = study.cells[study.cells["report_score"].notna() & ~is_tuned(study.cells)]
+    return [*([f"Next, tune the learning rates:  {_tuning(manifest)}"] if len(untuned) else []), whole]
+
+
+def _tuning(manifest: Manifest) -> str:
+    """The command of a run without what kept it from tuning."""
+    words = [word for word in manifest.command if word.partition("=")[0] != "lrs" and word != "protocol=smoke"]
+    return replace(manifest, command=words).shown
 
 
 def _unfinished(manifest: Manifest, study: Study) -> bool:
-    """Whether the same command would try something again: a trial that has no result, or a cost."""
+    """Whether the same command would try something again: a race or a trial that has no result, or a cost."""
     results = {one.trial["id"] for some in study.members.values() for one in some if one.trial and one.is_final}
     measured = {name for name, some in study.members.items() if any(one.kind == "probe" and one.cost for one in some)}
     trials = set().union(*manifest.trials.values())
-    return not trials <= results or not set(manifest.trials) <= measured
+    races = {name: race for name, some in study.members.items() if (race := race_of(some))}
+    undecided = any(not race.is_final for race in races.values())
+    unraced = any(not asked and name not in races for name, asked in manifest.trials.items())
+    return undecided or unraced or not trials <= results or not set(manifest.trials) <= measured
 
 
 def _count(number: int, what: str) -> str:

@@ -12,7 +12,8 @@ from bench.report.frame import Study
 from bench.report.front import front
 from bench.report.looks import COLOURS
 from bench.report.luck import critical_difference, expected_score
-from bench.report.standing import intervals_of
+from bench.report.rate_curves import learning_rates
+from bench.report.standing import intervals_of, judged
 from bench.report.table import MIB, peak_of
 
 
@@ -50,28 +51,6 @@ def score_by_rank(study: Study) -> go.Figure | None:
         tickvals=sorted(found["rank"].unique()),
         ticktext=[str(rank) for rank in sorted(found["rank"].unique())],
     )
-    return figure if lines else None
-
-
-def learning_rates(study: Study) -> go.Figure | None:
-    """Every method's mean score on select by learning rate: how much the choice of a rate matters."""
-    trials = study.trials[study.trials["select"].notna() & study.trials["lr"].notna()]
-    figure, lines = blank(study, "learning rate", study.cells, part="select"), 0
-    for _, cell in study.cells.iterrows():
-        by_rate = trials[trials["cell"] == cell["cell"]].groupby("lr")["select"].agg(["mean", "std"])
-        if len(by_rate) > 1:
-            lines += 1
-            spread = {"type": "data", "array": (100 * by_rate["std"]).fillna(0)}
-            figure.add_trace(
-                go.Scatter(
-                    x=by_rate.index,
-                    y=100 * by_rate["mean"],
-                    error_y=spread,
-                    name=cell["title"],
-                    **style_of(study, cell["method"], "lines+markers"),
-                )
-            )
-    figure.update_xaxes(type="log")
     return figure if lines else None
 
 
@@ -136,17 +115,19 @@ OVER_TASKS: dict[str, Callable[[Study], go.Figure | None]] = {"critical_differen
 
 
 def _against(study: Study, cost: "pd.Series[Any]", name: str, *, log: bool) -> go.Figure | None:
-    """Score against a cost, with 95% intervals, and the Pareto front as a line."""
+    """Score against a cost, with 95% intervals, and the Pareto front of the tuned cells as a line."""
     found = study.cells.assign(cost=cost.astype(float))
     found = found[found["cost"].notna() & found["report_score"].notna()]
     if len(found) < 2:
         return None
     figure = blank(study, name, found)
-    best = found[front(found, "cost")].sort_values("cost")
+    tuned = judged(found)
+    best = tuned[front(tuned, "cost")].sort_values("cost")
     line = {"color": "#999999", "shape": "hv", "width": 1}
-    figure.add_trace(
-        go.Scatter(x=best["cost"], y=100 * best["report_score"], mode="lines", line=line, name="Pareto front")
-    )
+    if len(best):
+        figure.add_trace(
+            go.Scatter(x=best["cost"], y=100 * best["report_score"], mode="lines", line=line, name="Pareto front")
+        )
     for method, group in found.groupby("method"):
         figure.add_trace(_points(study, group, group["cost"], str(method), str(method), mode="markers"))
     if log:

@@ -51,10 +51,10 @@ class Study:
 
 
 def distinct(found: Iterable[Record]) -> list[Record]:
-    """Each trial and each probe once: of several copies a final one goes first, then the newest, then the first."""
-    kept: dict[tuple[str, str | None], Record] = {}
+    """Each trial, probe and race once: of several copies a final one goes first, then the newest, then the first."""
+    kept: dict[tuple[str, str, str | None], Record] = {}
     for record in found:
-        key = record.cell["id"], (record.trial or {}).get("id")
+        key = record.cell["id"], record.kind, (record.trial or {}).get("id")
         if key not in kept or _precedence(record) > _precedence(kept[key]):
             kept[key] = record
     return list(kept.values())
@@ -80,15 +80,15 @@ def _trial(record: Record) -> dict[str, Any]:
         "lr": trial["lr"],
         "seed": trial["seed"],
         "outcome": record.outcome,
-        "error": first_line(record),
+        "error": first_line(record.error),
         **{key: scores.get(key) for key in ("select", "report", "best_epoch")},
         **{key: cost.get(key) for key in (*TRIAL_SECONDS, "pack")},
     }
 
 
-def first_line(record: Record) -> str | None:
+def first_line(error: Mapping[str, str] | None) -> str | None:
     """The first line of what went wrong."""
-    message = ((record.error or {}).get("message") or (record.error or {}).get("type") or "").strip()
+    message = ((error or {}).get("message") or (error or {}).get("type") or "").strip()
     return message.splitlines()[0] if message else None
 
 

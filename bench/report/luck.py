@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 
 from bench.report.drawing import blank, style_of
 from bench.report.frame import Study
+from bench.report.standing import judged
 from bench.report.statistics import expected_best, ranks
 
 FEWEST_TASKS, FEWEST_METHODS = 5, 3  # of a critical difference
@@ -28,8 +29,8 @@ def expected_score(study: Study) -> go.Figure | None:
 
 
 def critical_difference(study: Study) -> go.Figure | None:
-    """Mean ranks of methods over at least five tasks, with the difference that means anything (Demsar 2006)."""
-    scores = study.cells.pivot_table(index="task", columns="title", values="report_score").dropna(axis=1)
+    """Mean ranks of tuned methods over at least five tasks, with the difference that means anything (Demsar 2006)."""
+    scores = judged(study.cells).pivot_table(index="task", columns="title", values="report_score").dropna(axis=1)
     if len(scores) < FEWEST_TASKS or scores.shape[1] < FEWEST_METHODS:
         return None
     found = ranks(scores)

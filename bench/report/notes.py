@@ -10,39 +10,31 @@ import pandas as pd
 from bench.records import Record
 from bench.report.cells import grouped
 from bench.report.frame import Study
+from bench.report.rate_notes import flag_notes, rate_notes
 from bench.report.standing import MOST, some_of, unknown_ties
 from bench.report.table import DASH, metric_of
 
 VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")  # packages that can change a number
 
 
-def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True) -> list[str]:
-    """Seeds, rates, parts, protocol, resolution, ties, and what is missing; one line each.
+def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True, flags: bool = True) -> list[str]:
+    """Seeds, rates, flags, parts, protocol, resolution, ties, and what is missing; one line each.
 
-    rates: whether to name the chosen learning rates, where the table has no column of them.
+    rates: whether to name the chosen learning rates, where the table has no column of them. flags: whether to name the
+    cells that are flagged, likewise.
     """
     members = [record for name in cells["cell"] for record in study.members[name]]
-    tried = sorted({int(count) for count in cells["lrs_tried"] if count})
     seeds = sorted({int(count) for count in cells["seeds"] if count})
     first = (
         f"Mean +- standard deviation over n seeds (n = {', '.join(map(str, seeds)) or DASH}). Learning rate and "
-        "checkpoint are chosen on the select part; the report part is shown. Learning rates tried per cell: "
-        f"{', '.join(map(str, tried)) or DASH}{_chosen(cells) if rates else ''}."
+        "checkpoint are chosen on the select part; the report part is shown."
     )
-    lines = [first, *_trained(members), *costs_elsewhere(cells), *mixture(members), *_resolution(study, cells)]
+    lines = [first, *rate_notes(study, cells, named=rates), *flag_notes(study, cells, named=flags)]
+    lines += [*_trained(members), *costs_elsewhere(cells), *mixture(members), *_resolution(study, cells)]
     scored = [record.scores for record in members if record.scores and "chance" in record.scores]
     lines += [_known_nothing(scored[0])] if scored else []
     lines += dict.fromkeys(f"Note: {note}." for record in members for note in record.provenance.get("notes", ()))
     return [*lines, *unknown_ties(study, cells), *_unchosen(cells), *missing(cells)]
-
-
-def _chosen(cells: pd.DataFrame) -> str:
-    """The chosen rates by method."""
-    known = cells[cells["lr"].notna()].groupby("method")["lr"]
-    by_method = [f"{method} {' or '.join(f'{lr:g}' for lr in sorted(rates.unique()))}" for method, rates in known]
-    if len(by_method) > MOST:
-        return "; the table of cells has the chosen ones"
-    return f"; chosen: {', '.join(by_method)}" if by_method else ""
 
 
 def _unchosen(cells: pd.DataFrame) -> list[str]:

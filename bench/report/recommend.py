@@ -7,15 +7,16 @@ import pandas as pd
 
 from bench.report.asked import Asked
 from bench.report.cells import TIMED
-from bench.report.compare import difference, p_text
+from bench.report.compare import difference, flag_sentences, p_text
 from bench.report.frame import Study
 from bench.report.front import front
 from bench.report.shown import SCORE, column, head_of, who
-from bench.report.standing import ONE_SEED, standings
+from bench.report.standing import ONE_SEED, RETUNE, standings
 from bench.report.table import Table, metric_of, needed_bytes, peak_of, text, timed
+from bench.report.tuning import TUNED, is_tuned
 from bench.report.variances import LEVEL
 
-WORDS = ("method", "target", "base", "optim", "cell")
+WORDS = ("method", "target", "base", "optim", "tuning", "flags", "cell")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ def recommend(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
     """An answer for comparable cells, and the front that it was chosen from; None where there is nothing to choose."""
     cells = study.cells.assign(needed=needed_bytes(study.cells))
     where = f"{', '.join(cells['task'].unique())} with {', '.join(cells['model'].unique())}"
-    scored = cells[cells["select_score"].notna()]
+    known = cells[cells["select_score"].notna()]
+    scored = known[is_tuned(known)]
     under = f" under {' and '.join(limit.told for limit in limits)}" if limits else ""
     if len(scored) < 2:
-        return f"For {where} the records cannot tell: {len(scored)} of {len(cells)} cells have a score.", None
+        return _cannot_tell(where, len(scored), len(known), len(cells)), None
     unknown = scored[[limit.column for limit in limits]].isna().any(axis=1)
     if any(limit.column in TIMED for limit in limits):
         unknown |= scored["contended"]
@@ -59,10 +61,25 @@ def recommend(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
     if fitting.empty:
         why = f"; of {unknown.sum()} the cost was not measured, or not undisturbed" if unknown.any() else ""
         return f"For {where} nothing that is recorded stays{under}{why}.", None
-    return _answer(study, fitting, where, under, int(unknown.sum())), _front(study, fitting)
+    said = [_answer(study, fitting, where, under), *_left_aside(int(unknown.sum()), len(known) - len(scored))]
+    return " ".join(said), _front(study, fitting)
 
 
-def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str, unknown: int) -> str:
+def _cannot_tell(where: str, tuned: int, scored: int, cells: int) -> str:
+    """Why there is nothing to choose from."""
+    lead = f"For {where} the records cannot tell: {scored} of {cells} cells have a score"
+    if tuned == scored:
+        return f"{lead}."
+    return f"{lead}, and {tuned or 'none'} of them a tuned learning rate; {RETUNE}."
+
+
+def _left_aside(unknown: int, untuned: int) -> list[str]:
+    """How many cells had no part in the choice, and why."""
+    lines = [f"Left aside, as their cost was not measured, or not undisturbed: {unknown} cells."] if unknown else []
+    return lines + ([f"Left aside, as their learning rates are not tuned: {untuned} cells."] if untuned else [])
+
+
+def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str) -> str:
     ordered = fitting.sort_values(["select_score", "trainable_params"], ascending=[False, True])
     best = ordered.iloc[0]
     score = f"{100 * best['report_score']:.1f} % {metric_of(fitting).replace('_', ' ')} on the report part"
@@ -76,11 +93,9 @@ def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str, unknown
         said.append("It is the only one that fits, so nothing was compared.")
     if best["seeds"] < 3:
         said.append(f"With {best['seeds']} seed{'s' if best['seeds'] > 1 else ''} this is a weak answer: train three.")
-    if len(fitting["lrs_tried"].unique()) > 1:
+    if len(fitting.loc[fitting["tuning"].notna(), "rates"].unique()) > 1 and not (fitting["tuning"] == TUNED).all():
         said.append("The cells had different numbers of learning rates to choose from, which favours those with more.")
-    if unknown:
-        said.append(f"Left aside, as their cost was not measured, or not undisturbed: {unknown} cells.")
-    return " ".join(said)
+    return " ".join([*said, *flag_sentences(best)])
 
 
 def _runner_up(study: Study, best: "pd.Series[Any]", others: pd.DataFrame) -> str:

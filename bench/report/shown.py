@@ -11,12 +11,13 @@ from bench.report.frame import Study
 from bench.report.notes import notes_of
 from bench.report.standing import standings
 from bench.report.table import CONTENDED, DASH, Entry, Table, metric_of, score_text, text, what_went_wrong
+from bench.report.tuning import tuning_text
 
 SCORE = "report_score"
 SHORT = ("method", "rank", "target")
 MORE = ("base", "optim", "checkpointing")
 TASK, METRIC = "task", "metric"
-WORDS = (*SHORT[::2], *MORE, TASK, METRIC, "model", "cell", "outcome", "error", "trial")
+WORDS = (*SHORT[::2], *MORE, TASK, METRIC, "model", "cell", "outcome", "error", "trial", "tuning", "flags")
 
 
 def pivoted(name: str, study: Study, found: pd.DataFrame, rows: Sequence[str], metric: str) -> Table:
@@ -45,6 +46,23 @@ def who(found: pd.DataFrame) -> dict[str, Any]:
     columns += several_metrics(found)
     plain = with_plain_metric(found)
     return {name: plain[name].map(named) for name in columns}
+
+
+def tuning_column(found: pd.DataFrame) -> dict[str, Any]:
+    """How the rates were found, where the cells differ in it."""
+    texts = tuning_texts(found)
+    return {"tuning": texts} if len(texts.unique()) > 1 else {}
+
+
+def tuning_texts(found: pd.DataFrame) -> "pd.Series[Any]":
+    """How the rate of every cell was found."""
+    pairs = zip(found["tuning"], found["rates"], strict=True)
+    return pd.Series([tuning_text(*pair) for pair in pairs], found.index, dtype=object)
+
+
+def flags_column(found: pd.DataFrame) -> dict[str, Any]:
+    """The flags of every cell, where some cell has one."""
+    return {"flags": found["flags"].map(text)} if found["flags"].notna().any() else {}
 
 
 def with_plain_metric(found: pd.DataFrame) -> pd.DataFrame:
@@ -100,4 +118,5 @@ def title_of(study: Study, found: pd.DataFrame) -> str:
 
 
 def table_of(name: str, study: Study, found: pd.DataFrame, body: pd.DataFrame) -> Table:
-    return Table(name, title_of(study, found), body, notes_of(study, found, rates="lr" not in body), WORDS)
+    notes = notes_of(study, found, rates="lr" not in body, flags="flags" not in body)
+    return Table(name, title_of(study, found), body, notes, WORDS)

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from bench.report.frame import Study
 from bench.report.paired import Pairs, pairs_of
 from bench.report.table import BEST, TIED
+from bench.report.tuning import how_untuned, is_tuned
 from bench.report.variances import intervals
 
 ONE_SEED = "with one seed there is no test between methods; train at least three"
+UNTUNED = "A difference may be one of learning rates"
+RETUNE = "rerun the command without lrs= (and without protocol=smoke) to tune"
 MOST = 8  # names in a line
 
 
@@ -37,13 +40,13 @@ def truth_of(study: Study, cells: pd.DataFrame) -> NDArray[Any] | None:
 
 
 def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
-    """BEST or TIED by cell id, within each group of comparable cells; nothing for those that are worse.
+    """BEST or TIED by cell id, within each group of comparable cells; nothing for those that are worse, or not tuned.
 
     Any two cells have one verdict, whichever of their table's cells are shown. Where the truth was not recorded, or
     with one seed, only the best is known, and nothing is said of ties.
     """
     found: dict[str, str] = {}
-    for key, group in cells[cells["report_score"].notna()].groupby("table"):
+    for key, group in judged(cells).groupby("table"):
         if len(group) > 1:
             pairs = pairs_in(study, str(key))
             best = str(group["cell"].iloc[int(group["report_score"].to_numpy().argmax())])
@@ -51,14 +54,19 @@ def standings(study: Study, cells: pd.DataFrame) -> dict[str, str]:
     return found
 
 
+def judged(cells: pd.DataFrame) -> pd.DataFrame:
+    """The cells that verdicts are about: they have a score, and a rate that was searched for (or none)."""
+    return cells[cells["report_score"].notna() & is_tuned(cells)]
+
+
 def pairs_in(study: Study, key: str) -> Pairs | None:
-    """The paired tests of all cells of a table by id, worked out once; None where there are no two to be tested.
+    """The paired tests of the tuned cells of a table by id, worked out once; None where there are no two to be tested.
 
     Args:
         study: all cells that verdicts take into account.
         key: of the table, as the column `table` has it.
     """
-    group = study.cells[(study.cells["table"] == key) & study.cells["report_score"].notna()]
+    group = judged(study.cells[study.cells["table"] == key])
     family = frozenset(group["cell"])
     if family not in study.tested:
         study.tested[family] = _tested(study, group)
@@ -112,15 +120,34 @@ def _able(study: Study, group: pd.DataFrame) -> tuple[NDArray[Any] | None, dict[
 
 
 def unknown_ties(study: Study, cells: pd.DataFrame) -> Sequence[str]:
-    """The note of a table whose ties are not known, or not all of them."""
-    scored = cells[cells["report_score"].notna()]
+    """The notes of a table whose verdicts are not known, or not all of them."""
+    scored, tested = cells[cells["report_score"].notna()], judged(cells)
     if len(scored) < 2:
         return []
-    if truth_of(study, scored) is None:
+    return [*untuned_notes(scored), *(_untested(study, tested) if len(tested) > 1 else [])]
+
+
+def _untested(study: Study, tested: pd.DataFrame) -> list[str]:
+    if truth_of(study, tested) is None:
         return ["Ties are not marked: these records hold no right answers (trials recorded before they were kept)."]
-    single = scored.loc[scored["seeds"] < 2, "title"]
-    if len(single) == len(scored):
+    single = tested.loc[tested["seeds"] < 2, "title"]
+    if len(single) == len(tested):
         return [f"Ties are not marked: {ONE_SEED}."]
     if len(single):
         return [f"Not tested: {some_of(list(single))}; {ONE_SEED}."]
     return []
+
+
+def untuned_notes(scored: pd.DataFrame) -> list[str]:
+    """Why there is no verdict on some of these cells, or on any of them, and what to do about it."""
+    untuned = scored[~is_tuned(scored)]
+    if untuned.empty:
+        return []
+    ways = [how_untuned(*row) for row in zip(untuned["tuning"], untuned["rates"], strict=True)]
+    how = " or ".join(sorted({way for way in ways if way}))
+    why = f"{UNTUNED}; {RETUNE}."
+    if len(untuned) == len(scored):
+        return [f"No verdicts, so no bold and no marks: each cell was trained {how}. {why}"]
+    left = len(scored) - len(untuned)
+    alone = " One tuned cell alone is not compared." if left == 1 else ""
+    return [f"No verdict on {some_of(list(untuned['title']))}: each was trained {how}. {why}{alone}"]

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.report.budgets import methods_at_budget, target_at_budget
 from bench.report.costs import cost, outcomes, quantisation, retention
 from bench.report.frame import Study
+from bench.report.raced import rates
 from bench.report.shown import (
     SCORE,
     SHORT,
     alike,
     column,
+    flags_column,
     head_of,
     number_text,
     pivoted,
@@ -19,6 +22,8 @@ from bench.report.shown import (
     shown,
     span_text,
     table_of,
+    tuning_column,
+    tuning_texts,
     varying,
     who,
 )
@@ -26,7 +31,6 @@ from bench.report.standing import interval_notes, intervals_of, standings
 from bench.report.table import DASH, Table, metric_of, peak_of, text, timed
 
 SOFT = ("soft prompts",)
-BUDGET = 1.1  # parameter counts within such a ratio are one budget
 
 
 def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Table:
@@ -41,8 +45,10 @@ def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Tabl
             name: peak.map(lambda value: text(value, "{:,.0f}")),
             "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
             "lr": found["lr"].map(lambda value: text(value, "{:g}")),
+            "tuning": tuning_texts(found),
             head_of(found, metric): column(found, metric, judged),
             **({"95%": found["cell"].map(spans).map(span_text)} if metric == SCORE and spans else {}),
+            **flags_column(found),
             "outcome": found["outcome"].map(text),
             "cell": found["cell"],
         }
@@ -73,40 +79,14 @@ def init(study: Study, metric: str = SCORE) -> Table | None:
     return pivoted("init", study, found, ["task", "method"], metric) if len(found) > 1 else None
 
 
-def target_at_budget(study: Study, metric: str = SCORE) -> Table | None:
-    """The LoRA paper's Table 5: weight types at one budget of trained parameters, the rank following from it."""
-    found = study.cells[study.cells["rank"].notna() & study.cells["target"].notna()]
-    found = found[found["trainable_params"].notna()].assign(
-        body=lambda one: one["trainable_params"] - one["head_params"].fillna(0)
-    )
-    found = found[found.groupby(["task", "method"])["target"].transform("nunique") > 1]
-    groups = [
-        group
-        for _, one in found.groupby(["task", "method"])
-        for group in _budgets(one)
-        if len(group["target"].unique()) > 1
-    ]
-    if not groups:
-        return None
-    found = pd.concat(groups)
-    judged = standings(study, found)
-    body = pd.DataFrame(
-        {
-            "task": found["task"],
-            **who(found),
-            "trained below the head": found["body"].map(lambda value: text(value, "{:,.0f}")),
-            head_of(found, metric): column(found, metric, judged),
-        }
-    )
-    return table_of("target_at_budget", study, found, body)
-
-
 def methods(study: Study, metric: str = SCORE) -> Table | None:
     """The LoRA paper's Table 2: methods by task, with the average over all tasks."""
     found, judged = study.cells, standings(study, study.cells)
     keys = [*SHORT, *varying(found)]
     rows, heads = [], _heads(found)
     tasks = found["task"].nunique()
+    told = {**tuning_column(found), **flags_column(found)} if tasks == 1 else {}  # else a row is more than one cell
+    told = {name: dict(zip(found["cell"], texts, strict=True)) for name, texts in told.items()}
     for key, group in alike(found, keys).items():
         by_task = {row["task"]: row for row in group}
         values = [row[metric] for row in by_task.values() if pd.notna(row[metric])]
@@ -116,12 +96,13 @@ def methods(study: Study, metric: str = SCORE) -> Table | None:
                 **dict(zip(keys, key, strict=True)),
                 "trainable": text(group[0]["trainable_params"], "{:,.0f}"),
                 **{heads[task]: shown(row, metric, judged) for task, row in by_task.items()},
+                **{name: texts[group[0]["cell"]] for name, texts in told.items()},
                 "average": number_text(sum(values) / len(values), metric) if whole else DASH,
             }
         )
     body = pd.DataFrame(rows, dtype=object).fillna(DASH)
     body = body[[name for name in body if name != "average"] + ["average"]]
-    return table_of("methods", study, found, body if len(found["task"].unique()) > 1 else body.drop(columns="average"))
+    return table_of("methods", study, found, body if tasks > 1 else body.drop(columns="average"))
 
 
 def _heads(found: pd.DataFrame) -> dict[str, str]:
@@ -138,6 +119,8 @@ TABLES: dict[str, Callable[[Study, str], Table | None]] = {
         rank_by_target,
         target_at_budget,
         methods,
+        methods_at_budget,
+        rates,
         cost,
         quantisation,
         capacity,
@@ -146,10 +129,3 @@ TABLES: dict[str, Callable[[Study, str], Table | None]] = {
         outcomes,
     )
 }
-
-
-def _budgets(found: pd.DataFrame) -> list[pd.DataFrame]:
-    """Cells of one method, cut where the next count of parameters is another budget."""
-    ordered = found.sort_values("body")
-    jumps = (ordered["body"].astype(float).pct_change().fillna(0) > BUDGET - 1).cumsum()
-    return [group for _, group in ordered.groupby(jumps)]

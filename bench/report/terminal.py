@@ -19,6 +19,7 @@ WIDEST = 10_000  # a table's lines are never broken
 DISPENSABLE = (
     "cell",
     "lr",
+    "tuning",
     "%",
     "95%",
     "target",
@@ -76,7 +77,9 @@ def _marked(entry: str) -> Text:
 
 
 def _misleads_without(shown: pd.DataFrame, column: str) -> bool:
-    """Whether a reader needs the column: a trial did not end well, or rows differ in their target alone."""
+    """Whether a reader needs the column: rows differ in their tuning or in their target alone, or did not end well."""
+    if column == "tuning":
+        return len(shown["tuning"].unique()) > 1
     if column == "outcome":
         return not shown["outcome"].str.fullmatch(r"\d+ ok").all()
     return column == "target" and len(shown[["method", "rank", "target"]].drop_duplicates()) > len(

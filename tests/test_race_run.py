@@ -1,0 +1,209 @@
+"""A race on the command line: it finds the rate, goes on where it stood, and belongs to one process at a time."""
+
+import fcntl
+import json
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import records
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ["protocol.candidates=3", "protocol.finalists=2", "seeds=[0,1]"]
+
+
+@pytest.fixture
+def raced(tiny: list[str]) -> list[str]:
+    """Overrides of a cell that tunes."""
+    return [*tiny, *SMALL]
+
+
+def race_of(results: Path, pattern: str = "*") -> dict[str, Any]:
+    (path,) = results.glob(f"*/*/{pattern}/race.json")
+    return json.loads(path.read_text())
+
+
+def trials_in(results: Path) -> set[str]:
+    return {path.stem for path in results.rglob("*-seed*.json")}
+
+
+def test_a_cell_tunes_its_rate_and_trains_the_winner_on_the_seeds_of_the_report(
+    inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    done = inline("method=lora", *raced)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 to train, 1 learning rate to tune" in done.stdout
+    record = race_of(tmp_path / "results")
+    race = record["race"]
+    assert record["outcome"] == "ok"
+    assert (record["trial"], record["scores"], record["predictions"]) == (None, None, None)
+    assert {one["outcome"] for one in race["candidates"]} == {"finished", "dropped"}
+    steps = max(step for one in race["candidates"] for step, _ in one["select_losses"])
+    assert {one["outcome"] for one in race["candidates"] if one["select_losses"][-1][0] == steps} == {"finished"}
+    assert trials_in(tmp_path / "results") == {f"lr{race['lr']!r}-seed{seed}" for seed in (0, 1)}
+    again = inline("method=lora", *raced)
+    assert "2 recorded, 0 to train" in again.stdout
+    assert "tune" not in again.stdout.partition("\n")[0]
+
+
+def test_trials_that_went_on_from_a_stage_are_those_of_a_whole_training(
+    inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    """The last select loss of a finalist is that of a trial that is trained in one go."""
+    inline("method=lora", *raced)
+    race = race_of(tmp_path / "results")["race"]
+    inline("method=lora", *raced, "lrs=all", "seeds=[1000]")
+    for one in race["candidates"]:
+        if one["outcome"] == "finished":
+            (path,) = (tmp_path / "results").rglob(f"lr{one['lr']!r}-seed1000.json")
+            losses = json.loads(path.read_text())["scores"]["select_losses"]
+            assert losses[-1] == one["select_losses"][-1]
+
+
+def test_a_race_that_was_interrupted_goes_on(inline: Run, raced: list[str], tmp_path: Path) -> None:
+    inline("method=lora", *raced)
+    (path,) = (tmp_path / "results").glob("*/*/*/race.json")
+    whole = json.loads(path.read_text())
+    half = json.loads(path.read_text())
+    for one in half["race"]["candidates"]:
+        if one["outcome"] == "finished":
+            one |= {"outcome": "waiting", "select_losses": one["select_losses"][:1]}
+            one["lowest"] = one["select_losses"][0][1]
+    half["race"]["lr"], half["outcome"] = None, "interrupted"
+    path.write_text(json.dumps(half))
+    for trial in path.parent.glob("*-seed*.json"):
+        trial.unlink()
+    done = inline("method=lora", *raced)
+    assert done.returncode == 0, done.stdout + done.stderr
+    again = json.loads(path.read_text())
+    assert again["race"]["lr"] == whole["race"]["lr"]
+    assert again["race"]["candidates"] == whole["race"]["candidates"]
+
+
+def test_only_what_is_missing_of_a_tuned_cell_is_trained(inline: Run, raced: list[str], tmp_path: Path) -> None:
+    inline("method=lora", *raced)
+    lost = min((tmp_path / "results").rglob("*-seed1.json"))
+    kept = lost.with_name(lost.name.replace("seed1", "seed0"))
+    before = kept.read_bytes()
+    lost.unlink()
+    (tmp_path / "results").rglob("race.json").__next__().unlink()
+    done = inline("method=lora", *raced)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert lost.exists()
+    assert kept.read_bytes() == before
+
+
+def test_a_smaller_rule_is_satisfied_by_a_larger_race_and_not_the_other_way_round(
+    inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    inline("method=lora", *raced)
+    small = race_of(tmp_path / "results")["race"]
+    done = inline("method=lora", *raced, "protocol.candidates=5")
+    assert "1 learning rate to tune" in done.stdout
+    assert len(race_of(tmp_path / "results")["race"]["candidates"]) >= 5 > len(small["candidates"]) - 1
+    done = inline("method=lora", *raced)
+    assert "0 to train" in done.stdout
+    assert "to tune" not in done.stdout.partition("\n")[0]
+
+
+def test_several_cells_train_side_by_side_and_are_all_recorded(inline: Run, raced: list[str], tmp_path: Path) -> None:
+    done = inline("-m", "method=lora,bitfit,head", *raced, "workers=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 ok" in done.stdout
+    found = list(records.read_all(tmp_path / "results", pytest.fail))
+    assert sorted(one.kind for one in found) == ["probe"] * 3 + ["race"] * 3 + ["trial"] * 6
+    assert {one.provenance["threads"] for one in found if one.kind == "trial"} == {1}
+    assert [f"cell {number}/3" in done.stdout for number in (1, 2, 3, 4)] == [True, True, True, False]
+
+
+def test_how_many_cells_train_at_once_changes_no_score(inline: Run, raced: list[str], tmp_path: Path) -> None:
+    for workers in (1, 2):
+        inline("-m", "method=lora,bitfit", *raced, f"workers={workers}", f"results_dir={workers}")
+    one, two = (
+        {
+            (record.cell["id"], record.trial["id"]): record.scores
+            for record in records.read_all(tmp_path / str(n), pytest.fail)
+            if record.trial
+        }
+        for n in (1, 2)
+    )
+    assert one == two
+
+
+@pytest.mark.parametrize("also", ["protocol.candidates=null", "model.weights=random", "lrs=published"])
+def test_what_does_not_tune_trains_the_published_rate(also: str, inline: Run, raced: list[str], tmp_path: Path) -> None:
+    done = inline("method=lora", *raced, also)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert trials_in(tmp_path / "results") == {"lr0.0005-seed0", "lr0.0005-seed1"}
+    assert not list((tmp_path / "results").rglob("race.json"))
+
+
+def test_all_trains_every_candidate_with_every_seed(inline: Run, raced: list[str], tmp_path: Path) -> None:
+    inline("method=lora", *raced, "lrs=all")
+    expected = {f"lr{lr!r}-seed{seed}" for lr in (1.58e-4, 5e-4, 1.58e-3) for seed in (0, 1)}
+    assert trials_in(tmp_path / "results") == expected
+    assert not list((tmp_path / "results").rglob("race.json"))
+
+
+def test_a_race_that_another_process_holds_is_waited_for(inline: Run, raced: list[str], tmp_path: Path) -> None:
+    inline("method=lora", *raced)
+    (path,) = (tmp_path / "results").glob("*/*/*/race.json")
+    finished, record = path.read_bytes(), json.loads(path.read_bytes())
+    path.unlink()
+    with path.with_name(".race.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def finish() -> None:
+            path.write_bytes(finished)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        timer = threading.Timer(2, finish)
+        timer.start()
+        done = inline("method=lora", *raced)
+        timer.join()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "waiting for its race, which another process holds" in done.stdout
+    assert json.loads(path.read_bytes())["provenance"]["written"] == record["provenance"]["written"]
+
+
+def test_a_race_that_no_candidate_survives_is_told_and_not_held_again(
+    inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    wild = ["method=lora", *raced, "method.lr=1e30", "optim=sgd_momentum", "protocol.clip=1e30"]
+    done = inline(*wild)
+    assert done.returncode == 1
+    assert "no learning rate: lora r=4 qv" in done.stdout
+    record = race_of(tmp_path / "results")
+    assert (record["outcome"], record["race"]["lr"]) == ("diverged", None)
+    assert "diverged" in done.stdout
+    before = race_of(tmp_path / "results")["provenance"]["written"]
+    assert inline(*wild).returncode == 1
+    assert race_of(tmp_path / "results")["provenance"]["written"] >= before
+
+
+@pytest.mark.parametrize(("override", "words"), [
+    ("lrs=[]", ["lrs is empty", "tuned, all, published"]),
+    ("lrs=best", ["lrs=best must be tuned, all, published, or a list"]),
+    ("lrs=1e-3", ["lrs=0.001 must be tuned, all, published, or a list"]),
+    ("lrs=[0]", ["must be above 0"]),
+    ("lrs=[1e-3,-1]", ["must be above 0"]),
+    ("lrs=[high]", ["must be above 0"]),
+    ("protocol.candidates=2", ["protocol.candidates=2 must be at least 3", "null"]),
+    ("protocol.finalists=0", ["protocol.finalists=0 must be at least 1"]),
+    ("protocol.finalists=4", ["at most protocol.candidates=3"]),
+    ("seeds=[0,1000]", ["protocol.tune_seed=1000 is one of seeds=[0, 1000]", "choose another"]),
+    ("protocol.tune_seed=-1", ["protocol.tune_seed=-1 must be at least 0"]),
+    ("workers=0", ["workers=0 must be auto or a whole number"]),
+])  # fmt: skip
+def test_a_race_that_cannot_be_meant_is_one_line(
+    override: str, words: list[str], inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    done = inline("method=lora", *raced, override)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert all(word in done.stderr for word in words), done.stderr
+    assert not (tmp_path / "results").exists()
