@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rich.console import Console
-from sample_records import record_of, store
+from sample_records import race_record, record_of, store
 
 from bench import records
 from bench.report.asked import parse
@@ -18,7 +18,9 @@ from bench.report.frame import Study
 from bench.report.table import DASH
 
 
-def _records(ranks: tuple[int, ...], targets: tuple[str, ...], seeds: int = 3) -> list[records.Record]:
+def _records(
+    ranks: tuple[int, ...], targets: tuple[str, ...], seeds: int = 3, *, tuned: bool = True
+) -> list[records.Record]:
     """Trials of LoRA, better with every rank and target by another two answers of a hundred, and their truth."""
     found = []
     for step, (target, rank) in enumerate((target, rank) for target in targets for rank in ranks):
@@ -28,6 +30,7 @@ def _records(ranks: tuple[int, ...], targets: tuple[str, ...], seeds: int = 3) -
             score = 1 - len(wrong) / 100
             trial = record_of(rank=rank, target=target, seed=seed, select=score, report=score)
             found.append(replace(trial, predictions={"select": [0, 1], "report": answers}))
+        found += [race_record(rank=rank, target=target)] if tuned else []
         truth = {"select": [0, 1], "report": [0] * 100}
         found.append(replace(record_of("probe", rank=rank, target=target), truth=truth))
     return found
@@ -75,6 +78,13 @@ def test_of_one_seed_the_interval_is_over_examples_and_the_table_says_so() -> No
     assert table is not None
     assert "with one seed" in table.notes[1]
     assert "(" in rows(table.body)["q r=8 - q r=1"]["sst2, ours"]
+
+
+def test_at_untuned_rates_there_is_no_interval_and_the_table_says_so() -> None:
+    table = differences(Study.of(_records((1, 8), ("q",), tuned=False)), "6")
+    assert table is not None
+    assert rows(table.body)["q r=8 - q r=1"]["sst2, ours"] == "+2.0"
+    assert "No interval where" in table.notes[2]
 
 
 def test_the_command_shows_them_below_the_published_values(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from bench.report.frame import Study
 from bench.report.paired import Difference
 from bench.report.published import lora_paper
 from bench.report.table import DASH, Table, text
+from bench.report.tuning import is_tuned
 
 BASE_TARGET = "qv"  # what the paper adapts unless it says otherwise
 COLUMN = "difference"
@@ -129,7 +130,9 @@ def _notes(cells: pd.DataFrame) -> list[str]:
     tested = int((cells["seeds"] > 1).sum())
     ours = "Ours: difference of mean scores in points, with a 95% interval over examples and seeds"
     single = "; with one seed, over examples alone" if tested < len(cells) else ""
+    untuned = ["No interval where a cell's learning rate was not tuned."] if not is_tuned(cells).all() else []
     return [
         f"{ours}, which holds for all pairs of our table together{single}.",
+        *untuned,
         "The paper's: difference of the printed values +- the spread over seeds of two values.",
     ]
