@@ -114,8 +114,9 @@ def page(found: dict[str, Any]) -> str:
             f" {100 * min(others):.1f} to {100 * max(others):.1f}% where they are not: there the races of equal cells"
             " choose different rates by chance, so that the cells differ in truth, and the test sees it. A mark is"
             " about the cells at their chosen rates, and not about what another race would choose.\n"
-            f"- **Bias**: reported minus true accuracy at the chosen rate, in points; at most {off:.1f} standard errors"
-            " from zero. Bias of select: the same of the winner's accuracy on select, which is not reported."
+            "- **Bias**: reported minus true accuracy at the chosen rate, in points; the largest of"
+            f" {len(rows)} rows is {off:.1f} standard errors from zero. Bias of select: the same of the winner's"
+            " accuracy on select, which is not reported."
         ),
         (
             "Top: accuracy lost by distance from the best rate: flat (none up to half a decade), curved (3.75 points at"
