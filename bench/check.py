@@ -57,7 +57,12 @@ def _check_numbers(conf: Config) -> None:
     protocol = conf.protocol
     whole = ("steps", "epochs", "batch", "tokens", "micro", "eval_steps", "eval_batch", "max_length", "probe_steps")
     counts = {f"protocol.{name}": getattr(protocol, name) for name in (*whole, "train_rows")}
-    of_cell = {"rank": conf.rank, "scale.alpha": conf.scale.alpha, "task.select_rows": conf.task.select_rows}
+    of_cell = {
+        "rank": conf.rank,
+        "match_params": conf.match_params,
+        "scale.alpha": conf.scale.alpha,
+        "task.select_rows": conf.task.select_rows,
+    }
     for name, value in {**of_cell, **counts}.items():
         if value is not None and value < 1:
             raise ValueError(f"{name}={value} must be at least 1")

@@ -39,6 +39,31 @@ def effective_rank(conf: Config, source: Source) -> int | None:
     return min(conf.rank, source.num_layers) if conf.method.rank_limit is RankLimit.layers else conf.rank
 
 
+def allowed_ranks(conf: Config, source: Source) -> range:
+    """The ranks that fit the method and the model, from the lowest. There may be none.
+
+    Where nothing bounds the rank, it ends at `match_params`: every rank trains at least one more parameter.
+    """
+    step = max(1, conf.method.rank_step)
+    highest = {
+        RankLimit.width: source.hidden_size,
+        RankLimit.positions: _positions_left(conf, source),
+        RankLimit.layers: source.num_layers,
+        RankLimit.none: conf.match_params or 0,
+    }[conf.method.rank_limit]
+    return range(step * (_pruned_to(conf) // step + 1), highest + 1, step)
+
+
+def _positions_left(conf: Config, source: Source) -> int:
+    """Positions of the model beside the longest row."""
+    return source.positions - longest(conf.protocol.max_length, conf.task.shots, source)
+
+
+def _pruned_to(conf: Config) -> int:
+    """The rank that pruning leaves, which the method's own must exceed; 0 where nothing is pruned."""
+    return int((conf.method.attach.get("config") or {}).get("target_r", 0))
+
+
 def _check_model(conf: Config, source: Source) -> None:
     fits = conf.method.models
     if fits and source.model_type not in fits:
@@ -90,8 +115,7 @@ def _check_untrained(conf: Config) -> None:
 
 
 def _check_rank(conf: Config, source: Source) -> None:
-    method, rank, room = conf.method, conf.rank, source.positions
-    room -= longest(conf.protocol.max_length, conf.task.shots, source)
+    method, rank, room = conf.method, conf.rank, _positions_left(conf, source)
     if method.rank_limit is RankLimit.width and rank > source.hidden_size:
         raise Misfit(
             f"rank={rank} is larger than the matrices of {source.label}, which are {source.hidden_size} wide; "
@@ -105,7 +129,7 @@ def _check_rank(conf: Config, source: Source) -> None:
         )
     if rank % method.rank_step:
         raise Misfit(f"method {method.name!r} needs a rank that is a multiple of {method.rank_step}; got rank={rank}")
-    left = (method.attach.get("config") or {}).get("target_r", 0)
+    left = _pruned_to(conf)
     if rank <= left:
         raise Misfit(
             f"method {method.name!r} prunes from rank to target_r={left}, so rank={rank} is too small; choose at least "

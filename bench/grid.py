@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench import schema
+from bench import budget, schema
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.store import register, shipped
@@ -45,11 +45,17 @@ def cells(
         given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         _check_sweep(params, given, multirun=multirun)
         if not multirun:
-            return [Cell.of(_one_budget(_without_hydra(master), given))]
+            config = _one_budget(_without_hydra(master), given)
+            _check_rank(config, params, given)
+            return [Cell.of(budget.at_rank(config))]
         listed = [f"{key}={value}" for key, value in params.items()]
         parsed = OverridesParser.create(config_loader=loader).parse_overrides([*listed, *overrides])
         (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-        composed = (_one_budget(_without_hydra(loader.load_sweep_config(master, list(job))), given) for job in jobs)
+        composed = []
+        for job in jobs:
+            composed.append(_one_budget(_without_hydra(loader.load_sweep_config(master, list(job))), given))
+            _check_rank(composed[-1], params, given)
+        budget.search(composed)
         return _fitting(composed, say)
 
 
@@ -70,12 +76,23 @@ def _one_budget(config: DictConfig, given: list[Override]) -> DictConfig:
     return config
 
 
+def _check_rank(config: DictConfig, params: dict[str, str], given: list[Override]) -> None:
+    """Refuse a rank beside `match_params`, which chooses it."""
+    if config.match_params is None:
+        return
+    chosen = f"match_params={config.match_params} chooses the rank"
+    if named := [one.input_line for one in given if one.get_key_element() == "rank"]:
+        raise ValueError(f"{chosen}; leave out {named[-1]}, or give match_params=null")
+    if "rank" in params:
+        raise ValueError(f"{chosen}, and the sweep lists rank={params['rank']}; leave out one of them")
+
+
 def _fitting(configs: Iterable[DictConfig], say: Callable[[str], None]) -> list[Cell]:
     """The cells that make sense; of the others each reason is told once."""
     found, misfits = [], []
     for config in configs:
         try:
-            found.append(Cell.of(config))
+            found.append(Cell.of(budget.at_rank(config)))
         except Misfit as misfit:
             misfits.append(misfit)
     if misfits and not found:

@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from typing import TYPE_CHECKING, Any, cast
 
+from omegaconf import DictConfig
+
 from bench.cell import Cell
 from bench.events import Broken, Event
 from bench.job import Job
@@ -41,6 +43,22 @@ def check(cells: list[Cell]) -> tuple[dict[str, str], str | None]:
         except EOFError:
             return {}, "the check of the configuration ended without an answer; run one cell to see why"
     return {name: _one_line(why) for name, why in misfits.items()}, _one_line(complaint) if complaint else None
+
+
+def find_ranks(configs: list[DictConfig]) -> list[int | str]:
+    """Ask a worker for the rank that `match_params` chooses for each configuration, or why there is none.
+
+    Raises:
+        ValueError: A configuration is wrong for another reason.
+    """
+    with _process("ranks", configs) as (_, pipe):
+        try:
+            found, complaint = pipe.recv()
+        except EOFError:
+            raise ValueError("the search for ranks ended without an answer; give rank= to see why") from None
+    if complaint:
+        raise ValueError(_one_line(complaint))
+    return [one if isinstance(one, int) else _one_line(one) for one in found]
 
 
 def _one_line(text: str) -> str:
@@ -117,5 +135,7 @@ def _enter(kind: str, what: Any, pipe: Connection) -> None:
 
     if kind == "check":
         worker.check(what, pipe)
+    elif kind == "ranks":
+        worker.find_ranks(what, pipe)
     else:
         worker.main(what, pipe)

@@ -12,7 +12,7 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 from rich.console import Console
 
-from bench import grid, launch
+from bench import budget, grid, launch
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.manifest import Manifest, Remembered
@@ -26,7 +26,7 @@ from bench.sweep import Sweep
 def job(config: DictConfig) -> None:
     """One Hydra job: one cell, in whatever process a launcher starts it."""
     try:
-        cell = Cell.of(config)
+        cell = Cell.of(budget.at_rank(config))
     except Misfit:  # left out of the grid, which has said so
         return
     with Display(1, 0) as display:

@@ -228,6 +228,7 @@ class Config:
     fast: FastConf = field(default_factory=FastConf)
     track: TrackConf = field(default_factory=TrackConf)
     rank: int = MISSING
+    match_params: int | None = None
     lrs: Any = MISSING
     seeds: list[int] = MISSING
     precision: choices.Precision = MISSING

@@ -1,8 +1,7 @@
-"""What Hydra must know before it composes: the types of the configuration, the sweeps, and three words of yaml."""
+"""What Hydra must know before it composes: the types of the configuration, the sweeps, and two words of yaml."""
 
 import copyreg
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -23,8 +22,7 @@ SWEEPS = shipped("sweeps")
 def register() -> None:
     """Make the types known to Hydra, which checks every yaml against them while composing, and the sweeps.
 
-    `${times:20,${rank}}` is a whole number; `${words:${task.labels}}` joins a list with spaces;
-    `${rank_at_budget:8,${target.parts}}` shares a budget out.
+    `${times:20,${rank}}` is a whole number; `${words:${task.labels}}` joins a list with spaces.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
@@ -33,22 +31,3 @@ def register() -> None:
     copyreg.pickle(ConfigStore, lambda _: "ConfigStore")  # Hydra copies what it looks in, and of this there is one
     OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(int, factors)), replace=True)
     OmegaConf.register_new_resolver("words", " ".join, replace=True)
-    OmegaConf.register_new_resolver("rank_at_budget", rank_at_budget, replace=True)
-
-
-def rank_at_budget(budget: int, parts: Sequence[str] | None) -> int:
-    """The rank at which all weight types of a target train as much as one of them does at the rank `budget`.
-
-    parts: of a named target, such as [q, v]. ValueError: they are not known one by one, or the rank is not whole.
-    """
-    if not parts or {"mlp", "all"} & set(parts):
-        raise ValueError(
-            f"a budget of rank {budget} is shared out over weight types that are named one by one, such as target=qv; "
-            f"got {', '.join(parts or ['default'])}; give rank= as well"
-        )
-    if budget % len(parts):
-        raise ValueError(
-            f"a budget of rank {budget} gives no whole rank to each of {', '.join(parts)}; choose a multiple of "
-            f"{len(parts)}"
-        )
-    return budget // len(parts)

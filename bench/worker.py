@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
+from omegaconf import DictConfig
 
 from bench.accelerator import gpu_visible
 from bench.build import arithmetic, build, load, load_data, load_retained, load_task, method_of, recipe_of, saved_bytes
@@ -21,6 +22,7 @@ from bench.fit import Misfit
 from bench.heap import keep_freed_memory, release_freed_memory
 from bench.inputs import by_input, check_input
 from bench.job import Job
+from bench.matching import Ladder
 from bench.measure.latency import merging
 from bench.measure.memory import resident_bytes
 from bench.measure.probe import probe, probe_untrained
@@ -28,6 +30,7 @@ from bench.methods.saving import merged
 from bench.models.fast import Fast, pick_fast, plain
 from bench.models.load import empty_model, linear_weights
 from bench.racing import Racing
+from bench.store import register
 from bench.tasks.encode import Encoded
 from bench.train.outcome import describe, failure, release
 from bench.train.plan import Plan
@@ -72,6 +75,34 @@ def check(cells: list[Cell], pipe: Connection) -> None:
         pipe.send((misfits, f"{cell.title}: {type(cause).__name__}: {cause}"))
     else:
         pipe.send((misfits, None))
+
+
+def find_ranks(configs: list[DictConfig], pipe: Connection) -> None:
+    """Find the rank that `match_params` chooses for each configuration; what trains alike is counted once.
+
+    Sends a pair: a rank, or why there is none, for each; the first complaint or None.
+    """
+    warnings.simplefilter("ignore")
+    register()
+    found: list[int | str] = []
+    known: dict[Any, int | str] = {}
+    try:
+        for config in configs:
+            try:
+                ladder = Ladder.of(config)
+                if ladder.key not in known:
+                    if ladder.cell.config["method"]["needs_cuda"]:
+                        try_out(ladder.cell)  # nor could it be counted without
+                    known[ladder.key] = ladder.matched()
+                found.append(known[ladder.key])
+            except Misfit as misfit:
+                found.append(str(misfit))
+    except Exception as error:  # noqa: BLE001 - as in check
+        cause = error.__cause__ or error
+        kind = "" if isinstance(cause, (ValueError, TypeError)) else f"{type(cause).__name__}: "
+        pipe.send((found, f"{kind}{cause}"))
+    else:
+        pipe.send((found, None))
 
 
 def try_out(cell: Cell) -> None:

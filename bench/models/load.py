@@ -111,10 +111,10 @@ def _auto(source: Source, speaks: bool) -> Any:  # noqa: FBT001
     return speaker if speaks else AutoModelForSequenceClassification
 
 
-def empty_model(source: Source, num_labels: int, *, speaks: bool = False) -> nn.Module:
-    """The first layer of the architecture, without weights: enough to see whether a method attaches to it."""
+def empty_model(source: Source, num_labels: int, *, speaks: bool = False, layers: int = 1) -> nn.Module:
+    """The first layers of the architecture, without weights: one is enough to see whether a method attaches to it."""
     config = _config(source, num_labels, dropout=None)
-    config.num_hidden_layers = 1
+    config.num_hidden_layers = layers
     with torch.device("meta"):
         model: nn.Module = _auto(source, speaks).from_config(config)
     return _named(model, source, [])

@@ -47,7 +47,7 @@ def tables(asked: Asked, console: Console, complaints: Console) -> None:
     for table in made:
         console.print(FORMATS[form](table), soft_wrap=True, end="")
     if asked.settings.get("published") == "true":
-        _published(name, form, console)
+        _published(name, form, console, study)
 
 
 def _unwritten(asked: Asked) -> str:
@@ -71,13 +71,18 @@ def _possible(study: Study) -> list[str]:
     return [name for name in TABLES if any(TABLES[name](part, "report_score") for part in comparable(study))]
 
 
-def _published(name: str | None, form: str, console: Console) -> None:
-    """The paper's own values, in a table of their own."""
+def _published(name: str | None, form: str, console: Console, study: Study) -> None:
+    """The paper's own values, in a table of their own, and its differences beside ours."""
+    from bench.report.contrasts import CONTRASTED, differences
     from bench.report.published import beside
 
     if name not in PUBLISHED:
         raise ValueError(f"published=true: no published table is like table={name}; choose from {', '.join(PUBLISHED)}")
-    console.print(f"\n{FORMATS[form](beside(PUBLISHED[name]))}", soft_wrap=True, end="")
+    made = [beside(PUBLISHED[name])]
+    if PUBLISHED[name] in CONTRASTED:
+        made += [table for part in comparable(study) if (table := differences(part, PUBLISHED[name]))]
+    for table in made:
+        console.print(f"\n{FORMATS[form](table)}", soft_wrap=True, end="")
 
 
 def figures(asked: Asked, console: Console, complaints: Console) -> None:

@@ -40,10 +40,15 @@ def _rows(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield {**shared, "task": task, "metric": metric, "value": value, "spread": spread}
 
 
+def lora_paper(table: str) -> pd.DataFrame:
+    """One row per value of a table of the LoRA paper."""
+    found = published(table)
+    return found[found["source"].str.startswith("Hu")]
+
+
 def beside(table: str) -> Table:
     """A table of the LoRA paper in the shape of ours: 6 by rank, 5 by weight type, 2 by task."""
-    found = published(table)
-    found = found[found["source"].str.startswith("Hu")]
+    found = lora_paper(table)
     across = {"6": "r={rank}", "5": "{target} r={rank}", "2": "{task}"}[table]
     names = [name for name in ("model", "task", *SETTING) if name not in across and len(found[name].unique()) > 1]
     rows: dict[tuple[str, ...], dict[str, str]] = {}
