@@ -77,6 +77,13 @@ class LossOn(Enum):
     prompt = "prompt"
 
 
+class Cost(Enum):
+    """When costs are measured: each cell's before it trains, or only costs, all cells of the grid in turns."""
+
+    first = "first"
+    only = "only"
+
+
 class OnOom(Enum):
     """What is done when memory runs out: half as many rows go through the model at once, or the outcome is recorded."""
 

@@ -162,13 +162,17 @@ class Lookup:
 
         return put(self.path_of(cell, trial), record, settle)
 
-    def put_probe(self, cell: Cell, record: Record) -> Record | None:
-        """Record a cost. Returns the record that was kept instead, or None."""
+    def put_probe(self, cell: Cell, record: Record, *, replaces: bool = False) -> Record | None:
+        """Record a cost. Returns the record that was kept instead, or None.
+
+        replaces: whether it goes in the place of any that is recorded; where the latency was not measured again, the
+        recorded one stays.
+        """
 
         def settle(there: Record, new: Record) -> Record | None:
             if cell.config["force"]:
                 return new
-            return _with_latency(there, new) if _is_better_cost(cell, there, new) else None
+            return _with_latency(there, new) if replaces or _is_better_cost(cell, there, new) else None
 
         return put(self.path_of(cell, PROBE), record, settle)
 

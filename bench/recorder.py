@@ -31,10 +31,11 @@ class Recorder:
         for key, values in piece.items():
             self.running[trial].setdefault(key, []).extend(values)
 
-    def write_probe(self, probed: Probed) -> None:
+    def write_probe(self, probed: Probed, *, replaces: bool = False) -> None:
+        """Record a cost. replaces: whether it goes in the place of any that is recorded."""
         blank = self._blank("probe", None, "ok", probed.error)
         record = replace(blank, cost=probed.cost, truth=probed.truth)
-        kept = self.lookup.put_probe(self.cell, record)
+        kept = self.lookup.put_probe(self.cell, record, replaces=replaces)
         self.cost = (kept or record).cost
         if kept:
             disturbed = (probed.cost.get("contended") and "this measurement was disturbed") or None

@@ -15,6 +15,7 @@ from rich.console import Console
 from bench import budget, grid, launch
 from bench.cell import Cell
 from bench.fit import Misfit
+from bench.in_turns import measure
 from bench.manifest import Manifest, Remembered
 from bench.progress import Display
 from bench.ready import check_ready
@@ -63,8 +64,10 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", la
     results = Path(planned[0].config["results_dir"]).expanduser()
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
+    if planned[0].config["cost"] == "only":
+        return _run_costs(sweep, command, results, outputs)
     remembered = Remembered(results, command, sweep.backlog.asked, _say)
-    _check(sweep, outputs)
+    _check(sweep, sweep.backlog.waiting, outputs)
     sweep.announce()
     with remembered:
         if waiting := sweep.backlog.waiting:
@@ -76,9 +79,20 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", la
     return remembered.exit
 
 
-def _check(sweep: Sweep, outputs: str) -> None:
-    """Find out what cannot be trained before anything is. ValueError: nothing can, or an input is not there."""
-    waiting = sweep.backlog.waiting
+def _run_costs(sweep: Sweep, command: list[str], results: Path, outputs: str) -> int:
+    """Measure the costs of all cells in turns, and train nothing. Returns the exit code."""
+    backlog = sweep.backlog
+    _check(sweep, backlog.jobs, outputs)
+    cells = list({cell.id: cell for cell in backlog.jobs}.values())
+    remembered = Remembered(results, command, lambda: [one | {"trials": []} for one in backlog.asked()], _say)
+    with remembered, Display(len(cells), 0) as display:
+        remembered.exit = 1 if measure(cells, backlog.lookup, display) else 0
+    _show(remembered.manifest, results)
+    return remembered.exit
+
+
+def _check(sweep: Sweep, waiting: list[Cell], outputs: str) -> None:
+    """Find out what cannot be run before anything is. ValueError: nothing can, or an input is not there."""
     if not waiting:
         return
     check_ready(waiting, outputs)

@@ -237,6 +237,7 @@ class Config:
     workers: Any = MISSING
     checkpointing: bool = MISSING
     on_oom: choices.OnOom = MISSING
+    cost: choices.Cost = MISSING
     merge: bool = MISSING
     retain: str | None = None
     save: choices.Save = MISSING

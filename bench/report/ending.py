@@ -16,7 +16,9 @@ from bench.report.compare import flag_sentences
 from bench.report.frame import Study
 from bench.report.standing import judged, some_of, standings, unknown_ties
 from bench.report.table import BEST, TIED, metric_of
+from bench.report.terminal import show
 from bench.report.tuning import is_tuned, race_of
+from bench.report.turns import turns
 
 REPORT = ("python", "-m", "bench.report")
 
@@ -24,6 +26,10 @@ REPORT = ("python", "-m", "bench.report")
 def show_run(manifest: Manifest, found: Sequence[Record], results: Path, console: Console) -> None:
     """Show a run from its manifest and the records of its own cells and trials."""
     study = Study.of(found) if found else None
+    if study and not any(manifest.trials.values()) and (table := turns(study)):  # costs alone
+        show(table, console)
+        console.print(_facts(manifest), soft_wrap=True)
+        return
     pages = show_cells(study, console) if study else []
     lines = [_facts(manifest), *(line for page in pages for line in _bests(page)), *_next(manifest, study, results)]
     for line in lines:

@@ -29,6 +29,7 @@ from bench.report.shown import (
 )
 from bench.report.standing import interval_notes, intervals_of, standings
 from bench.report.table import DASH, Table, metric_of, peak_of, text, timed
+from bench.report.turns import turns
 
 SOFT = ("soft prompts",)
 
@@ -126,6 +127,7 @@ TABLES: dict[str, Callable[[Study, str], Table | None]] = {
         capacity,
         init,
         retention,
+        turns,
         outcomes,
     )
 }
