@@ -1,5 +1,6 @@
 """What is missing of one command's cells: which races, costs and trials are not recorded yet."""
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,10 +62,21 @@ class Backlog:
         return sorted({id(cell): cell for cell in cells}.values(), key=lambda cell: order[id(cell)])
 
     @property
+    def races(self) -> list[Cell]:
+        """The cells whose races are to be held."""
+        return [cell for cell in self.unraced.values() if self.leader_of(cell) is cell]
+
+    def leader_of(self, cell: Cell) -> Cell:
+        """The cell whose race finds a cell's rate: itself, or the first of the command that shares its tuning."""
+        if cell.config["tune"] != "once":
+            return cell
+        return next((job for job in self.jobs if job.rule and _tuned_alike(job) == _tuned_alike(cell)), cell)
+
+    @property
     def work(self) -> float:
         """What there is to train, in whole trainings, if no race is widened."""
-        races = (cell.rule.trials + len(cell.config["seeds"]) for cell in self.unraced.values() if cell.rule)
-        return len(self.todo) + sum(races)
+        races = sum(cell.rule.trials for cell in self.races if cell.rule)
+        return len(self.todo) + races + sum(len(cell.config["seeds"]) for cell in self.unraced.values())
 
     def leave_out(self, misfits: Mapping[str, str]) -> list[str]:
         """Forget the cells of these ids; gives the reasons, each once."""
@@ -101,6 +113,12 @@ class Backlog:
     def trials(self, cell: Cell) -> tuple[Trial, ...]:
         """The trials of a cell; none where its rate is not known."""
         return _trials_at(cell, self.lookup.race_of(cell) if cell.rule else None)
+
+
+def _tuned_alike(cell: Cell) -> str:
+    """What cells share that take one rate under `tune=once`: everything but rank, target and what follows from them."""
+    shared = {key: value for key, value in cell.identity.items() if key not in {"method", "rank", "target"}}
+    return json.dumps([cell.method, cell.scale, cell.base, cell.optim, shared], sort_keys=True)
 
 
 def _distinct(jobs: list[Cell]) -> list[Cell]:

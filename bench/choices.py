@@ -84,6 +84,13 @@ class Cost(Enum):
     only = "only"
 
 
+class Tune(Enum):
+    """Which cells race for a learning rate: each, or the first rank and target of each method in a command."""
+
+    each = "each"
+    once = "once"
+
+
 class OnOom(Enum):
     """What is done when memory runs out: half as many rows go through the model at once, or the outcome is recorded."""
 

@@ -86,6 +86,7 @@ class Race:
     rule: Rule
     published: float
     candidates: tuple[Candidate, ...] = field(default=())  # rising rates
+    of: str | None = None  # the cell that held it, where another cell takes its rate
 
     @classmethod
     def begin(cls, rule: Rule, published: float) -> Self:
@@ -147,6 +148,7 @@ class Race:
             "rule": asdict(self.rule),
             "published": self.published,
             "lr": self.lr,
+            "of": self.of,
             "candidates": [
                 asdict(one) | {"select_losses": [list(pair) for pair in one.select_losses], "lowest": one.lowest}
                 for one in self.candidates
@@ -166,7 +168,7 @@ class Race:
                 )
                 for one in told["candidates"]
             ]
-            return cls(Rule(**told["rule"]), float(told["published"]), tuple(candidates))
+            return cls(Rule(**told["rule"]), float(told["published"]), tuple(candidates), told.get("of"))
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a race of this version ({error!r})") from error
 

@@ -99,7 +99,10 @@ class Lookup:
         return cost is None or bool(cost.get("contended"))
 
     def race_of(self, cell: Cell) -> Race | None:
-        """The race that found the cell's rate, at its end; None: there is none, or not one by its rule."""
+        """The race that found the cell's rate, at its end; None: there is none, or not one by its rule.
+
+        One that another cell has held counts only where the configuration asks for that.
+        """
         there = self.begun_race(cell)
         return there if there is not None and there.lr is not None else None
 
@@ -114,6 +117,8 @@ class Lookup:
             self.say(f"{self.path_of(cell, RACE)}: {error}; it is held again")
             return None
         if race.outcome in TRIED_AGAIN:
+            return None
+        if race.of is not None and cell.config["tune"] != "once":
             return None
         agrees = race.rule == cell.rule or (race.lr is not None and race.rule.covers(cell.rule))
         return race if agrees and race.published == cell.config["method"]["lr"] else None

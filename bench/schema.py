@@ -230,6 +230,7 @@ class Config:
     rank: int = MISSING
     match_params: int | None = None
     lrs: Any = MISSING
+    tune: choices.Tune = MISSING
     seeds: list[int] = MISSING
     precision: choices.Precision = MISSING
     device: choices.Device = MISSING

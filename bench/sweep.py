@@ -48,7 +48,7 @@ class Sweep:
         self.display.say(
             f"{len(cells)} cells, {backlog.recorded + waiting} trials: {backlog.recorded} recorded, {waiting} to train"
             f"{f' ({reasons})' if reasons else ''}"
-            f"{_more(len(backlog.unraced), 'learning rate', 'to tune')}"
+            f"{_more(len(backlog.races), 'learning rate', 'to tune')}"
             f"{_more(len(backlog.unprobed), 'cost', 'to measure')}"
         )
         named = Counter((cell.id, cell.trials) for cell in backlog.jobs)
@@ -115,7 +115,12 @@ class Sweep:
         while waiting:
             put_off = []
             for job in waiting:
-                if job.race is not None:
+                if job.race is not None and self.backlog.leader_of(job.cell).id != job.cell.id:
+                    if self._leader_races(job.cell):
+                        put_off.append(job)
+                        continue
+                    job = self._after_leader(job)  # noqa: PLW2901 - its trials are known now
+                elif job.race is not None:
                     if not self._lock(job.cell):
                         self.display.say_once(f"{job.cell.title}: waiting for its race, which another process holds")
                         put_off.append(job)
@@ -126,6 +131,23 @@ class Sweep:
             waiting = put_off
             if waiting:
                 yield None
+
+    def _leader_races(self, cell: Cell) -> bool:
+        """Whether the race that a cell takes its rate from is still to come, or at work."""
+        leader = self.backlog.leader_of(cell)
+        return leader.id in self.backlog.unraced and leader.id not in self.broken
+
+    def _after_leader(self, job: Job) -> Job:
+        """A job whose rate another cell's race has found; without work where it has found none."""
+        cell, leader = job.cell, self.backlog.leader_of(job.cell)
+        race = self.lookup.race_of(leader)
+        if race is None:
+            self._say(f"{cell.title}: not trained, as the race of {leader.title} has found no learning rate")
+            return replace(job, trials=(), race=None)
+        carried = replace(race, of=leader.id)
+        Recorder(cell, self.lookup, self._say, None).write_race(carried)
+        self._raced(cell, carried)
+        return replace(job, trials=tuple(self.backlog.trials_of(cell)), race=None)
 
     def _lock(self, cell: Cell) -> bool:
         """Take the race of a cell; False where another process has it."""

@@ -56,12 +56,12 @@ def test_trials_that_went_on_from_a_stage_are_those_of_a_whole_training(
     """The last select loss of a finalist is that of a trial that is trained in one go."""
     inline("method=lora", *raced)
     race = race_of(tmp_path / "results")["race"]
-    inline("method=lora", *raced, "lrs=all", "seeds=[1000]")
-    for one in race["candidates"]:
-        if one["outcome"] == "finished":
-            (path,) = (tmp_path / "results").rglob(f"lr{one['lr']!r}-seed1000.json")
-            losses = json.loads(path.read_text())["scores"]["select_losses"]
-            assert losses[-1] == one["select_losses"][-1]
+    finished = [one for one in race["candidates"] if one["outcome"] == "finished"]
+    inline("method=lora", *raced, f"lrs={[one['lr'] for one in finished]}", "seeds=[1000]")
+    for one in finished:
+        (path,) = (tmp_path / "results").rglob(f"lr{one['lr']!r}-seed1000.json")
+        losses = json.loads(path.read_text())["scores"]["select_losses"]
+        assert losses[-1] == one["select_losses"][-1]
 
 
 def test_a_race_that_was_interrupted_goes_on(inline: Run, raced: list[str], tmp_path: Path) -> None:
@@ -207,3 +207,36 @@ def test_a_race_that_cannot_be_meant_is_one_line(
     assert done.stderr.count("\n") == 1
     assert all(word in done.stderr for word in words), done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_tuned_once_a_method_races_at_its_first_rank_and_the_others_take_its_rate(
+    inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    given = [one for one in raced if not one.startswith("rank=")]
+    done = inline("-m", "method=lora", "rank=2,4", "target=q,v", *given, "tune=once")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 to train, 1 learning rate to tune" in done.stdout
+    assert "At the rate that the race of lora r=2 q found (tune=once): lora r=2 v, lora r=4 q" in done.stdout
+    races = {
+        one.cell["title"]: one for one in records.read_all(tmp_path / "results", pytest.fail) if one.kind == "race"
+    }
+    first = races["lora r=2 q"]
+    assert (first.race or {})["of"] is None
+    assert {(one.race or {})["lr"] for one in races.values()} == {(first.race or {})["lr"]}
+    assert {(one.race or {})["of"] for one in races.values()} == {None, first.cell["id"]}
+    assert "0 to train" in inline("-m", "method=lora", "rank=2,4", "target=q,v", *given, "tune=once").stdout
+    own = inline("-m", "method=lora", "rank=4", "target=q", *given)
+    assert "1 learning rate to tune" in own.stdout, "a rate of another cell is no race of one's own"
+
+
+def test_tuned_once_nothing_is_trained_at_a_rate_that_was_not_found(
+    inline: Run, raced: list[str], tmp_path: Path
+) -> None:
+    given = [one for one in raced if not one.startswith("rank=")]
+    wild = ["method.lr=1e30", "optim=sgd_momentum", "protocol.clip=1e30"]
+    done = inline("-m", "method=lora", "rank=2,4", *given, "tune=once", *wild)
+    assert done.returncode == 1
+    assert "lora r=4 qv: not trained, as the race of lora r=2 qv has found no learning rate" in done.stdout.replace(
+        " sgd_momentum", ""
+    )
+    assert not trials_in(tmp_path / "results")

@@ -18,7 +18,21 @@ def rate_notes(study: Study, cells: pd.DataFrame, *, named: bool) -> list[str]:
     """How the learning rates were found. named: whether to name the chosen ones."""
     tried = sorted({int(count) for count in cells["rates"] if count})
     line = f"Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}{_chosen(cells) if named else ''}."
-    return [line, *rate_rules(study, cells[cells["tuning"] == TUNED])]
+    return [line, *rate_rules(study, cells[cells["tuning"] == TUNED]), *_carried(study, cells)]
+
+
+def _carried(study: Study, cells: pd.DataFrame) -> list[str]:
+    """One line where cells train at the rate of another cell's race."""
+    titles = dict(zip(study.cells["cell"], study.cells["title"], strict=True))
+    by_leader: dict[str, list[str]] = defaultdict(list)
+    for name, title in zip(cells["cell"], cells["title"], strict=True):
+        record = race_of(study.members[name])
+        if record and record.race and (leader := record.race.get("of")):
+            by_leader[titles.get(leader, leader)].append(title)
+    return [
+        f"At the rate that the race of {leader} found (tune=once): {some_of(found)}."
+        for leader, found in by_leader.items()
+    ]
 
 
 def _chosen(cells: pd.DataFrame) -> str:
