@@ -783,7 +783,8 @@ def test_the_page_is_the_same_for_the_same_records() -> None:
     "task=quiz model=tiny-llama method=lora task.form=options task.loss_on=prompt prompt=course task.shots=2 retain=a",
 ])  # fmt: skip
 def test_the_command_runs_the_same_cell(words: str) -> None:
-    (cell,) = cells_of_grid(words.split(), multirun=False)
+    given = words.split()
+    (cell,) = cells_of_grid([*given, *([] if "lrs=" in words else ["lrs=published"])], multirun=False)
     who = {"id": cell.id, "title": cell.title, "model": cell.source.label, "task": cell.task, "method": cell.method,
            "rank": cell.rank, "target": cell.target, "scale": cell.scale, "base": cell.base, "optim": cell.optim,
            "checkpointing": cell.checkpointing, "random": cell.source.random}  # fmt: skip

@@ -27,7 +27,7 @@ from bench.trials import Trials
 
 LOSSES = Path(__file__).parent / "golden" / "losses.tsv"
 SETTINGS = ["rank=8", "precision=fp32", "protocol.epochs=1", "protocol.train_rows=160", "protocol.batch=8"]
-SETTINGS += ["protocol.head_lr=${method.lr}"]
+SETTINGS += ["protocol.head_lr=${method.lr}", "lrs=published"]
 PLAIN = Fast("torch", "all")
 CPU = torch.device("cpu")
 WAYS: dict[str, tuple[Fast, list[str]]] = {

@@ -17,6 +17,7 @@ from bench import launch, records, sweep
 from bench.cell import Cell, Trial
 from bench.events import Ended, Event, Probed, Ready, Started, Stepped
 from bench.grid import cells
+from bench.job import Job
 from bench.progress import Display
 from bench.records import Record
 from bench.sweep import Sweep
@@ -49,11 +50,17 @@ class Command:
     def __call__(self, script: Script, *words: str) -> bool:
         """Run it; True where its summary finds nothing wrong."""
 
-        def run(cell: Cell, trials: tuple[Trial, ...], *, probe: bool) -> Iterator[Event]:
+        def run(jobs: Iterator[Job | None], at_once: int) -> Iterator[tuple[Job, Event | None]]:
+            assert at_once == 1
+            for job in filter(None, jobs):
+                yield from ((job, event) for event in events(job))
+                yield job, None
+
+        def events(job: Job) -> Iterator[Event]:
             yield Ready(DEVICE, {"train": 1})
-            if probe:
+            if job.probe:
                 yield self.probed
-            for trial in trials:
+            for trial in job.trials:
                 yield Started(trial.id, 1)
                 yield Stepped(trial.id, {"step": [1], "loss": [1.0]}, 1.0)
                 yield script(trial)
@@ -67,13 +74,13 @@ class Command:
         command = Sweep(jobs, display)
         command.announce()
         try:
-            for cell in command.waiting:
-                command.run(cell)
+            command.run()
             return command.summary()
         finally:
             self.lines = stream.getvalue().splitlines()
 
-    def start(self, cell: Cell, trial: Trial) -> None:
+    def start(self, cell: Cell, trial: Trial, part: str) -> None:
+        assert part == "report"
         self.told.append(("start", trial.id))
 
     def log(self, trial: str, curve: dict[str, list[float]]) -> None:
@@ -81,6 +88,8 @@ class Command:
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
         self.told.append((record.outcome, (record.trial or {})["id"]))
+
+    def close(self) -> None: ...
 
     def said(self, text: str) -> list[str]:
         return [line for line in self.lines if text in line]

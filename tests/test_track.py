@@ -190,7 +190,7 @@ def assert_alike(run: Run, trial: dict[str, Any], cost: dict[str, Any]) -> None:
     (opened,), cell = run.of_type("run"), trial["cell"]
     assert opened["run_id"] == run.whole["run_id"] == trial["trial"]["id"]
     assert opened["run_group"] == cell["id"]
-    assert sorted(run.whole["tags"]) == sorted((cell["method"], cell["task"], cell["model"]))
+    assert sorted(run.whole["tags"]) == sorted((cell["method"], cell["task"], cell["model"], "report"))
     ours = {"lr": trial["trial"]["lr"], "seed": trial["trial"]["seed"], "cell": cell["id"]}
     assert full(own(run.whole["config"])) == full(trial["config"]) | ours
     curve = trial["curve"]
