@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,12 @@ FEWEST = 2  # options of a question
 
 
 def chosen(records: Sequence[Record], name: str) -> Record:
-    """The trial of that name; of a cell's, the one that is best on select. ValueError: none of them can answer."""
-    of_name = [one for one in records if one.trial and name in {one.trial["id"], one.cell["id"]}]
+    """The trial of that name; of a cell's, the one that is best on select. ValueError: none of them can answer.
+
+    Of a cell that has held a race for its learning rate, the trials at the winner's rate can answer.
+    """
+    rates = {one.cell["id"]: one.race["lr"] for one in records if one.race and one.race["lr"] is not None}
+    of_name = [one for one in records if one.trial and _is_named(one, name, rates)]
     able = [one for one in of_name if one.scores and (one.saved or not one.config["method"].get("trains", True))]
     if not able and of_name:
         raise ValueError(f"record={name}: nothing was kept of it; run it again with save=adapter")
@@ -40,6 +44,12 @@ def chosen(records: Sequence[Record], name: str) -> Record:
         there = f"kept were {', '.join(kept[:5])}" if kept else "none was kept yet: run a cell with save=adapter"
         raise ValueError(f"record={name} is not among the {len(records)} records; {there}")
     return max(able, key=lambda one: (one.scores or {})["select"])
+
+
+def _is_named(record: Record, name: str, rates: Mapping[str, float]) -> bool:
+    """Whether a trial goes by its own name, or by its cell's. rates: of races, by cell."""
+    trial, cell = record.trial or {}, record.cell["id"]
+    return name == trial["id"] or (name == cell and trial["lr"] == rates.get(cell, trial["lr"]))
 
 
 class Answerer:

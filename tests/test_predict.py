@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import OFFLINE, REPOSITORY
+from sample_records import race_record, record_of
 from test_mcq_run import SMALL
 
 from bench import predict, records
@@ -367,3 +368,18 @@ def test_a_method_of_the_user_answers_where_its_folder_is_named(
     assert (code, err) == (0, "")
     assert out.splitlines()[0] in {"negative", "positive"}
     assert "is not a folder" in ask(*asked, "--config-dir", str(tmp_path / "none"))[2]
+
+
+def test_of_a_cell_that_was_tuned_a_trial_at_the_rate_of_its_race_answers() -> None:
+    from bench.kept import chosen
+
+    kept = [
+        replace(record_of(lr=lr), saved="somewhere", scores={"metric": "accuracy", "select": select, "report": 0.5})
+        for lr, select in ((1e-3, 0.9), (3e-3, 0.8))
+    ]
+    cell = kept[0].cell["id"]
+    assert (chosen(kept, cell).trial or {})["lr"] == 1e-3
+    raced = [*kept, race_record(3e-3, published=1e-3)]
+    assert raced[-1].cell["id"] == cell
+    assert (chosen(raced, cell).trial or {})["lr"] == 3e-3
+    assert chosen(raced, kept[0].trial["id"]) is kept[0], "a trial goes by its own name, too"

@@ -11,6 +11,7 @@ from sample_records import probe_of, race_record, record_of, store
 from test_manifest import cell_of, remember
 from test_tables import cell, made, rows_of
 
+from bench import grid
 from bench.manifest import Remembered
 from bench.records import Record
 from bench.report.__main__ import cli
@@ -21,6 +22,7 @@ from bench.report.frame import Study, distinct
 from bench.report.standing import pairs_in, standings
 from bench.report.table import BEST, TIED
 from bench.report.tables import TABLES
+from bench.report.tuning import WHOLE
 
 Ask = Callable[..., tuple[int, str]]
 
@@ -357,3 +359,9 @@ def test_all_is_written_from_a_folder_with_races(ask: Ask, tmp_path: Path) -> No
     assert "## rates: minilm on sst2" in (tmp_path / "minilm" / "tables.md").read_text()
     header = (tmp_path / "minilm" / "sst2" / "table.csv").read_text().splitlines()[0].split(",")
     assert {"tuning", "rates", "flags"} <= set(header)
+
+
+def test_the_whole_rule_is_that_of_the_standard_protocol() -> None:
+    (cell,) = grid.cells([], multirun=False)
+    assert cell.rule is not None
+    assert cell.rule.candidates == WHOLE
