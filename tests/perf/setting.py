@@ -61,7 +61,11 @@ class Setting:
     @property
     def cell(self) -> Cell:
         words = ("method=lora", "rank=8", f"precision={self.precision}", f"device={self.device}", "protocol.epochs=1")
-        trials = (f"lrs={list(RATES)}", f"seeds={list(SEEDS)}")
+        trials = (
+            f"lrs={list(RATES)}",
+            f"seeds={list(SEEDS)}",
+            f"protocol.head_lr={LEARNING_RATE}",
+        )  # as the peers have it
         (cell,) = cells([*MODELS[self.model], *words, *trials, f"protocol.batch={self.batch}"], multirun=False)
         return cell
 

@@ -18,6 +18,7 @@ from bench import launch
 from bench.build import load_task
 from bench.events import Started
 from bench.grid import cells
+from bench.job import Job
 from bench.tasks.task import Split
 
 ROWS, SELECT, DEV, BATCH = 640, 64, 128, 32
@@ -77,8 +78,8 @@ def first_steps(place: Path, precision: str) -> list[float]:
     taken = []
     for _ in range(1 + TIMES):
         began = time.perf_counter()
-        with closing(launch.run(cell, cell.trials, probe=False)) as events:
-            next(event for event in events if isinstance(event, Started))
+        with closing(launch.run(iter([Job(cell, cell.trials)]), 1)) as events:
+            next(event for _, event in events if isinstance(event, Started))
             taken.append(time.perf_counter() - began)
     return taken[1:]  # the first one starts the server
 
@@ -93,6 +94,7 @@ def bench(place: Path, precision: str, *more: str) -> list[str]:
         f"task.select_rows={SELECT}",
         f"protocol.batch={BATCH}",
         "protocol.probe_steps=1",
+        *([] if any(word.startswith("lrs=") for word in more) else ["lrs=published"]),
         f"precision={precision}",
         "device=cpu",
         "track=off",
