@@ -8,7 +8,7 @@ READY := .venv/.ready
 .PHONY: demo test check lint bench bench-gpu pictures clean
 
 demo: $(READY)
-	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64 protocol=quick protocol.steps=110
+	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64 protocol=quick protocol.steps=130
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -345,7 +345,7 @@ def test_a_grid_of_thousands_lists_the_folders_once(command: Command, tmp_path: 
         (tmp_path / "results" / "m" / "sst2" / f"lora-r{number}-qv-{number:010x}").mkdir(parents=True)
     command(scored)
     lookup = Sweep([cell], Display(0, 0)).lookup
-    lookup.path_of(cell, None)
+    lookup.path_of(cell, "probe")
     began = time.perf_counter()
     for _ in range(2500):
         lookup.path_of(cell, cell.trials[0])
