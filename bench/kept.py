@@ -49,7 +49,7 @@ def chosen(records: Sequence[Record], name: str) -> Record:
 def _is_named(record: Record, name: str, rates: Mapping[str, float]) -> bool:
     """Whether a trial goes by its own name, or by its cell's. rates: of races, by cell."""
     trial, cell = record.trial or {}, record.cell["id"]
-    return name == trial["id"] or (name == cell and trial["lr"] == rates.get(cell, trial["lr"]))
+    return bool(name == trial["id"] or (name == cell and trial["lr"] == rates.get(cell, trial["lr"])))
 
 
 class Answerer:
