@@ -26,7 +26,7 @@ TOTAL = PLAN.steps(DATA.train)
 @pytest.fixture(params=["alone", "packed"])
 def made(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Callable[[], tuple[Pack, dict]]:  # noqa: F811
     """A pack of its own at every call, and the losses that it will tell."""
-    cell = cell_of("lora", folders["bert"])
+    cell = cell_of("lora", folders["bert"], "protocol.head_lr=2e-3")
 
     def make() -> tuple[Pack, dict[str, list[float]]]:
         losses: dict[str, list[float]] = {}
@@ -46,7 +46,7 @@ def test_every_trial_trains_the_head_at_the_protocols_rate(made: Callable[[], tu
         initial = {id(part): group["initial_lr"] for group in member.optimizer.param_groups for part in group["params"]}
         assert set(rates) == {id(part) for part in member.parameters.values()}
         found = {"classifier" in name: initial[id(part)] for name, part in member.parameters.items()}
-        assert found == {True: 1e-3, False: member.wanted.lr}
+        assert found == {True: 2e-3, False: member.wanted.lr}
 
 
 def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member]]:
