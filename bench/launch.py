@@ -74,9 +74,9 @@ def run(jobs: Iterator[Job | None], at_once: int) -> Generator[tuple[Job, Event 
         jobs: Jobs in order; None where there is none for the moment.
         at_once: Workers at a time.
     """
-    with ExitStack() as running:
-        at_work: dict[Connection, tuple[Job, BaseProcess]] = {}
-        more = True
+    at_work: dict[Connection, tuple[Job, BaseProcess, ExitStack]] = {}
+    more = True
+    try:
         while more or at_work:
             while more and len(at_work) < at_once:
                 try:
@@ -86,22 +86,28 @@ def run(jobs: Iterator[Job | None], at_once: int) -> Generator[tuple[Job, Event 
                     break
                 if job is None:
                     break
-                process, pipe = running.enter_context(_process("job", job))
-                at_work[pipe] = job, process
+                with ExitStack() as started:
+                    process, pipe = started.enter_context(_process("job", job))
+                    at_work[pipe] = job, process, started.pop_all()
             if not at_work:
                 time.sleep(LULL if more else 0)
                 continue
             for ready in wait(list(at_work), LULL if more and len(at_work) < at_once else None):
                 pipe = cast(Connection, ready)
-                job, process = at_work[pipe]
+                job, process, started = at_work[pipe]
                 try:
                     yield job, pipe.recv()
                 except (EOFError, OSError):  # at its end, or in the middle of a message when it was killed
-                    del at_work[pipe]
                     process.join()
-                    if process.exitcode:
-                        yield job, Broken("failed", {"type": "WorkerDied", "message": _why(process.exitcode)})
+                    code = process.exitcode
+                    at_work.pop(pipe)
+                    started.close()
+                    if code:
+                        yield job, Broken("failed", {"type": "WorkerDied", "message": _why(code)})
                     yield job, None
+    finally:
+        for _, _, started in at_work.values():
+            started.close()
 
 
 def _why(code: int) -> str:

@@ -1,0 +1,18 @@
+"""Workers that have ended leave nothing behind in the process that started them."""
+
+import psutil
+
+from bench import launch
+from bench.grid import cells
+from bench.job import Job
+
+
+def test_workers_that_have_ended_hold_no_files_open(tiny: list[str]) -> None:
+    """A grid of thousands of cells must not run out of file descriptors."""
+    (cell,) = cells(["method=lora", *tiny, "lrs=published"], multirun=False)
+    open_files = []
+    for _, event in launch.run(iter([Job(cell) for _ in range(5)]), 1):
+        if event is None:
+            open_files.append(psutil.Process().num_fds())
+    assert len(open_files) == 5
+    assert open_files[-1] == open_files[1]  # the first one starts the server
