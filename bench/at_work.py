@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from bench.cell import Cell, Trial
 from bench.events import Broken, Ended, Event, Judged, Probed, Raced, Ready, Started, Stepped
 from bench.progress import CellDisplay
-from bench.race import WAITING, Race
+from bench.race import WAITING, Candidate, Race
 from bench.recorder import Recorder
+from bench.records import first_line
 from bench.track import RACE, REPORT, Tracker
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ class AtWork:
         self.recorder, self.tracker, self.shown, self.again, self.raced = recorder, tracker, shown, again, raced
         self.cell: Cell = recorder.cell
         self.left = {trial.id: trial for trial in trials}
-        self.racing: dict[str, Trial] = {}  # the race's trials that are open in W&B, or will be
+        self.known = dict(self.left)  # every trial that the worker may tell of, by id
         self.race: Race | None = None
+        self.racing: dict[str, Candidate] = {}  # candidates of the race, by the ids of their trials
         self.ended: dict[Trial, Record] = {}
         self.broken: dict[str, str] | None = None  # why nothing more could be run
 
@@ -54,12 +56,12 @@ class AtWork:
             case Raced(race=race):
                 self._follow_race(Race.read(race))
             case Started(trial=name):
-                trial = self._trial(name)
+                trial = self.known[name]
                 if trial not in self.recorder.running and trial not in self.again:
                     self.tracker.start(self.cell, trial, RACE if name in self.racing else REPORT)
                 self.recorder.begin(trial)
             case Stepped(trial=name, curve=curve):
-                self.recorder.extend(self._trial(name), curve)
+                self.recorder.extend(self.known[name], curve)
                 self.tracker.log(name, curve)
             case Ended(trial=name) if name in self.left:
                 self._end(self.left.pop(name), event)
@@ -67,7 +69,7 @@ class AtWork:
                 self._break(event)
             case _:
                 pass
-        name = self._trial(event.trial).name if isinstance(event, (Started, Stepped, Judged, Ended)) else ""
+        name = self.known[event.trial].name if isinstance(event, (Started, Stepped, Judged, Ended)) else ""
         self.shown.tell(event, name)
 
     def interrupt(self) -> None:
@@ -77,24 +79,22 @@ class AtWork:
                 self._end(self.left.pop(trial.id), Ended(trial.id, "interrupted"))
         self._close_race(outcome="interrupted")
 
-    def _trial(self, name: str) -> Trial:
-        known = {**self.racing, **self.left, **{trial.id: trial for trial in self.ended}}
-        return known[name]
-
     def _follow_race(self, race: Race) -> None:
         """A stage of the race begins, or the race is over."""
         self.race = race
         self.recorder.write_race(race)
-        of_race = (Trial(self.cell.id, one.lr, race.rule.seed) for one in race.candidates)
-        self.racing = {trial.id: trial for trial in of_race}
+        for one in race.candidates:
+            trial = Trial(self.cell.id, one.lr, race.rule.seed)
+            self.known[trial.id], self.racing[trial.id] = trial, one
         self._close_race()
         if race.stage is None:
             self.left |= {trial.id: trial for trial in self.raced(race)}
+            self.known |= self.left
 
     def _close_race(self, outcome: str | None = None) -> None:
         """Close the runs of the candidates whose race is over, or of all with an outcome."""
-        for one in self.race.candidates if self.race else ():
-            trial = Trial(self.cell.id, one.lr, self.race.rule.seed if self.race else 0)
+        for name, one in self.racing.items():
+            trial = self.known[name]
             if trial in self.recorder.running and (outcome or one.outcome != WAITING):
                 del self.recorder.running[trial]
                 told = replace(one, outcome=outcome) if outcome and one.outcome == WAITING else one
@@ -105,10 +105,9 @@ class AtWork:
         self.broken = broken.error
         if self.race is not None and self.race.stage is not None:
             self._close_race(outcome=broken.outcome)
-        lines = (broken.error.get("message") or broken.error.get("type") or "").strip().splitlines() or [""]
         if not self.left:
             what = "its learning rate is not found" if self.race is not None else "no cost was measured"
-            self.shown.say(f"{what}: {lines[0]}")
+            self.shown.say(f"{what}: {first_line(broken.error)}")
         for trial in list(self.left.values()):
             ended = Ended(trial.id, broken.outcome, error=broken.error)
             self._end(self.left.pop(trial.id), ended)

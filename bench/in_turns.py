@@ -12,6 +12,7 @@ from bench.job import Job
 from bench.progress import Display
 from bench.recorded import Lookup
 from bench.recorder import Recorder
+from bench.records import first_line
 
 ROUNDS = 3
 
@@ -39,7 +40,7 @@ def measure(cells: list[Cell], lookup: Lookup, display: Display) -> dict[str, di
                     display.say(f"round {len(found[name])}/{ROUNDS} {job.cell.title}: {_speed(event):.1f} samples/s")
                 case Broken(error=error):
                     broken[name] = error
-                    display.say(f"{job.cell.title}: no cost was measured: {error.get('message', '')}")
+                    display.say(f"{job.cell.title}: no cost was measured: {first_line(error)}")
     whole = [cell for cell in cells if len(found[cell.id]) == ROUNDS]
     for cell in whole:
         recorders[cell.id].write_probe(_median(cell, whole[0], found), replaces=True)

@@ -6,7 +6,7 @@ whoever is killed and however many write at once.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,12 @@ def _is_race(race: dict[str, Any] | None) -> bool:
         and isinstance(candidates, list)
         and all(isinstance(one, dict) and one.keys() >= CANDIDATE for one in candidates)
     )
+
+
+def first_line(error: Mapping[str, str] | None) -> str:
+    """The first line of what a record says went wrong, or its type; empty where nothing did."""
+    lines = ((error or {}).get("message") or (error or {}).get("type") or "").strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def is_file_name(name: Any) -> bool:

@@ -1,7 +1,7 @@
 """One command's cells: skip what is recorded, run the rest, record every outcome."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,7 +15,8 @@ from bench.progress import Display
 from bench.race import Race
 from bench.recorded import PROBE, RACE
 from bench.recorder import Recorder
-from bench.track import Tracker, make_tracker
+from bench.records import first_line
+from bench.track import NoTracker, Tracker, make_tracker
 from bench.workers import Workers
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Sweep:
         self.ended: dict[Trial, Record] = {}  # how the trials of this command ended, without curves and predictions
         self.broken: dict[str, dict[str, str]] = {}  # why nothing more could be run of a cell, by its id
         self.locks: dict[str, ExitStack] = {}  # of the races that are held, by their cells' ids
-        self.tracker: Tracker | None = None
+        self.tracker: Tracker = NoTracker()  # until there is something to run
 
     def _say(self, line: str) -> None:
         self.display.say(line)
@@ -68,8 +69,7 @@ class Sweep:
         cells, unprobed = self.backlog.waiting, self.backlog.unprobed
         if not cells:
             return
-        if self.tracker is None:
-            self.tracker = make_tracker(cells[0].config["track"], self.display.say)
+        self.tracker = make_tracker(cells[0].config["track"], self.display.say)
         if self.workers.at_once > 1:
             self._work([Job(cell, probe=True) for cell in cells if unprobed.get(cell.id) is cell], 1)
             unprobed.clear()
@@ -169,7 +169,6 @@ class Sweep:
 
     def _begin(self, job: Job) -> AtWork:
         cell = job.cell
-        assert self.tracker is not None  # noqa: S101 - `run` has made it
         seeds = len(job.seeds) if job.race else 0
         shown = self.display.begin_cell(cell.id, cell.title, len(job.trials) + seeds)
         recorder = Recorder(cell, self.lookup, self._say, None if job.probe else self.lookup.cost_of(cell))
@@ -207,7 +206,7 @@ class Sweep:
             outcomes["missing" if record is None else record.outcome] += 1
             if record is None:
                 continue
-            name, why = f"{cell.title} {trial.id}", _first_line(record.error)
+            name, why = f"{cell.title} {trial.id}", first_line(record.error)
             if record.outcome != "ok":
                 problems.append(f"  {record.outcome}: {name}: {why}")
             elif stored is not None and (lacking := self.lookup.extras(cell).lacking(stored)):
@@ -225,7 +224,7 @@ class Sweep:
         for cell in {cell.id: cell for cell in self.backlog.jobs if cell.rule}.values():
             if self.lookup.race_of(cell) is None:
                 record = self.lookup.read(cell, RACE)
-                why = _first_line(self.broken.get(cell.id) or (record.error if record else None))
+                why = first_line(self.broken.get(cell.id) or (record.error if record else None))
                 lacking.append(f"  no learning rate: {cell.title}{f': {why}' if why else ''}")
         return lacking
 
@@ -246,8 +245,3 @@ def _more(number: int, what: str, to_do: str) -> str:
 def _axes(cell: Cell) -> str:
     used = " and ".join(cell.config["method"]["uses"]) or "neither rank nor target"
     return f"{used}, up to the model's blocks" if cell.config["method"]["rank_limit"] == "layers" else used
-
-
-def _first_line(error: Mapping[str, str] | None) -> str:
-    lines = ((error or {}).get("message") or (error or {}).get("type") or "").strip().splitlines()
-    return lines[0] if lines else ""

@@ -96,7 +96,7 @@ ROOMS = {
         "track",
         "workers",
     },
-    "in_turns": {"events", "recorded", "recorder", "cell", "job", "launch", "progress"},
+    "in_turns": {"events", "recorded", "recorder", "records", "cell", "job", "launch", "progress"},
     "manifest": {"atomic", "provenance"},
     "run": {
         "budget",

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.records import first_line
 from bench.report.cells import MEMORY
-from bench.report.frame import Study, first_line
+from bench.report.frame import Study
 from bench.report.notes import mixture
 from bench.report.shown import (
     SCORE,
@@ -130,7 +131,7 @@ def _raced(study: Study) -> pd.DataFrame:
             "lr": one["lr"],
             "seed": f"{record.race['rule'].get('seed')} (race)",
             "outcome": one["outcome"],
-            "error": first_line(one.get("error")),
+            "error": first_line(one.get("error")) or None,
         }
         for some in study.members.values()
         for record in some

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Record
+from bench.records import Record, first_line
 from bench.report.cells import cells_of, grouped
 from bench.report.paired import Pairs
 
@@ -80,16 +80,10 @@ def _trial(record: Record) -> dict[str, Any]:
         "lr": trial["lr"],
         "seed": trial["seed"],
         "outcome": record.outcome,
-        "error": first_line(record.error),
+        "error": first_line(record.error) or None,
         **{key: scores.get(key) for key in ("select", "report", "best_epoch")},
         **{key: cost.get(key) for key in (*TRIAL_SECONDS, "pack")},
     }
-
-
-def first_line(error: Mapping[str, str] | None) -> str | None:
-    """The first line of what went wrong."""
-    message = ((error or {}).get("message") or (error or {}).get("type") or "").strip()
-    return message.splitlines()[0] if message else None
 
 
 def _truth(members: list[Record]) -> Mapping[str, list[Any]] | None:
