@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 WAITING, DROPPED, FINISHED = "waiting", "dropped", "finished"
-DEAD = ("diverged", "oom", "failed")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """A race's candidates in training: those that go on, go on from where they stood."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -20,9 +18,7 @@ class Racing:
 
     def __init__(self, trials: Trials) -> None:
         self.trials = trials
-        self.runs: list[
-            Run
-        ] = []  # what may go on; all of a stage's candidates, or the best ones where each has a model
+        self.runs: list[Run] = []  # what may go on: all of a stage, or the best ones where each has a model of its own
 
     def hold(self, race: Race) -> Race:
         """Train what is missing of a race, telling its state before every stage and at the end; gives it at its end."""
@@ -51,16 +47,14 @@ class Racing:
 
     def _train(self, trials: Sequence[Trial], until: int, keep: int) -> Iterator[Judged | Ended]:
         """Train candidates up to an update. keep: how many may go on."""
-        left, told = {trial.id: trial for trial in trials}, list[Judged | Ended]()
+        left = {trial.id: trial for trial in trials}
         for run in list(self.runs):
             run.pack.drop([member for member in run.pack.members if member.wanted.trial not in left])
-            with suppress(_Stopped):
-                told += self._go_on(run, until)
+            for told in self._go_on(run, until):
+                left.pop(told.trial)
+                self.trials.emit(told)
+                yield told
         self.runs = [run for run in self.runs if run.pack.members]
-        for one in told:
-            left.pop(one.trial)
-            self.trials.emit(one)
-        yield from told
         yield from self.trials.each(list(left.values()), partial(self._begin, until, keep), self._free)
 
     def _begin(self, until: int, keep: int, group: Sequence[Trial]) -> Iterator[Judged | Ended]:
@@ -72,18 +66,20 @@ class Racing:
         self._keep_best(keep)
 
     def _go_on(self, run: Run, until: int) -> list[Judged | Ended]:
-        """Train a run further. What stops it stops no candidate: they begin again."""
+        """Train a run further. What stops it stops no candidate: nothing is told, and they begin again."""
         try:
             return list(_advance(run, until))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it shows again where they begin again
             release(error)
             self.runs.remove(run)
-            raise _Stopped from error
+            return []
 
     def _keep_best(self, keep: int) -> None:
         """Let go of the models of candidates that cannot be finalists."""
-        ranked = sorted((_lowest(member), member.wanted.lr) for run in self.runs for member in run.pack.members)
-        best = {lr for _, lr in ranked[:keep]}
+        ranked = sorted(
+            (_candidate(member) for run in self.runs for member in run.pack.members), key=lambda one: one.rank
+        )
+        best = {one.lr for one in ranked[:keep]}
         self.runs = [run for run in self.runs if any(member.wanted.lr in best for member in run.pack.members)]
 
     def _free(self) -> bool:
@@ -92,19 +88,14 @@ class Racing:
         return bool(held)
 
 
-class _Stopped(Exception):  # noqa: N818 - nothing is lost: it begins again
-    """A run could not go on."""
-
-
 def _advance(run: Run, until: int) -> Iterator[Judged | Ended]:
     """Train a run up to an update; gives those that ended on the way, and what the others lose on select."""
     for member, end in run.advance(until):
         if isinstance(end, Exception):
             yield ended_with(member.wanted.trial, end)
     for member in run.pack.members:
-        losses = [(step, loss if math.isfinite(loss) else None) for step, loss in member.select_losses]
-        yield Judged(member.wanted.trial, losses)
+        yield Judged(member.wanted.trial, member.finite_losses)
 
 
-def _lowest(member: Member) -> float:
-    return min((loss for _, loss in member.select_losses if math.isfinite(loss)), default=math.inf)
+def _candidate(member: Member) -> Candidate:
+    return Candidate(member.wanted.lr, select_losses=member.finite_losses)

@@ -1,6 +1,5 @@
 """The trials of a pack: train, choose each one's checkpoint on select, show the result on report."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -197,8 +196,7 @@ def _ended(member: Member, data: Encoded, shown: dict[str, Tensor], more: dict[s
     """shown: what the best checkpoint predicts for report and the further parts. more: scores beside those of them."""
     best, found = member.best, {"select": member.best.predictions, **shown}
     scores = scores_of(data, found, best.history, best.epoch)
-    losses = [[step, loss if math.isfinite(loss) else None] for step, loss in member.select_losses]
-    scores |= {"select_losses": losses, "rise": member.rise} | more
+    scores |= {"select_losses": [list(pair) for pair in member.finite_losses], "rise": member.rise} | more
     predictions = {part: found[part].tolist() for part in found}
     return Ended(member.wanted.trial, "ok", scores, predictions, member.cost)
 

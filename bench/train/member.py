@@ -83,6 +83,11 @@ class Member:
         if steps == three_quarters(total):
             self.late = losses
 
+    @property
+    def finite_losses(self) -> list[tuple[int, float | None]]:
+        """`select_losses` for records, which hold no number that is not finite; None stands in its place."""
+        return [(step, loss if math.isfinite(loss) else None) for step, loss in self.select_losses]
+
     def advance(self) -> None:
         """Note the rate that the optimizer has just used, and set the next one."""
         self.rate = float(self.schedule.get_last_lr()[0])
