@@ -44,17 +44,19 @@ def cells(
         params = dict(master.hydra.sweeper.get("params") or {})
         given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
         _check_sweep(params, given, multirun=multirun)
-        if not multirun:
-            config = _one_budget(_without_hydra(master), given)
-            _check_rank(config, params, given)
-            return [Cell.of(budget.at_rank(config))]
-        listed = [f"{key}={value}" for key, value in params.items()]
-        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*listed, *overrides])
-        (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        found: Iterable[DictConfig] = [master]
+        if multirun:
+            listed = [f"{key}={value}" for key, value in params.items()]
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides([*listed, *overrides])
+            (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+            found = (loader.load_sweep_config(master, list(job)) for job in jobs)
         composed = []
-        for job in jobs:
-            composed.append(_one_budget(_without_hydra(loader.load_sweep_config(master, list(job))), given))
-            _check_rank(composed[-1], params, given)
+        for config in map(_without_hydra, found):
+            _check_budget(config, given)
+            _check_rank(config, params, given)
+            composed.append(config)
+        if not multirun:
+            return [Cell.of(budget.at_rank(composed[0]))]
         budget.search(composed)
         return _fitting(composed, say)
 
@@ -68,12 +70,11 @@ def _check_sweep(params: dict[str, str], given: list[Override], *, multirun: boo
         raise ValueError(f"the sweep lists values of {', '.join(sorted(left))}: add -m, or give one value of each")
 
 
-def _one_budget(config: DictConfig, given: list[Override]) -> DictConfig:
-    """The configuration of a job. ValueError: epochs are asked for on the command line, and steps go before them."""
+def _check_budget(config: DictConfig, given: list[Override]) -> None:
+    """Refuse epochs on the command line where steps, which go before them, are set."""
     epochs = next((one for one in given if one.key_or_group in {"protocol.epochs", "task.epochs"}), None)
     if epochs is not None and config.protocol.steps is not None:
         raise ValueError(f"protocol.steps={config.protocol.steps} {epochs.input_line}: give one, steps or epochs")
-    return config
 
 
 def _check_rank(config: DictConfig, params: dict[str, str], given: list[Override]) -> None:
