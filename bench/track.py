@@ -168,43 +168,42 @@ class WandbTracker:
                 self._tell_sweep()
 
     def _tell_sweep(self) -> None:
-        import wandb
-
         cells, found = zip(*self.reported.values(), strict=True)
-        run = wandb.init(
-            **self._about(),
+        given = {"sweep_id": "WANDB_SWEEP_ID", "sweep_param_path": "WANDB_SWEEP_PARAM_PATH"}
+        run = self._init(
+            cells[0],
             id=self.given.get("WANDB_RUN_ID"),
             name=cells[0].title,
-            group=cells[0].id,
             job_type="cell",
-            config=cells[0].config | {"cell": cells[0].id, "precision": cells[0].precision},
-            reinit="create_new",
-            settings=settings(
-                FINISH_SECONDS,
-                sweep_id=self.given["WANDB_SWEEP_ID"],
-                sweep_param_path=self.given.get("WANDB_SWEEP_PARAM_PATH"),
-            ),
+            config={},
+            settings=settings(FINISH_SECONDS, **{key: self.given.get(name) for key, name in given.items()}),
         )
         run.summary.update({f"score/{part}": fmean(scores[part] for scores in found) for part in ("select", "report")})
         run.finish()
 
-    def _about(self) -> dict[str, Any]:
-        Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
-        return {"project": self.project, "entity": self.entity, "dir": self.folder, "mode": self.mode}
-
-    def _open(self, opened: Opened) -> None:
+    def _init(self, cell: Cell, *, config: dict[str, Any], **more: Any) -> Any:
+        """Open a run of a cell's group. config: beside the cell's own. more: arguments of `wandb.init`."""
         import wandb
 
-        cell, trial = opened.cell, opened.trial
-        opened.run = wandb.init(
-            **self._about(),
-            name=f"{cell.title} {trial.name}",
+        Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
+        about: dict[str, Any] = {"project": self.project, "entity": self.entity, "dir": self.folder, "mode": self.mode}
+        return wandb.init(
+            **about,
             group=cell.id,
+            config=cell.config | {"cell": cell.id, "precision": cell.precision} | config,
+            reinit="create_new",
+            **more,
+        )
+
+    def _open(self, opened: Opened) -> None:
+        cell, trial = opened.cell, opened.trial
+        opened.run = self._init(
+            cell,
+            name=f"{cell.title} {trial.name}",
             job_type="trial" if opened.part == REPORT else opened.part,
             id=trial.id,  # without `resume`: a trial that is trained again replaces its run
             tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label, opened.part)],
-            config=cell.config | {"lr": trial.lr, "seed": trial.seed, "cell": cell.id, "precision": cell.precision},
-            reinit="create_new",
+            config={"lr": trial.lr, "seed": trial.seed},
             settings=settings(FINISH_SECONDS),
         )
 
