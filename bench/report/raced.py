@@ -30,8 +30,7 @@ def rates(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - 
     multiples = sorted({multiple for row in rows for multiple in row})
     body = pd.DataFrame(
         {
-            **({"task": found["task"]} if len(found["task"].unique()) > 1 else {}),
-            **{name: texts for name, texts in who(found).items() if name not in {"task", "metric"}},
+            **who(found, scored=False),
             "published": [text(races[name]["published"], "{:g}") for name in found["cell"]],
             "chosen": [text(races[name]["lr"], "{:g}") for name in found["cell"]],
             **{

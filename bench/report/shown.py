@@ -39,11 +39,14 @@ def alike(found: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], lis
     return groups
 
 
-def who(found: pd.DataFrame) -> dict[str, Any]:
-    """Columns that name the cells: their task where there are several, and what it is scored by where that differs."""
+def who(found: pd.DataFrame, *, scored: bool = True) -> dict[str, Any]:
+    """Columns that name the cells: their task where there are several, and what it is scored by where that differs.
+
+    scored: whether the table shows scores.
+    """
     columns = [*([TASK] if len(found[TASK].unique()) > 1 else []), *SHORT]
     columns += [one for one in MORE if found[one].notna().any()]
-    columns += several_metrics(found)
+    columns += several_metrics(found) if scored else []
     plain = with_plain_metric(found)
     return {name: plain[name].map(named) for name in columns}
 

@@ -29,8 +29,7 @@ def turns(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - 
     name, peak = peak_of(found)
     body = pd.DataFrame(
         {
-            **({"task": found["task"]} if len(found["task"].unique()) > 1 else {}),
-            **{key: texts for key, texts in who(found).items() if key not in {"task", "metric"}},
+            **who(found, scored=False),
             "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
             name: peak.map(lambda value: text(value, "{:,.0f}")),
             "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
