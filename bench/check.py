@@ -21,7 +21,7 @@ def check_keys(config: dict[str, Any]) -> None:
     for where, (kind, values) in nodes.items():
         allowed = [field.name for field in fields(kind)]
         if unknown := [key for key in values if key not in allowed]:
-            raise ValueError(f"'{where}{unknown[0]}' is no setting; allowed there: {', '.join(allowed)}")
+            raise ValueError(f"unknown setting '{where}{unknown[0]}'; valid settings there: {', '.join(allowed)}")
 
 
 def check_values(conf: Config) -> None:

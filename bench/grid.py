@@ -128,8 +128,9 @@ def one_line(error: BaseException) -> str:
         return f"{missing[1]} {missing[2]!r} is unknown; choose from {', '.join(choices)}"
     if missing := re.search(r"Could not override '([^']+)'", text):
         if add := re.search(r"To append to your default list use (\S+)", text):
-            return f"{missing[1]!r} is no setting; write {add[1]}"
-        return f"{missing[1]!r} is no setting; 'python -m bench.run --help' lists them{_allowed(str(error.__cause__))}"
+            return f"unknown setting {missing[1]!r}; write {add[1]}"
+        valid = _allowed(str(error.__cause__))
+        return f"unknown setting {missing[1]!r}; 'python -m bench.run --help' lists them{valid}"
     if isinstance(error, OverrideParseException):
         hint = (
             """quote lists for the shell, such as 'lrs=[1e-4,5e-4]', and texts twice: "task.cloze='{text} {mask}'\""""
@@ -153,4 +154,4 @@ def one_line(error: BaseException) -> str:
 def _allowed(text: str) -> str:
     node = re.search(r"object_type=(\w+)", text)
     known = getattr(schema, node[1], None) if node else None
-    return f"; allowed there: {', '.join(known.__dataclass_fields__)}" if known else ""
+    return f"; valid settings there: {', '.join(known.__dataclass_fields__)}" if known else ""

@@ -52,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     for setting in given.settings:
         key, _, value = setting.partition("=")
         if key not in SETTINGS or not value:
-            raise ValueError(f"{setting!r} is no setting; choose from {'=, '.join(SETTINGS)}=")
+            raise ValueError(f"unknown setting {setting!r}; choose from {'=, '.join(SETTINGS)}=")
         setattr(given, key, value)
     if given.record is None:
         raise ValueError("record= is missing: the id of a trial or of a cell, as results/ and the tables have it")

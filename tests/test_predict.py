@@ -161,7 +161,7 @@ def test_an_option_that_is_no_text_is_not_asked() -> None:
         (["record={trial}", "--text", "x", "--serve"], "asked --text and --serve; choose one"),
         (
             ["record={trial}", "colour=red", "--text", "x"],
-            "'colour=red' is no setting; choose from record=, results_dir=",
+            "unknown setting 'colour=red'; choose from record=, results_dir=",
         ),
         (["record={trial}", "--txt"], "unrecognized arguments"),
         (["record={trial}", "results_dir=nowhere", "--text", "x"], "results_dir=nowhere is not a folder"),

@@ -310,8 +310,8 @@ def test_every_committed_study_is_shown_and_says_how_it_was_made(name: str, ask:
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["model=nobody"], "none of the 2 records in {folder} passes the filter; model is one of minilm"),
-    (["colour=red"], "'colour=red' is no setting; choose from results_dir=, study=, run=, model=, task="),
-    (["minilm"], "'minilm' is no setting"),
+    (["colour=red"], "unknown setting 'colour=red'; choose from results_dir=, study=, run=, model=, task="),
+    (["minilm"], "unknown setting 'minilm'"),
     (["results_dir={folder}/nowhere"], "results_dir={folder}/nowhere is not a folder; run 'python -m bench.run' first"),
     (["results_dir={folder}/empty"], "nothing is recorded in {folder}/empty yet: run 'python -m bench.run"),
     (["results_dir={folder}/file.txt"], "results_dir={folder}/file.txt is not a folder"),

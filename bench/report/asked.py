@@ -80,7 +80,7 @@ def parse(arguments: list[str]) -> Asked:
             settings[key] = value
         else:
             allowed = (*PLACES, *FILTERS, *SETTINGS[command])
-            raise ValueError(f"{argument!r} is no setting; choose from {'=, '.join(allowed)}=")
+            raise ValueError(f"unknown setting {argument!r}; choose from {'=, '.join(allowed)}=")
     name = places.pop("run", None)
     results = _folder(**places)
     run = None if name is None else find(results, name)
