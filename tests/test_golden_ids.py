@@ -11,19 +11,19 @@ import pytest
 from bench.grid import cells
 
 IDS = {
-    "method=lora": "25385e24c7",
-    "method=rslora rank=64 target=qkvo": "e10ae2dec5",
-    "method=full": "da394f68f7",
-    "method=head": "083de44d77",
-    "method=adapter rank=16 protocol.epochs=1 protocol.train_rows=160": "7d77f542b5",
-    "method=bitfit precision=bf16": "6f1e189558",
-    "method=qlora": "07ac9b0428",
-    "method=adalora protocol.steps=500 protocol.warmup_steps=20 protocol.eval_steps=50": "3681fe46c3",
-    "method=lora_plus optim=lion checkpointing=true protocol.tokens=4096": "36f3365367",
-    "method=prefix model=bert-base model.weights=random": "9ef7111e9e",
-    "method=lora model=tiny-llama task=quiz": "45b9f00e40",
-    "method=few_shot rank=4 model=tiny-llama task=quiz": "fa116d758f",
-    "method=ia3 model=tiny-llama task=quiz task.form=classify": "bc91fc5891",
+    "method=lora": "bc9f0cdfdc",
+    "method=rslora rank=64 target=qkvo": "2ddd4aafeb",
+    "method=full": "b99a794f4e",
+    "method=head": "bc97aee4bf",
+    "method=adapter rank=16 protocol.epochs=1 protocol.train_rows=160": "b013ea06b9",
+    "method=bitfit precision=bf16": "d962f1c51a",
+    "method=qlora": "741e0a6b1a",
+    "method=adalora protocol.steps=500 protocol.warmup_steps=20 protocol.eval_steps=50": "18aa73e6ca",
+    "method=lora_plus optim=lion checkpointing=true protocol.tokens=4096": "7e25e9fbab",
+    "method=prefix model=bert-base model.weights=random": "c0f5806c58",
+    "method=lora model=tiny-llama task=quiz": "0aa2671efb",
+    "method=few_shot rank=4 model=tiny-llama task=quiz": "5534066fb4",
+    "method=ia3 model=tiny-llama task=quiz task.form=classify": "c38eac916d",
 }
 
 

@@ -102,12 +102,22 @@ def test_a_checkpoint_before_the_final_ranks_is_never_chosen(monkeypatch: pytest
 def test_what_is_not_final_is_not_kept_however_good() -> None:
     weight = nn.Parameter(torch.zeros(1))
     best = Best([weight])
-    for number, (score, final) in enumerate([(1.0, False), (0.2, True), (0.3, False), (0.2, True)]):
+    for number, (score, final) in enumerate([(1.0, False), (0.2, True), (0.3, False), (0.1, True)]):
         nn.init.constant_(weight, number)
         best.offer(score, torch.tensor([number]), final=final)
     best.restore()
     assert (best.score, best.epoch, weight.item(), best.predictions.item()) == (0.2, 2, 1.0, 1)
-    assert best.history == [1.0, 0.2, 0.3, 0.2]
+    assert best.history == [1.0, 0.2, 0.3, 0.1]
+
+
+def test_of_equal_checkpoints_the_later_one_is_chosen() -> None:
+    weight = nn.Parameter(torch.zeros(1))
+    best = Best([weight])
+    for number, score in enumerate([0.2, 0.3, 0.1, 0.3, 0.1]):
+        nn.init.constant_(weight, number)
+        best.offer(score, torch.tensor([number]))
+    best.restore()
+    assert (best.score, best.epoch, weight.item(), best.predictions.item()) == (0.3, 4, 3.0, 3)
 
 
 def test_the_curve_shows_adaloras_penalty_apart_from_the_cross_entropy() -> None:

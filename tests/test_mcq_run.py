@@ -104,6 +104,7 @@ def test_what_is_learned_by_heart_is_known(
     lines = [json.dumps({**row, "part": part}) for part in ("train", "select", "report") for row in rows]
     (folder / "quiz.jsonl").write_text("\n".join(lines))
     rate = {"full": "2e-3", "lora": "3e-3"}[method]
+    epochs = 40 if form == "generate" else 25
     words = [
         f"method={method}",
         f"task.form={form}",
@@ -111,7 +112,8 @@ def test_what_is_learned_by_heart_is_known(
         "rank=16",
         "target=all",
         "task.batch=4",
-        f"task.epochs={40 if form == 'generate' else 25}",
+        f"task.epochs={epochs}",
+        f"protocol.eval_steps={8 * epochs}",  # only at the end
         "protocol.probe_steps=1",
     ]
     (record,) = run(*words, path=folder, task="quiz")

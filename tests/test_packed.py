@@ -60,7 +60,7 @@ def rows(count: int, seed: int, *, pad_left: bool) -> Rows:
     return Rows(ids, starts, lengths, labels, pad_id=0, pad_left=pad_left)
 
 
-STEPS = {"bert": 60, "llama": 30}
+STEPS = {"bert": 20, "llama": 12}
 
 
 def data_for(kind: str, steps: int) -> Encoded:
@@ -217,7 +217,7 @@ def test_how_many_go_through_the_model_at_once_changes_nothing(chunk: int, folde
 
 
 def test_a_trial_that_diverges_is_frozen_out_and_disturbs_nobody(folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=60)
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
     wanted = [*trials_of(1e-3), Wanted("wild", math.inf, 1), *trials_of(3e-4)]
     ours = together(cell, data, wanted)
     assert isinstance(ours.ends.pop("wild"), Diverged)

@@ -22,7 +22,10 @@ def three_quarters(total: int) -> int:
 
 
 class Best:
-    """The trained weights at the best score on select so far, kept in main memory; the first of equals wins."""
+    """The trained weights at the best score on select so far, kept in main memory; the last of equals wins.
+
+    Few questions leave many checkpoints equal, and the later one was trained to a lower rate.
+    """
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
         self.parameters = parameters
@@ -34,7 +37,7 @@ class Best:
     def offer(self, score: float, predictions: Tensor, *, final: bool = True) -> None:
         """Keep the weights if the score is the best yet. final: whether they may be the method's result at all."""
         self.history.append(score)
-        if final and score > self.score:
+        if final and score >= self.score:
             self.kept = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
             self.score, self.epoch, self.predictions = score, len(self.history), predictions
 
