@@ -21,7 +21,7 @@ class Rule:
     seed: int  # of the race; the report has others
     widenings: int = 2  # rates that may be added beyond the best one where it stands at an edge
     apart: float = 0.5  # decades between neighbours
-    first_part: float = 1 / 3  # share of the schedule that every candidate trains
+    first_part: float = 1 / 2  # share of the schedule that every candidate trains; after a third some do not yet learn
 
     @classmethod
     def of(cls, protocol: Mapping[str, Any]) -> Self | None:

@@ -94,7 +94,7 @@ def race_record(
     outcomes: by rate, of the candidates that did not come through. lr: None where none did, or the race is not over.
     """
     how = {
-        "candidates": 7, "finalists": 3, "widenings": 2, "apart": 0.5, "first_part": 1 / 3, "seed": 1000, **(rule or {})
+        "candidates": 7, "finalists": 3, "widenings": 2, "apart": 0.5, "first_part": 0.5, "seed": 1000, **(rule or {})
     }  # fmt: skip
     below = (how["candidates"] - 1) // 2
     rates = [float(f"{published * 10 ** (how['apart'] * (place - below)):.3g}") for place in range(how["candidates"])]

@@ -272,7 +272,7 @@ def test_the_rule_of_the_race_stands_under_the_table() -> None:
     (note,) = [note for note in made("cells", cell(0.9)).notes if note.startswith("Tuned by a race")]
     assert note == (
         "Tuned by a race: 7 candidates half a decade apart around the published rate, up to 2 more where the best is "
-        "at an edge; each trains a third of the schedule on seed 1000, the best 3 all of it, and the lowest loss on "
+        "at an edge; each trains half of the schedule on seed 1000, the best 3 all of it, and the lowest loss on "
         "select wins."
     )
 

@@ -60,7 +60,7 @@ def rule_text(rule: dict[str, Any]) -> str:
     """The rule of a race in a sentence or two."""
     count, apart, first = rule["candidates"], rule["apart"], rule["first_part"]
     distance = {0.5: "half a decade", 1.0: "a decade"}.get(apart, f"{apart:g} decades")
-    part = {0.333: "a third"}.get(round(first, 3), f"{100 * first:.0f}%")
+    part = {0.333: "a third", 0.5: "half"}.get(round(first, 3), f"{100 * first:.0f}%")
     wider = f", up to {rule['widenings']} more where the best is at an edge" if rule.get("widenings") else ""
     text = (
         f"{count} candidates {distance} apart around the published rate{wider}; each trains {part} of the schedule on "

@@ -101,8 +101,9 @@ def page(found: dict[str, Any]) -> str:
         (
             f"{found['tables']:,} simulated tables in each row. In each table all cells have the same accuracy at every"
             f" learning rate, {100 * found['skill']:.0f}% at the best one. Each cell races for its rate on 240 select"
-            f" rows and one tuning seed ({rule['candidates']} candidates, the best {rule['finalists']} go on after a"
-            f" third of the schedule, at most {rule['widenings']} more beyond an edge; bench/race.py decides). It then"
+            f" rows and one tuning seed ({rule['candidates']} candidates, the best {rule['finalists']} go on after"
+            f" {100 * rule['first_part']:.0f}% of the schedule, at most {rule['widenings']} more beyond an edge;"
+            " bench/race.py decides). It then"
             " trains three fresh seeds, which answer fresh report examples, and the report's test judges the table."
             " Command: `python tests/perf/whole_rule.py`."
         ),
