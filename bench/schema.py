@@ -12,7 +12,7 @@ from bench import choices
 class ModelConf:
     """`name` is a hub repository, a local folder, or `package:IMPORT_NAME/FOLDER` of an installed package.
 
-    open_copy: a repository with the same weights, for who has no access to a gated one.
+    open_copy: a repository with the same weights, for users without access to the gated one.
     """
 
     label: str = MISSING

@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.content import sha256
 
-TARGET = "_target_"  # what names a function in a configuration
+TARGET = "_target_"  # the key under which a configuration names a function
 INSTALLED = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib"))
 OURS = Path(__file__).resolve().parent
 

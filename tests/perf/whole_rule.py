@@ -103,9 +103,8 @@ def page(found: dict[str, Any]) -> str:
             f" learning rate, {100 * found['skill']:.0f}% at the best one. Each cell races for its rate on 240 select"
             f" rows and one tuning seed ({rule['candidates']} candidates, the best {rule['finalists']} go on after"
             f" {100 * rule['first_part']:.0f}% of the schedule, at most {rule['widenings']} more beyond an edge;"
-            " bench/race.py decides). It then"
-            " trains three fresh seeds, which answer fresh report examples, and the report's test judges the table."
-            " Command: `python tests/perf/whole_rule.py`."
+            " bench/race.py decides). It then trains three fresh seeds, which answer fresh report examples, and the"
+            " report's test judges the table. Command: `python tests/perf/whole_rule.py`."
         ),
         (
             "- **Wrong**: tables in which a cell is told from the best although its true accuracy at its chosen rate is"
