@@ -65,10 +65,10 @@ def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
     return [loss for piece in pieces for loss in piece["loss"]], cost
 
 
-# Every way by itself with LoRA; the other methods by the plain loop and with all ways at once.
+# Every way by itself with LoRA; the other methods by the plain loop, with all ways at once and in parts.
 PAIRS = [("lora", way) for way in WAYS]
-PAIRS += [(method, way) for method in ("full", "adapter", "prefix") for way in ("plain", "all")]
-PAIRS += [("adapter", "packed, in parts")]
+PAIRS += [(method, way) for method in ("full", "adapter", "prefix") for way in ("plain", "all", "in parts")]
+PAIRS += [("adapter", "packed, in parts"), ("full", "checkpointed")]
 
 
 @pytest.mark.parametrize(("method", "way"), PAIRS)
