@@ -29,7 +29,7 @@ from transformers import (
     RobertaModel,
 )
 
-from bench.build import build, load, recipe_of
+from bench.build import build, load, method_of, recipe_of
 from bench.cell import Cell
 from bench.fit import Misfit
 from bench.grid import CONF, cells
@@ -65,6 +65,7 @@ SETTINGS = {
 }
 # 1e-2 shows within three steps; it is too much where whole matrices or large scales move.
 RATES = {"diff_pruning": 1e-3, "full": 1e-3, "waveft": 1e-3}
+FROM_WEIGHTS = ("olora", "pissa", "qlora", "shira")  # they look at the base's numbers, and some devices have none
 PRUNING = ("adalora", "diff_pruning")  # may bring a tensor back to zero, where it began
 # What PEFT has to say about itself; every other warning is an error.
 WARNINGS = {
@@ -456,6 +457,18 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
     for kind in set(conf.models or KINDS) & set(KINDS):
         if conf.target:
             resolve(list(conf.target), kind)
+
+
+@pytest.mark.parametrize(("name", "kind"), [pair for pair in fitting() if pair.values[0] not in FROM_WEIGHTS])
+def test_a_base_on_another_device_trains_the_same_tensors(name: str, kind: str, folders: dict[str, Path]) -> None:
+    """PEFT moves what it adds to the base's device, and a moved parameter that was frozen is trained from then on."""
+    cell = cell_of(name, folders[kind])
+    here, there = (load(cell, seed=0, device=CPU, dtype=torch.float32).to(device) for device in (CPU, "meta"))
+    ours, theirs = (
+        {part for part, parameter in method_of(cell)(base).named_parameters() if parameter.requires_grad}
+        for base in (here, there)
+    )
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(("name", "kind"), fitting())
