@@ -1,11 +1,11 @@
 # make demo   from a fresh checkout to a comparison table       make test    the tests, offline
 # make pictures  README's pictures, from a committed study
-# make check  what CI runs: lint, types, tests                  make bench   side by side with others (bench-gpu: on CUDA)
+# make check  what CI runs: lint, types, tests                  make bench   side by side with others (check-gpu: what only a card shows)
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test check lint bench bench-gpu pictures clean
+.PHONY: demo test check lint bench check-gpu pictures clean
 
 demo: $(READY)
 	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64 protocol=quick protocol.steps=130
@@ -23,8 +23,8 @@ check: lint test
 bench: $(READY)
 	$(BIN)/python tests/perf/speed.py
 
-bench-gpu: $(READY)
-	$(BIN)/python tests/perf/speed.py --device cuda
+check-gpu: $(READY)
+	$(BIN)/python tools/check_gpu.py
 
 pictures: $(READY)
 	$(BIN)/python tests/pictures.py

@@ -77,6 +77,11 @@ def one_trial(setting: Setting) -> dict[str, Any]:
     return found | {"warm_up_seconds": warm_up, "flops": 4 * size * found["tokens_per_second"]}
 
 
+def one_trial_compiled(how: str, setting: Setting) -> dict[str, Any]:
+    """The same with compiled blocks: the warm rows have every length that the others have."""
+    return one_trial(replace(setting, compile=how))
+
+
 def nine_one_by_one(setting: Setting) -> dict[str, Any]:
     """Three of the nine: they differ in numbers alone."""
     ours = Ours(setting)

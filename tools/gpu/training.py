@@ -1,0 +1,83 @@
+"""Trials trained in this process, on either device, with their losses and weights."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from asked import DTYPES
+from torch import Tensor
+
+from bench.build import load_data
+from bench.cell import Cell
+from bench.events import Event, Stepped
+from bench.models.fast import Fast
+from bench.tasks.encode import Encoded
+from bench.train.loop import Pack, run_trials
+from bench.train.plan import Plan
+from bench.trials import Trials
+
+PLAIN = Fast("torch", "all")
+Losses = dict[str, list[float]]
+
+
+@dataclass
+class Outcome:
+    """Of one trial."""
+
+    losses: list[float]
+    weights: dict[str, Tensor]
+    seconds: float
+
+    def apart(self, other: "Outcome") -> dict[str, float]:
+        """The largest differences of losses and of weights."""
+        losses = (abs(a - b) for a, b in zip(self.losses, other.losses, strict=True))
+        weights = (float((part - other.weights[name]).abs().max()) for name, part in self.weights.items())
+        return {"losses": max(losses), "weights": max(weights)}
+
+
+@dataclass
+class Ground:
+    """A cell with its data, and what trains it."""
+
+    cell: Cell
+    data: Encoded
+    plan: Plan
+    trials: Trials
+    losses: Losses
+
+    @classmethod
+    def of(cls, cell: Cell, device: str, precision: str, fast: Fast = PLAIN) -> "Ground":
+        """All rows to train on, and a few to judge by."""
+        whole, losses, plan = load_data(cell), Losses(), Plan.of(cell.config["protocol"])
+        few = Encoded(whole.train, whole.select.first(8), whole.report.first(8)).in_multiples(fast.multiple)
+        kept = keeping(losses)
+        return cls(
+            cell, few, plan, Trials(cell, few, torch.device(device), DTYPES[precision], fast, plan, kept), losses
+        )
+
+    def train(self, pack: Pack) -> dict[str, Outcome]:
+        """Train a pack to its end; gives the outcomes by trial. Raises what a trial ended with."""
+        found, began = {}, time.perf_counter()
+        for member, end in run_trials(pack, self.data, self.plan, lambda _: None):
+            if isinstance(end, Exception):
+                raise end
+            name = member.wanted.trial
+            weights = {part: tensor.detach().float().cpu().clone() for part, tensor in member.parameters.items()}
+            found[name] = Outcome(self.losses.pop(name), weights, time.perf_counter() - began)
+        return found
+
+    def first(self) -> Outcome:
+        """The first trial, by itself."""
+        (outcome,) = self.train(self.trials.alone(self.cell.trials[0])).values()
+        return outcome
+
+
+def keeping(losses: Losses) -> Callable[[Event], None]:
+    """Keeps the losses that are told, by trial."""
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Stepped):
+            losses.setdefault(event.trial, []).extend(event.curve["loss"])
+
+    return emit
