@@ -1,7 +1,4 @@
-"""Peak memory of this process, which runs one cell and nothing else, and what it is for.
-
-The CUDA figures have not been read on a GPU yet.
-"""
+"""Peak memory of this process, which runs one cell and nothing else, and what it is for."""
 
 import resource
 import sys

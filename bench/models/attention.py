@@ -41,7 +41,7 @@ def attend(
     """Softmax attention. query: [batch, heads, length, width]; attention_mask: bool, true where it may look, or None.
 
     Gives [batch, length, heads, width], as transformers wants it. On a CPU plain products are as fast as the fused
-    kernel at the lengths of sentences; elsewhere the fused kernel runs, which has not been run on a GPU yet.
+    kernel at the lengths of sentences; elsewhere the fused kernel runs.
     """
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)

@@ -82,7 +82,7 @@ class Batch:
         return replace(self, **some)
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device, by way of pinned memory, so that nobody waits for the copy. Has not been run on a GPU yet."""
+        """On the device, by way of pinned memory, so that nobody waits for the copy."""
         if device.type == "cpu":
             return self
 
