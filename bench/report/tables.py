@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from bench.report.best_rates import best_rates
 from bench.report.budgets import methods_at_budget, target_at_budget
 from bench.report.costs import cost, outcomes, quantisation, retention
 from bench.report.frame import Study
@@ -122,6 +123,7 @@ TABLES: dict[str, Callable[[Study, str], Table | None]] = {
         methods,
         methods_at_budget,
         rates,
+        best_rates,
         cost,
         quantisation,
         capacity,
