@@ -33,7 +33,7 @@ Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
-class Best:
+class BestRate:
     """Of one cell. tried: the rate with the lowest loss. lr: where the loss is lowest between the rates.
 
     edge: `<` where no lower rate was tried, `>` where no higher one was.
@@ -68,7 +68,7 @@ def best_rates(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG0
     return Table("best_rates", title_of(study, found), pd.DataFrame(columns, dtype=object), notes, WORDS)
 
 
-def best_of(members: Iterable[Record]) -> Best | None:
+def best_of(members: Iterable[Record]) -> BestRate | None:
     """The best rate of a cell by its trials or, where that is more rates, by its race; None: too few came to the end.
 
     Loss: the lowest on select; of trials the mean over the seeds that all rates have.
@@ -80,12 +80,12 @@ def best_of(members: Iterable[Record]) -> Best | None:
     tried, rates = _tried(found), sorted(losses)
     lowest = min(rates, key=lambda lr: (losses[lr], lr))
     if lowest in (min(tried), max(tried)):
-        return Best(lowest, lowest, "<" if lowest == min(tried) else ">")
+        return BestRate(lowest, lowest, "<" if lowest == min(tried) else ">")
     place = rates.index(lowest)
     if place in (0, len(rates) - 1):
-        return Best(lowest, lowest)
+        return BestRate(lowest, lowest)
     around = [(math.log10(lr), losses[lr]) for lr in rates[place - 1 : place + 2]]
-    return Best(lowest, 10 ** _vertex(*around))
+    return BestRate(lowest, 10 ** _vertex(*around))
 
 
 def _trained(members: Iterable[Record]) -> dict[float, float]:
@@ -135,7 +135,7 @@ def _families(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
             yield " ".join([method, *said]), members
 
 
-def _lost(study: Study, rows: Iterable[Row], best: Mapping[str, Best]) -> Iterator[tuple[str, float]]:
+def _lost(study: Study, rows: Iterable[Row], best: Mapping[str, BestRate]) -> Iterator[tuple[str, float]]:
     """Points that each cell but the first of its family loses at the rate of the first, where that was trained."""
     for _, (first, *others) in _families(rows):
         for row in others:
@@ -154,7 +154,7 @@ def _reports(members: Iterable[Record], lr: float) -> dict[int, float]:
 
 
 def _moves(
-    rows: Iterable[Row], best: Mapping[str, Best], lost: Mapping[str, float], full: Mapping[str, float]
+    rows: Iterable[Row], best: Mapping[str, BestRate], lost: Mapping[str, float], full: Mapping[str, float]
 ) -> Iterator[str]:
     """A line for each family: how its best rate moves with the rank, and what carrying a rate over costs."""
     for family, members in _families(rows):
