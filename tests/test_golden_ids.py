@@ -18,7 +18,7 @@ IDS = {
     "method=adapter rank=16 protocol.epochs=1 protocol.train_rows=160": "b013ea06b9",
     "method=bitfit precision=bf16": "d962f1c51a",
     "method=qlora": "741e0a6b1a",
-    "method=adalora protocol.steps=500 protocol.warmup_steps=20 protocol.eval_steps=50": "18aa73e6ca",
+    "method=adalora protocol.steps=500 protocol.warmup_steps=20 protocol.eval_steps=50": "071493cf9d",
     "method=lora_plus optim=lion checkpointing=true protocol.tokens=4096": "7e25e9fbab",
     "method=prefix model=bert-base model.weights=random": "c0f5806c58",
     "method=lora model=tiny-llama task=quiz": "0aa2671efb",
