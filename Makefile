@@ -21,13 +21,13 @@ lint: $(READY)
 check: lint test
 
 bench: $(READY)
-	$(BIN)/python tests/perf/speed.py
+	$(BIN)/python benchmarks/speed.py
 
 check-gpu: $(READY)
 	$(BIN)/python tools/check_gpu.py
 
 pictures: $(READY)
-	$(BIN)/python tests/pictures.py
+	$(BIN)/python tools/pictures.py
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'

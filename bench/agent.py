@@ -13,8 +13,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, QuotedString
 
-from bench.grid import CONF
-from bench.store import SWEEPS, register
+from bench.config.compose import CONF
+from bench.config.register import SWEEPS, register
 
 HEADER = """\
 # Written by python -m bench.agent from sweeps/{name}.yaml, which says what it is. One cell to a job:

@@ -15,11 +15,11 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from bench import records
-from bench.asked import Answer, Asked, read_asked
-from bench.atomic import replace_file
-from bench.command import carried_out
-from bench.page import make_page, named, said, serve
+from bench.cli import carried_out
+from bench.files.atomic import replace_file
+from bench.inference.requests import Answer, Asked, read_asked
+from bench.inference.web_page import make_page, named, said, serve
+from bench.records import record as records
 
 SETTINGS = ("record", "results_dir")
 RANDOM = "The base has random weights, so its answers mean nothing."
@@ -77,7 +77,7 @@ def answer(given: argparse.Namespace, console: Console, complaints: Console) -> 
     """Load what was kept, and answer what is asked."""
     found = list(records.read_all(Path(given.results_dir).expanduser(), complaints.print))
     with console.status("loading the model"):
-        from bench.kept import Answerer, chosen  # torch takes its time
+        from bench.inference.answerer import Answerer, chosen  # torch takes its time
 
         record = chosen(found, given.record)
         warnings.simplefilter("ignore")

@@ -12,15 +12,17 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
 from rich.console import Console
 
-from bench import budget, grid, launch
-from bench.cell import Cell
-from bench.fit import Misfit
-from bench.in_turns import measure
-from bench.manifest import Manifest, Remembered
-from bench.progress import Display
-from bench.ready import check_ready
-from bench.store import register
-from bench.sweep import Sweep
+from bench.cells.cell import Cell
+from bench.cells.compatibility import Misfit
+from bench.config import compose as grid
+from bench.config import rank_budget as budget
+from bench.config.register import register
+from bench.records.manifest import Manifest, Remembered
+from bench.runner import launch
+from bench.runner.cost_turns import measure
+from bench.runner.preflight import check_ready
+from bench.runner.progress import Display
+from bench.runner.sweep import Sweep
 
 
 @hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")  # type: ignore[untyped-decorator]
@@ -109,8 +111,8 @@ def _check(sweep: Sweep, waiting: list[Cell], outputs: str) -> None:
 
 def _show(manifest: Manifest, results: Path) -> None:
     """Show the table of the run's own cells."""
-    from bench.report.asked import of_run  # pandas takes its time
-    from bench.report.ending import show_run
+    from bench.report.arguments import of_run  # pandas takes its time
+    from bench.report.run_summary import show_run
 
     found = list(of_run(manifest, results, _say))
     show_run(manifest, found, results, Console(highlight=False, markup=False, emoji=False))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bench.models.parts import blocks, train_head_alone, width
+from bench.models.structure import blocks, train_head_alone, width
 
 
 def sound(model: nn.Module) -> nn.Module:

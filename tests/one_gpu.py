@@ -13,7 +13,7 @@ import torch
 import torch._dynamo  # builds on what a torch without CUDA lacks, so it comes first
 import torch._inductor.utils
 
-from bench import accelerator
+from bench.config import accelerator
 
 touched: list[str] = []  # by which imports CUDA was touched in this process, the innermost first
 _forked_too_late = False

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench import records
-from bench.records import Record
+from bench.records import record as records
+from bench.records.record import Record
 
 MIB = 2**20
 

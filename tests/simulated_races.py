@@ -9,8 +9,8 @@ import yaml
 from scipy.special import ndtri
 from simulated_tables import COMMON, OWN, SKILL, by_largest, right_and_wrong
 
-from bench.race import Candidate, Race, Rule
-from bench.store import shipped
+from bench.cells.race import Candidate, Race, Rule
+from bench.config.register import shipped
 
 Array = np.ndarray[Any, Any]
 Curve = Callable[[Array], Array]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-from bench.report.paired import pairs_of
-from bench.report.variances import LEVEL, Variances, intervals, variances_of
+from bench.report.stats.pairwise import pairs_of
+from bench.report.stats.variances import LEVEL, Variances, intervals, variances_of
 
 Array = np.ndarray[Any, Any]
 SKILL = 0.88

@@ -12,11 +12,11 @@ from bench.hooks import Hooks
 from bench.models.load import load_model
 from bench.models.quant import Quant
 from bench.models.source import Source
-from bench.tasks.encode import Encoded, Rows
-from bench.train.alone import Alone
+from bench.tasks.encoding.rows import Encoded, Rows
 from bench.train.loop import run_trials
-from bench.train.plan import Plan, Recipe, Wanted
-from bench.train.start import rehearse
+from bench.train.packed.start import rehearse
+from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.single import Alone
 
 SIZES = {
     "vocab_size": 60,

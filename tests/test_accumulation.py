@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.build import load_data
+from bench.config.compose import cells
 from bench.events import Ended, Event, Started, Stepped
-from bench.grid import cells
-from bench.models.fast import Fast
-from bench.tasks.encode import Rows
-from bench.tasks.reading import HEAD, Continuation, Letters, Reading
+from bench.models.speed.speedups import Fast
+from bench.runner.build import load_data
+from bench.runner.packing import Trials
+from bench.tasks.encoding.rows import Rows
+from bench.tasks.outputs import HEAD, Continuation, Letters, Reading
 from bench.train import step as stepping
 from bench.train.batches import Batch, collate, lockstep
 from bench.train.evaluate import forward, loss_of
-from bench.train.plan import HALVINGS, Plan
-from bench.trials import Trials
+from bench.train.settings import HALVINGS, Plan
 
 CPU = torch.device("cpu")
 ROWS = 7

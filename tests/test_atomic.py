@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.atomic import replace_file
+from bench.files.atomic import replace_file
 
 
 def test_two_machines_with_one_process_number_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

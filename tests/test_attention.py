@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from bench.models.attention import How, _fused, _plain
+from bench.models.vmap.attention import How, _fused, _plain
 
 HOW = How(causal=False, scale=0.5, dropout=0.0)
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]]).bool()[:, None, None].expand(2, 1, 4, 4)

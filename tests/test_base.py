@@ -11,15 +11,15 @@ from test_every_method import WARNINGS
 from test_quant import LEAVES
 from torch import nn
 
-from bench import records
-from bench.build import build, load_data, recipe_of
-from bench.cell import Cell
-from bench.grid import cells
-from bench.models.fast import Fast, quicken
+from bench.cells.cell import Cell
+from bench.config.compose import cells
+from bench.models.speed.speedups import Fast, quicken
+from bench.records import record as records
+from bench.runner.build import build, load_data, recipe_of
 from bench.train.batches import collate
+from bench.train.device import autocast
 from bench.train.evaluate import forward
 from bench.train.optim import make_optimizer
-from bench.train.precision import autocast
 from bench.train.step import Stepper
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.tasks.encode import Rows
+from bench.tasks.encoding.rows import Rows
 from bench.train.batches import PADDING, Batch, ahead, by_length, collate, epoch, for_evaluation
 
 PAD = 99

@@ -7,10 +7,10 @@ import pytest
 from sample_records import race_record, record_of
 from test_tables import made, rows_of
 
-from bench.records import Record
-from bench.report.best_rates import best_of, times
-from bench.report.frame import Study
-from bench.report.tables import TABLES
+from bench.records.record import Record
+from bench.report.record_frame import Study
+from bench.report.tables.best_rates import best_of, times
+from bench.report.tables.scores import TABLES
 
 RATES = (1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2)
 

@@ -10,11 +10,11 @@ from small_trials import DATA, PLAN, adamw, small, train
 from torch import Tensor, nn
 
 from bench.hooks import Hooks
-from bench.tasks.encode import Rows
-from bench.train.alone import Alone
+from bench.tasks.encoding.rows import Rows
 from bench.train.loop import Run, run_trials
 from bench.train.optim import make_schedule
-from bench.train.plan import Plan, Recipe, Wanted
+from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.single import Alone
 
 PASS = 8  # updates
 

@@ -15,13 +15,15 @@ import yaml
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
 
-from bench import accelerator, functions
-from bench.cell import Cell
-from bench.grid import cells
-from bench.identity import NEUTRAL, NUMERICS
-from bench.resolved import call
-from bench.schema import Config
-from bench.sources import targets_of
+from bench.cells.cell import Cell
+from bench.cells.identity import NEUTRAL, NUMERICS
+from bench.config import accelerator
+from bench.config import function_names as functions
+from bench.config.compose import cells
+from bench.config.former_paths import with_current_paths
+from bench.config.resolved import call
+from bench.config.schema import Config
+from bench.config.user_sources import targets_of
 
 COMPOSED = ("method", "target", "rank", "scale", "quant", "optim")  # other overrides are leaves and need no composing
 
@@ -249,8 +251,8 @@ def test_a_base_in_bf16_computes_in_bf16(base: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [
-    ("peft", "bench.methods.peft.attach", "bench.methods.peft_library.attach"),
-    ("glue", "bench.tasks.glue.load", "bench.tasks.loaders.glue.load"),
+    ("peft", "bench.methods.peft_library.attach", "bench.methods.elsewhere.attach"),
+    ("glue", "bench.tasks.loaders.glue.load", "bench.tasks.elsewhere.load"),
 ])  # fmt: skip
 def test_a_module_that_moves_renames_no_cell(
     name: str, old: str, new: str, base: list[str], monkeypatch: pytest.MonkeyPatch
@@ -260,6 +262,15 @@ def test_a_module_that_moves_renames_no_cell(
     after = replace(before, config=json.loads(json.dumps(before.config).replace(old, new)))
     assert after.config != before.config
     assert after.id == before.id
+
+
+@pytest.mark.parametrize("old", functions.MOVED)
+def test_a_yaml_that_names_a_function_where_it_was_means_the_same_cell_and_function(old: str) -> None:
+    node = {"inner": [{"_target_": old, "_partial_": True, "size": 2}]}
+    new = functions.FUNCTIONS[functions.MOVED[old]]
+    assert with_current_paths(node) == {"inner": [{"_target_": new, "_partial_": True, "size": 2}]}
+    assert functions.named(node) == functions.named(with_current_paths(node))
+    assert callable(call({"_target_": old, "_partial_": True}))
 
 
 def test_no_module_of_ours_names_a_cell(base: list[str]) -> None:
@@ -317,7 +328,7 @@ def test_data_and_model_in_another_folder_are_the_same_cell(
 
 
 def test_a_method_that_races_the_heads_rate_trains_the_head_at_its_own(base: list[str]) -> None:
-    from bench.build import recipe_of  # torch
+    from bench.runner.build import recipe_of  # torch
 
     rates = {
         name: recipe_of(cell(base, f"method={name}", "protocol.head_lr=2e-3")).head_lr for name in ("lora", "head")
@@ -380,7 +391,7 @@ def test_trial_ids_are_unique_over_a_grid(base: list[str]) -> None:
 def test_ids_are_equal_in_another_process(base: list[str]) -> None:
     child = (
         "import sys\n"
-        "from bench.grid import cells\n"
+        "from bench.config.compose import cells\n"
         "(cell,) = cells(sys.argv[1:], multirun=False)\n"
         "print(cell.id, cell.folder, *(trial.id for trial in cell.trials))"
     )
@@ -432,7 +443,7 @@ def test_a_setting_at_its_neutral_value_does_not_name_a_cell() -> None:
 
 def test_a_change_of_the_numerics_makes_another_cell(base: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     before = cell(base, "seeds=[0]").id
-    monkeypatch.setattr("bench.identity.NUMERICS", NUMERICS + 1)
+    monkeypatch.setattr("bench.cells.identity.NUMERICS", NUMERICS + 1)
     assert cell(base, "seeds=[0]").id != before
 
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from test_every_method import KINDS, batch_for, cell_of, folders  # noqa: F401
 
-from bench.build import build
-from bench.models.streams import Streams, drawing, of_trial
+from bench.models.vmap.dropout import Streams, drawing, of_trial
+from bench.runner.build import build
 from bench.train.batches import Batch
 from bench.train.evaluate import forward
-from bench.train.room import kept_bytes
+from bench.train.memory import kept_bytes
 
 CPU = torch.device("cpu")
 

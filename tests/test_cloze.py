@@ -10,14 +10,14 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerBase, RobertaConfig, RobertaForMaskedLM
 
+from bench.config.schema import TaskConf
 from bench.models.load import load_model
 from bench.models.source import Source
-from bench.schema import TaskConf
-from bench.tasks.cloze import encode_cloze
-from bench.tasks.demonstrations import Demonstrations
-from bench.tasks.encode import Encoded, Rows
-from bench.tasks.reading import Masked
-from bench.tasks.task import Split, Task
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.cloze import encode_cloze
+from bench.tasks.encoding.few_shot import Demonstrations
+from bench.tasks.encoding.rows import Encoded, Rows
+from bench.tasks.outputs import Masked
 from bench.train.batches import collate
 from bench.train.evaluate import forward
 

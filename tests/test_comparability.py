@@ -9,14 +9,14 @@ import pytest
 from sample_records import MIB, probe_of, record_of, store
 from test_tables import cell, made
 
-from bench import records
-from bench.records import Record
+from bench.records import record as records
+from bench.records.record import Record
 from bench.report.__main__ import cli
-from bench.report.asked import parse
-from bench.report.figures import FIGURES
-from bench.report.formats import FORMATS, notes_with_legend
-from bench.report.frame import Study
+from bench.report.arguments import parse
+from bench.report.figures.figures import FIGURES
 from bench.report.recommend import Limit, limits_of, recommend
+from bench.report.record_frame import Study
+from bench.report.tables.formats import FORMATS, notes_with_legend
 
 Ask = Callable[..., tuple[int, str, str]]
 XEON = {"device": "cpu", "device_name": "a Xeon", "threads": 2, "dtype": "fp32"}

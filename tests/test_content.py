@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import content
-from bench.content import package_folder, sha256, sha256_of
+from bench.files import hashing as content
+from bench.files.hashing import package_folder, sha256, sha256_of
 
 
 def files(folder: Path, **named: str) -> list[Path]:

@@ -9,13 +9,13 @@ import pytest
 from rich.console import Console
 from sample_records import race_record, record_of, store
 
-from bench import records
-from bench.report.asked import parse
+from bench.records import record as records
+from bench.report.arguments import parse
 from bench.report.commands import tables
 from bench.report.compare import difference
-from bench.report.contrasts import contrasts, differences
-from bench.report.frame import Study
-from bench.report.table import DASH
+from bench.report.record_frame import Study
+from bench.report.tables.contrasts import contrasts, differences
+from bench.report.tables.table import DASH
 
 
 def _records(

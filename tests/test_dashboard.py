@@ -22,14 +22,14 @@ import pytest
 from conftest import REPOSITORY
 from sample_records import MIB, probe_of, race_record, record_of, store
 
-from bench.grid import cells as cells_of_grid
-from bench.records import Record
-from bench.report.again import TARGETS, command_of
+from bench.config.compose import cells as cells_of_grid
+from bench.records.record import Record
 from bench.report.compare import difference
-from bench.report.dashboard import CURVE_POINTS, dashboard, embedded, payload, thinned
-from bench.report.frame import Study
-from bench.report.serve import Page, bound, serve
-from bench.report.standing import standings
+from bench.report.dashboard.dashboard import CURVE_POINTS, dashboard, embedded, payload, thinned
+from bench.report.dashboard.serve import Page, bound, serve
+from bench.report.record_frame import Study
+from bench.report.rerun import TARGETS, command_of
+from bench.report.stats.ties import standings
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
@@ -696,7 +696,7 @@ def test_what_records_say_never_runs(show: Show) -> None:
         assert tab.title() != "owned"
     assert tab.locator("script").count() == 2
     assert entries(show("#rank=32"), "model") == [EVIL]
-    own = (REPOSITORY / "bench" / "report" / "dashboard.js").read_text("utf-8")
+    own = (REPOSITORY / "bench" / "report" / "dashboard" / "dashboard.js").read_text("utf-8")
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", own)
 
 
@@ -811,10 +811,10 @@ import signal
 import sys
 from pathlib import Path
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from bench import records
-from bench.report.dashboard import dashboard
-from bench.report.frame import Study
-from bench.report.serve import serve
+from bench.records import record as records
+from bench.report.dashboard.dashboard import dashboard
+from bench.report.record_frame import Study
+from bench.report.dashboard.serve import serve
 folder = Path(sys.argv[1])
 serve(lambda: dashboard(Study.of(records.read_all(folder, print))), None, lambda line: print(line, flush=True))
 """
@@ -850,7 +850,7 @@ def test_a_served_page_follows_the_records(browser: Any, tmp_path: Path) -> None
 def test_a_page_is_made_anew_only_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = iter(["one", "two", ValueError("gone"), "three"])
     now = 0.0
-    monkeypatch.setattr("bench.report.serve.time.monotonic", lambda: now)
+    monkeypatch.setattr("bench.report.dashboard.serve.time.monotonic", lambda: now)
 
     def make() -> str:
         text = next(texts)

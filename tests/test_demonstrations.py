@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from bench.tasks.demonstrations import Demonstrations
-from bench.tasks.task import Split
+from bench.tasks.base import Split
+from bench.tasks.encoding.few_shot import Demonstrations
 
 TRAIN = Split([f"text {row}" for row in range(40)], [row % 4 for row in range(40)])
 

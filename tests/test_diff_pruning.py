@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, LlamaCo
 
 from bench.hooks import Hooks
 from bench.methods.diff_pruning import Diff, Schedule, attach, merged, project, restore, state
-from bench.models.parts import is_head
+from bench.models.structure import is_head
 from bench.train.guard import Guard
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method" / "diff_pruning.yaml"

@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertTokenizerFast, PreTrainedTokenizerBase
 
-from bench.tasks.encode import encode
-from bench.tasks.task import Split, Task
-from bench.tasks.template import worded
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.rows import encode
+from bench.tasks.encoding.template import worded
 
 TASK = Task(
     train=Split(["the film was good", "bad", "a very cold and dull play", "we loved it"], [1, 0, 0, 1]),

@@ -29,24 +29,24 @@ from transformers import (
     RobertaModel,
 )
 
-from bench.build import build, load, method_of, recipe_of
-from bench.cell import Cell
-from bench.fit import Misfit
-from bench.grid import CONF, cells
+from bench.cells.cell import Cell
+from bench.cells.compatibility import Misfit
+from bench.config.compose import CONF, cells
+from bench.config.register import register
 from bench.measure.memory import memory_split
 from bench.measure.parameters import count
-from bench.methods.saving import _is_peft_format, load_adapter, merged, save_adapter, save_merged
-from bench.models.fast import Fast, quicken
-from bench.models.parts import is_head
+from bench.methods.checkpoints import _is_peft_format, load_adapter, merged, save_adapter, save_merged
+from bench.models.speed.speedups import Fast, quicken
+from bench.models.structure import is_head
 from bench.models.targets import resolve
-from bench.store import register
+from bench.runner.build import build, load, method_of, recipe_of
+from bench.runner.worker import try_out
 from bench.train.batches import Batch
 from bench.train.evaluate import arguments
 from bench.train.guard import Guard
+from bench.train.memory import room_for
 from bench.train.optim import make_optimizer
-from bench.train.room import room_for
 from bench.train.step import Stepper
-from bench.worker import try_out
 
 METHODS = sorted({path.stem for path in (CONF / "method").glob("*.yaml")} - UNTRAINED)
 KINDS = ("bert", "llama")

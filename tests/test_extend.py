@@ -53,9 +53,9 @@ CODE = '''
 
 import csv
 
-from bench.models.parts import is_head
-from bench.tasks.files import locate
-from bench.tasks.task import Split, Task, carve
+from bench.models.structure import is_head
+from bench.tasks.loaders.locate import locate
+from bench.tasks.base import Split, Task, carve
 
 
 def last_layers(model, *, layers):
@@ -138,13 +138,18 @@ def test_every_path_that_the_guide_names_exists() -> None:
     named = set(re.findall(r"(?<![\w./])(?:bench|conf|tests|results|sweeps|data|\.ci)/[\w./*-]*", GUIDE))
     named |= {word for word in re.findall(r"`([\w./-]+)`", GUIDE) if re.search(r"\.(md|txt|toml|py|yaml)$", word)}
     paths = {name.rstrip(".,") for name in named if not re.search(r"\b[A-Z]{2,}\b(?!\.md)", name)}
-    assert {"bench/records.py", "conf/method/lora.yaml", "tests/test_every_method.py", "constraints.txt"} <= paths
+    assert {
+        "bench/records/record.py",
+        "conf/method/lora.yaml",
+        "tests/test_every_method.py",
+        "constraints.txt",
+    } <= paths
     assert not [name for name in sorted(paths) if not (REPOSITORY / name).exists()]
 
 
 def test_every_function_and_class_that_the_guide_names_exists() -> None:
     named = re.findall(r"\bbench(?:\.\w+)+", GUIDE)
-    assert {"bench.tasks.glue.load", "bench.hooks.Hooks"} <= set(named)
+    assert {"bench.tasks.loaders.glue.load", "bench.hooks.Hooks"} <= set(named)
     for name in named:
         *module, last = name.split(".")
         path = REPOSITORY.joinpath(*module)

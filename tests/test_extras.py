@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from test_mcq_run import SMALL
 
-from bench import trials, worker
-from bench.cell import Cell
+from bench.cells.cell import Cell
+from bench.config.compose import cells
 from bench.events import Ended, Event, Probed
-from bench.grid import cells
-from bench.tasks.retained import Retained
-from bench.worker import Job, run_cell
+from bench.runner import packing as trials
+from bench.runner import worker
+from bench.runner.worker import Job, run_cell
+from bench.tasks.encoding.forgetting import Retained
 
 
 def broken(message: str) -> Callable[..., Any]:
@@ -99,7 +100,7 @@ def test_saving_again_replaces_what_was_saved_only_when_it_is_whole(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("bench.build.save_adapter", half)
+        patched.setattr("bench.runner.build.save_adapter", half)
         _, (second,) = events_of(cell)
     assert "No space left" in (second.error or {})["message"]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -12,15 +12,15 @@ from torch.func import functional_call, grad, vmap
 
 from bench.hooks import Hooks
 from bench.methods.selective import full, head
-from bench.models import fast as fast_module
-from bench.models.fast import Fast, cpu_vendor, pick_fast, plain, quicken
-from bench.models.first import read_all, read_first
-from bench.models.linear import FrozenLinear, lay_out
-from bench.models.parts import blocks
+from bench.models.speed import speedups as fast_module
+from bench.models.speed.last_block import read_all, read_first
+from bench.models.speed.onednn_linear import FrozenLinear, lay_out
+from bench.models.speed.speedups import Fast, cpu_vendor, pick_fast, plain, quicken
+from bench.models.structure import blocks
 from bench.train.batches import by_length, collate
 from bench.train.evaluate import arguments
-from bench.train.room import room_for
-from bench.train.start import rehearse
+from bench.train.memory import room_for
+from bench.train.packed.start import rehearse
 
 CPU = torch.device("cpu")
 WEIGHTS = 100_000  # numbers in the linear layers of a model

@@ -12,10 +12,10 @@ from sample_records import record_of, store
 from test_tables import cell
 
 from bench.report.__main__ import cli
-from bench.report.figures import FIGURES, OVER_TASKS
-from bench.report.frame import Study
-from bench.report.front import front
-from bench.report.looks import COLOURS, FIRST, look_of
+from bench.report.figures.figures import FIGURES, OVER_TASKS
+from bench.report.figures.styles import COLOURS, FIRST, look_of
+from bench.report.record_frame import Study
+from bench.report.stats.pareto import front
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -137,7 +137,7 @@ def test_a_method_looks_the_same_everywhere_and_common_ones_look_different() -> 
         assert look_of(name, many) == look_of(name, [name])
     alone = [look_of(name, [name]) == look_of(name, [name, "lora", "ia3"]) for name in ("loha", "boft", "x")]
     assert alone == [True] * 3
-    css = (REPOSITORY / "bench" / "report" / "dashboard.css").read_text()
+    css = (REPOSITORY / "bench" / "report" / "dashboard" / "dashboard.css").read_text()
     assert re.findall(r"--c\d: light-dark\((#\w+),", css) == list(COLOURS)
     for trace in FIGURES["score_by_parameters"](study()).data[1:]:  # type: ignore[union-attr]
         assert (trace.marker.color, trace.marker.symbol) == look_of(trace.name, ["lora", "ia3"])

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.schema import TaskConf
-from bench.tasks.files import data_identity, file_notes, locate
-from bench.tasks.lines import read_lines
-from bench.tasks.table import NOTE, read_table
+from bench.config.schema import TaskConf
+from bench.files.jsonl import read_lines
+from bench.tasks.loaders.locate import data_identity, file_notes, locate
+from bench.tasks.loaders.tables import NOTE, read_table
 
 WANTED = {"train": ["train.tsv", "train*.parquet"], "report": ["dev.tsv", "dev*.parquet", "validation*.parquet"]}
 COMMIT = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
@@ -87,7 +87,7 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_packages_folder_is_found_and_a_missing_package_is_named() -> None:
-    (found,) = locate("package:bench/tasks", {"all": ["reviews.tsv"]})["all"]
+    (found,) = locate("package:bench/tasks/data", {"all": ["reviews.tsv"]})["all"]
     assert found.is_file()
     with pytest.raises(ValueError, match="'no_such_package_at_all' is not installed") as caught:
         locate("package:no_such_package_at_all/data", {"all": ["reviews.tsv"]})

@@ -5,10 +5,10 @@ from functools import cache
 import pytest
 from omegaconf import OmegaConf
 
-from bench.cell import Cell
-from bench.fit import Misfit
-from bench.grid import cells
-from bench.schema import Config
+from bench.cells.cell import Cell
+from bench.cells.compatibility import Misfit
+from bench.config.compose import cells
+from bench.config.schema import Config
 
 # What is wrong, the words that must be said of it, and the changes that the words ask for. The model is a BERT of two
 # layers, width 32 and 64 positions; texts have at most 32 tokens.

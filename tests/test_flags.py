@@ -11,11 +11,11 @@ from test_manifest import remember
 from test_tables import cell, made
 from test_tuning import study_of
 
-from bench.records import Record
+from bench.records.record import Record
 from bench.report.__main__ import cli
-from bench.report.dashboard import payload
+from bench.report.dashboard.dashboard import payload
 from bench.report.flags import FLAGS
-from bench.report.frame import Study
+from bench.report.record_frame import Study
 
 Change = Callable[[Record], Record]
 

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from bench.schema import TaskConf
-from bench.tasks.glue import load
-from bench.tasks.task import Task
+from bench.config.schema import TaskConf
+from bench.tasks.base import Task
+from bench.tasks.loaders.glue import load
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task" / "sst2.yaml"
 Row = tuple[str, object]

@@ -10,9 +10,9 @@ import pytest
 from conftest import WORDS
 from omegaconf import OmegaConf
 
-from bench.schema import TaskConf
-from bench.tasks.glue import load
-from bench.tasks.task import Split, Task
+from bench.config.schema import TaskConf
+from bench.tasks.base import Split, Task
+from bench.tasks.loaders.glue import load
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task"
 WIDE = ["index", "promptID", "pairID", "genre", "binary1", "binary2", "parse1", "parse2"]

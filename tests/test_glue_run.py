@@ -11,11 +11,11 @@ from scipy import stats
 from sklearn import metrics
 from test_glue_layouts import written
 
-from bench import records
-from bench.build import load_data
-from bench.grid import cells
-from bench.records import Record
+from bench.config.compose import cells
+from bench.records import record as records
+from bench.records.record import Record
 from bench.report.__main__ import cli
+from bench.runner.build import load_data
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

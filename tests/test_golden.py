@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.build import load_data
-from bench.cell import Cell
+from bench.cells.cell import Cell
+from bench.config.compose import cells
 from bench.events import Ended, Event, Stepped
-from bench.grid import cells
-from bench.models.fast import Fast
-from bench.tasks.encode import Encoded
-from bench.train.plan import Plan
-from bench.trials import Trials
+from bench.models.speed.speedups import Fast
+from bench.runner.build import load_data
+from bench.runner.packing import Trials
+from bench.tasks.encoding.rows import Encoded
+from bench.train.settings import Plan
 
 LOSSES = Path(__file__).parent / "golden" / "losses.tsv"
 SETTINGS = ["rank=8", "precision=fp32", "protocol.epochs=1", "protocol.train_rows=160", "protocol.batch=8"]

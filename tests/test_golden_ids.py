@@ -2,13 +2,13 @@
 
 Where this fails, the same words name another cell than before, and all that users have recorded is trained again.
 Find out which part of `Cell.identity` has changed. If it should not have, restore it. If the same configuration
-computes other numbers now, raise NUMERICS in bench/identity.py. Then, and where data or a default in conf/ was changed
-on purpose, write the new ids down here, and say in CHANGELOG.md that cells were renamed, and why.
+computes other numbers now, raise NUMERICS in bench/cells/identity.py. Then, and where data or a default in conf/ was
+changed on purpose, write the new ids down here, and say in CHANGELOG.md that cells were renamed, and why.
 """
 
 import pytest
 
-from bench.grid import cells
+from bench.config.compose import cells
 
 IDS = {
     "method=lora": "bc9f0cdfdc",

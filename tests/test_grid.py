@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.fit import Misfit
-from bench.grid import cells
+from bench.cells.compatibility import Misfit
+from bench.config.compose import cells
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

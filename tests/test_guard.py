@@ -15,16 +15,16 @@ from safetensors.torch import load_file, save_file
 from small_trials import DATA, PLAN, small, train
 from torch import nn
 
-from bench import worker
 from bench.hooks import Hooks
 from bench.methods.selective import full, head
-from bench.models.parts import blocks, is_head
 from bench.models.quant import Quant
+from bench.models.structure import blocks, is_head
+from bench.runner import worker
 from bench.train.batches import Batch
 from bench.train.curve import FLUSH_STEPS, Curve, Measured
 from bench.train.guard import Guard, Unsound, fingerprints
 from bench.train.outcome import Diverged
-from bench.train.start import rehearse
+from bench.train.packed.start import rehearse
 from bench.train.untrained import score_untrained
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -18,7 +18,7 @@ for _ in range(50):
     again()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-KEEP = "from bench.heap import keep_freed_memory\nassert keep_freed_memory()"
+KEEP = "from bench.runner.malloc import keep_freed_memory\nassert keep_freed_memory()"
 
 
 def faults(first: str) -> int:

@@ -13,20 +13,20 @@ from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_mo
 from small_trials import CPU, DATA, PLAN, adamw, small, train
 from torch import Tensor, nn
 
-from bench import grid
-from bench.build import build
-from bench.fit import Misfit
-from bench.grid import CONF
+from bench.cells.compatibility import Misfit
+from bench.config import compose as grid
+from bench.config.compose import CONF
 from bench.hooks import Hooks
 from bench.measure.probe import probe
-from bench.models.fast import Fast
+from bench.models.speed.speedups import Fast
 from bench.models.targets import resolve
+from bench.runner.build import build
 from bench.train import loop
 from bench.train.batches import epoch
 from bench.train.evaluate import arguments, forward
-from bench.train.member import Best
-from bench.train.plan import Recipe
-from bench.train.start import rehearse
+from bench.train.packed.start import rehearse
+from bench.train.settings import Recipe
+from bench.train.trial_state import Best
 
 TARGET_R = 4
 

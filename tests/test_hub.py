@@ -15,7 +15,7 @@ import pytest
 from conftest import OFFLINE
 from hub_server import Hub, Repository
 
-from bench.records import files_below
+from bench.records.record import files_below
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., tuple[int, list[str]]]
@@ -193,7 +193,7 @@ def named(overrides: list[str], env: dict[str, str]) -> tuple[str, str, str]:
     """What a cell says of its data: the identity, the revision that is fetched, and the cell's own id."""
     child = (
         "import sys\n"
-        "from bench.grid import cells\n"
+        "from bench.config.compose import cells\n"
         "(cell,) = cells(sys.argv[1:], multirun=False)\n"
         "print(cell.data, cell.config['task']['revision'], cell.id)"
     )

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import records
-from bench.report.frame import Study
-from bench.report.turns import turns
+from bench.records import record as records
+from bench.report.record_frame import Study
+from bench.report.tables.cost_turns import turns
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -14,10 +14,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import BertForMaskedLM, BertTokenizerFast, PreTrainedTokenizerFast
 
-from bench import worker
-from bench.grid import cells
+from bench.config.compose import cells
 from bench.models import weights
 from bench.models.source import Source
+from bench.runner import worker
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
     before = {path.name for path in tmp_path.iterdir()}
     words = ["track=offline"] if setting == "WANDB_DIR" else [f"{setting}={place}", "save=adapter"]
     monkeypatch.setenv("WANDB_DIR", place if setting == "WANDB_DIR" else "elsewhere")
-    monkeypatch.setattr("bench.launch.check", lambda _: pytest.fail("a worker has begun"))
+    monkeypatch.setattr("bench.runner.launch.check", lambda _: pytest.fail("a worker has begun"))
     line = refused(*words)
     assert line.startswith(f"error: {setting}: ")
     assert f"choose another {setting}" in line
@@ -174,7 +174,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
 
 
 def test_a_folder_that_is_to_be_made_is_not_made_by_the_check(tiny: list[str], tmp_path: Path) -> None:
-    from bench.ready import check_ready
+    from bench.runner.preflight import check_ready
 
     check_ready(cells([*tiny, "save=adapter", f"save_dir={tmp_path / 'a' / 'b'}"], multirun=False))
     assert not list(tmp_path.iterdir())
@@ -189,7 +189,7 @@ def test_what_the_check_has_encoded_is_not_encoded_again(
     assert answers == [({}, None)]
     stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert stored
-    monkeypatch.setattr("bench.tasks.token_cache.replace_file", lambda *_: pytest.fail("it was encoded again"))
+    monkeypatch.setattr("bench.tasks.encoding.token_cache.replace_file", lambda *_: pytest.fail("it was encoded again"))
     for cell in jobs:
         worker.load_data(cell)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == stored

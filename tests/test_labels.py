@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from bench import grid
-from bench.schema import TaskConf
-from bench.tasks import glue
-from bench.tasks.task import Split, Task
+from bench.config import compose as grid
+from bench.config.schema import TaskConf
+from bench.tasks.base import Split, Task
+from bench.tasks.loaders import glue
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task"
 ROWS = 60

@@ -2,9 +2,9 @@
 
 import psutil
 
-from bench import launch
-from bench.grid import cells
-from bench.job import Job
+from bench.config.compose import cells
+from bench.runner import launch
+from bench.runner.job import Job
 
 
 def test_workers_that_have_ended_hold_no_files_open(tiny: list[str]) -> None:

@@ -10,12 +10,12 @@ from test_every_method import METHODS, SIZES, WARNINGS, Sizes
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bench.build import method_of
-from bench.cell import Cell
-from bench.fit import Misfit
-from bench.grid import cells
+from bench.cells.cell import Cell
+from bench.cells.compatibility import Misfit
+from bench.config.compose import cells
 from bench.measure.parameters import count
-from bench.worker import try_out
+from bench.runner.build import method_of
+from bench.runner.worker import try_out
 
 TOTAL = 1_235_814_400
 WITHOUT = {"bitfit", "boft", "head", "loftq", "shira"}  # they do not fit, or begin with real weights

@@ -12,14 +12,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from bench.build import build, load_data, load_task
-from bench.cell import Cell
-from bench.grid import cells
+from bench.cells.cell import Cell
+from bench.config.compose import cells
 from bench.models.load import load_tokenizer
+from bench.runner.build import build, load_data, load_task
 from bench.train.evaluate import predict
 
 CPU = torch.device("cpu")
-ASKED = 40  # questions; tests/perf/harness.py asks all of MedMCQA
+ASKED = 40  # questions; benchmarks/harness.py asks all of MedMCQA
 
 
 def cell(cache: Path, *words: str) -> Cell:

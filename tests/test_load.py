@@ -16,13 +16,13 @@ import torch
 from small_trials import CPU, DATA, PLAN, adamw, small
 
 from bench.hooks import Hooks
-from bench.measure import load
+from bench.measure import other_load as load
 from bench.measure.blocks import GLANCE, PATIENCE, REPEATS, in_blocks
-from bench.measure.load import SHORTEST, Load, Reading, Watch
+from bench.measure.other_load import SHORTEST, Load, Reading, Watch
 from bench.measure.probe import LENGTHS, probe
 from bench.methods.selective import full
-from bench.models.fast import Fast
-from bench.train.plan import Recipe
+from bench.models.speed.speedups import Fast
+from bench.train.settings import Recipe
 
 CALM = Load(seconds=5.0, cores=2, own_cores=1.9, other_cores=0.05, stolen_cores=0.0)
 BUSY = replace(CALM, own_cores=1.0, other_cores=0.95)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sample_records import probe_of, race_record, record_of, store
 
-from bench import manifest
-from bench.manifest import FOLDER, Manifest, Remembered, find
-from bench.records import Record
+from bench.records import manifest
+from bench.records.manifest import FOLDER, Manifest, Remembered, find
+from bench.records.record import Record
 from bench.report.__main__ import cli
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from bench import budget, grid, records
-from bench.build import method_of
-from bench.cell import Cell
-from bench.matching import nearest
+from bench.cells.cell import Cell
+from bench.config import compose as grid
+from bench.config import rank_budget as budget
 from bench.measure.parameters import count
 from bench.models.load import load_model
+from bench.records import record as records
+from bench.runner.build import method_of
+from bench.runner.rank_search import nearest
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 BUDGET = 1300

@@ -12,10 +12,10 @@ from conftest import REPOSITORY
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from bench import records
-from bench.build import load, load_data
-from bench.grid import cells
-from bench.records import Record
+from bench.config.compose import cells
+from bench.records import record as records
+from bench.records.record import Record
+from bench.runner.build import load, load_data
 from bench.train.evaluate import predict
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from bench.schema import TaskConf
-from bench.tasks.medmcqa import CARVED, load
-from bench.tasks.task import Task, words
+from bench.config.schema import TaskConf
+from bench.tasks.base import Task, words
+from bench.tasks.loaders.medmcqa import CARVED, load
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task" / "medmcqa.yaml"
 SECRET = "the explanation"

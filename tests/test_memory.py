@@ -9,8 +9,8 @@ import torch
 from small_trials import CPU, DATA, PLAN
 from test_probe import FAST, a_cell
 
-from bench import worker
 from bench.measure.memory import peak_bytes, reset_peak, resident_bytes
+from bench.runner import worker
 
 MIB = 2**20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the peak of a process for good")

@@ -14,7 +14,7 @@ import torch
 from conftest import OFFLINE
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertForMaskedLM
 
-from bench.methods.saving import load_adapter
+from bench.methods.checkpoints import load_adapter
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -13,13 +13,14 @@ from peft import IA3Config, LoraConfig
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
-from bench.methods import adapter, peft
+from bench.config.schema import ModelConf
+from bench.methods import adapter
+from bench.methods import peft_library as peft
 from bench.methods.adapter import INIT_STD, Adapted, Bottleneck
 from bench.models.load import load_model
-from bench.models.parts import head_names, heads, is_head
 from bench.models.source import find
+from bench.models.structure import head_names, heads, is_head
 from bench.models.targets import resolve
-from bench.schema import ModelConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 METHODS = ["full", "head", "bitfit", "lora", "ia3", "adapter", "adapter_pfeiffer"]  # the others: test_every_method.py

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sklearn import metrics
 
-from bench.choices import Metric
+from bench.config.enums import Metric
 from bench.tasks.metrics import OF_NUMBERS, score
 
 MODULE = Path(__file__).resolve().parent.parent / "bench" / "tasks" / "metrics.py"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from sample_records import record_of
 
-from bench.records import Record
-from bench.report.frame import Study
-from bench.report.notes import notes_of
+from bench.records.record import Record
+from bench.report.record_frame import Study
+from bench.report.tables.notes import notes_of
 
 
 def noted(*found: Record) -> str:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import records
-from bench.asked import Asked
-from bench.cell import Cell
-from bench.grid import cells
-from bench.kept import Answerer
-from bench.records import Record
+from bench.cells.cell import Cell
+from bench.config.compose import cells
+from bench.inference.answerer import Answerer
+from bench.inference.requests import Asked
+from bench.records import record as records
+from bench.records.record import Record
 from bench.report.__main__ import cli
 
 OLD = Path(__file__).parent / "fixtures" / "old"

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bench import grid
-from bench.build import build
+from bench.config import compose as grid
 from bench.hooks import Hooks
+from bench.runner.build import build
 from bench.train.batches import Batch
 from bench.train.optim import make_optimizer, make_schedule
 from bench.train.step import Stepper

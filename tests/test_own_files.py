@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from bench import grid
-from bench.build import load_data
-from bench.schema import TaskConf
-from bench.tasks import glue, own
-from bench.tasks.task import CARVED, Task
+from bench.config import compose as grid
+from bench.config.schema import TaskConf
+from bench.runner.build import load_data
+from bench.tasks.base import CARVED, Task
+from bench.tasks.loaders import glue
+from bench.tasks.loaders import user_files as own
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "task"
 

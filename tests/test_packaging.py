@@ -48,7 +48,9 @@ def test_the_wheel_holds_every_file_of_the_package_and_of_the_configuration(whee
     expected = {path.relative_to(REPOSITORY).as_posix(): path for path in ours}
     for path in (path for folder in ("conf", "sweeps") for path in (REPOSITORY / folder).rglob("*.yaml")):
         expected[f"bench/{path.relative_to(REPOSITORY).as_posix()}"] = path
-    assert {"bench/conf/config.yaml", "bench/conf/hydra/help/bench.yaml", "bench/tasks/reviews.tsv"} <= set(expected)
+    assert {"bench/conf/config.yaml", "bench/conf/hydra/help/bench.yaml", "bench/tasks/data/reviews.tsv"} <= set(
+        expected
+    )
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert held == set(expected)
     for name, path in expected.items():
@@ -57,15 +59,15 @@ def test_the_wheel_holds_every_file_of_the_package_and_of_the_configuration(whee
 
 def test_the_wheel_holds_both_licences(wheel: zipfile.ZipFile) -> None:
     held = [name for name in wheel.namelist() if ".dist-info/licenses/" in name]
-    for name in ("LICENSE", "bench/tasks/reviews.LICENSE.md"):
+    for name in ("LICENSE", "bench/tasks/data/reviews.LICENSE.md"):
         (stored,) = [found for found in held if found.endswith(f"/licenses/{name}")]
         assert wheel.read(stored) == (REPOSITORY / name).read_bytes()
-    assert "bench/tasks/reviews.LICENSE.md" in wheel.namelist()  # beside the data, too
+    assert "bench/tasks/data/reviews.LICENSE.md" in wheel.namelist()  # beside the data, too
 
 
 def test_the_wheel_holds_nothing_of_tests_results_and_data(wheel: zipfile.ZipFile) -> None:
     assert {name.split("/")[0].partition("-")[0] for name in wheel.namelist()} == {"bench", "peftgrid"}
-    words = ("test", "conftest", "__pycache__", ".git", "outputs", "results", "wandb/run", "wandb/offline")
+    words = ("test", "conftest", "__pycache__", ".git", "outputs/", "results", "wandb/run", "wandb/offline")
     assert not [name for name in wheel.namelist() if any(word in name for word in words)]
 
 
@@ -81,7 +83,11 @@ def test_the_command_of_the_wheel_exists(wheel: zipfile.ZipFile) -> None:
 
 def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
     """And not the checkout, which is installed too."""
-    command = [sys.executable, "-c", "import bench, bench.grid\nprint(bench.__file__, bench.grid.CONF, sep='\\n')"]
+    command = [
+        sys.executable,
+        "-c",
+        "import bench, bench.config.compose\nprint(bench.__file__, bench.config.compose.CONF, sep='\\n')",
+    ]
     env = {**os.environ, "PYTHONPATH": path_with(installed)}
     done = subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True)
     assert done.stdout.splitlines() == [str(installed / "bench" / "__init__.py"), str(installed / "bench" / "conf")]

@@ -12,18 +12,18 @@ import torch
 from test_every_method import KINDS, METHODS, REFUSED, TOKENS, WARNINGS, cell_of, folders  # noqa: F401
 from torch import Tensor, nn
 
-from bench.build import build, recipe_of
-from bench.cell import Cell
+from bench.cells.cell import Cell
 from bench.events import Ended, Event, Stepped
-from bench.models.streams import Streams, drawing, drop, of_trial
-from bench.tasks.encode import Encoded, Rows
-from bench.train.alone import Alone
+from bench.models.vmap.dropout import Streams, drawing, drop, of_trial
+from bench.runner.build import build, recipe_of
+from bench.tasks.encoding.rows import Encoded, Rows
 from bench.train.batches import Batch
 from bench.train.loop import Pack, run_trials
 from bench.train.outcome import Diverged
-from bench.train.packed import Packed
-from bench.train.plan import Plan, Wanted
-from bench.train.start import Layout, Unpackable, gather, rehearse, sample_of
+from bench.train.packed.pack import Packed
+from bench.train.packed.start import Layout, Unpackable, gather, rehearse, sample_of
+from bench.train.settings import Plan, Wanted
+from bench.train.single import Alone
 
 CPU = torch.device("cpu")
 PLAN = Plan(epochs=2, batch=8, eval_batch=32, weight_decay=0.01, warmup=0.06, clip=1.0, data_seed=0)
@@ -282,7 +282,7 @@ def test_a_first_pass_that_is_tried_in_another_way_draws_the_same_masks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cell, data = cell_of("lora", folders["bert"], "protocol.dropout=0.1"), data_for("bert", steps=4)
-    monkeypatch.setattr("bench.train.packed.trained_depth", lambda _: 0)
+    monkeypatch.setattr("bench.train.packed.pack.trained_depth", lambda _: 0)
     whole = Packed._gradients
 
     def shared_fails(self: Packed, batch: Batch, places: range) -> Tensor:

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from simulated_tables import right_and_wrong
 
-from bench.choices import Metric
-from bench.report.paired import Pairs, pairs_of
-from bench.report.seed_variances import draw_variances
-from bench.report.variances import LEVEL, variances_of
+from bench.config.enums import Metric
+from bench.report.stats.pairwise import Pairs, pairs_of
+from bench.report.stats.seed_variances import draw_variances
+from bench.report.stats.variances import LEVEL, variances_of
 
 Array = np.ndarray[Any, Any]
 NAMES = [metric.value for metric in Metric]

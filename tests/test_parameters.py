@@ -21,9 +21,9 @@ from transformers import (
     RobertaConfig,
 )
 
+from bench.config.register import register
 from bench.measure.parameters import Parameters, count
 from bench.models.targets import resolve, spelled_out
-from bench.store import register
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 LAYERS, HIDDEN, INNER = 12, 768, 3072

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench import accelerator, grid, worker
-from bench.build import arithmetic
-from bench.cell import Cell
+from bench.cells.cell import Cell
+from bench.cells.compatibility import Misfit
+from bench.config import accelerator
+from bench.config import compose as grid
 from bench.events import Event, Ready
-from bench.fit import Misfit
-from bench.train.precision import check_rule, exact_products, notes_on, pick_dtype
+from bench.runner import worker
+from bench.runner.build import arithmetic
+from bench.train.device import check_rule, exact_products, notes_on, pick_dtype
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 BF16, FP32 = torch.bfloat16, torch.float32

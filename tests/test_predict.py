@@ -19,9 +19,10 @@ from conftest import OFFLINE, REPOSITORY
 from sample_records import race_record, record_of
 from test_mcq_run import SMALL
 
-from bench import predict, records
-from bench.asked import Wants
-from bench.records import Record
+from bench import predict
+from bench.inference.requests import Wants
+from bench.records import record as records
+from bench.records.record import Record
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Ask = Callable[..., tuple[int, str, str]]
@@ -371,7 +372,7 @@ def test_a_method_of_the_user_answers_where_its_folder_is_named(
 
 
 def test_of_a_cell_that_was_tuned_a_trial_at_the_rate_of_its_race_answers() -> None:
-    from bench.kept import chosen
+    from bench.inference.answerer import chosen
 
     kept = [
         replace(record_of(lr=lr), saved="somewhere", scores={"metric": "accuracy", "select": select, "report": 0.5})

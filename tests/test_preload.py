@@ -8,25 +8,25 @@ from pathlib import Path
 
 import pytest
 
-from bench import accelerator
-from bench.openmp import spin_briefly
+from bench.config import accelerator
+from bench.runner.openmp import spin_briefly
 
 SERVER = """
 import json, os
 import one_gpu
 import torch
 
-import bench.preload
+import bench.runner.preload
 
 def state():
     return {"touched": one_gpu.touched[:], "initialized": torch.cuda._initialized, "bad": torch.cuda._is_in_bad_fork()}
 
-found = {"server": state(), "modules": bench.preload.preloaded()}
+found = {"server": state(), "modules": bench.runner.preload.preloaded()}
 listen, tell = os.pipe()
 if not os.fork():
     found["worker"] = state()
     try:
-        import bench.worker, peft, bitsandbytes
+        import bench.runner.worker, peft, bitsandbytes
         from peft.import_utils import is_bnb_4bit_available
         from transformers.utils import is_bitsandbytes_available
         torch.cuda.init()
@@ -106,8 +106,8 @@ class Watch:
             taken.append(os.environ.get("GOMP_SPINCOUNT"))
 
 sys.meta_path.insert(0, Watch)
-import bench.preload
-print("peft" in sys.modules, "bench.worker" in sys.modules, taken[0])
+import bench.runner.preload
+print("peft" in sys.modules, "bench.runner.worker" in sys.modules, taken[0])
 """
 
 

@@ -11,21 +11,22 @@ import torch
 from small_trials import CPU, DATA, PLAN, adamw, small
 from torch import Tensor, nn
 
-from bench import trials, worker
-from bench.build import load_data
+from bench.config.compose import cells
 from bench.events import Event, Probed
-from bench.grid import cells
 from bench.hooks import Hooks
 from bench.measure.probe import probe
 from bench.methods.selective import full
-from bench.models.fast import Fast
-from bench.tasks.encode import Rows
+from bench.models.speed.speedups import Fast
+from bench.runner import packing as trials
+from bench.runner import worker
+from bench.runner.build import load_data
+from bench.runner.packing import Trials
+from bench.tasks.encoding.rows import Rows
 from bench.train import step as stepping
 from bench.train.batches import Batch
 from bench.train.evaluate import forward
-from bench.train.plan import Plan, Recipe
-from bench.train.room import kept_bytes, storages
-from bench.trials import Trials
+from bench.train.memory import kept_bytes, storages
+from bench.train.settings import Plan, Recipe
 
 FAST = Fast("torch", "all")
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import progress
 from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
-from bench.progress import Clock, Display
+from bench.runner import progress
+from bench.runner.progress import Clock, Display
 
 TRIAL = "0123456789-lr0.001-seed0"
 COST = {"train_seconds": 12.4, "samples_per_second": 345.6, "steps": 7}

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from bench import __version__, provenance
+from bench import __version__
+from bench.records import provenance
 
 Git = Callable[..., str]
 
@@ -36,7 +37,7 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Git]:
     call("init", "--quiet")
     call("add", ".")
     call("commit", "--quiet", "--message", "One.")
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "bench" / "provenance.py"))
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "bench" / "records" / "provenance.py"))
     provenance.provenance.cache_clear()
     yield call
     provenance.provenance.cache_clear()

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY
 
-from bench.choices import Metric
-from bench.report.published import COLUMNS, published
+from bench.config.enums import Metric
+from bench.report.tables.published import COLUMNS, published
 
 TASKS = {path.stem for path in (REPOSITORY / "conf" / "task").glob("*.yaml")}
 METHODS = {path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml")}

@@ -14,19 +14,19 @@ from peft import PeftModel
 from small_trials import CPU, DATA, small
 from torch import Tensor, nn
 
-from bench import grid
-from bench.build import load
-from bench.fit import Misfit
+from bench.cells.compatibility import Misfit
+from bench.config import compose as grid
+from bench.config.register import register
+from bench.config.schema import ModelConf
 from bench.hooks import Hooks
 from bench.measure.parameters import count
-from bench.methods.saving import save_adapter
+from bench.methods.checkpoints import save_adapter
 from bench.models.load import load_model
-from bench.models.parts import HEADS, is_head
 from bench.models.quant import SWITCH, Quant
 from bench.models.source import find
+from bench.models.structure import HEADS, is_head
 from bench.models.targets import resolve
-from bench.schema import ModelConf
-from bench.store import register
+from bench.runner.build import load
 from bench.train.batches import collate
 from bench.train.evaluate import arguments, forward, predict
 

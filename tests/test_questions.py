@@ -7,15 +7,15 @@ import torch
 from omegaconf import OmegaConf
 from transformers import PreTrainedTokenizerBase
 
-from bench.content import package_folder
-from bench.grid import cells
+from bench.config.compose import cells
+from bench.config.schema import PromptConf, TaskConf
+from bench.files.hashing import package_folder
 from bench.models.load import load_tokenizer
 from bench.models.source import Source
-from bench.schema import PromptConf, TaskConf
-from bench.tasks.encode import Encoded, Rows
-from bench.tasks.questions import Writer, encode_questions
-from bench.tasks.reading import HEAD, Continuation, Letters, OneOf
-from bench.tasks.task import Split, Task
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.multiple_choice import Writer, encode_questions
+from bench.tasks.encoding.rows import Encoded, Rows
+from bench.tasks.outputs import HEAD, Continuation, Letters, OneOf
 from bench.train.batches import collate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"

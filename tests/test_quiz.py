@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from bench.schema import TaskConf
-from bench.tasks.medmcqa import load
-from bench.tasks.task import words
+from bench.config.schema import TaskConf
+from bench.tasks.base import words
+from bench.tasks.loaders.medmcqa import load
 
 ROOT = Path(__file__).resolve().parent.parent
-FILE = ROOT / "bench" / "tasks" / "quiz.jsonl"
+FILE = ROOT / "bench" / "tasks" / "data" / "quiz.jsonl"
 GOLDEN = "1f06d7f3bd2df85d6b5bed1ee4a341f977dd2f92fd6ddbac445f2624bf5a2508"
 PARTS = {"train": 120, "select": 30, "report": 50}
 OPTIONS = ("opa", "opb", "opc", "opd")

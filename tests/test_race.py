@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.race import Candidate, Race, Rule, Stage
+from bench.cells.race import Candidate, Race, Rule, Stage
 
 RULE = Rule(candidates=7, finalists=3, seed=1000)
 

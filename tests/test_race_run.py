@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import records
+from bench.records import record as records
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ["protocol.candidates=3", "protocol.finalists=2", "seeds=[0,1]"]

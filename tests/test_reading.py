@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from bench.tasks.encode import Rows
-from bench.tasks.reading import Continuation, Head, Letters
+from bench.tasks.encoding.rows import Rows
+from bench.tasks.outputs import Continuation, Head, Letters
 from bench.train import evaluate
 from bench.train.batches import Batch, collate
 from bench.train.evaluate import forward, loss_of, predict, weigh

@@ -13,14 +13,15 @@ import pytest
 from rich.console import Console
 from test_mcq_run import SMALL
 
-from bench import launch, records, sweep
-from bench.cell import Cell, Trial
+from bench.cells.cell import Cell, Trial
+from bench.config.compose import cells
 from bench.events import Ended, Event, Probed, Ready, Started, Stepped
-from bench.grid import cells
-from bench.job import Job
-from bench.progress import Display
-from bench.records import Record
-from bench.sweep import Sweep
+from bench.records import record as records
+from bench.records.record import Record
+from bench.runner import launch, sweep
+from bench.runner.job import Job
+from bench.runner.progress import Display
+from bench.runner.sweep import Sweep
 
 COST = {"trainable_params": 1, "total_params": 10, "samples_per_second": 1.0, "eval_seconds": 1.0, "eval_rows": 1}
 SPENT = {"steps": 1, "train_seconds": 1.0, "eval_seconds": 1.0, "samples_per_second": 1.0}

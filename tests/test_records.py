@@ -14,8 +14,8 @@ import pytest
 from conftest import REPOSITORY
 from sample_records import probe_of, race_record, record_of
 
-from bench import records
-from bench.records import FINAL, OUTCOMES, Record, RecordError
+from bench.records import record as records
+from bench.records.record import FINAL, OUTCOMES, Record, RecordError
 
 HERE = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 READ_ME = REPOSITORY / "results" / "README.md"
@@ -114,7 +114,7 @@ def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
     child = (
         "import os, signal, sys, pathlib\n"
         "from sample_records import record_of\n"
-        "from bench import records\n"
+        "from bench.records import record as records\n"
         "os.fsync = lambda number: os.kill(os.getpid(), signal.SIGKILL)\n"
         "records.write(pathlib.Path(sys.argv[1]), record_of())\n"
     )
@@ -229,7 +229,7 @@ def test_processes_that_write_one_path_leave_a_whole_record(tmp_path: Path) -> N
     child = (
         "import sys, pathlib\n"
         "from sample_records import record_of\n"
-        "from bench import records\n"
+        "from bench.records import record as records\n"
         "for number in range(40):\n"
         "    records.write(pathlib.Path(sys.argv[1]), record_of(select=float(sys.argv[2]), seed=number))\n"
         "    records.read(pathlib.Path(sys.argv[1]))\n"

@@ -17,12 +17,13 @@ from rich.console import Console
 from sample_records import MIB, probe_of, record_of, store
 
 import bench.report.studies
-from bench import records
-from bench.records import Record
-from bench.report import cells, commands, terminal
+from bench.records import record as records
+from bench.records.record import Record
+from bench.report import cells, commands
 from bench.report.__main__ import cli
-from bench.report.asked import Asked
+from bench.report.arguments import Asked
 from bench.report.studies import study_folder, study_names
+from bench.report.tables import terminal
 
 Ask = Callable[..., tuple[int, str, str]]
 METHODS: list[dict[str, Any]] = [

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from bench import grid
-from bench.build import load_task
-from bench.choices import Form, Metric, Weights
-from bench.resolved import call, completed, typed
-from bench.schema import Config, ModelConf, TaskConf
+from bench.config import compose as grid
+from bench.config.enums import Form, Metric, Weights
+from bench.config.resolved import call, completed, typed
+from bench.config.schema import Config, ModelConf, TaskConf
+from bench.runner.build import load_task
 
 STRANGE = ["${rank}", "${oc.env:HOME}", "???", "a\\${b}", "\\\\${b}", "${", "null", "true", "1e3", "{x}", "plain"]
 

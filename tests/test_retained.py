@@ -11,12 +11,12 @@ import torch
 from test_mcq_run import SMALL
 from transformers import AutoModelForCausalLM
 
-from bench import records
-from bench.build import load
-from bench.grid import cells
+from bench.config.compose import cells
 from bench.models.load import load_tokenizer
-from bench.records import Record
-from bench.tasks.texts import read_texts
+from bench.records import record as records
+from bench.records.record import Record
+from bench.runner.build import load
+from bench.tasks.loaders.texts import read_texts
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LINES = ("The heart pumps blood.", "", "Every bone of the skull is joined by sutures, but for the jaw.", "x", "A lung.")

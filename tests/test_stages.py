@@ -9,14 +9,14 @@ from test_every_method import cell_of, folders  # noqa: F401
 from test_packed import PLAN, STEPS, data_for, keeping, packed, prepared
 from torch import nn
 
-from bench.build import recipe_of
 from bench.events import Ended
-from bench.train.alone import Alone
+from bench.runner.build import recipe_of
 from bench.train.batches import collate
 from bench.train.evaluate import forward
 from bench.train.loop import Pack, Run
-from bench.train.member import Member
-from bench.train.plan import Wanted
+from bench.train.settings import Wanted
+from bench.train.single import Alone
+from bench.train.trial_state import Member
 
 RATES = (1e-3, 3e-3, 1e-2)
 DATA = data_for("bert", STEPS["bert"])

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from bench.choices import Metric
-from bench.report import statistics
-from bench.report.statistics import bootstrap, expected_best, ranks, score_of
+from bench.config.enums import Metric
+from bench.report.stats import bootstrap as statistics
+from bench.report.stats.bootstrap import bootstrap, expected_best, ranks, score_of
 
 Array = np.ndarray[Any, Any]
 NAMES = [metric.value for metric in Metric]

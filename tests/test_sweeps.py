@@ -17,13 +17,14 @@ import pytest
 import yaml
 from conftest import REPOSITORY
 
-from bench import agent, records
-from bench.cell import Cell
-from bench.grid import cells
-from bench.report.asked import parse
-from bench.report.figures import FIGURES
-from bench.report.frame import Study
-from bench.report.tables import TABLES
+from bench import agent
+from bench.cells.cell import Cell
+from bench.config.compose import cells
+from bench.records import record as records
+from bench.report.arguments import parse
+from bench.report.figures.figures import FIGURES
+from bench.report.record_frame import Study
+from bench.report.tables.scores import TABLES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SWEEPS = REPOSITORY / "sweeps"
@@ -206,9 +207,9 @@ def test_an_installed_wheel_has_the_sweeps(tmp_path: Path) -> None:
     with zipfile.ZipFile(path) as wheel:
         wheel.extractall(tmp_path / "installed")
     ask = (
-        "from bench import grid, store\n"
-        "found = grid.cells(['+sweeps=lora_table6', 'rank=2'], multirun=True)\n"
-        "print(store.SWEEPS, *(cell.title for cell in found), sep=',')"
+        "from bench.config import compose, register\n"
+        "found = compose.cells(['+sweeps=lora_table6', 'rank=2'], multirun=True)\n"
+        "print(register.SWEEPS, *(cell.title for cell in found), sep=',')"
     )
     where = os.pathsep.join(filter(None, [str(tmp_path / "installed"), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": where}

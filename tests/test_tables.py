@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from sample_records import MIB, probe_of, race_record, record_of, store
 
-from bench.records import Record
+from bench.records.record import Record
 from bench.report.__main__ import cli
-from bench.report.formats import FORMATS, LEGEND
-from bench.report.frame import Study
-from bench.report.parts import comparable
-from bench.report.standing import intervals_of, standings, with_intervals
-from bench.report.table import BEST, TIED, Entry, Table
-from bench.report.tables import TABLES
+from bench.report.comparable import comparable
+from bench.report.record_frame import Study
+from bench.report.stats.ties import intervals_of, standings, with_intervals
+from bench.report.tables.formats import FORMATS, LEGEND
+from bench.report.tables.scores import TABLES
+from bench.report.tables.table import BEST, TIED, Entry, Table
 
 Ask = Callable[..., tuple[int, str, str]]
 TRUTH = [row % 2 for row in range(400)]

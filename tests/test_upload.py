@@ -22,26 +22,26 @@ from sample_records import probe_of, record_of, store
 from test_track import KEY, clean, driven
 from wandb_server import Server, closed, serve
 
-from bench import records
-from bench.report import upload, workspace
+from bench.records import record as records
 from bench.report.__main__ import cli
-from bench.report.frame import Study
-from bench.report.upload import rows_of
+from bench.report.record_frame import Study
+from bench.report.wandb import upload, workspace
+from bench.report.wandb.upload import rows_of
 
 FILES = {"lora/table.md": b"# a table\n", "lora/table.csv": b"a,b\n1,2\n", "ia3/table.md": b"# another\n"}
 DRIVER = """
 import sys
 from pathlib import Path
-from bench import records
-from bench.report import upload
-from bench.report.frame import Study
+from bench.records import record as records
+from bench.report.wandb import upload
+from bench.report.record_frame import Study
 
 upload.FINISH_SECONDS = int(sys.argv[1])
 study = Study.of(records.read_all(Path("results"), print))
 upload.upload(study, [Path(name) for name in sys.argv[2:]], project="grid", entity=None, say=print)
 """
 AND_WORKSPACE = (
-    f"{DRIVER}\nfrom bench.report.workspace import save\nsave('grid', None, print)"  # as `bench.report wandb`
+    f"{DRIVER}\nfrom bench.report.wandb.workspace import save\nsave('grid', None, print)"  # as `bench.report wandb`
 )
 Drive = Callable[..., tuple[list[str], float]]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from simulated_tables import right_and_wrong
 
-from bench.report.variances import intervals, variances_of
+from bench.report.stats.variances import intervals, variances_of
 
 Array = np.ndarray[Any, Any]
 

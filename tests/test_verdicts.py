@@ -1,4 +1,4 @@
-"""Some settings of the simulation of tests/perf/verdicts.py, whose whole grid is in results/perf/verdicts.md."""
+"""Some settings of the simulation of benchmarks/verdicts.py, whose whole grid is in results/perf/verdicts.md."""
 
 import pytest
 from simulated_tables import by_holm, errors_of

@@ -1,4 +1,4 @@
-"""A few settings of the simulation of tests/perf/whole_rule.py; all of them are in results/perf/whole-rule.md."""
+"""A few settings of the simulation of benchmarks/whole_rule.py; all of them are in results/perf/whole-rule.md."""
 
 import pytest
 from simulated_races import ON_GRID, Curve, curved, flat, whole_rule

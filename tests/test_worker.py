@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bench import grid, worker
-from bench.cell import Cell
+from bench.cells.cell import Cell
+from bench.config import compose as grid
+from bench.runner import worker
 from bench.train.curve import Diverged
 
 Answer = tuple[dict[str, str], str | None]

@@ -15,14 +15,14 @@ from conftest import REPOSITORY
 from test_track import KEY, clean
 from wandb_server import Server, closed, serve, silence
 
-from bench import records
-from bench.report.workspace import COSTS, workspace
+from bench.records import record as records
+from bench.report.wandb.workspace import COSTS, workspace
 
 pytestmark = [
     pytest.mark.skipif(find_spec("wandb_workspaces") is None, reason="needs the extra `workspace`"),
     pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecatedSince20"),
 ]
-DRIVER = "import sys\nfrom bench.report.workspace import save\nsave('grid', sys.argv[1] or None, print)"
+DRIVER = "import sys\nfrom bench.report.wandb.workspace import save\nsave('grid', sys.argv[1] or None, print)"
 Drive = Callable[..., tuple[str, float]]
 
 
@@ -39,7 +39,7 @@ def panels() -> list[dict[str, Any]]:
 
 @cache
 def logged() -> tuple[set[str], set[str], dict[str, Any]]:
-    """Names in a run's summary and history, and its configuration, as bench/track.py makes them of our own records."""
+    """Names in a run's summary and history, and its configuration, as the tracker makes them of records."""
     found = list(records.read_all(REPOSITORY / "results" / "studies" / "sst2-untuned", pytest.fail))
     trials = [record for record in found if record.kind == "trial"]
     parts = [("score", record.scores) for record in trials] + [("trial", record.cost) for record in trials]
@@ -148,6 +148,6 @@ def test_a_silent_server_costs_seconds(drive: Drive) -> None:
 
 
 def test_without_the_extra_it_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.report.workspace.find_spec", lambda _: None)
+    monkeypatch.setattr("bench.report.wandb.workspace.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"needs wandb-workspaces: pip install .* '.\[workspace\]'"):
         workspace("someone", "grid")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from bench.content import package_folder
-from bench.tasks.written import UNPARSED, Written, answer_pattern, named_option
+from bench.files.hashing import package_folder
+from bench.tasks.encoding.written import UNPARSED, Written, answer_pattern, named_option
 
 TEMPLATES = ["{letter}. {option}", " {letter}. {option}"]  # those of conf/prompt
 A_NAMED = [

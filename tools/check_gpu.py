@@ -25,9 +25,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bench.atomic import replace_file
-from bench.openmp import spin_briefly
-from bench.provenance import provenance
+from bench.files.atomic import replace_file
+from bench.records.provenance import provenance
+from bench.runner.openmp import spin_briefly
 
 ROOT = Path(__file__).resolve().parents[1]
 # By part, in the order of what matters: seconds at most, and the package that it cannot do without.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.measure.load import Load, Reading
+from bench.measure.other_load import Load, Reading
 
 SPREAD = 0.1  # between the slowest and the fastest block, as a share of the median one
 REPEATS = 3  # after the first round

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.tasks.encode import Rows
+from bench.tasks.encoding.rows import Rows
 from bench.train.batches import Batch, by_length, collate
+from bench.train.device import autocast
 from bench.train.evaluate import forward
-from bench.train.precision import autocast
 
 WARM, ROUNDS = 3, 30
 

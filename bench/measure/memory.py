@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bench.train.batches import Batch
-from bench.train.room import kept_bytes, storages
+from bench.train.memory import kept_bytes, storages
 
 FORGET_PEAK = "5"  # written to clear_refs: the peak is what is resident now (Linux, man 5 proc_pid_clear_refs)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from bench.models.parts import is_head
+from bench.models.structure import is_head
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from bench.measure.blocks import in_blocks
-from bench.measure.load import Watch
 from bench.measure.memory import memory_split, peak_bytes, reset_peak
+from bench.measure.other_load import Watch
 from bench.measure.parameters import count
-from bench.models.fast import Fast, quicken
-from bench.tasks.encode import Encoded
+from bench.models.speed.speedups import Fast, quicken
+from bench.tasks.encoding.rows import Encoded
 from bench.train.batches import Batch, collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer
-from bench.train.plan import Plan, Recipe
-from bench.train.start import EVALUATED, rehearse
+from bench.train.packed.start import EVALUATED, rehearse
+from bench.train.settings import Plan, Recipe
 from bench.train.step import Stepper
 
 LENGTHS = 8  # steps of a block: batches spread evenly over the lengths of the data

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from bench.models.parts import blocks, train_head_alone
-from bench.models.parts import width as width_of
+from bench.models.structure import blocks, train_head_alone
+from bench.models.structure import width as width_of
 
 INIT_STD = 1e-3  # adapter-bert: near the identity, so that training starts from the pretrained model
 

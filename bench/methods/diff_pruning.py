@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.hooks import Hooks
-from bench.models.parts import is_head, train_head_alone
+from bench.models.structure import is_head, train_head_alone
 
 
 class Diff(nn.Module):

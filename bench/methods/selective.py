@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from bench.models.parts import blocks, is_head, train_head_alone
+from bench.models.structure import blocks, is_head, train_head_alone
 
 
 def full(model: nn.Module) -> nn.Module:

@@ -16,12 +16,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from bench.models.attention import NAME as ATTENTION
-from bench.models.masked import at_mask, new_parts
-from bench.models.parts import HEADS, head_names
+from bench.models.masked_lm import at_mask, new_parts
 from bench.models.quant import Quant, keep_gradients, map_over_trials
 from bench.models.source import Source
+from bench.models.structure import HEADS, head_names
 from bench.models.tokenizer import check_files, check_tokenizer
+from bench.models.vmap.attention import NAME as ATTENTION
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.models.folding import folded
-from bench.models.mixing import mix_in
-from bench.models.parts import is_head
+from bench.models.class_swap import mix_in
+from bench.models.structure import is_head
+from bench.models.vmap.folding import folded
 
 SWITCH = "support_avx512bf16_for_cpu"
 

@@ -9,11 +9,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from bench.choices import Weights
-from bench.content import package_folder, sha256, sha256_of
-from bench.hub import fetch
+from bench.config.enums import Weights
+from bench.config.schema import ModelConf
+from bench.files.hashing import package_folder, sha256, sha256_of
+from bench.files.hub import fetch
 from bench.models.targets import roles_of
-from bench.schema import ModelConf
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 WEIGHTS_ON_HUB = ("model.safetensors", "model.safetensors.index.json")  # pickled weights are not read

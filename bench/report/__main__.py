@@ -16,8 +16,8 @@ import sys
 
 from rich.console import Console
 
-from bench.command import carried_out
-from bench.report.asked import parse
+from bench.cli import carried_out
+from bench.report.arguments import parse
 
 
 def cli(arguments: list[str] | None = None) -> int:

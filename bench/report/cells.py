@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Record
+from bench.records.record import Record
 from bench.report.flags import flags_of, with_head
 from bench.report.tuning import Choice, choice_of, race_of, scores
 

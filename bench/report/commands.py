@@ -8,15 +8,15 @@ from typing import Any
 
 from rich.console import Console
 
-from bench import records
-from bench.report.asked import Asked, chosen
-from bench.report.beside import show_cells, write_all
-from bench.report.ending import show_run
-from bench.report.formats import FORMATS
-from bench.report.frame import Study
-from bench.report.parts import comparable, with_key
-from bench.report.tables import TABLES
-from bench.report.terminal import show
+from bench.records import record as records
+from bench.report.arguments import Asked, chosen
+from bench.report.comparable import comparable, with_key
+from bench.report.record_frame import Study
+from bench.report.run_summary import show_run
+from bench.report.tables.formats import FORMATS
+from bench.report.tables.scores import TABLES
+from bench.report.tables.terminal import show
+from bench.report.write import show_cells, write_all
 
 RENDERED = ("table.md", "table.csv", "tables.md", "dashboard.html", "figures/*.*")  # beside the records
 PUBLISHED = {"rank_by_target": "6", "target_at_budget": "5", "methods": "2"}  # the LoRA paper's tables beside ours
@@ -73,8 +73,8 @@ def _possible(study: Study) -> list[str]:
 
 def _published(name: str | None, form: str, console: Console, study: Study) -> None:
     """The paper's own values, in a table of their own, and its differences beside ours."""
-    from bench.report.contrasts import CONTRASTED, differences
-    from bench.report.published import beside
+    from bench.report.tables.contrasts import CONTRASTED, differences
+    from bench.report.tables.published import beside
 
     if name not in PUBLISHED:
         raise ValueError(f"published=true: no published table is like table={name}; choose from {', '.join(PUBLISHED)}")
@@ -90,7 +90,7 @@ def figures(asked: Asked, console: Console, complaints: Console) -> None:
 
     Under a filter they go to a folder that says it, so that they do not replace those of all records.
     """
-    from bench.report.figures import FIGURES, OVER_TASKS
+    from bench.report.figures.figures import FIGURES, OVER_TASKS
 
     study, name = Study.of(chosen(asked, complaints.print)), asked.settings.get("figure")
     if name is not None and name not in {**FIGURES, **OVER_TASKS}:
@@ -112,7 +112,7 @@ def figures(asked: Asked, console: Console, complaints: Console) -> None:
 
 def _draw(figure: Any, path: Path, form: str, written: set[Path], console: Console) -> None:
     """Write a figure; what has the same name already is of another protocol, and keeps it."""
-    from bench.report.drawing import write
+    from bench.report.figures.layout import write
 
     names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
     free = next(name for name in names if name not in written)
@@ -148,8 +148,8 @@ def recommend(asked: Asked, console: Console, complaints: Console) -> None:
 
 def serve(asked: Asked, console: Console, complaints: Console) -> None:
     """The dashboard on 127.0.0.1, made anew when records are added."""
-    from bench.report.dashboard import dashboard
-    from bench.report.serve import serve as served
+    from bench.report.dashboard.dashboard import dashboard
+    from bench.report.dashboard.serve import serve as served
 
     port = asked.number("port", "a port")
     served(
@@ -161,8 +161,8 @@ def serve(asked: Asked, console: Console, complaints: Console) -> None:
 
 def wandb(asked: Asked, console: Console, complaints: Console) -> None:
     """To W&B: the cells as a table, what is rendered of them as an artifact, and the workspace."""
-    from bench.report.upload import upload
-    from bench.report.workspace import save
+    from bench.report.wandb.upload import upload
+    from bench.report.wandb.workspace import save
 
     study = Study.of(chosen(asked, complaints.print))
     project = asked.settings.get("project", os.environ.get("WANDB_PROJECT", "peftgrid"))

@@ -5,17 +5,17 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.again import tuning_command
 from bench.report.cells import cells_of
 from bench.report.flags import FLAGS, listed
-from bench.report.frame import Study
-from bench.report.notes import costs_elsewhere, mixture
-from bench.report.paired import Difference
-from bench.report.shown import tuning_texts
-from bench.report.standing import ONE_SEED, pairs_in
-from bench.report.table import MIB, Table, metric_of, peak_of, score_text, text, timed
+from bench.report.record_frame import Study
+from bench.report.rerun import tuning_command
+from bench.report.stats.pairwise import Difference
+from bench.report.stats.ties import ONE_SEED, pairs_in
+from bench.report.stats.variances import LEVEL
+from bench.report.tables.entries import tuning_texts
+from bench.report.tables.notes import costs_elsewhere, mixture
+from bench.report.tables.table import MIB, Table, metric_of, peak_of, score_text, text, timed
 from bench.report.tuning import how_untuned, is_tuned
-from bench.report.variances import LEVEL
 
 WORDS = ("what",)
 

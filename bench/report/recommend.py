@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.asked import Asked
+from bench.report.arguments import Asked
 from bench.report.cells import TIMED
 from bench.report.compare import difference, flag_sentences, p_text
-from bench.report.frame import Study
-from bench.report.front import front
-from bench.report.shown import SCORE, column, head_of, who
-from bench.report.standing import ONE_SEED, RETUNE, standings
-from bench.report.table import Table, metric_of, needed_bytes, peak_of, text, timed
+from bench.report.record_frame import Study
+from bench.report.stats.pareto import front
+from bench.report.stats.ties import ONE_SEED, RETUNE, standings
+from bench.report.stats.variances import LEVEL
+from bench.report.tables.entries import SCORE, column, head_of, who
+from bench.report.tables.table import Table, metric_of, needed_bytes, peak_of, text, timed
 from bench.report.tuning import TUNED, is_tuned
-from bench.report.variances import LEVEL
 
 WORDS = ("method", "target", "scale", "base", "optim", "tuning", "flags", "cell")
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.records import Record
-from bench.report.table import DASH
+from bench.records.record import Record
+from bench.report.tables.table import DASH
 
 TUNED, PUBLISHED, ONE, SEVERAL = "tuned", "published", "one rate", "best of"
 ENOUGH = 3  # rates that must be tried for a verdict: fewer do not show on which side a better one lies

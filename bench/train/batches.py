@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.tasks.encode import Rows
-from bench.tasks.reading import HEAD, Reading
+from bench.tasks.encoding.rows import Rows
+from bench.tasks.outputs import HEAD, Reading
 
 PADDING = 100  # tokens; calling MiniLM once more takes as long: 64 rows were 2.6 times as fast as in one batch, 640 1.0
 # What each seed has of a batch; the lengths, and so the mask, are the same.

@@ -6,13 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.tasks.encode import Rows
-from bench.tasks.reading import Choosing, Reasoned
-from bench.tasks.written import Written
+from bench.tasks.encoding.rows import Rows
+from bench.tasks.encoding.written import Written
+from bench.tasks.outputs import Choosing, Reasoned
 from bench.train.batches import Batch, collate, for_evaluation
+from bench.train.device import autocast
+from bench.train.generate import concluded, written
 from bench.train.outcome import is_oom, release
-from bench.train.precision import autocast
-from bench.train.writing import concluded, written
 
 
 def arguments(batch: Batch) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.models.parts import head_names, is_head
+from bench.models.structure import head_names, is_head
 from bench.train.outcome import Unsound
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from bench.events import Ended, Event, Started
-from bench.tasks.encode import Encoded, Rows
-from bench.tasks.retained import AT_ONCE, Retained
+from bench.tasks.encoding.forgetting import AT_ONCE, Retained
+from bench.tasks.encoding.rows import Encoded, Rows
 from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
-from bench.train.member import Member, three_quarters
 from bench.train.outcome import Diverged, Unsound, failure
-from bench.train.plan import Plan
 from bench.train.scores import chosen_by, scores_of
+from bench.train.settings import Plan
+from bench.train.trial_state import Member, three_quarters
 
 Settled = tuple[Member, Ended | Exception]
 

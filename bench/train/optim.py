@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_linear_schedule_with_warmup
 
-from bench.models.parts import trained
+from bench.models.structure import trained
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.tasks.encode import Encoded
+from bench.tasks.encoding.rows import Encoded
+from bench.tasks.encoding.written import UNPARSED, Written
 from bench.tasks.metrics import score
-from bench.tasks.written import UNPARSED, Written
 
 MEAN_OF = 2  # questions at least, for a standard error
 

@@ -8,12 +8,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
 from bench.hooks import Hooks
-from bench.models.parts import trained
-from bench.models.streams import Streams, drawing, of_trial
+from bench.models.structure import trained
+from bench.models.vmap.dropout import Streams, drawing, of_trial
 from bench.train.batches import Batch
 from bench.train.curve import Measured
+from bench.train.device import autocast
 from bench.train.evaluate import forward, loss_of
-from bench.train.precision import autocast
 
 
 class Stepper:

@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from bench.events import Ended, Event, Started
-from bench.models.parts import head_names
-from bench.tasks.encode import Encoded
+from bench.models.structure import head_names
+from bench.tasks.encoding.rows import Encoded
 from bench.train.evaluate import predict
 from bench.train.guard import check_finite
 from bench.train.outcome import Unsound
-from bench.train.plan import Plan
 from bench.train.scores import scores_of
+from bench.train.settings import Plan
 
 
 def score_untrained(

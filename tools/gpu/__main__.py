@@ -13,7 +13,7 @@ import speeds
 from asked import Asked
 from page import Page
 
-from bench.train.precision import exact_products
+from bench.train.device import exact_products
 
 PARTS: dict[str, Callable[[Asked, Page], None]] = {
     "product": speeds.product,

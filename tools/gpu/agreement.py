@@ -10,9 +10,9 @@ from asked import DTYPES, Asked
 from page import Page, one_line
 from training import PLAIN, Ground
 
-from bench.models.fast import Fast
+from bench.models.speed.speedups import Fast
+from bench.train.device import exact_products
 from bench.train.outcome import release
-from bench.train.precision import exact_products
 
 METHODS = (
     *("full", "head", "lora", "dora", "adalora", "ia3", "oft", "vera"),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from bench.cell import Cell
-from bench.grid import cells
+from bench.cells.cell import Cell
+from bench.config.compose import cells
 
 BATCH, STEPS = 16, 8
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

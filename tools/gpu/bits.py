@@ -9,7 +9,7 @@ from training import Ground
 
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.train.outcome import release
-from bench.train.start import Unpackable
+from bench.train.packed.start import Unpackable
 
 BASES = ("none", "bf16", "nf4", "nf4_double", "fp4", "int8")
 OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "lion", "adafactor", "sgd_momentum")

@@ -9,7 +9,7 @@ from training import PLAIN, Ground, Losses, keeping
 
 from bench.events import Ended, Event
 from bench.measure.memory import peak_bytes, reset_peak
-from bench.trials import Trials
+from bench.runner.packing import Trials
 
 ROWS, LIMIT = 64, 0.6  # rows of a batch; share of what is needed without a limit
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from bench.atomic import replace_file
+from bench.files.atomic import replace_file
 
 
 class Page:

@@ -28,7 +28,7 @@ def product(asked: Asked, page: Page) -> None:
 
 def speed(asked: Asked, page: Page) -> None:
     """Contestants in turns, each in a process of its own."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "perf"))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
     import speed as beside
 
     done = []

@@ -8,14 +8,14 @@ import torch
 from asked import DTYPES
 from torch import Tensor
 
-from bench.build import load_data
-from bench.cell import Cell
+from bench.cells.cell import Cell
 from bench.events import Event, Stepped
-from bench.models.fast import Fast
-from bench.tasks.encode import Encoded
+from bench.models.speed.speedups import Fast
+from bench.runner.build import load_data
+from bench.runner.packing import Trials
+from bench.tasks.encoding.rows import Encoded
 from bench.train.loop import Pack, run_trials
-from bench.train.plan import Plan
-from bench.trials import Trials
+from bench.train.settings import Plan
 
 PLAIN = Fast("torch", "all")
 Losses = dict[str, list[float]]

@@ -1,0 +1,238 @@
+"""Cells and trials: what one entry of a table is, and the names by which its records are found again."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bench.cells.arithmetic import precision_of
+from bench.cells.compatibility import check_fit, effective_rank, longest
+from bench.cells.identity import method_identity, protocol_identity, source_identity, task_identity
+from bench.cells.race import Rule
+from bench.config.enums import Form
+from bench.config.schema import Config, TaskConf
+from bench.config.validate import ALL, TUNED, check_folder, check_keys, check_values
+from bench.models.source import Source, find
+from bench.models.targets import Target, name_of, resolve, spelled_out
+from bench.tasks.loaders.locate import data_identity, pinned_revision
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of a cell. lr: None where nothing is trained."""
+
+    cell_id: str
+    lr: float | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The name of the trial within its cell, and of its file."""
+        return f"seed{self.seed}" if self.lr is None else f"lr{self.lr!r}-seed{self.seed}"
+
+    @property
+    def id(self) -> str:
+        """The name of the trial among all."""
+        return f"{self.cell_id}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of a table. `rank` and `parts` (the adapted weight types) are None where the method does not use them.
+
+    data: the bytes of the task's data, as a hash or a pinned revision.
+    precision: the arithmetic of the forward pass, fp32 or bf16: what `precision=auto` means on this machine.
+    config: the resolved configuration as plain data, as it goes into the records.
+    """
+
+    source: Source
+    data: str
+    rank: int | None
+    parts: tuple[str, ...] | None
+    precision: str
+    config: dict[str, Any]
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Cell":
+        """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
+        plain = _plain(config)
+        check_keys(plain)
+        conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
+        # A branch may move, and every process must read the same data.
+        conf.task.revision = pinned_revision(conf.task) or conf.task.revision
+        conf.task.labels = _labels(conf.task)
+        check_values(conf)
+        source = find(conf.model)
+        check_folder(source.label)
+        parts = conf.method.target if conf.target.parts is None else conf.target.parts
+        check_fit(conf, source, parts)
+        rank = effective_rank(conf, source)
+        if rank not in {None, conf.rank}:  # what the method is given follows
+            plain = _plain(OmegaConf.merge(config, {"rank": rank}))
+        # What a data file says is no expression to be resolved.
+        plain["task"] |= {"labels": conf.task.labels, "revision": conf.task.revision}
+        return cls(
+            source=source,
+            data=data_identity(conf.task),
+            rank=rank,
+            parts=spelled_out(parts, source.model_type) if "target" in conf.method.uses else None,
+            precision=precision_of(conf),
+            config=plain,
+        )
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that makes this cell differ from another, and nothing else."""
+        return {
+            "model": self.source.identity,
+            "task": task_identity(self.config, self.data),
+            "method": method_identity(self.config, self.precision, self.scale),
+            "rank": self.rank,
+            "target": sorted(self.parts) if self.parts is not None else None,
+            "protocol": protocol_identity(self.config["protocol"], self.form),
+            "precision": self.precision,
+            **source_identity(self.config),
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """Ten hexadecimal digits of the identity's hash."""
+        text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+    @property
+    def method(self) -> str:
+        return str(self.config["method"]["name"])
+
+    @property
+    def task(self) -> str:
+        return str(self.config["task"]["name"])
+
+    @property
+    def form(self) -> Form:
+        """How the task is put to the model."""
+        return Form(self.config["task"]["form"])
+
+    @property
+    def trains(self) -> bool:
+        """Whether the method trains anything."""
+        return bool(self.config["method"]["trains"])
+
+    @property
+    def shots(self) -> int:
+        """Solved examples that are shown beside each row: the method's, or the task's."""
+        return int(self.config["method"]["shots"] or self.config["task"]["shots"])
+
+    @property
+    def longest(self) -> int:
+        """Tokens of a row at most, with the examples beside it."""
+        return longest(int(self.config["protocol"]["max_length"]), self.shots, self.source)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the head gives: a logit per label, or the one number that is predicted."""
+        return 1 if self.form is Form.multiple_choice else len(self.config["task"]["labels"]) or 1
+
+    @property
+    def target(self) -> str | None:
+        """The adapted weights in the LoRA paper's words."""
+        return name_of(self.parts, self.source.model_type) if self.parts is not None else None
+
+    @property
+    def modules(self) -> Target | None:
+        """The adapted weights as module names."""
+        return resolve(self.parts, self.source.model_type) if self.parts is not None else None
+
+    @property
+    def title(self) -> str:
+        """What a person calls the cell: lora r=8 qv, lora r=8 qv scale=sqrt, qlora r=8 all nf4 paged_adamw_32bit."""
+        rank = f"r={self.rank}" if self.rank is not None else ""
+        scale = f"scale={self.scale}" if self.scale else ""
+        twice = "checkpointed" if self.checkpointing else None
+        return " ".join(filter(None, [self.method, rank, self.target, scale, self.base, self.optim, twice]))
+
+    @property
+    def scale(self) -> str | None:
+        """The policy that scales the method's update; None where it uses none, or alpha = r."""
+        config = self.config
+        name = str(config["scale"]["name"])
+        return None if name == "rank" or "scale" not in config["method"]["uses"] else name
+
+    @property
+    def base(self) -> str | None:
+        """How the frozen base is stored, where it is not in full precision: nf4, nf4+double, int8."""
+        quant = self.config["quant"]
+        return None if quant["name"] == "none" else f"{quant['name']}{'+double' if quant['double'] else ''}"
+
+    @property
+    def merges(self) -> bool:
+        """Whether the method can be merged into the base as it is stored."""
+        return self.config["quant"]["name"] in self.config["method"]["merges"]
+
+    @property
+    def optim(self) -> str | None:
+        """The optimizer, where it is not AdamW."""
+        name = str(self.config["optim"]["name"])
+        return None if name == "adamw" else name
+
+    @property
+    def checkpointing(self) -> bool:
+        """Whether the blocks' activations are computed twice instead of kept."""
+        return bool(self.config["checkpointing"])
+
+    @property
+    def folder(self) -> str:
+        """Where its records lie within the results: minilm/sst2/lora-r8-qv-0123456789."""
+        name = self.title.replace(" ", "-").replace("=", "").replace("+double", "dq")
+        return f"{self.source.label}/{self.task}/{name}-{self.id}"
+
+    @property
+    def rule(self) -> Rule | None:
+        """How the cell's learning rate is raced for; None where it is not.
+
+        A protocol without candidates does not tune, nor does a randomly initialised model, whose scores mean nothing.
+        """
+        tunes = self.config["lrs"] == TUNED and self.trains and not self.source.random
+        return Rule.of(self.config["protocol"]) if tunes else None
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All learning rates with all seeds, each once; none where a race finds the rate.
+
+        Where nothing is trained, a seed draws examples, or nothing.
+        """
+        return () if self.rule else self.trials_at(self._rates)
+
+    def trials_at(self, rates: Sequence[float | None]) -> tuple[Trial, ...]:
+        """These learning rates with all seeds, each pair once."""
+        seeds = self.config["seeds"] if self.trains or self.shots else self.config["seeds"][:1]
+        pairs = dict.fromkeys((lr, seed) for lr in rates for seed in seeds)
+        return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
+
+    @property
+    def _rates(self) -> list[float | None]:
+        """The learning rates that the configuration names."""
+        asked, published = self.config["lrs"], self.config["method"]["lr"]
+        if not self.trains:
+            return [None]
+        if asked == ALL and (rule := Rule.of(self.config["protocol"])):
+            return [*rule.rates(published)]
+        return [published] if isinstance(asked, str) else [*asked]
+
+
+def _labels(task: TaskConf) -> list[str]:
+    """The task's labels; where it leaves them to the data, they are read from there."""
+    if task.labels is not None:
+        return task.labels
+    from bench.tasks.loaders.glue import labels_of  # pandas takes its time
+
+    return labels_of(task, **task.load)
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
+    return plain  # type: ignore[no-any-return]

@@ -1,0 +1,63 @@
+"""A resolved configuration: plain data whose texts mean themselves.
+
+It may hold what a data file says, such as a label that reads `${rank}`, so it never goes through OmegaConf again, which
+would take such a text for an expression.
+"""
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin
+
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from bench.config.former_paths import with_current_paths
+
+T = TypeVar("T")
+
+
+def typed(kind: type[T], values: dict[str, Any]) -> T:
+    """A node of the configuration as its dataclass.
+
+    ValueError: a value that is none of its setting's choices. TypeError: a setting that the dataclass does not have.
+    """
+    types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: _as(types.get(name), value) for name, value in values.items()})
+
+
+def _as(kind: Any, value: Any) -> Any:
+    """A value as a field's type: only dataclasses and choices are not plain data."""
+    if value is None:
+        return None
+    if isinstance(kind, UnionType):
+        (kind,) = (one for one in get_args(kind) if one is not type(None))
+    if get_origin(kind) is list:
+        (item,) = get_args(kind)
+        return [_as(item, one) for one in value]
+    if is_dataclass(kind) and isinstance(kind, type):
+        return typed(kind, value)
+    return kind(value) if isinstance(kind, type) and issubclass(kind, Enum) else value
+
+
+def completed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with what has become a setting since it was written, at the default."""
+    defaults: Any = OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)
+    nodes = [field.name for field in fields(kind) if is_dataclass(field.type)]
+    return {**defaults, **values, **{name: {**defaults[name], **values.get(name, {})} for name in nodes}}
+
+
+def call(node: dict[str, Any]) -> Any:
+    """What a node's `_target_` gives. ValueError: an expression is left in it, which would be evaluated now."""
+    for text in _texts(node):
+        if "${" in text:
+            raise ValueError(f"{node.get('_target_')}: {text!r} holds an expression; give its value instead")
+    return instantiate(with_current_paths(node))
+
+
+def _texts(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        return [text for value in node.values() for text in _texts(value)]
+    if isinstance(node, list):
+        return [text for value in node for text in _texts(value)]
+    return [node] if isinstance(node, str) else []

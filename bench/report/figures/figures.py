@@ -1,0 +1,149 @@
+"""The figures, each one function over a study of comparable cells, by plotly: FIGURES names them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from bench.report.cells import MEMORY
+from bench.report.figures.layout import blank, style_of
+from bench.report.figures.learning_rates import learning_rates
+from bench.report.figures.styles import COLOURS
+from bench.report.figures.tuning import critical_difference, expected_score
+from bench.report.record_frame import Study
+from bench.report.stats.pareto import front
+from bench.report.stats.ties import intervals_of, judged
+from bench.report.tables.table import MIB, peak_of
+
+
+def score_by_parameters(study: Study) -> go.Figure | None:
+    """Score against trained parameters, logarithmic."""
+    return _against(study, study.cells["trainable_params"], "trained parameters", log=True)
+
+
+def score_by_memory(study: Study) -> go.Figure | None:
+    """Score against peak memory."""
+    name, peak = peak_of(study.cells)
+    return _against(study, peak, name, log=False)
+
+
+def score_by_time(study: Study) -> go.Figure | None:
+    """Score against the seconds of one training alone, at the rate of the probe."""
+    known = study.cells["train_seconds"].mask(study.cells["contended"])  # never best for a time that is not believed
+    return _against(study, known, "seconds of one training alone", log=False)
+
+
+def score_by_rank(study: Study) -> go.Figure | None:
+    """The rank ablation as lines, one for each method and target."""
+    found = study.cells[study.cells["rank"].notna() & study.cells["report_score"].notna()]
+    figure, lines = blank(study, "rank", found), 0
+    for (method, target), group in found.groupby(["method", "target"], dropna=False):
+        if len(group) > 1:
+            lines += 1
+            dash = ["solid", "dash", "dot", "dashdot"][lines % 4]
+            name = " ".join(str(part) for part in (method, target) if isinstance(part, str))
+            figure.add_trace(
+                _points(study, group, group["rank"], str(method), name, mode="lines+markers", line={"dash": dash})
+            )
+    figure.update_xaxes(
+        type="log",
+        tickvals=sorted(found["rank"].unique()),
+        ticktext=[str(rank) for rank in sorted(found["rank"].unique())],
+    )
+    return figure if lines else None
+
+
+def curves(study: Study) -> go.Figure | None:
+    """The training loss of every cell's chosen rate, seed by seed."""
+    figure, lines = blank(study, "step", study.cells, axis="loss"), 0
+    for _, cell in study.cells.iterrows():
+        chosen = [
+            one for one in study.members[cell["cell"]] if one.trial and one.curve and one.trial["lr"] == cell["lr"]
+        ]
+        for record in chosen:
+            lines += 1
+            first = record is chosen[0]
+            curve = record.curve or {}
+            smooth = pd.Series(curve["loss"]).rolling(max(1, len(curve["loss"]) // 15), min_periods=1).mean()
+            figure.add_trace(
+                go.Scatter(
+                    x=curve["step"],
+                    y=smooth,
+                    name=cell["title"],
+                    legendgroup=cell["title"],
+                    showlegend=first,
+                    **style_of(study, cell["method"], "lines"),
+                )
+            )
+    return figure if lines else None
+
+
+def memory(study: Study) -> go.Figure | None:
+    """What the memory of a training step is for, as stacked bars."""
+    found = study.cells[study.cells["memory_weights"].notna()]
+    figure = blank(study, "", found, axis="MiB")
+    for part, colour in zip(MEMORY, COLOURS, strict=False):
+        figure.add_trace(go.Bar(x=found["title"], y=found[f"memory_{part}"] / MIB, name=part, marker={"color": colour}))
+    figure.update_layout(barmode="stack")
+    return figure if len(found) else None
+
+
+def seeds(study: Study) -> go.Figure | None:
+    """Every seed's score at the chosen rate, as dots."""
+    figure, dots = blank(study, "", study.cells), 0
+    for _, cell in study.cells[study.cells["report_score"].notna()].iterrows():
+        trials = study.trials[(study.trials["cell"] == cell["cell"]) & study.trials["report"].notna()]
+        shown = trials if pd.isna(cell["lr"]) else trials[trials["lr"] == cell["lr"]]
+        dots += len(shown)
+        figure.add_trace(
+            go.Scatter(
+                x=[cell["title"]] * len(shown),
+                y=100 * shown["report"],
+                showlegend=False,
+                **style_of(study, cell["method"], "markers"),
+            )
+        )
+    return figure if dots else None
+
+
+ALL = (score_by_parameters, score_by_memory, score_by_time, score_by_rank, learning_rates, expected_score)
+FIGURES: dict[str, Callable[[Study], go.Figure | None]] = {
+    made.__name__: made for made in (*ALL, curves, memory, seeds)
+}
+OVER_TASKS: dict[str, Callable[[Study], go.Figure | None]] = {"critical_difference": critical_difference}
+
+
+def _against(study: Study, cost: "pd.Series[Any]", name: str, *, log: bool) -> go.Figure | None:
+    """Score against a cost, with 95% intervals, and the Pareto front of the tuned cells as a line."""
+    found = study.cells.assign(cost=cost.astype(float))
+    found = found[found["cost"].notna() & found["report_score"].notna()]
+    if len(found) < 2:
+        return None
+    figure = blank(study, name, found)
+    tuned = judged(found)
+    best = tuned[front(tuned, "cost")].sort_values("cost")
+    line = {"color": "#999999", "shape": "hv", "width": 1}
+    if len(best):
+        figure.add_trace(
+            go.Scatter(x=best["cost"], y=100 * best["report_score"], mode="lines", line=line, name="Pareto front")
+        )
+    for method, group in found.groupby("method"):
+        figure.add_trace(_points(study, group, group["cost"], str(method), str(method), mode="markers"))
+    if log:
+        figure.update_xaxes(type="log", dtick=1)  # a label for each power of ten
+    return figure
+
+
+def _points(
+    study: Study, group: pd.DataFrame, x: "pd.Series[Any]", method: str, name: str, *, mode: str, **more: Any
+) -> go.Scatter:
+    known = intervals_of(study, group)
+    spans = [known.get(name) for name in group["cell"]]
+    scores = 100 * group["report_score"]
+    above = [0.0 if span is None else 100 * span[1] - score for span, score in zip(spans, scores, strict=True)]
+    below = [0.0 if span is None else score - 100 * span[0] for span, score in zip(spans, scores, strict=True)]
+    error = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "thickness": 1}
+    style = style_of(study, method, mode)
+    style["line"] = style["line"] | more.get("line", {})
+    return go.Scatter(x=x, y=scores, error_y=error, name=name, text=group["title"], **style)

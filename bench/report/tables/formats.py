@@ -1,0 +1,109 @@
+"""A table as Markdown, LaTeX (booktabs), HTML or CSV: FORMATS names them."""
+
+import html
+from collections.abc import Callable
+
+import pandas as pd
+
+from bench.report.tables.table import BEST, CONTENDED, TIED, Entry, Table, is_marked
+
+DISTURBED = (
+    f"{CONTENDED}: measured while something else was running, or unsteadily; no ratio, limit or front uses it, and the "
+    "next run measures it again."
+)
+LEGEND = {
+    BEST: "Bold: the best.",
+    TIED: "*: not significantly worse than the best (max-T test over examples and seeds; at most 5% of tables wrongly "
+    "omit the mark from a cell that is as good).",
+}
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
+    one: f"\\{one}" for one in "&%$#_{}"
+}
+
+
+def markdown(table: Table) -> str:
+    """A pipe table with its notes."""
+    body = _styled(table, lambda text, standing: {BEST: f"**{text}**", TIED: f"{text}*"}.get(standing, text))
+    body = body.map(lambda text: text.replace("|", r"\|"))
+    notes = "\n".join(notes_with_legend(table))
+    return f"{body.to_markdown(index=False, disable_numparse=True, colalign=_sides(table))}\n\n{notes}\n"
+
+
+def latex(table: Table) -> str:
+    """A `table` float, for the package booktabs."""
+    styled = _styled(table, lambda text, standing: _latex_entry(_latex(text), standing))
+    columns = "".join("l" if name in table.words else "r" for name in styled)
+    head = " & ".join(_latex(str(name)) for name in styled)
+    rows = "\n".join(f"{' & '.join(row)} \\\\" for row in styled.to_numpy().tolist())
+    notes = " ".join(_latex(note) for note in notes_with_legend(table))
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_latex(table.title)}. {notes}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+        rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def web(table: Table) -> str:
+    """A `table` element with a caption."""
+    styled = _styled(table, lambda text, standing: _web_entry(html.escape(text).replace("+-", "&plusmn;"), standing))
+    sides = ["left" if name in table.words else "right" for name in styled]
+    head = "".join(
+        f'<th scope="col" style="text-align:{side}">{html.escape(str(name))}</th>'
+        for name, side in zip(styled, sides, strict=True)
+    )
+    rows = "\n".join(
+        "<tr>"
+        + "".join(f'<td style="text-align:{side}">{entry}</td>' for entry, side in zip(row, sides, strict=True))
+        + "</tr>"
+        for row in styled.to_numpy().tolist()
+    )
+    lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>"]
+    notes = [f"<p>{html.escape(note)}</p>" for note in notes_with_legend(table)]
+    return "\n".join([*lines, "<tbody>", rows, "</tbody>", "</table>", *notes]) + "\n"
+
+
+def comma(table: Table) -> str:
+    """The texts alone, with a column that says how the score of each row stands where one is marked."""
+    return _styled(table, lambda text, standing: f"{text} {standing}".strip()).to_csv(index=False)
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {"markdown": markdown, "latex": latex, "html": web, "csv": comma}
+
+
+def notes_with_legend(table: Table) -> list[str]:
+    """What stands under the table; what the marks mean, where there are any."""
+    marks = {entry.standing for entry in table.body.to_numpy().flatten() if isinstance(entry, Entry)}
+    legend = " ".join(text for mark, text in LEGEND.items() if mark in marks)
+    disturbed = [DISTURBED] if table.body.map(is_marked).to_numpy().any() else []
+    return [*([legend] if legend else []), *disturbed, *table.notes]
+
+
+def _styled(table: Table, style: Callable[[str, str], str]) -> pd.DataFrame:
+    return table.body.astype(object).map(
+        lambda entry: style(str(entry), entry.standing if isinstance(entry, Entry) else "")
+    )
+
+
+def _sides(table: Table) -> list[str]:
+    return ["left" if name in table.words else "right" for name in table.body]
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(one, one) for one in text).replace("+-", r"$\pm$")
+
+
+def _latex_entry(text: str, standing: str) -> str:
+    return {BEST: f"\\textbf{{{text}}}", TIED: f"{text}$^*$"}.get(standing, text)
+
+
+def _web_entry(text: str, standing: str) -> str:
+    return {BEST: f"<b>{text}</b>", TIED: f"{text}<sup>*</sup>"}.get(standing, text)

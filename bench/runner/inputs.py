@@ -1,0 +1,47 @@
+"""What a cell reads, opened before anything is trained: its weights, its tokenizer, and its data as token ids."""
+
+from pathlib import Path
+
+from bench.cells.cell import Cell
+from bench.models.weights import check_weights
+from bench.runner.build import load_data, retained_texts
+from bench.tasks.base import Task
+from bench.tasks.encoding.rows import Encoded
+from bench.train.settings import Plan
+
+
+def by_input(cells: list[Cell]) -> list[Cell]:
+    """One cell for each combination of what is read, and of how it is put to the model."""
+    return list({_input(cell): cell for cell in cells}.values())
+
+
+def check_input(cell: Cell, task: Task) -> None:
+    """Read what a cell reads, and encode its data as it will be trained on: the token cache serves the cell itself.
+
+    Raises:
+        ValueError: A file is missing or broken, the tokenizer does not fit the model, a text cannot be encoded, or the
+            warm-up is longer than the training.
+    """
+    check_weights(cell.source)
+    _check_warm_up(cell, load_data(cell, task=task))
+    retained_texts(cell)
+
+
+def _check_warm_up(cell: Cell, data: Encoded) -> None:
+    """ValueError: the rate would rise to the end."""
+    plan = Plan.of(cell.config["protocol"])
+    if cell.trains and plan.warmup_steps is not None and plan.warmup_steps >= (steps := plan.steps(data.train)):
+        raise ValueError(
+            f"protocol.warmup_steps={plan.warmup_steps}: the training has {steps} updates; choose a number below that"
+        )
+
+
+def _input(cell: Cell) -> tuple[object, ...]:
+    config = cell.config
+    protocol, method = config["protocol"], config["method"]
+    return (
+        cell.source, str(config["task"]), str(config["prompt"]), method["template"], method["reasons"], cell.shots,
+        cell.trains, cell.longest, protocol["max_length"], protocol["train_rows"], protocol["data_seed"],
+        config["retain"], Path(config["cache_dir"]),
+        *(protocol[name] for name in ("warmup_steps", "steps", "epochs", "batch", "tokens")),
+    )  # fmt: skip

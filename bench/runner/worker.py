@@ -1,0 +1,227 @@
+"""The worker's side: one cell in a process of its own, from its configuration to its results.
+
+The server that workers are forked from has imported this module, or most of what it imports, once for all cells.
+"""
+
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from bench.cells.cell import Cell, Trial
+from bench.cells.compatibility import Misfit
+from bench.config.accelerator import gpu_visible
+from bench.config.register import register
+from bench.events import Broken, Event, Probed, Ready
+from bench.measure.latency import merging
+from bench.measure.memory import resident_bytes
+from bench.measure.probe import probe, probe_untrained
+from bench.methods.checkpoints import merged
+from bench.models.load import empty_model, linear_weights
+from bench.models.speed.speedups import Fast, pick_fast, plain
+from bench.runner.build import (
+    arithmetic,
+    build,
+    load,
+    load_data,
+    load_retained,
+    load_task,
+    method_of,
+    recipe_of,
+    saved_bytes,
+)
+from bench.runner.inputs import by_input, check_input
+from bench.runner.job import Job
+from bench.runner.malloc import keep_freed_memory, release_freed_memory
+from bench.runner.packing import Trials, halved
+from bench.runner.racing import Racing
+from bench.runner.rank_search import Ladder
+from bench.tasks.encoding.rows import Encoded
+from bench.train.device import describe_device, exact_products, notes_on, pick_device
+from bench.train.outcome import describe, failure, release
+from bench.train.settings import Plan
+
+
+def main(job: Job, pipe: Connection) -> None:
+    """Run a job and send its events; the pipe's end is the end of the job."""
+    warnings.simplefilter("ignore")
+    keep_freed_memory()
+    try:
+        run_cell(job, pipe.send)
+    except Exception as error:  # noqa: BLE001 - every failure is an outcome
+        pipe.send(Broken(*describe(error)))
+
+
+def check(cells: list[Cell], pipe: Connection) -> None:
+    """See that every task loads, every method attaches, and all that the cells read is there and can be read.
+
+    Sends a pair: {cell id: why it is left out}, the first complaint or None.
+    """
+    warnings.simplefilter("ignore")
+    misfits: dict[str, str] = {}
+    cell = cells[0]
+    try:
+        tasks = {}
+        for cell in cells:
+            if (read := _reads(cell)) not in tasks:
+                tasks[read] = load_task(cell)
+        for cell in {_way(cell): cell for cell in cells}.values():
+            try:
+                try_out(cell)
+            except Misfit as misfit:
+                misfits |= {same.id: str(misfit) for same in cells if _way(same) == _way(cell)}
+        for cell in by_input([cell for cell in cells if cell.id not in misfits]):
+            check_input(cell, tasks[_reads(cell)])
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        pipe.send((misfits, f"{cell.title}: {error}"))
+    except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
+        cause = error.__cause__ or error
+        pipe.send((misfits, f"{cell.title}: {type(cause).__name__}: {cause}"))
+    else:
+        pipe.send((misfits, None))
+
+
+def find_ranks(configs: list[DictConfig], pipe: Connection) -> None:
+    """Find the rank that `match_params` chooses for each configuration; what trains alike is counted once.
+
+    Sends a pair: a rank, or why there is none, for each; the first complaint or None.
+    """
+    warnings.simplefilter("ignore")
+    register()
+    found: list[int | str] = []
+    known: dict[Any, int | str] = {}
+    try:
+        for config in configs:
+            try:
+                ladder = Ladder.of(config)
+                if ladder.key not in known:
+                    if ladder.cell.config["method"]["needs_cuda"]:
+                        try_out(ladder.cell)  # nor could it be counted without
+                    known[ladder.key] = ladder.matched()
+                found.append(known[ladder.key])
+            except Misfit as misfit:
+                found.append(str(misfit))
+    except Exception as error:  # noqa: BLE001 - as in check
+        cause = error.__cause__ or error
+        kind = "" if isinstance(cause, (ValueError, TypeError)) else f"{type(cause).__name__}: "
+        pipe.send((found, f"{kind}{cause}"))
+    else:
+        pipe.send((found, None))
+
+
+def try_out(cell: Cell) -> None:
+    """Attach the method to an empty model, and build its optimizer and hooks. Misfit: it cannot work here."""
+    device = pick_device(cell.config["device"])
+    if cell.config["method"]["needs_cuda"] and device.type != "cuda":
+        raise Misfit(
+            f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
+        )
+    if cell.config["fast"]["attention"] == "flash_attention_2" and (
+        device.type != "cuda" or not find_spec("flash_attn")
+    ):
+        raise Misfit("fast.attention=flash_attention_2 needs a CUDA device and the package flash-attn; use sdpa or own")
+    try:
+        dtype = arithmetic(cell, device)
+    except ValueError as error:
+        raise Misfit(f"{cell.title}: {error}") from error
+    if cell.config["fast"]["attention"] == "flash_attention_2" and dtype is torch.float32:
+        raise Misfit(
+            "fast.attention=flash_attention_2 cannot compute in fp32, which precision=auto means on this device; use "
+            "precision=bf16, or fast.attention=sdpa"
+        )
+    recipe_of(cell)
+    method = method_of(cell)
+    # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
+    with suppress(RuntimeError), torch.device("meta"):
+        try:
+            method(empty_model(cell.source, cell.outputs, speaks=cell.form.speaks))
+        except ValueError as error:  # the library's own word on shapes and settings
+            raise Misfit(f"{cell.title}: {error}") from error
+
+
+def _way(cell: Cell) -> tuple[Any, ...]:
+    """What decides whether a method attaches and the device can run it: cells that share it are tried once."""
+    config = cell.config
+    on = config["device"], config["precision"], cell.precision, config["quant"]["name"], config["fast"]["attention"]
+    return cell.source, str(cell.identity["method"]), cell.parts, on
+
+
+def _reads(cell: Cell) -> tuple[Any, ...]:
+    """What decides the rows of a cell's task."""
+    protocol = cell.config["protocol"]
+    return str(cell.config["task"]), protocol["train_rows"], protocol["data_seed"]
+
+
+def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
+    """The pipeline: data, then model and method for the probe, for the race, and for each trial."""
+    cell = job.cell
+    device = pick_device(cell.config["device"])
+    exact_products()
+    dtype = arithmetic(cell, device)
+    data = load_data(cell)
+    weights = linear_weights(cell.source, cell.outputs, speaks=cell.form.speaks)
+    fast = pick_fast(cell.config["fast"], device, dtype, weights)
+    told = {**describe_device(device, dtype), **fast.told()}
+    notes = [*data.notes, *notes_on(cell.config["device"], device, dtype, gpu=gpu_visible())]
+    told |= {"notes": notes} if notes else {}
+    sizes = {name: len(part) for name, part in data.parts.items()}
+    emit(Ready(told, sizes))
+    data = data.in_multiples(fast.multiple)
+    plan = Plan.of(cell.config["protocol"])
+    while job.probe:
+        try:
+            emit(measure(cell, data, device, dtype, fast, plan))
+            break
+        except Exception as error:
+            smaller = halved(plan, error, cell, data.train)
+            if smaller is None:
+                raise
+            release(error)
+            plan = smaller
+    if not job.trials and job.race is None:
+        return
+    if job.threads is not None and device.type == "cpu":
+        torch.set_num_threads(job.threads)
+        told |= {"threads": job.threads}
+        emit(Ready(told, sizes))
+    trials = Trials(cell, data, device, dtype, fast, plan, emit, load_retained(cell, device, dtype))
+    trials.run(job.trials)
+    if job.race is not None:
+        rate = Racing(trials).hold(job.race).lr
+        of_winner = [] if rate is None else [Trial(cell.id, rate, seed) for seed in job.seeds]
+        trials.run([trial for trial in of_winner if trial.name not in job.recorded])
+
+
+def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan) -> Probed:
+    """The cell's cost, on a model that is thrown away.
+
+    Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
+    """
+    protocol, method = cell.config["protocol"], cell.config["method"]
+    release_freed_memory()
+    before = resident_bytes()
+    model, error = build(cell, seed=0, device=device, dtype=dtype), None
+    if cell.trains:
+        steps = protocol["probe_steps"]
+        cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
+        try:
+            cost |= {"adapter_bytes": saved_bytes(model, cell)}
+        except Exception as failed:  # noqa: BLE001 - no reason to lose the cost, and the trials with it
+            cost, error = cost | {"adapter_bytes": None}, failure(failed, "saving the adapter")
+    else:
+        cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
+    cost["peak_own_bytes"] = max(0, cost["peak_resident_bytes"] - before)
+    if cell.config["merge"]:
+        try:
+            merge = partial(merged, attach=method["attach"]) if cell.merges else None
+            bare = load(cell, seed=0, device=device, dtype=dtype)
+            cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
+        except Exception as failed:  # noqa: BLE001 - as above
+            error = failure(failed, "merge=true", error)
+    return Probed(cost, data.truth, error)

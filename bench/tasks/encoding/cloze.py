@@ -1,0 +1,98 @@
+"""Texts with a mask in them, in place of which a word says the label (Gao et al. 2021, arXiv:2012.15723)."""
+
+from pathlib import Path
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from bench.config.schema import TaskConf
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.characters import check_characters
+from bench.tasks.encoding.few_shot import Demonstrations
+from bench.tasks.encoding.rows import Encoded, Rows, laid_out, rows_of
+from bench.tasks.encoding.template import shortened
+from bench.tasks.encoding.token_cache import cached, tokenizer_hash
+from bench.tasks.outputs import Masked
+
+
+def encode_cloze(
+    task: Task, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
+) -> Encoded:
+    """Tokenise all parts, or read them back from the cache.
+
+    max_length: of a row with the examples beside it, each of which has an equal share. ValueError: a word is not one
+    token, the tokenizer has no mask, or the cloze leaves no room for a text.
+    """
+    check_characters(task)
+    writer = Writer(conf, tokenizer, max_length, cache, beside)
+    parts = {name: writer.rows(split, own=name == "train") for name, split in task.parts.items() if len(split)}
+    metrics = tuple(metric.value for metric in conf.metrics)
+    return Encoded.of(parts, metrics=metrics, notes=(task.note,) if task.note else ())
+
+
+class Writer:
+    """Puts texts into the cloze, and solved examples after them."""
+
+    def __init__(
+        self, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
+    ) -> None:
+        if tokenizer.mask_token is None or (beside.shots and tokenizer.sep_token is None):
+            lacks = "mask token" if tokenizer.mask_token is None else "separator to put between solved examples"
+            raise ValueError(f"task.form=mask: this model's tokenizer has no {lacks}; use task.form=head")
+        self.cloze, self.words = str(conf.cloze), conf.words
+        self.tokenizer, self.mask, self.cache = tokenizer, str(tokenizer.mask_token), cache
+        self.salt = [tokenizer_hash(tokenizer), max_length]
+        self.read = Masked(tuple(self._token(word) for word in conf.words))
+        share = max_length // (1 + beside.shots)
+        self.room = share - len(self._ids(self._put(("", ""), self.mask)))
+        if self.room < 1:
+            raise ValueError(
+                f"task.cloze={self.cloze!r} leaves no room for a text in {share} of the {max_length} tokens; choose a "
+                "larger protocol.max_length, or fewer examples"
+            )
+        self.beside = beside
+        self.examples = self._cut(beside.train) if beside.shots else []
+
+    def rows(self, split: Split, *, own: bool) -> Rows:
+        """Rows to learn from, or to be answered. own: they are the training part's, from which examples are drawn."""
+        texts = [
+            f" {self.tokenizer.sep_token} ".join(
+                [self._put(text, self.mask), *(self._solved(one) for one in self.beside.beside(row, own=own))]
+            )
+            for row, text in enumerate(self._cut(split))
+        ]
+
+        def make() -> dict[str, np.ndarray]:
+            ids = [self._ids(text) for text in texts]
+            places = [len(row) - row.index(self.tokenizer.mask_token_id) for row in ids]
+            return laid_out(ids) | {"mask": np.array(places)}
+
+        arrays = cached("cloze", [*self.salt, texts], self.cache, make)
+        return rows_of(arrays, split.labels, self.tokenizer, read=self.read)
+
+    def _solved(self, row: int) -> str:
+        return self._put(self.examples[row], self.words[int(self.beside.train.labels[row])])
+
+    def _put(self, texts: tuple[str, str], word: str) -> str:
+        return self.cloze.format(text=texts[0], second=texts[1], mask=word)
+
+    def _cut(self, split: Split) -> list[tuple[str, str]]:
+        """The texts, one or two to a row, as far as there is room; a mask of their own would be a second one."""
+        columns = [split.texts] if split.second is None else [split.texts, split.second]
+        room = self.room // len(columns)
+        cut = [shortened([text.replace(self.mask, "") for text in one], self.tokenizer, room) for one in columns]
+        return list(zip(cut[0], cut[-1], strict=True))
+
+    def _ids(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer(text)["input_ids"]
+        return ids
+
+    def _token(self, word: str) -> int:
+        """The one token that a word is, in the mask's place."""
+        masked, said = (self._ids(self._put(("", ""), there)) for there in (self.mask, word))
+        place = masked.index(self.tokenizer.mask_token_id)
+        if len(said) != len(masked) or said[place] == self.tokenizer.unk_token_id:
+            raise ValueError(
+                f"task.words: {word!r} is no single token of this model's tokenizer; choose a more frequent word"
+            )
+        return said[place]

@@ -1,0 +1,38 @@
+"""Words around a text: the anchor tokens of a method's template."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from transformers import PreTrainedTokenizerBase
+
+from bench.tasks.base import Split, Task
+from bench.tasks.encoding.characters import check_characters
+
+
+def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Task:
+    """Put every text of a task into a template. template: holds {text}.
+
+    A text that is too long is cut before it is put in, so that the template's own words are always there. ValueError:
+    they leave no room, or a text is none.
+    """
+    check_characters(task)
+    room = max_length - len(tokenizer(template.format(text=""), add_special_tokens=False)["input_ids"])
+    if room <= tokenizer.num_special_tokens_to_add():
+        raise ValueError(
+            f"method.template={template!r} leaves no room for a text in protocol.max_length={max_length} tokens; "
+            "choose a longer max_length or fewer words"
+        )
+    return task.map(lambda split: _worded(split, template, tokenizer, room))
+
+
+def _worded(split: Split, template: str, tokenizer: PreTrainedTokenizerBase, room: int) -> Split:
+    """room: tokens that the text may have, with the special ones."""
+    texts = shortened(split.texts, tokenizer, room - tokenizer.num_special_tokens_to_add())
+    return replace(split, texts=[template.format(text=text) for text in texts])
+
+
+def shortened(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[str]:
+    """The texts' beginnings, as many tokens of each as there is room for."""
+    how = {"truncation": True, "add_special_tokens": False, "return_offsets_mapping": True}
+    cut = tokenizer(list(texts), max_length=room, **how)["offset_mapping"]
+    return [text[: max((end for _, end in offsets), default=0)] for text, offsets in zip(texts, cut, strict=True)]

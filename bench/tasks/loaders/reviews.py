@@ -1,0 +1,20 @@
+"""The embedded task: review sentences of our own, with fixed parts."""
+
+import pandas as pd
+
+from bench.config.schema import TaskConf
+from bench.tasks.base import Split, Task
+from bench.tasks.loaders.locate import locate
+from bench.tasks.loaders.tables import read_table
+
+
+def load(task: TaskConf, data_seed: int) -> Task:  # noqa: ARG001 - the parts are fixed
+    """Read reviews.tsv."""
+    (path,) = locate(str(task.path), task.files)["all"]
+    table = read_table(path, {name: [name] for name in ("part", "label", "text")})
+    train, select, report = (_split(table[table["part"] == part]) for part in ("train", "select", "report"))
+    return Task(train, select, report)
+
+
+def _split(table: pd.DataFrame) -> Split:
+    return Split(table["text"].tolist(), table["label"].astype(int).tolist())

@@ -1,0 +1,68 @@
+"""A user's own files: texts with labels, or multiple-choice questions, known by path and column names alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+from bench.config.schema import TaskConf
+from bench.files.jsonl import read_lines
+from bench.tasks.base import Split, Task, with_select
+from bench.tasks.loaders.locate import file_notes, files_of
+from bench.tasks.loaders.options import numbers_of, option_text
+
+LARGEST = 6  # options of a question
+
+
+def questions(
+    task: TaskConf,
+    data_seed: int,
+    question: str = "question",
+    options: str | Sequence[str] = "options",
+    answer: str = "answer",
+) -> Task:
+    """Read JSON lines: a question, two to six options, and which of them is right.
+
+    options: the field that holds a list of them, or the fields that hold one each. answer: the field that holds the
+    right option's number from 0, its letter, or its text (options.py). ValueError: a row that is not so.
+    """
+    files = files_of(task)
+    parts = {
+        name: _together([_split(path, question, options, answer) for path in paths]) for name, paths in files.items()
+    }
+    return with_select(parts, task.select_rows, data_seed, notes=file_notes(task, files))
+
+
+def _together(splits: Sequence[Split]) -> Split:
+    options = [row for split in splits for row in split.options or []]
+    labels = [int(label) for split in splits for label in split.labels]
+    return Split([text for split in splits for text in split.texts], labels, options=options)
+
+
+def _split(path: Path, question: str, options: str | Sequence[str], answer: str) -> Split:
+    fields = [question, *([options] if isinstance(options, str) else options), answer]
+    texts, answers, all_options = [], [], []
+    for number, row in enumerate(read_lines(path), 1):
+        where = f"{path}: row {number}"
+        if missing := [name for name in fields if row.get(name) is None]:
+            raise ValueError(
+                f"{where} has no {missing[0]!r}; it has {', '.join(row)} (task.load says which fields are read)"
+            )
+        each = row[options] if isinstance(options, str) else [row[name] for name in options]
+        if not isinstance(each, list) or not 2 <= len(each) <= LARGEST:
+            count = len(each) if isinstance(each, list) else "no list of"
+            raise ValueError(f"{where} has {count} options; a question needs from 2 to {LARGEST}")
+        if not isinstance(row[question], str) or not row[question].strip():
+            raise ValueError(f"{where} has no text in {question!r}; write the question there, or remove the row")
+        texts.append(row[question])
+        names = ascii_uppercase if isinstance(options, str) else options
+        all_options.append([_option(option, name, where) for option, name in zip(each, names, strict=False)])
+        answers.append(row[answer])
+    return Split(texts, numbers_of(answers, all_options, str(path)), options=all_options)
+
+
+def _option(value: Any, name: str, where: str) -> str:
+    try:
+        return option_text(value)
+    except ValueError as error:
+        raise ValueError(f"{where}: option {name} {error}") from error

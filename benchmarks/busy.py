@@ -1,0 +1,191 @@
+"""How much speed a training keeps beside other processes, by how OpenMP's threads wait for each other.
+
+    python benchmarks/busy.py [--rounds 8] [--seconds 3]
+
+Steps of LoRA r=8 on MiniLM, fp32, two threads, in processes that stay alive: with the threads' default wait, with
+the wait that our workers have, and as two processes of one thread each. In every round each of them is measured in
+turn beside no, one and four processes that compute and do nothing else. What other processes did meanwhile is recorded
+with each measurement. Writes results/perf/busy.json and busy.md.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from bench.config.compose import cells
+from bench.measure.other_load import SHARE, Watch
+from bench.models.speed.speedups import Fast, quicken
+from bench.records.provenance import provenance
+from bench.runner.build import build, load_data, recipe_of
+from bench.runner.openmp import SPINNING
+from bench.train.batches import collate
+from bench.train.device import describe_device
+from bench.train.optim import make_optimizer
+from bench.train.settings import Plan
+from bench.train.step import Stepper
+
+RESULTS = Path(__file__).resolve().parents[1] / "results" / "perf"
+CPU = torch.device("cpu")
+LOADS, LENGTHS, THREADS = (0, 1, 4), 8, 2
+# How often one is measured at once, and with how many threads and which wait.
+WAYS: dict[str, tuple[int, int, dict[str, str]]] = {
+    "default": (1, THREADS, {}),
+    "short spinning": (1, THREADS, SPINNING),
+    "two of one thread": (2, 1, {}),
+}
+
+
+class Trainer:
+    """A process that trains for so many seconds whenever it is told to."""
+
+    def __init__(self, threads: int, environment: dict[str, str]) -> None:
+        plain = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+        environment = {**plain, "OMP_NUM_THREADS": str(threads), **environment}
+        command = [sys.executable, __file__, "--train"]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen(command, env=environment, **pipes)
+        self.answer()  # it is warm
+
+    def ask(self, seconds: float) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+
+    def answer(self) -> float:
+        """Samples per second."""
+        assert self.process.stdout
+        return float(self.process.stdout.readline())
+
+
+def train() -> None:
+    """The process of a Trainer: warm up, then train as long as each line says."""
+    words = ["method=lora", "rank=8", "task=reviews", "precision=fp32", "device=cpu", "seeds=[0]"]
+    (cell,) = cells(words, multirun=False)
+    data, plan, recipe = load_data(cell), Plan.of(cell.config["protocol"]), recipe_of(cell)
+    model = quicken(build(cell, seed=0, device=CPU, dtype=torch.float32), Fast("torch", "read")).train()
+    cut = plan.cut(data.train)
+    batches = [collate(data.train, cut[int((part + 0.5) * len(cut) / LENGTHS)]) for part in range(LENGTHS)]
+    optimizer = make_optimizer(model, recipe.build, lr=1e-3, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
+    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=torch.float32)
+    for batch in batches:
+        step(batch)
+    print(0, flush=True)
+    left = cycle(batches)
+    for line in sys.stdin:
+        began, samples, until = time.perf_counter(), 0, time.perf_counter() + float(line)
+        while time.perf_counter() < until:
+            batch = next(left)
+            step(batch)
+            samples += batch.rows
+        print(samples / (time.perf_counter() - began), flush=True)
+
+
+@contextmanager
+def busy(count: int) -> Iterator[None]:
+    """So many processes that compute and do nothing else."""
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
+def measure(rounds: int, seconds: float) -> Iterator[list[dict[str, Any]]]:
+    """Every way beside every load, in turns. Yields samples per second and others' cores of a round, one by one."""
+    watch = Watch(CPU)
+    with ExitStack() as stack:
+        ways = {name: [Trainer(threads, how) for _ in range(count)] for name, (count, threads, how) in WAYS.items()}
+        stack.callback(lambda: [one.process.kill() for trainers in ways.values() for one in trainers])
+        for number in range(rounds):
+            found = []
+            for load in LOADS:
+                with busy(load):
+                    for name, trainers in ways.items():
+                        first = watch.read()
+                        for one in trainers:
+                            one.ask(seconds)
+                        speed = sum(one.answer() for one in trainers)
+                        others = watch.since(first).other_cores
+                        found.append({"round": number, "busy": load, "way": name, "speed": speed, "others": others})
+                        print(found[-1], file=sys.stderr, flush=True)
+            yield found
+
+
+def page(found: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str:
+    """The medians as a table. Fair: the share of the cores that two threads get of all that want to run."""
+    rounds, disturbed = len({one["round"] for one in found}), sum(one["others"] > SHARE * cores for one in found)
+    about = (
+        f"LoRA r=8 on MiniLM, fp32, {device['device_name']}, {cores} cores; samples per second, medians of {rounds} "
+        "rounds in turns. Command: `python benchmarks/busy.py`."
+    )
+    shared = (
+        f"Measured on a shared machine: in {disturbed} of {len(found)} measurements unrelated processes used more than "
+        "10% of the cores, so nothing was idle, and no share of it is shown. Compare rows of one load."
+    )
+    heads = (
+        "busy processes",
+        "threads wait",
+        "samples/s",
+        "of idle default",
+        "of the fair share",
+        "of default",
+        "others' cores",
+    )
+    lines = ["# Speed beside other processes", "", about, *(["", shared] if disturbed else []), ""]
+    lines += [f"| {' | '.join(heads)} |", "|---:|---|---:|---:|---:|---:|---:|"]
+    idle = _median(found, 0, "default", "speed")
+    for load in LOADS:
+        fair = idle * min(1.0, cores / (THREADS + load))
+        for way in WAYS:
+            speed, others = (_median(found, load, way, what) for what in ("speed", "others"))
+            pairs = [
+                one["speed"] / other["speed"]
+                for one in found
+                for other in found
+                if one["round"] == other["round"] and one["busy"] == other["busy"] == load
+                if (one["way"], other["way"]) == (way, "default")
+            ]
+            quiet = _median(found, 0, "default", "others") <= SHARE * cores
+            shares = " | ".join(f"{100 * share:.0f}%" if quiet else "-" for share in (speed / idle, speed / fair))
+            lines.append(f"| {load} | {way} | {speed:.1f} | {shares} | {median(pairs):.2f} | {others:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def _median(found: list[dict[str, Any]], load: int, way: str, what: str) -> float:
+    return median(one[what] for one in found if (one["busy"], one["way"]) == (load, way))
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.train:
+        train()
+        return
+    device, found = describe_device(CPU, torch.float32), []
+    versions = {name: provenance()[name] for name in ("version", "commit", "dirty", "python")}
+    about = {"waits": SPINNING, "seconds": given.seconds, "device": device, "provenance": versions}
+    for part in measure(given.rounds, given.seconds):  # written after every round: on a loaded machine one takes long
+        found += part
+        (RESULTS / "busy.json").write_text(json.dumps(about | {"found": found}, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "busy.md").write_text(page(found, device, os.cpu_count() or 1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

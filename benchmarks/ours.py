@@ -1,0 +1,109 @@
+"""Our own engine, in the process of a worker: one trial, nine in a pack, nine one by one."""
+
+import gc
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from products import product_speeds
+from setting import SEEDS, Setting, worked
+
+from bench.events import Ended
+from bench.measure.memory import peak_bytes, reset_peak
+from bench.models.load import linear_weights
+from bench.models.speed.speedups import pick_fast
+from bench.runner.malloc import keep_freed_memory
+from bench.runner.packing import Trials
+from bench.tasks.encoding.rows import Encoded
+from bench.train.loop import Pack, run_trials
+from bench.train.settings import Plan
+
+
+class Ours:
+    """A setting, its data and the ways that a worker would choose for it."""
+
+    def __init__(self, setting: Setting) -> None:
+        keep_freed_memory()
+        gc.freeze()  # as the server of workers does
+        self.setting, self.cell, self.dtype = setting, setting.cell, setting.dtype
+        self.device = setting.torch_device
+        conf = self.cell.config["fast"] | {"compile": setting.compile}
+        weights = linear_weights(self.cell.source, self.cell.outputs, speaks=self.cell.form.speaks)
+        self.fast = pick_fast(conf, self.device, self.dtype, weights)
+        data = setting.data().in_multiples(self.fast.multiple)
+        self.warm, self.data = (replace(data, train=part) for part in _parts(data, setting.warm))
+        self.plan = Plan.of(self.cell.config["protocol"])
+
+    def trials(self, data: Encoded) -> Trials:
+        return Trials(self.cell, data, self.device, self.dtype, self.fast, self.plan, lambda _: None)
+
+    def alone(self, data: Encoded, seed: int) -> Pack:
+        return self.trials(data).alone(next(trial for trial in self.cell.trials if trial.seed == seed))
+
+    def pack(self, data: Encoded) -> Pack:
+        return self.trials(data).packed(self.cell.trials)
+
+    def speed(self, packs: list[Pack], data: Encoded) -> dict[str, Any]:
+        """Train; all trials count. An evaluation is no part of the seconds."""
+        reset_peak(self.device)
+        ends = [end for pack in packs for _, end in run_trials(pack, data, self.plan, lambda _: None)]
+        costs = [end.cost for end in ends if isinstance(end, Ended) and end.cost]
+        assert len(costs) == len(ends), ends
+        seconds = sum(cost["train_seconds"] for cost in costs)
+        return {
+            "samples_per_second": sum(cost["samples"] for cost in costs) / seconds,
+            "tokens_per_second": sum(cost["tokens"] for cost in costs) / seconds,
+            **peak_bytes(self.device),
+            "fast": self.fast.told(),
+        }
+
+
+def _parts(data: Encoded, warm: int) -> tuple[Any, Any]:
+    rows = data.train
+    rest = replace(rows, starts=rows.starts[warm:], lengths=rows.lengths[warm:], labels=rows.labels[warm:])
+    return rows.first(warm), rest
+
+
+def one_trial(setting: Setting) -> dict[str, Any]:
+    """One trial alone; with the share of the best matrix product that its model FLOPs make."""
+    ours = Ours(setting)
+    began = time.perf_counter()
+    ours.speed([ours.alone(ours.warm, 0)], ours.warm)
+    warm_up = time.perf_counter() - began
+    pack = ours.alone(ours.data, 0)
+    found = ours.speed([pack], ours.data)
+    size = worked(pack.model_of(pack.members[0]))
+    return found | {"warm_up_seconds": warm_up, "flops": 4 * size * found["tokens_per_second"]}
+
+
+def one_trial_compiled(how: str, setting: Setting) -> dict[str, Any]:
+    """The same with compiled blocks: the warm rows have every length that the others have."""
+    return one_trial(replace(setting, compile=how))
+
+
+def nine_one_by_one(setting: Setting) -> dict[str, Any]:
+    """Three of the nine: they differ in numbers alone."""
+    ours = Ours(setting)
+    ours.speed([ours.alone(ours.warm, 0)], ours.warm)
+    return ours.speed([ours.alone(ours.data, seed) for seed in SEEDS], ours.data)
+
+
+def nine_packed(setting: Setting) -> dict[str, Any]:
+    """Three rates and three seeds together."""
+    ours = Ours(setting)
+    ours.speed([ours.pack(ours.warm)], ours.warm)
+    return ours.speed([ours.pack(ours.data)], ours.data)
+
+
+def best_product(setting: Setting) -> dict[str, Any]:
+    """The best matrix product of the device in this arithmetic, in FLOPs per second."""
+    device, side = setting.torch_device, 1024 if setting.device == "cpu" else 8192
+    x = torch.randn(side, side, dtype=setting.dtype, device=device)
+    taken = []
+    for _ in range(10):
+        began = time.perf_counter()
+        float((x @ x)[0, 0])  # waits for the device
+        taken.append(time.perf_counter() - began)
+    small = [speed for name, speed in product_speeds(device).items() if name.endswith(setting.precision)]
+    return {"flops": max([2 * side**3 / min(taken), *small])}
