@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from conftest import REPOSITORY
@@ -30,13 +32,20 @@ def test_a_part_runs_small_on_a_cpu_and_one_without_what_it_needs_is_skipped(tmp
     assert "--model" in found["race"]["skipped"]
 
 
-def test_a_part_that_fails_is_told(tmp_path: Path) -> None:
-    out = tmp_path / "gpu.json"
-    words = ("--device", "cpu", "--short", "--out", str(out), "--tokenizer", str(tmp_path / "none"))
-    code, said = check(*words, "--parts", "packed")
-    assert code == 1
-    assert "1 parts broke off" in said
-    assert "none" in json.loads(out.read_text())["parts"]["packed"]["error"]
+def test_a_part_that_takes_too_long_is_told_and_keeps_what_it_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = run_path(str(CHECK))
+    asked = Namespace(device="cpu", short=True, tokenizer="none", model="")
+    monkeypatch.setitem(script["PARTS"], "packed", (0.1, None))
+    part = script["run"]("packed", asked, dict(os.environ))
+    assert part["error"] == "stopped after 0.1 s"
+    assert part["claims"] == []
+
+
+def test_a_part_that_fails_is_told_with_the_end_of_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = run_path(str(CHECK))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    part = script["run"]("product", Namespace(device="cpu", short=True, tokenizer="none", model=""), {})
+    assert part["error"] == "it ended with exit code 1"
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there may be a card")  # noqa: PTH110

@@ -103,7 +103,7 @@ def run(name: str, asked: argparse.Namespace, environment: dict[str, str]) -> di
         command = [sys.executable, str(ROOT / "tools" / "gpu"), *words, *(["--short"] if asked.short else [])]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit, env=environment)
-            why = done.stderr[-1500:] if done.returncode else None
+            why = (done.stderr[-1500:] or f"it ended with exit code {done.returncode}") if done.returncode else None
         except subprocess.TimeoutExpired:
             why = f"stopped after {limit} s"
         page = Path(folder) / "page.json"
