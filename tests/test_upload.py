@@ -203,7 +203,7 @@ def test_rows_hold_plain_values() -> None:
 
 
 def test_every_record_of_ours_can_be_a_row() -> None:
-    whole = Study.of(records.read_all(REPOSITORY / "results" / "studies" / "sst2-untuned", pytest.fail))
+    whole = Study.of(records.read_all(REPOSITORY / "results" / "studies" / "methods-reviews", pytest.fail))
     assert len(json.dumps(rows_of(whole.cells), allow_nan=False)) > 1000
 
 

@@ -40,7 +40,7 @@ def panels() -> list[dict[str, Any]]:
 @cache
 def logged() -> tuple[set[str], set[str], dict[str, Any]]:
     """Names in a run's summary and history, and its configuration, as the tracker makes them of records."""
-    found = list(records.read_all(REPOSITORY / "results" / "studies" / "sst2-untuned", pytest.fail))
+    found = list(records.read_all(REPOSITORY / "results" / "studies" / "methods-reviews", pytest.fail))
     trials = [record for record in found if record.kind == "trial"]
     parts = [("score", record.scores) for record in trials] + [("trial", record.cost) for record in trials]
     parts += [("cost", record.cost) for record in found if record.kind == "probe"]

@@ -1,4 +1,4 @@
-"""README's three pictures, from a committed study: the ablation table, the Pareto figure, the dashboard.
+"""README's three pictures, from a committed study: the table of ranks, the Pareto figure, the dashboard.
 
 make pictures        needs Chromium; writes into the study's folder
 """
@@ -21,9 +21,9 @@ from bench.report.studies import study_folder
 from bench.report.tables.formats import FORMATS
 from bench.report.tables.scores import TABLES
 
-STUDY = study_folder("reviews-untuned")
+STUDY = study_folder("methods-reviews")
 PICTURES = STUDY / "pictures"
-ABLATION = "lora"  # whose weight types and ranks are shown
+ABLATION = ("lora", "adapter", "head")  # whose ranks are shown, and the linear probe that they are held to
 SCALE = 2  # pixels of the picture to one of the page
 STYLE = """
 body { font: 15px system-ui, sans-serif; margin: 24px; color: #111; background: #fff; width: 760px }
@@ -50,7 +50,7 @@ def main() -> int:
         print("pictures need Chromium: apt-get install chromium", file=sys.stderr)
         return 2
     study = Study.of(records.read_all(STUDY, print))
-    table = TABLES["rank_by_target"](study.only(lambda cells: cells["method"] == ABLATION), "report_score")
+    table = TABLES["capacity"](study.only(lambda cells: cells["method"].isin(ABLATION)), "report_score")
     figure = FIGURES["score_by_parameters"](study.only(lambda cells: cells["method"].isin(FIRST)))
     assert table is not None
     assert figure is not None
