@@ -9,8 +9,9 @@ from test_tables import made, rows_of
 
 from bench.records.record import Record
 from bench.report.record_frame import Study
-from bench.report.tables.best_rates import best_of, times
+from bench.report.tables.best_rates import best_of
 from bench.report.tables.scores import TABLES
+from bench.report.tables.table import ratio_text
 
 RATES = (1e-4, 3.16e-4, 1e-3, 3.16e-3, 1e-2)
 
@@ -70,11 +71,11 @@ def test_the_table_sets_ranks_against_full_fine_tuning_and_says_what_a_carried_r
     table = made("best_rates", *lora, trained(3.16e-4, method="full", rank=None, target=None))
     rows = {row["rank"]: row for row in table.body.to_dict("records")}
     assert [rows[rank]["best lr"] for rank in ("1", "10", "100", "-")] == ["0.0032", "0.001", "0.00032", "0.00032"]
-    assert [rows[rank]["x full"] for rank in ("1", "10", "100", "-")] == ["10", "3.2", "1", "1"]
+    assert [rows[rank]["x full"] for rank in ("1", "10", "100", "-")] == ["10", "3.16", "1.00", "1.00"]
     assert [rows[rank]["loses"] for rank in ("1", "10", "100", "-")] == ["-", "+5.0", "+10.0", "-"]
     (line,) = [note for note in table.notes if note.startswith("lora")]
     assert "ten times the rank has 0.32 times the best rate" in line
-    assert "1 to 10 times full fine-tuning's best rate (geometric mean 3.2)" in line
+    assert "1.00 to 10 times full fine-tuning's best rate (geometric mean 3.16)" in line
     assert "the best rate of lora r=1 qv costs the others 7.5 points on average, 10.0 at most" in line
 
 
@@ -104,5 +105,6 @@ def test_policies_of_scale_are_families_of_their_own() -> None:
     assert rows_of(table)
 
 
-def test_a_ratio_has_two_digits() -> None:
-    assert [times(one) for one in (0.3162, 3.162, 31.62, 1923)] == ["0.32", "3.2", "32", "1,923"]
+def test_a_ratio_reads_well_at_every_size() -> None:
+    sizes = (0.00117, 0.3162, 1, 3.162, 31.62, 1923)
+    assert [ratio_text(one) for one in sizes] == ["0.0012", "0.32", "1.00", "3.16", "32", "1,923"]

@@ -14,7 +14,7 @@ from bench.report.stats.ties import ONE_SEED, pairs_in
 from bench.report.stats.variances import LEVEL
 from bench.report.tables.entries import tuning_texts
 from bench.report.tables.notes import costs_elsewhere, mixture
-from bench.report.tables.table import MIB, Table, metric_of, peak_of, score_text, text, timed
+from bench.report.tables.table import MIB, Table, metric_of, peak_of, ratio_text, score_text, text, timed
 from bench.report.tuning import how_untuned, is_tuned
 
 WORDS = ("what",)
@@ -117,7 +117,7 @@ def _cost_sentence(cells: pd.DataFrame) -> str:
     }
     if not cells["contended"].any():
         pairs["the time per step"] = (a["step_seconds_median"], b["step_seconds_median"])
-    known = [f"{x / y:,.2f} times {name}" for name, (x, y) in pairs.items() if pd.notna(x) and pd.notna(y) and y]
+    known = [f"{ratio_text(x / y)} times {name}" for name, (x, y) in pairs.items() if pd.notna(x) and pd.notna(y) and y]
     if not known:
         return "Their costs cannot be compared: see the table."
     listed = " and ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)

@@ -15,7 +15,7 @@ from bench.records.record import Record
 from bench.report.record_frame import Study
 from bench.report.tables.entries import MORE, SCORE, WORDS, named, title_of, who
 from bench.report.tables.notes import mixture
-from bench.report.tables.table import DASH, Table, text
+from bench.report.tables.table import DASH, Table, ratio_text, text
 from bench.report.tuning import ENOUGH, race_of, rate_of
 
 FULL = "full"  # the method whose best rate the others are set against
@@ -59,7 +59,7 @@ def best_rates(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG0
     columns: dict[str, Any] = {**who(found, scored=False), "best lr": [str(best[row["cell"]]) for row in rows]}
     if full:
         columns["x full"] = [
-            times(best[row["cell"]].lr / full[row["table"]]) if row["table"] in full else DASH for row in rows
+            ratio_text(best[row["cell"]].lr / full[row["table"]]) if row["table"] in full else DASH for row in rows
         ]
     if lost:
         columns["loses"] = [text(lost.get(row["cell"]), "{:+.1f}") for row in rows]
@@ -119,11 +119,6 @@ def _vertex(before: tuple[float, float], lowest: tuple[float, float], after: tup
     return b if left == right else b - ((b - a) * left - (b - c) * right) / (2 * (left - right))
 
 
-def times(ratio: float) -> str:
-    """A ratio, to two digits or to the whole number."""
-    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2g}"
-
-
 def _families(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Cells that differ in rank and target alone, several of each, with the name of what they have in common."""
     by_family: dict[tuple[str, ...], list[Row]] = defaultdict(list)
@@ -162,12 +157,11 @@ def _moves(
         inside = [row for row in members if pd.notna(row["rank"]) and not best[row["cell"]].edge]
         points = [(math.log10(row["rank"]), math.log10(best[row["cell"]].lr)) for row in inside]
         if len({x for x, _ in points}) >= ENOUGH:
-            said.append(f"ten times the rank has {times(10 ** _slope(points))} times the best rate")
+            said.append(f"ten times the rank has {ratio_text(10 ** _slope(points))} times the best rate")
         if ratios := [best[row["cell"]].lr / full[row["table"]] for row in members if row["table"] in full]:
-            low, high, mean = min(ratios), max(ratios), 10 ** fmean(map(math.log10, ratios))
-            said.append(
-                f"{times(low)} to {times(high)} times full fine-tuning's best rate (geometric mean {times(mean)})"
-            )
+            mean = 10 ** fmean(map(math.log10, ratios))
+            low, high, middle = map(ratio_text, (min(ratios), max(ratios), mean))
+            said.append(f"{low} to {high} times full fine-tuning's best rate (geometric mean {middle})")
         if losses := [lost[row["cell"]] for row in members if row["cell"] in lost]:
             title = members[0]["title"]
             cost = f"{fmean(losses):.1f} points on average, {max(losses):.1f} at most"

@@ -40,6 +40,11 @@ def text(value: Any, form: str = "{}") -> str:
     return DASH if pd.isna(value) else form.format(value)
 
 
+def ratio_text(ratio: float) -> str:
+    """A ratio as people read it: 1,935, 32, 3.16, 0.32, 0.0012."""
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
 def timed(cells: pd.DataFrame, key: str, form: str, scale: float = 1.0) -> "pd.Series[Any]":
     """The texts of a time or a speed of every cell, marked where its measurement was disturbed."""
     rows = zip(cells[key], cells["contended"], strict=True)
