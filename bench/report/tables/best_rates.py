@@ -16,7 +16,7 @@ from bench.report.record_frame import Study
 from bench.report.tables.entries import MORE, SCORE, WORDS, named, title_of, who
 from bench.report.tables.notes import mixture
 from bench.report.tables.table import DASH, Table, ratio_text, text
-from bench.report.tuning import ENOUGH, race_of, rate_of
+from bench.report.tuning import ENOUGH, race_of, rate_of, rates_of
 
 FULL = "full"  # the method whose best rate the others are set against
 FINISHED = "finished"
@@ -74,10 +74,13 @@ def best_of(members: Iterable[Record]) -> BestRate | None:
     Loss: the lowest on select; of trials the mean over the seeds that all rates have.
     """
     found = list(members)
-    losses = max(_trained(found), _raced(found), key=len)
+    record = race_of(found)
+    race = record.race if record and record.race else {"candidates": []}
+    losses = max(_trained(found), _raced(race), key=len)
     if len(losses) < ENOUGH:
         return None
-    tried, rates = _tried(found), sorted(losses)
+    trained = {lr for one in found if one.trial and (lr := rate_of(one)) is not None}
+    tried, rates = {*rates_of(race), *trained}, sorted(losses)  # tried: whatever became of them
     lowest = min(rates, key=lambda lr: (losses[lr], lr))
     if lowest in (min(tried), max(tried)):
         return BestRate(lowest, lowest, "<" if lowest == min(tried) else ">")
@@ -98,18 +101,9 @@ def _trained(members: Iterable[Record]) -> dict[float, float]:
     return {lr: fmean(some[seed] for seed in seeds) for lr, some in by_rate.items()} if seeds else {}
 
 
-def _raced(members: Iterable[Record]) -> dict[float, float]:
-    record = race_of(members)
-    candidates = (record.race or {})["candidates"] if record else []
-    return {one["lr"]: one["lowest"] for one in candidates if one["outcome"] == FINISHED and one["lowest"] is not None}
-
-
-def _tried(members: Iterable[Record]) -> set[float]:
-    """All rates, whatever became of them."""
-    found = list(members)
-    record = race_of(found)
-    raced = {one["lr"] for one in (record.race or {})["candidates"]} if record else set()
-    return raced | {lr for one in found if one.trial and (lr := rate_of(one)) is not None}
+def _raced(race: Mapping[str, Any]) -> dict[float, float]:
+    finished = [one for one in race["candidates"] if one["outcome"] == FINISHED]
+    return {one["lr"]: one["lowest"] for one in finished if one["lowest"] is not None}
 
 
 def _vertex(before: tuple[float, float], lowest: tuple[float, float], after: tuple[float, float]) -> float:
