@@ -1,18 +1,18 @@
 """The same numbers on the card as on the CPU, packed as alone, and by other ways as by our own."""
 
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 from asked import DTYPES, Asked
-from page import Page, one_line
-from training import PLAIN, Ground
+from page import Page
+from training import PLAIN, Ground, attempted, beside_first
 
 from bench.models.speed.speedups import Fast
 from bench.train.device import exact_products
-from bench.train.outcome import release
 
 METHODS = (
     *("full", "head", "lora", "dora", "adalora", "ia3", "oft", "vera"),
@@ -29,9 +29,8 @@ def golden(asked: Asked, page: Page) -> None:
     if not asked.short:
         pairs = [(shape, name) for shape in ("bert", "llama-2") for name in METHODS]
         pairs += [("bert", name) for name in ONLY_ENCODERS]
-    given = [(asked, shape, method, page.folder) for shape, method in pairs]
     with ProcessPoolExecutor(1 if asked.short else PROCESSES, mp_context=get_context("spawn")) as pool:
-        for (shape, method), row in zip(pairs, pool.map(_golden, given), strict=True):
+        for (shape, method), row in zip(pairs, pool.map(partial(_golden, asked, page.folder), pairs), strict=True):
             name = f"{method} on {shape}"
             page.row("table", name, row)
             if "error" in row:
@@ -41,20 +40,21 @@ def golden(asked: Asked, page: Page) -> None:
             page.claim(f"{name}: losses in bf16 apart from the CPU's in fp32", row["bf16"]["losses"], most=0.1)
 
 
-def _golden(given: tuple[Asked, str, str, Path]) -> dict[str, Any]:
-    asked, shape, method, folder = given
-    try:
-        torch.set_num_threads(2)
-        exact_products()
+def _golden(asked: Asked, folder: Path, pair: tuple[str, str]) -> dict[str, Any]:
+    shape, method = pair
+    torch.set_num_threads(2)
+    exact_products()
+
+    def row() -> dict[str, Any]:
         cell = asked.cell(shape, method, folder, f"lrs=[{STEADY.get(method, '1e-3')}]")
         expected = Ground.of(cell, "cpu", "fp32").first()
-        row: dict[str, Any] = {"cpu": {"losses": expected.losses, "seconds": expected.seconds}}
+        found: dict[str, Any] = {"cpu": {"losses": expected.losses, "seconds": expected.seconds}}
         for precision in DTYPES:
             ours = Ground.of(cell, asked.device, precision).first()
-            row[precision] = {**ours.apart(expected), "seconds": ours.seconds}
-    except Exception as error:  # noqa: BLE001 - the other methods go on
-        return {"error": one_line(error)}
-    return row
+            found[precision] = {**ours.apart(expected), "seconds": ours.seconds}
+        return found
+
+    return attempted(row)
 
 
 def packed(asked: Asked, page: Page) -> None:
@@ -86,23 +86,14 @@ def ways(asked: Asked, page: Page) -> None:
     }
     kinds = {name: fast for name, fast in kinds.items() if not asked.short or fast.compile == "none"}
     for shape in ("bert", "llama-2"):
-        own: list[float] = []
-        for name, fast in kinds.items():
-            row = page.row("table", f"{shape}, {name}", _way(asked, page, shape, fast))
-            own = own or row.get("losses", [])
-            if "error" in row or not own:
-                page.claim(f"{shape}, {name}: {row.get('error', 'nothing to compare with')}", None)
-                continue
-            apart = max(abs(a - b) for a, b in zip(row["losses"], own, strict=True))
-            page.claim(f"{shape}, {name}: losses in fp32 apart from our own attention's", apart, most=1e-4)
+        rows = (
+            (f"{shape}, {name}", attempted(partial(_way, asked, page, shape, fast))) for name, fast in kinds.items()
+        )
+        beside_first(page, rows, "losses in fp32 apart from our own attention's", 1e-4)
 
 
 def _way(asked: Asked, page: Page, shape: str, fast: Fast) -> dict[str, Any]:
-    try:
-        cell = asked.cell(shape, "lora", page.folder, f"fast.attention={fast.attention}")
-        exact = Ground.of(cell, asked.device, "fp32", fast).first()
-        half = Ground.of(cell, asked.device, "bf16", fast).first()
-    except Exception as error:  # noqa: BLE001 - the other ways go on
-        release(error)
-        return {"error": one_line(error)}
+    cell = asked.cell(shape, "lora", page.folder, f"fast.attention={fast.attention}")
+    exact = Ground.of(cell, asked.device, "fp32", fast).first()
+    half = Ground.of(cell, asked.device, "bf16", fast).first()
     return {"losses": exact.losses, "seconds": exact.seconds, "seconds_bf16": half.seconds}

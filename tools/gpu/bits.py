@@ -1,14 +1,15 @@
 """Bases and optimizers that hold fewer bits."""
 
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
 from asked import Asked
-from page import Page, one_line
-from training import Ground
+from page import Page
+from training import Ground, attempted, beside_first
 
 from bench.measure.memory import peak_bytes, reset_peak
-from bench.train.outcome import release
 from bench.train.packed.start import Unpackable
 
 BASES = ("none", "bf16", "nf4", "nf4_double", "fp4", "int8")
@@ -18,51 +19,46 @@ OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "l
 def quantised(asked: Asked, page: Page) -> None:
     """LoRA in bf16: losses near those on the whole base, three packed as alone, and what is held."""
     for shape in ("bert", "llama-4"):
-        whole: list[float] = []
-        for base in BASES:
-            row = page.row("table", f"{shape}, {base}", _quantised(asked, page, shape, base))
-            whole = whole or row.get("losses", [])
-            if "error" in row or not whole:
-                page.claim(f"{shape}, {base}: {row.get('error', 'nothing to compare with')}", None)
-                continue
-            away = max(abs(a - b) for a, b in zip(row["losses"], whole, strict=True))
-            page.claim(f"{shape}, {base}: losses apart from those on the whole base", away, most=0.3)
-            if "unpackable" not in row:
-                page.claim(f"{shape}, {base}: losses of 3 packed apart from alone", row["packed"], most=0.05)
+        beside_first(page, _rows(asked, page, shape), "losses apart from those on the whole base", 0.3)
+
+
+def _rows(asked: Asked, page: Page, shape: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for base in BASES:
+        name, row = f"{shape}, {base}", attempted(partial(_quantised, asked, page, shape, base))
+        yield name, row
+        if "packed" in row:
+            page.claim(f"{name}: losses of 3 packed apart from alone", row["packed"], most=0.05)
 
 
 def _quantised(asked: Asked, page: Page, shape: str, base: str) -> dict[str, Any]:
     device = asked.torch_device
+    words = [f"quant={base}", "precision=bf16", "seeds=[0,1,2]"]
+    ground = Ground.of(asked.cell(shape, "lora", page.folder, *words), asked.device, "bf16")
+    reset_peak(device)
+    pack = ground.trials.alone(ground.cell.trials[0])
+    held = torch.cuda.memory_allocated(device) if asked.on_card else None
+    (alone,) = ground.train(pack).values()
+    row = {"losses": alone.losses, "seconds": alone.seconds, "held_bytes": held, **peak_bytes(device)}
+    del pack
     try:
-        words = [f"quant={base}", "precision=bf16", "seeds=[0,1,2]"]
-        ground = Ground.of(asked.cell(shape, "lora", page.folder, *words), asked.device, "bf16")
-        reset_peak(device)
-        pack = ground.trials.alone(ground.cell.trials[0])
-        held = torch.cuda.memory_allocated(device) if asked.on_card else None
-        (alone,) = ground.train(pack).values()
-        row = {"losses": alone.losses, "seconds": alone.seconds, "held_bytes": held, **peak_bytes(device)}
-        del pack
-        try:
-            together = ground.train(ground.trials.packed(ground.cell.trials))
-        except Unpackable as why:
-            return row | {"unpackable": str(why)}
-        return row | {"packed": together[ground.cell.trials[0].id].apart(alone)["losses"]}
-    except Exception as error:  # noqa: BLE001 - the other bases go on
-        release(error)
-        return {"error": one_line(error)}
+        together = ground.train(ground.trials.packed(ground.cell.trials))
+    except Unpackable as why:
+        return row | {"unpackable": str(why)}
+    return row | {"packed": together[ground.cell.trials[0].id].apart(alone)["losses"]}
 
 
 def optimizers(asked: Asked, page: Page) -> None:
     """Full fine-tuning by each: the loss does not blow up, and what is held."""
     for name in OPTIMIZERS:
-        try:
-            cell = asked.cell("bert", "full", page.folder, f"optim={name}", "lrs=[1e-5]", "protocol.epochs=2")
-            reset_peak(asked.torch_device)
-            outcome = Ground.of(cell, asked.device, "fp32").first()
-        except Exception as error:  # noqa: BLE001 - the other optimizers go on
-            release(error)
-            page.claim(f"{name}: {one_line(error)}", None)
+        row = page.row("table", name, attempted(partial(_optimized, asked, page, name)))
+        if "error" in row:
+            page.claim(f"{name}: {row['error']}", None)
             continue
-        row = {"losses": outcome.losses, "seconds": outcome.seconds, **peak_bytes(asked.torch_device)}
-        page.row("table", name, row)
         page.claim(f"{name}: the last loss as a share of the first", row["losses"][-1] / row["losses"][0], most=1.5)
+
+
+def _optimized(asked: Asked, page: Page, name: str) -> dict[str, Any]:
+    cell = asked.cell("bert", "full", page.folder, f"optim={name}", "lrs=[1e-5]", "protocol.epochs=2")
+    reset_peak(asked.torch_device)
+    outcome = Ground.of(cell, asked.device, "fp32").first()
+    return {"losses": outcome.losses, "seconds": outcome.seconds, **peak_bytes(asked.torch_device)}

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from asked import STEPS, Asked
 from page import Page
-from training import PLAIN, Ground, Losses, keeping
+from training import PLAIN, Ground, Losses, apart, keeping
 
 from bench.events import Ended, Event
 from bench.measure.memory import peak_bytes, reset_peak
@@ -52,7 +52,7 @@ def _limited(ground: Ground, device: torch.device) -> dict[str, Any]:
         "ok": sum(end.outcome == "ok" for end in ends),
         "errors": [end.error["message"][:200] for end in ends if end.error],
         "micro": [end.cost and end.cost["micro"] for end in ends],
-        "losses": max(abs(a - b) for whole, part in pairs for a, b in zip(whole, part, strict=True)),
+        "losses": max(apart(*pair) for pair in pairs),
     }
 
 

@@ -1,11 +1,13 @@
 """Trials trained in this process, on either device, with their losses and weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from asked import DTYPES
+from page import Page, one_line
 from torch import Tensor
 
 from bench.cells.cell import Cell
@@ -15,6 +17,7 @@ from bench.runner.build import load_data
 from bench.runner.packing import Trials
 from bench.tasks.encoding.rows import Encoded
 from bench.train.loop import Pack, run_trials
+from bench.train.outcome import release
 from bench.train.settings import Plan
 
 PLAIN = Fast("torch", "all")
@@ -31,9 +34,8 @@ class Outcome:
 
     def apart(self, other: "Outcome") -> dict[str, float]:
         """The largest differences of losses and of weights."""
-        losses = (abs(a - b) for a, b in zip(self.losses, other.losses, strict=True))
         weights = (float((part - other.weights[name]).abs().max()) for name, part in self.weights.items())
-        return {"losses": max(losses), "weights": max(weights)}
+        return {"losses": apart(self.losses, other.losses), "weights": max(weights)}
 
 
 @dataclass
@@ -71,6 +73,32 @@ class Ground:
         """The first trial, by itself."""
         (outcome,) = self.train(self.trials.alone(self.cell.trials[0])).values()
         return outcome
+
+
+def apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The largest difference of two lists of losses."""
+    return max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
+
+
+def attempted(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A row of a table, or the error in its place: the other rows go on."""
+    try:
+        return make()
+    except Exception as error:  # noqa: BLE001
+        release(error)
+        return {"error": one_line(error)}
+
+
+def beside_first(page: Page, rows: Iterable[tuple[str, dict[str, Any]]], what: str, most: float) -> None:
+    """Keep named rows, and claim that the losses of each lie near those of the first that has some."""
+    first: list[float] = []
+    for name, row in rows:
+        page.row("table", name, row)
+        first = first or row.get("losses", [])
+        if "error" in row or not first:
+            page.claim(f"{name}: {row.get('error', 'nothing to compare with')}", None)
+        else:
+            page.claim(f"{name}: {what}", apart(row["losses"], first), most=most)
 
 
 def keeping(losses: Losses) -> Callable[[Event], None]:
