@@ -1,5 +1,6 @@
 """From a cell to what is run: its data, its model with the method attached, how that is trained and kept."""
 
+import gc
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -92,7 +93,12 @@ def load_task(cell: Cell) -> Task:
 
 
 def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """The backbone, with a fresh head where the task has one, on the device."""
+    """The backbone, with a fresh head where the task has one, on the device.
+
+    A model that is no longer used is gone by then: it and its hooks refer to each other, and so it would stay in memory
+    until Python's collector happens to run.
+    """
+    gc.collect()
     config = cell.config
     quant, attention = quant_of(config["quant"], dtype), config["fast"]["attention"]
     model = load_model(

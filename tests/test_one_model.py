@@ -1,0 +1,46 @@
+"""A worker has one model in memory: what an earlier stage of the cell has used is gone before the next is built."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from bench.config.compose import cells
+from bench.models.load import load_model
+from bench.runner import build, worker
+from bench.runner.job import Job
+
+
+@pytest.fixture
+def no_collector() -> Iterator[None]:
+    """Python's own collector runs when it likes; here it does not."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collector")
+@pytest.mark.parametrize("method", ["lora", "adapter", "full", "diff_pruning"])
+@pytest.mark.parametrize("pack", ["1", "auto"])
+def test_no_model_outlives_its_use(method: str, pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["model=minilm", "model.weights=random", f"method={method}", "rank=4", "protocol=smoke", "lrs=[1e-3,1e-4]"]
+    words += ["seeds=[0]", f"pack={pack}", "device=cpu", f"cache_dir={tmp_path}"]
+    (cell,) = cells(words, multirun=False)
+    made: list[weakref.ref[nn.Module]] = []
+    beside: list[int] = []
+
+    def watched(*args: Any, **settings: Any) -> nn.Module:
+        beside.append(sum(model() is not None for model in made))
+        model = load_model(*args, **settings)
+        made.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(build, "load_model", watched)
+    worker.run_cell(Job(cell, cell.trials, probe=True), lambda _: None)
+    assert len(made) >= 2
+    assert set(beside) == {0}
