@@ -1,5 +1,7 @@
 """Texts with the lengths of SST-2's phrases, or of one length, cut from the embedded reviews."""
 
+from itertools import cycle
+
 import numpy as np
 
 from bench.tasks.base import Split
@@ -9,13 +11,13 @@ WORDS = [1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 21, 26, 52]
 
 
 def phrases(reviews: Split, rows: int) -> Split:
-    """So many texts, labelled as the reviews are."""
+    """So many texts, labelled as the reviews are; where the reviews end, they begin again."""
     words = " ".join(reviews.texts).split()
     lengths = np.interp(np.random.default_rng(0).random(rows), np.linspace(0, 1, len(WORDS)), WORDS).round().astype(int)
     ends = np.cumsum(lengths)
-    return Split(
-        [" ".join(words[end - length : end]) for end, length in zip(ends, lengths, strict=True)], reviews.labels[:rows]
-    )
+    words *= -(-int(ends[-1]) // len(words))
+    texts = [" ".join(words[end - length : end]) for end, length in zip(ends, lengths, strict=True)]
+    return Split(texts, [label for label, _ in zip(cycle(reviews.labels), texts, strict=False)])
 
 
 def long_texts(reviews: Split, rows: int, tokens: int) -> Split:

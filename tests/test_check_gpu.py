@@ -11,6 +11,8 @@ from runpy import run_path
 import pytest
 from conftest import REPOSITORY
 
+from bench.tasks.base import Split
+
 CHECK = REPOSITORY / "tools" / "check_gpu.py"
 
 
@@ -30,6 +32,31 @@ def test_a_part_runs_small_on_a_cpu_and_one_without_what_it_needs_is_skipped(tmp
     assert len(found["packed"]["claims"]) == 1
     assert found["packed"]["table"]["lora"]["losses"] < 1e-5
     assert "--model" in found["race"]["skipped"]
+
+
+def test_a_contest_has_as_many_texts_as_it_asks_for() -> None:
+    phrases = run_path(str(REPOSITORY / "benchmarks" / "sst2_lengths.py"))["phrases"]
+    reviews = Split(["a warm and clever film", "dull from end to end"], [1, 0])
+    for rows in (1, 2, 3840):
+        split = phrases(reviews, rows)
+        assert len(split.texts) == len(split.labels) == rows
+        assert all(split.texts)
+
+
+def test_a_contest_that_breaks_off_is_a_claim_that_does_not_hold(tmp_path: Path) -> None:
+    """A contestant's error is kept, so that the others go on; nothing must hide it."""
+    tools = [str(REPOSITORY / name) for name in ("tools/gpu", "benchmarks")]
+    code = f"import sys; sys.path[:0] = {tools}\n" + (
+        "import speed, speeds\nfrom asked import Asked\nfrom page import Page\nfrom pathlib import Path\n"
+        "def on_card(*_, **__):\n    yield speed.Contest('one', setting, {'ours': lambda _: 1 / 0}, {})\n"
+        "setting = speed.Setting('minilm', 'fp32', 4, 8, 8, 'cpu', Path())\n"
+        "speed.on_card = on_card\nspeeds.speed(Asked('cpu', True, ''), Page(Path(sys.argv[1])))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, env=environment)
+    (claim,) = json.loads((tmp_path / "page.json").read_text())["claims"]
+    assert "ZeroDivisionError" in claim["what"]
+    assert not claim["holds"]
 
 
 def test_a_part_that_takes_too_long_is_told_and_keeps_what_it_has_found(monkeypatch: pytest.MonkeyPatch) -> None:

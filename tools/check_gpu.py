@@ -39,7 +39,7 @@ PARTS = {
     "packed": (120, None),
     "out_of_memory": (60, None),
     "speed": (300, None),
-    "ways": (150, None),
+    "ways": (240, None),
     "quantised": (180, "bitsandbytes"),
     "optimizers": (90, "bitsandbytes"),
     "quantised_commands": (120, "bitsandbytes"),

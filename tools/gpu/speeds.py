@@ -35,3 +35,6 @@ def speed(asked: Asked, page: Page) -> None:
     for contest in beside.on_card(page.folder, asked.device, asked.tokenizer, short=asked.short):
         done.append(beside.compete(contest, 1 if asked.short or "compiled" in contest.name else ROUNDS))
         page.note(contests=done)
+        for name, found in done[-1]["rounds"].items():
+            for failed in (one["error"] for one in found if one and "error" in one):
+                page.claim(f"{contest.name}, {name}: {failed}", None)
