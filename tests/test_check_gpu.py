@@ -13,6 +13,15 @@ from conftest import REPOSITORY
 
 from bench.tasks.base import Split
 
+BROKEN_CONTEST = """
+from pathlib import Path
+import speed, speeds
+from asked import Asked
+from page import Page
+setting = speed.Setting("minilm", "fp32", 4, 8, 8, "cpu", Path())
+speed.on_card = lambda *_, **__: [speed.Contest("one", setting, {"ours": lambda _: 1 / 0}, {})]
+speeds.speed(Asked("cpu", True, ""), Page(Path(sys.argv[1])))
+"""
 CHECK = REPOSITORY / "tools" / "check_gpu.py"
 
 
@@ -45,13 +54,8 @@ def test_a_contest_has_as_many_texts_as_it_asks_for() -> None:
 
 def test_a_contest_that_breaks_off_is_a_claim_that_does_not_hold(tmp_path: Path) -> None:
     """A contestant's error is kept, so that the others go on; nothing must hide it."""
-    tools = [str(REPOSITORY / name) for name in ("tools/gpu", "benchmarks")]
-    code = f"import sys; sys.path[:0] = {tools}\n" + (
-        "import speed, speeds\nfrom asked import Asked\nfrom page import Page\nfrom pathlib import Path\n"
-        "def on_card(*_, **__):\n    yield speed.Contest('one', setting, {'ours': lambda _: 1 / 0}, {})\n"
-        "setting = speed.Setting('minilm', 'fp32', 4, 8, 8, 'cpu', Path())\n"
-        "speed.on_card = on_card\nspeeds.speed(Asked('cpu', True, ''), Page(Path(sys.argv[1])))"
-    )
+    folders = [str(REPOSITORY / name) for name in ("tools/gpu", "benchmarks")]
+    code = f"import sys; sys.path[:0] = {folders}{BROKEN_CONTEST}"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, env=environment)
     (claim,) = json.loads((tmp_path / "page.json").read_text())["claims"]
