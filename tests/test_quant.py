@@ -21,11 +21,11 @@ from bench.config.schema import ModelConf
 from bench.hooks import Hooks
 from bench.measure.parameters import count
 from bench.methods.checkpoints import save_adapter
+from bench.models.architectures import resolve
 from bench.models.load import load_model
 from bench.models.quant import SWITCH, Quant
 from bench.models.source import find
 from bench.models.structure import HEADS, is_head
-from bench.models.targets import resolve
 from bench.runner.build import load
 from bench.train.batches import collate
 from bench.train.evaluate import arguments, forward, predict

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from bench.methods.peft_library import attach
-from bench.models.targets import ROLES, name_of, resolve, roles_of, spelled_out
+from bench.models.architectures import ROLES, name_of, resolve, roles_of, spelled_out
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "target"
 WORDS = {

@@ -13,7 +13,7 @@ from bench.config.enums import Weights
 from bench.config.schema import ModelConf
 from bench.files.hashing import package_folder, sha256, sha256_of
 from bench.files.hub import fetch
-from bench.models.targets import roles_of
+from bench.models.architectures import roles_of
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 WEIGHTS_ON_HUB = ("model.safetensors", "model.safetensors.index.json")  # pickled weights are not read
