@@ -146,7 +146,7 @@ def sft_trainer(setting: Setting) -> dict[str, Any] | None:
     from transformers import AutoModelForCausalLM
     from trl import SFTConfig, SFTTrainer
 
-    config = AutoConfig.for_model(**setting.cell.source.architecture | {"pad_token_id": 0})
+    config = AutoConfig.for_model(**setting.cell.source.config | {"pad_token_id": 0})
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     lora = LoraConfig(task_type=TaskType.CAUSAL_LM, r=8, lora_alpha=8, target_modules=["q_proj", "v_proj"])

@@ -33,8 +33,8 @@ CPU = torch.device("cpu")
 
 def source(kind: str = "bert", width: int = 32) -> Source:
     """A model of random weights that no folder holds."""
-    architecture = AutoConfig.for_model(kind, **SIZES | {"hidden_size": width}).to_dict()
-    return Source("tiny", "nowhere", None, "random:tiny", random=True, architecture=architecture)
+    config = AutoConfig.for_model(kind, **SIZES | {"hidden_size": width}).to_dict()
+    return Source("tiny", "nowhere", None, "random:tiny", random=True, config=config)
 
 
 def small(kind: str = "bert", quant: Quant | None = None, width: int = 32) -> nn.Module:

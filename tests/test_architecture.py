@@ -50,6 +50,7 @@ TORCH = {
     "measure/",
     "methods/",
     "models/class_swap.py",
+    "models/description.py",
     "models/load.py",
     "models/masked_lm.py",
     "models/quant.py",

@@ -118,7 +118,7 @@ def test_there_must_be_room_for_a_text(encoded: Callable[..., Encoded]) -> None:
 
 def masked(kind: str, folder: Path) -> Any:
     config = {"model_type": kind, **AutoModelForMaskedLM.from_pretrained(folder).config.to_dict()}
-    source = Source("tiny", str(folder), None, "any", random=False, architecture=config)
+    source = Source("tiny", str(folder), None, "any", random=False, config=config)
     return load_model(source, 2, seed=0, speaks=True, dropout=0.0).eval()
 
 

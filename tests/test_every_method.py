@@ -36,9 +36,9 @@ from bench.config.register import register
 from bench.measure.memory import memory_split
 from bench.measure.parameters import count
 from bench.methods.checkpoints import _is_peft_format, load_adapter, merged, save_adapter, save_merged
-from bench.models.architectures import resolve
 from bench.models.speed.speedups import Fast, quicken
 from bench.models.structure import is_head
+from bench.models.targets import resolve
 from bench.runner.build import build, load, method_of, recipe_of
 from bench.runner.worker import try_out
 from bench.train.batches import Batch

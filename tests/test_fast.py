@@ -73,16 +73,19 @@ def test_switching_back_leaves_the_model_as_it_was(way: Fast) -> None:
     assert not any(hasattr(module, "layouts") for module in model.modules())
 
 
-def test_the_last_block_is_computed_at_one_position() -> None:
-    model, shapes = small(), []
-    model.bert.encoder.layer[-1].output.register_forward_hook(lambda _, __, out: shapes.append(out.shape[1]))
+@pytest.mark.parametrize("kind", ["bert", "roberta", "xlm-roberta", "camembert"])
+def test_the_last_block_is_computed_at_one_position(kind: str) -> None:
+    model, shapes = small(kind), []
+    model.base_model.encoder.layer[-1].output.register_forward_hook(lambda _, __, out: shapes.append(out.shape[1]))
     length = BATCH.input_ids.shape[1]
-    model(**arguments(BATCH))
+    model.eval()
+    before = model(**arguments(BATCH)).logits
     assert read_first(model)
-    model(**arguments(BATCH))
+    first = model(**arguments(BATCH)).logits
     read_all(model)
     model(**arguments(BATCH))
     assert shapes == [length, 1, length]
+    assert torch.allclose(before, first, atol=1e-6)
 
 
 def test_an_architecture_that_is_not_known_is_left_alone() -> None:

@@ -18,8 +18,8 @@ from bench.config import compose as grid
 from bench.config.compose import CONF
 from bench.hooks import Hooks
 from bench.measure.probe import probe
-from bench.models.architectures import resolve
 from bench.models.speed.speedups import Fast
+from bench.models.targets import resolve
 from bench.runner.build import build
 from bench.train import loop
 from bench.train.batches import epoch

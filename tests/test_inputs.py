@@ -73,7 +73,7 @@ def test_a_file_of_weights_that_was_cut_off_is_named(end: int, folder: Path, ref
 
 
 def test_a_broken_index_and_files_of_another_name_are_named(sharded: Path) -> None:
-    source = Source("x", str(sharded), None, "sha256:0", random=False, architecture={})
+    source = Source("x", str(sharded), None, "sha256:0", random=False, config={})
     (sharded / "model.safetensors.index.json").write_text('{"metadata": {}}')
     with pytest.raises(ValueError, match=r"index\.json is no index of weight files"):
         weights.check_weights(source)
@@ -88,7 +88,7 @@ def test_of_a_model_on_the_hub_what_was_downloaded_is_looked_at(sharded: Path, m
     files[1].unlink()  # not downloaded yet
     here = {path.name: str(path) for path in sharded.iterdir()}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name, revision: here.get(name))
-    source = Source("x", "somebody/model", "0" * 40, "somebody/model@0", random=False, architecture={})
+    source = Source("x", "somebody/model", "0" * 40, "somebody/model@0", random=False, config={})
     with pytest.raises(ValueError, match=rf"{files[0].name} is not a whole file"):
         weights.check_weights(source)
     files[0].unlink()

@@ -36,7 +36,7 @@ def cell(method: str, *words: str) -> Cell:
 
 
 def whole(of: Cell) -> nn.Module:
-    architecture = {key: value for key, value in of.source.architecture.items() if key != "model_type"}
+    architecture = {key: value for key, value in of.source.config.items() if key != "model_type"}
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **architecture))
     return model

@@ -17,10 +17,10 @@ from bench.config.schema import ModelConf
 from bench.methods import adapter
 from bench.methods import peft_library as peft
 from bench.methods.adapter import INIT_STD, Adapted, Bottleneck
-from bench.models.architectures import resolve
 from bench.models.load import load_model
 from bench.models.source import find
 from bench.models.structure import head_names, heads, is_head
+from bench.models.targets import resolve
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 METHODS = ["full", "head", "bitfit", "lora", "ia3", "adapter", "adapter_pfeiffer"]  # the others: test_every_method.py

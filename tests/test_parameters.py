@@ -23,7 +23,7 @@ from transformers import (
 
 from bench.config.register import register
 from bench.measure.parameters import Parameters, count
-from bench.models.architectures import resolve, spelled_out
+from bench.models.targets import resolve, spelled_out
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 LAYERS, HIDDEN, INNER = 12, 768, 3072

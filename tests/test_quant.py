@@ -21,11 +21,11 @@ from bench.config.schema import ModelConf
 from bench.hooks import Hooks
 from bench.measure.parameters import count
 from bench.methods.checkpoints import save_adapter
-from bench.models.architectures import resolve
 from bench.models.load import load_model
 from bench.models.quant import SWITCH, Quant
 from bench.models.source import find
-from bench.models.structure import HEADS, is_head
+from bench.models.structure import heads, is_head
+from bench.models.targets import resolve
 from bench.runner.build import load
 from bench.train.batches import collate
 from bench.train.evaluate import arguments, forward, predict
@@ -118,10 +118,10 @@ def stored(quant: Quant) -> str:
 @kinds
 @quants
 def test_random_weights_are_stored_quantised_apart_from_the_head(kind: str, quant: Quant) -> None:
-    found = linear(small(kind, quant))
-    heads = [name for name in found if name.split(".")[-1] in HEADS]
-    assert len(heads) == 1
-    assert type(found[heads[0]]) is nn.Linear
+    model = small(kind, quant)
+    found = linear(model)
+    (head,) = [name for name in found if name.split(".")[-1] in heads(model)]
+    assert type(found[head]) is nn.Linear
     blocks = [module for name, module in found.items() if "layer" in name]
     assert len(blocks) == (12 if kind == "bert" else 14)
     assert {type(module).__name__ for module in blocks} == {stored(quant)}

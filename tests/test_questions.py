@@ -30,7 +30,7 @@ TASK = Task(SPLIT, SPLIT, SPLIT)
 
 
 def tokenizer(kind: str = "llama") -> PreTrainedTokenizerBase:
-    return load_tokenizer(Source("any", FOLDER, None, "any", random=True, architecture={"model_type": kind}))
+    return load_tokenizer(Source("any", FOLDER, None, "any", random=True, config={"model_type": kind}))
 
 
 def encoded(

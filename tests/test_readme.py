@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from bench.config.register import register
-from bench.models.architectures import name_of, spelled_out
+from bench.models.targets import name_of, spelled_out
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 METHODS = sorted(path.stem for path in (REPOSITORY / "conf" / "method").glob("*.yaml"))

@@ -25,7 +25,7 @@ from transformers.models.llama import modeling_llama
 
 from bench.hooks import Hooks
 from bench.methods.adalora import Schedule
-from bench.models.architectures import resolve
+from bench.models.targets import resolve
 from bench.train.batches import Batch
 from bench.train.evaluate import arguments
 from bench.train.optim import make_optimizer, make_schedule

@@ -16,9 +16,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 
 from bench.config.schema import ModelConf
 from bench.methods.checkpoints import adapter_bytes, load_adapter, save_adapter
-from bench.models.architectures import resolve
 from bench.models.load import load_model
 from bench.models.source import find
+from bench.models.targets import resolve
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 OURS = ["full", "head", "bitfit", "adapter", "adapter_pfeiffer"]

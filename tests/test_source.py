@@ -104,7 +104,7 @@ def test_a_config_that_names_no_architecture_is_refused_with_its_file(content: s
 def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind: str, folder: Path) -> None:
     change(folder, model_type=kind)
     said = refused(conf(str(folder)))
-    assert f"is a {kind!r}" in said
+    assert f"no entry for a model of type {kind!r}" in said
     for word in ("bert", "roberta", "xlm-roberta", "camembert", "llama"):
         assert word in said.partition(kind)[2]
 

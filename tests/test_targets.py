@@ -11,7 +11,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from bench.methods.peft_library import attach
-from bench.models.architectures import ROLES, name_of, resolve, roles_of, spelled_out
+from bench.models.architectures import ARCHITECTURES
+from bench.models.targets import name_of, resolve, spelled_out
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "target"
 WORDS = {
@@ -80,7 +81,7 @@ def full_names(model_type: str, word: str, layers: int = 12) -> set[str]:
 
 def test_every_target_file_is_held_to_its_meaning_here() -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} - {"default"} == set(WORDS)
-    assert set(ROLES) == set(STEMS) == set(NAMES)
+    assert set(ARCHITECTURES) == set(STEMS) == set(NAMES)
 
 
 @pytest.mark.parametrize("model_type", STEMS)
@@ -173,7 +174,8 @@ def test_only_a_gated_feed_forward_has_a_gate() -> None:
     assert resolve(["gate"], "llama").matches("model.layers.0.mlp.gate_proj")
 
 
-def test_an_unknown_architecture_has_no_roles() -> None:
-    assert roles_of("gpt2") == {}
-    with pytest.raises(ValueError, match="unknown for gpt2"):
+def test_an_architecture_without_an_entry_is_refused_with_the_choice() -> None:
+    with pytest.raises(
+        ValueError, match=r"type 'gpt2'; choose one of type bert, roberta, xlm-roberta, camembert, llama"
+    ):
         resolve(["q"], "gpt2")

@@ -25,7 +25,7 @@ Change = Callable[[PreTrainedTokenizerBase], object]
 
 
 def tokenizer(kind: str = "bert") -> PreTrainedTokenizerBase:
-    return load_tokenizer(Source("any", FOLDER, None, "any", random=True, architecture={"model_type": kind}))
+    return load_tokenizer(Source("any", FOLDER, None, "any", random=True, config={"model_type": kind}))
 
 
 def changed(change: Change) -> PreTrainedTokenizerBase:

@@ -1,5 +1,6 @@
 """What an exception means for the record, and what the check before a sweep lets through."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from bench.cells.cell import Cell
 from bench.config import compose as grid
+from bench.models import architectures
 from bench.runner import worker
 from bench.train.curve import Diverged
 
@@ -92,3 +94,14 @@ def test_what_is_wrong_whatever_the_combination_is_a_complaint(monkeypatch: pyte
     misfits, complaint = checked(cells, monkeypatch)
     assert misfits == {}
     assert "lora_alfa" in complaint
+
+
+def test_a_model_that_its_architecture_does_not_describe_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be trained in the wrong places, and scored by the wrong token."""
+    monkeypatch.setitem(architectures.ARCHITECTURES, "bert", replace(architectures.BERT, decoder=True))
+    cells = grid.cells(["method=lora", "rank=4", *MODELS], multirun=True)
+    misfits, complaint = checked(cells, monkeypatch)
+    assert not misfits
+    assert complaint is not None
+    assert "the entry 'bert' of bench/models/architectures.py does not describe" in complaint
+    assert "decoder=True, but a token sees all others" in complaint

@@ -16,8 +16,8 @@ from bench.cells.race import Rule
 from bench.config.enums import Form
 from bench.config.schema import Config, TaskConf
 from bench.config.validate import ALL, TUNED, check_folder, check_keys, check_values
-from bench.models.architectures import Target, name_of, resolve, spelled_out
 from bench.models.source import Source, find
+from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.tasks.loaders.locate import data_identity, pinned_revision
 
 

@@ -2,8 +2,8 @@
 
 from bench.config.enums import Attention, Form, Precision, RankLimit, Save
 from bench.config.schema import Config
-from bench.models.architectures import resolve
 from bench.models.source import Source
+from bench.models.targets import resolve
 
 
 class Misfit(ValueError):  # noqa: N818 - no fault: a corner of a grid

@@ -5,39 +5,14 @@ Rücklé et al. 2021 (arXiv:2010.11918).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from bench.models.structure import blocks, train_head_alone
+from bench.models.structure import architecture, blocks, train_head_alone
 from bench.models.structure import width as width_of
 
 INIT_STD = 1e-3  # adapter-bert: near the identity, so that training starts from the pretrained model
-
-
-@dataclass(frozen=True)
-class Places:
-    """Where adapters go in a block. after: the last module of each sublayer before its residual sum.
-
-    beside: the module that an adapter runs parallel to. norms: the block's layer norms.
-    """
-
-    after: dict[str, str]
-    beside: str
-    norms: tuple[str, ...]
-
-
-BERT = Places(
-    after={"attention": "attention.output.dropout", "feed_forward": "output.dropout"},
-    beside="output",
-    norms=("attention.output.LayerNorm", "output.LayerNorm"),
-)
-LLAMA = Places(
-    after={"attention": "self_attn.o_proj", "feed_forward": "mlp.down_proj"},
-    beside="mlp",
-    norms=("input_layernorm", "post_attention_layernorm"),
-)
 
 
 class Squeeze(nn.Module):
@@ -110,16 +85,16 @@ def attach(
     the blocks, from the input, that get none (AdapterDrop), rounded down.
     Trainable: per adapter 2 * hidden * width + hidden + width. ValueError: an unknown place.
     """
-    places = _places(model)
-    if unknown := [place for place in after if place not in places.after]:
-        raise ValueError(f"method.attach.after: {unknown[0]!r} is unknown; choose from {', '.join(places.after)}")
+    kind = architecture(model)
+    if unknown := [place for place in after if place not in kind.adapters]:
+        raise ValueError(f"method.attach.after: {unknown[0]!r} is unknown; choose from {', '.join(kind.adapters)}")
     train_head_alone(model)
     found = blocks(model)
     for block in found[int(skip * len(found)) :]:
-        for norm in places.norms:
+        for norm in kind.norms:
             block.get_submodule(norm).requires_grad_(layer_norms)
         for place in after:
-            path = places.after[place]
+            path = kind.adapters[place]
             adapter = Bottleneck(width_of(model), width, activation)
             block.set_submodule(path, Adapted(block.get_submodule(path), adapter))
     return model
@@ -130,13 +105,9 @@ def attach_parallel(model: nn.Module, *, width: int, scale: float, activation: s
 
     Trainable: per block 2 * hidden * width + hidden + width.
     """
-    path = _places(model).beside
+    path = architecture(model).feed_forward
     train_head_alone(model)
     for block in blocks(model):
         adapter = Squeeze(width_of(model), width, activation)
         block.set_submodule(path, Parallel(block.get_submodule(path), adapter, scale))
     return model
-
-
-def _places(model: nn.Module) -> Places:
-    return BERT if hasattr(model.base_model, "encoder") else LLAMA

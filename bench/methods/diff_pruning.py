@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from bench.hooks import Hooks
+from bench.models.class_swap import swap_back
 from bench.models.structure import is_head, train_head_alone
 
 
@@ -147,7 +148,7 @@ def merged(model: nn.Module) -> nn.Module:
         module.eval()  # no sampling
         tuned = {kind: getattr(module, kind).detach().clone() for kind in module.parametrizations}  # type: ignore[union-attr]
         # Not remove_parametrizations: it takes the tensor's name from a class that copies of the module share.
-        module.__class__ = type(module).__base__  # type: ignore[assignment]
+        swap_back(module)
         del module.parametrizations
         for kind, tensor in tuned.items():
             module.register_parameter(kind, nn.Parameter(tensor))

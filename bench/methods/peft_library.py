@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from bench.models.architectures import Target
 from bench.models.structure import blocks, head_names, is_head
+from bench.models.targets import Target
 
 MUTATING = ("pissa", "olora")  # initialisations that take the adapter's start out of the base weights
 

@@ -1,88 +1,108 @@
-"""Weight types in the LoRA paper's words, resolved exactly for each architecture.
+"""The one description of each architecture: all that the code knows about how a kind of model is built.
 
-Plain suffixes are not enough: in BERT `output.dense` ends the attention's output and the feed-forward's alike.
-So a target becomes one regular expression over full module names, anchored at the layer's number.
+A new architecture is one entry in ARCHITECTURES. Before anything is trained, `described_wrongly`
+(bench/models/description.py) holds the entry against the model itself and names what is wrong or missing.
 """
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-BERT = {
-    "q": r"attention\.self\.query",
-    "k": r"attention\.self\.key",
-    "v": r"attention\.self\.value",
-    "o": r"attention\.output\.dense",
-    "up": r"intermediate\.dense",
-    "down": r"output\.dense",
-}
-LLAMA = {
-    "q": r"self_attn\.q_proj",
-    "k": r"self_attn\.k_proj",
-    "v": r"self_attn\.v_proj",
-    "o": r"self_attn\.o_proj",
-    "gate": r"mlp\.gate_proj",
-    "up": r"mlp\.up_proj",
-    "down": r"mlp\.down_proj",
-}
-ROLES = {**dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert"), BERT), "llama": LLAMA}
+WEIGHT_TYPES = ("q", "k", "v", "o", "gate", "up", "down")  # the LoRA paper's words and order; gate: a second way up
 MLP = ("gate", "up", "down")
-LAYER = r"(?:.*\.)?layers?\.\d+"
 
 
-@dataclass(frozen=True)
-class Target:
-    """A resolved target: `pattern` matches the full names of the adapted linear layers, and nothing else.
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """How the models of one kind are built. Paths are those of `torch.nn.Module.get_submodule`.
 
-    `down_pattern` matches those among them that read the feed-forward's inner activation (IA3 rescales their
-    input, where it rescales the output of all others); None where there are none.
+    Attributes:
+        blocks: From the backbone to the list of its transformer blocks.
+        weights: The linear layers of a block by weight type, in the order of WEIGHT_TYPES.
+        norms: The layer norms of a block.
+        adapters: Where a sublayer ends, before its residual sum: an adapter goes after this module of a block.
+        feed_forward: The module of a block that a parallel adapter runs beside.
+        head: The modules above the backbone when it classifies sequences; new for every task.
+        masked_head: The module above the backbone when it predicts masked words; None: it does not.
+        decoder: Whether a token sees only those before it, so that a text is read at its last token.
+        reads_first: Whether the head reads the first token and no other, through BERT's own attention classes.
+        dropout: The keys of config.json that hold a probability of dropout.
+        width: The key of config.json with the width of the residual stream.
+        inner: The key with the width of the feed-forward.
+        layers: The key with the number of blocks.
+        positions: The key with the number of positions.
+        reserved_positions: Of them, those that no token gets.
     """
 
-    pattern: str
-    down_pattern: str | None
-
-    def matches(self, module_name: str) -> bool:
-        """Whether the linear layer of that full name is adapted."""
-        return re.fullmatch(self.pattern, module_name) is not None
-
-
-def roles_of(model_type: str) -> dict[str, str]:
-    """Weight types of an architecture; empty where it is unknown."""
-    return ROLES.get(model_type, {})
-
-
-def spelled_out(parts: Sequence[str], model_type: str) -> tuple[str, ...]:
-    """The weight types that a list means, each once: `mlp` is all of the feed-forward, `all` is everything."""
-    roles = roles_of(model_type)
-    groups = {"mlp": [part for part in roles if part in MLP], "all": list(roles)}
-    return tuple(dict.fromkeys(part for name in parts for part in groups.get(name, [name])))
+    blocks: str
+    weights: dict[str, str]
+    norms: tuple[str, ...]
+    adapters: dict[str, str]
+    feed_forward: str
+    head: tuple[str, ...]
+    masked_head: str | None
+    decoder: bool
+    dropout: tuple[str, ...]
+    reads_first: bool = False
+    width: str = "hidden_size"
+    inner: str = "intermediate_size"
+    layers: str = "num_hidden_layers"
+    positions: str = "max_position_embeddings"
+    reserved_positions: int = 0
 
 
-def resolve(parts: Sequence[str], model_type: str) -> Target:
-    """Turn weight types into module names. ValueError: a type that the architecture lacks."""
-    roles, meant = roles_of(model_type), spelled_out(parts, model_type)
-    if unknown := [part for part in meant if part not in roles]:
+BERT = Architecture(
+    blocks="encoder.layer",
+    weights={
+        "q": "attention.self.query",
+        "k": "attention.self.key",
+        "v": "attention.self.value",
+        "o": "attention.output.dense",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+    },
+    norms=("attention.output.LayerNorm", "output.LayerNorm"),
+    adapters={"attention": "attention.output.dropout", "feed_forward": "output.dropout"},
+    feed_forward="output",
+    head=("classifier",),
+    masked_head="cls",
+    decoder=False,
+    dropout=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
+    reads_first=True,
+)
+ROBERTA = replace(BERT, masked_head="lm_head", reserved_positions=2)  # its numbering begins after the padding's number
+LLAMA = Architecture(
+    blocks="layers",
+    weights={
+        "q": "self_attn.q_proj",
+        "k": "self_attn.k_proj",
+        "v": "self_attn.v_proj",
+        "o": "self_attn.o_proj",
+        "gate": "mlp.gate_proj",
+        "up": "mlp.up_proj",
+        "down": "mlp.down_proj",
+    },
+    norms=("input_layernorm", "post_attention_layernorm"),
+    adapters={"attention": "self_attn.o_proj", "feed_forward": "mlp.down_proj"},
+    feed_forward="mlp",
+    head=("score",),
+    masked_head=None,
+    decoder=True,
+    dropout=("attention_dropout",),
+)
+# By what transformers calls a model's type.
+ARCHITECTURES = {
+    "bert": BERT,
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "llama": LLAMA,
+}
+
+
+def architecture_of(model_type: str) -> Architecture:
+    """The description of a type of model. ValueError: there is none."""
+    if model_type not in ARCHITECTURES:
         raise ValueError(
-            f"target part {unknown[0]!r} is unknown for {model_type}; choose from {', '.join(roles)}, mlp, all "
-            "(target.parts=[...]), or a named target: see conf/target"
+            f"bench/models/architectures.py has no entry for a model of type {model_type!r}; choose one of type "
+            f"{', '.join(ARCHITECTURES)}"
         )
-    if not meant:
-        raise ValueError(f"target.parts is empty; choose from {', '.join(roles)}, mlp, all")
-    down = roles["down"] if "down" in meant else None
-    return Target(_pattern([roles[part] for part in meant]), _pattern([down]) if down else None)
-
-
-def name_of(parts: Sequence[str], model_type: str) -> str:
-    """Name a list of weight types in the LoRA paper's words: qv, qkvo, mlp, all; others joined by a plus."""
-    roles = list(roles_of(model_type))
-    if set(parts) == set(roles):
-        return "all"
-    if set(parts) == {part for part in roles if part in MLP}:
-        return "mlp"
-    ordered = sorted(parts, key=roles.index)
-    letters = "".join(part for part in ordered if len(part) == 1)
-    return "+".join(filter(None, [letters, *(part for part in ordered if len(part) > 1)]))
-
-
-def _pattern(suffixes: Sequence[str]) -> str:
-    return rf"{LAYER}\.(?:{'|'.join(suffixes)})"
+    return ARCHITECTURES[model_type]

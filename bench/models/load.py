@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from bench.models.masked_lm import at_mask, new_parts
 from bench.models.quant import Quant, keep_gradients, map_over_trials
 from bench.models.source import Source
-from bench.models.structure import HEADS, head_names
+from bench.models.structure import head_names
 from bench.models.tokenizer import check_files, check_tokenizer
 from bench.models.vmap.attention import NAME as ATTENTION
 
@@ -81,7 +81,7 @@ def load_model(
         given |= {"revision": source.revision, "use_safetensors": True}
     if quant is not None:
         given |= {
-            "quantization_config": quant.settings([*HEADS, ".*pooler", "lm_head", "cls"]),
+            "quantization_config": quant.settings(_never_quantised(source)),
             "device_map": {"": device or "cpu"},
         }
     model, info = kind.from_pretrained(
@@ -93,6 +93,11 @@ def load_model(
         **given,
     )
     return _named(map_over_trials(keep_gradients(model)), source, info["missing_keys"])
+
+
+def _never_quantised(source: Source) -> list[str]:
+    """Modules above the backbone: what is trained, and what gives the logits."""
+    return [*source.architecture.head, ".*pooler", source.architecture.masked_head or "lm_head"]
 
 
 def _with_head(model: Any, seed: int) -> nn.Module:
@@ -137,18 +142,10 @@ def _named(model: nn.Module, source: Source, missing: list[str]) -> nn.Module:
 
 
 def _config(source: Source, num_labels: int, dropout: float | None) -> PretrainedConfig:
-    architecture = {key: value for key, value in source.architecture.items() if key != "model_type"}
+    given = {key: value for key, value in source.config.items() if key != "model_type"}
     if dropout is not None:
-        architecture |= dict.fromkeys(
-            (
-                "hidden_dropout_prob",
-                "attention_probs_dropout_prob",
-                "classifier_dropout",
-                "attention_dropout",
-            ),
-            dropout,
-        )
-    config = AutoConfig.for_model(source.model_type, **{**architecture, "num_labels": num_labels})
+        given |= dict.fromkeys(source.architecture.dropout, dropout)
+    config = AutoConfig.for_model(source.model_type, **{**given, "num_labels": num_labels})
     if config.pad_token_id is None:  # a decoder's classifier looks for the last token that is not this one
         end = config.eos_token_id
         config.pad_token_id = end[0] if isinstance(end, list) else end

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import MaskedLMOutput
 
 from bench.models.class_swap import mix_in
+from bench.models.structure import architecture
 
-HEADS = ("cls", "lm_head")  # transformers' names: BERT's, RoBERTa's
 NEW = "transform"  # the part of BERT's that a checkpoint without the whole lacks; the words' own vectors are never new
 
 
@@ -41,7 +41,7 @@ class _AtMask(nn.Module):
             past_key_values=past_key_values,
         )[0]
         read = hidden.take_along_dim((hidden.shape[1] - from_end)[:, None, None], 1)[:, 0]
-        head: Any = next(part for name, part in self.named_children() if name in HEADS)
+        head: Any = self.get_submodule(str(architecture(self).masked_head))
         return MaskedLMOutput(logits=head(read))
 
 

@@ -13,7 +13,7 @@ from bench.config.enums import Weights
 from bench.config.schema import ModelConf
 from bench.files.hashing import package_folder, sha256, sha256_of
 from bench.files.hub import fetch
-from bench.models.architectures import roles_of
+from bench.models.architectures import Architecture, architecture_of
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 WEIGHTS_ON_HUB = ("model.safetensors", "model.safetensors.index.json")  # pickled weights are not read
@@ -25,7 +25,7 @@ class Source:
     """A model that was found.
 
     location: the folder or hub repository of the tokenizer and, unless the weights are random, of the weights.
-    identity: names the bytes for good.
+    identity: names the bytes for good. config: what config.json says.
     """
 
     label: str
@@ -33,43 +33,52 @@ class Source:
     revision: str | None
     identity: str
     random: bool
-    architecture: dict[str, Any] = field(hash=False)
+    config: dict[str, Any] = field(hash=False)
 
     @property
     def model_type(self) -> str:
         """The architecture's name in transformers: bert, roberta ..."""
-        return str(self.architecture["model_type"])
+        return str(self.config["model_type"])
+
+    @property
+    def architecture(self) -> Architecture:
+        """How models of this type are built."""
+        return architecture_of(self.model_type)
 
     @property
     def hidden_size(self) -> int:
         """Width of the residual stream, and so the largest rank an adapted matrix can have."""
-        return int(self.architecture["hidden_size"])
+        return self._size(self.architecture.width)
 
     @property
     def num_layers(self) -> int:
         """Number of transformer blocks."""
-        return int(self.architecture["num_hidden_layers"])
+        return self._size(self.architecture.layers)
 
     @property
     def parameters(self) -> int:
         """About how many parameters the model has, from its architecture alone."""
-        blocks = (
-            self.num_layers
-            * self.hidden_size
-            * (4 * self.hidden_size + 3 * int(self.architecture.get("intermediate_size", 4 * self.hidden_size)))
-        )
-        return blocks + int(self.architecture.get("vocab_size", 0)) * self.hidden_size
+        inner = int(self.config.get(self.architecture.inner, 4 * self.hidden_size))
+        blocks = self.num_layers * self.hidden_size * (4 * self.hidden_size + 3 * inner)
+        return blocks + int(self.config.get("vocab_size", 0)) * self.hidden_size
 
     @property
     def is_decoder(self) -> bool:
         """Whether a token sees only those before it, so that the last one stands for the text."""
-        return self.model_type == "llama"
+        return self.architecture.decoder
 
     @property
     def positions(self) -> int:
-        """Longest input in tokens; RoBERTa's numbering spends two of its positions."""
-        reserved = 0 if self.model_type in {"bert", "llama"} else 2
-        return int(self.architecture["max_position_embeddings"]) - reserved
+        """Longest input in tokens."""
+        return self._size(self.architecture.positions) - self.architecture.reserved_positions
+
+    def _size(self, key: str) -> int:
+        if key not in self.config:
+            raise ValueError(
+                f"model {self.label!r}: its configuration has no {key!r}, which bench/models/architectures.py names "
+                f"for type {self.model_type!r}; give that entry the right key, or write it into config.json"
+            )
+        return int(self.config[key])
 
 
 def find(model: ModelConf) -> Source:
@@ -82,17 +91,14 @@ def find(model: ModelConf) -> Source:
         source = _in_folder(model, Path(model.name).expanduser())
     else:
         source = _on_hub(model)
-    if not roles_of(source.model_type):
-        raise ValueError(
-            f"model {model.name!r} is a {source.model_type!r}; choose a BERT, a RoBERTa or a Llama "
-            "(bert, roberta, xlm-roberta, camembert, llama)"
-        )
+    try:
+        architecture_of(source.model_type)
+    except ValueError as error:
+        raise ValueError(f"model {model.name!r}: {error}") from error
     return source
 
 
-def _source(
-    model: ModelConf, location: str, revision: str | None, identity: str, architecture: dict[str, Any]
-) -> Source:
+def _source(model: ModelConf, location: str, revision: str | None, identity: str, config: dict[str, Any]) -> Source:
     random = model.weights is Weights.random
     name = model.label if model.name in model.pins else Path(model.name).expanduser().resolve().name
     return Source(
@@ -101,7 +107,7 @@ def _source(
         revision=revision,
         identity=f"random:{identity}" if random else identity,
         random=random,
-        architecture=architecture,
+        config=config,
     )
 
 
@@ -135,8 +141,8 @@ def _in_folder(model: ModelConf, folder: Path) -> Source:
 def _on_hub(model: ModelConf) -> Source:
     needs = () if model.weights is Weights.random else WEIGHTS_ON_HUB
     wanted = model.revision or model.pins.get(model.name) or "main"
-    architecture, revision = _read_hub(model.name, wanted, needs, model.open_copy)
-    return _source(model, model.name, revision, f"{model.name}@{revision}", architecture)
+    config, revision = _read_hub(model.name, wanted, needs, model.open_copy)
+    return _source(model, model.name, revision, f"{model.name}@{revision}", config)
 
 
 def _looks_local(name: str) -> bool:

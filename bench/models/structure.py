@@ -4,7 +4,13 @@ from typing import Any
 
 from torch import nn
 
-HEADS = ("classifier", "score")  # transformers' names in its sequence classification models
+from bench.models.architectures import Architecture, architecture_of
+
+
+def architecture(model: nn.Module) -> Architecture:
+    """How a model of this kind is built."""
+    config: Any = model.config
+    return architecture_of(config.model_type)
 
 
 def heads(model: nn.Module) -> tuple[str, ...]:
@@ -12,7 +18,7 @@ def heads(model: nn.Module) -> tuple[str, ...]:
 
     A BERT that was saved without its pooler gets a new one; `load_model` then notes it in `new_modules`.
     """
-    return (*HEADS, *getattr(model, "new_modules", ()))
+    return (*architecture(model).head, *getattr(model, "new_modules", ()))
 
 
 def is_head(name: str, model: nn.Module) -> bool:
@@ -43,7 +49,7 @@ def train_head_alone(model: nn.Module) -> nn.Module:
 def blocks(model: nn.Module) -> nn.ModuleList:
     """The transformer blocks, from the input to the output."""
     backbone: Any = model.base_model
-    found: nn.ModuleList = backbone.encoder.layer if hasattr(backbone, "encoder") else backbone.layers
+    found: nn.ModuleList = backbone.get_submodule(architecture(model).blocks)
     return found
 
 
@@ -65,4 +71,4 @@ def trained_depth(model: nn.Module) -> float:
 def width(model: nn.Module) -> int:
     """Width of the residual stream."""
     config: Any = model.config
-    return int(config.hidden_size)
+    return int(getattr(config, architecture(model).width))

@@ -47,7 +47,7 @@ def check_tokenizer(tokenizer: PreTrainedTokenizerBase, source: Source) -> None:
             f"{where} has neither a padding token nor an end-of-text token: name one of its entries as pad_token in "
             "tokenizer_config.json"
         )
-    vocabulary, rows = tokenizer.get_vocab(), source.architecture.get("vocab_size")
+    vocabulary, rows = tokenizer.get_vocab(), source.config.get("vocab_size")
     words = len(vocabulary) - len(set(tokenizer.all_special_ids))
     if words <= 0:
         raise ValueError(f"{where} has {len(vocabulary)} entries and no words: {remedy}")

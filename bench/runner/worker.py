@@ -23,6 +23,7 @@ from bench.measure.latency import merging
 from bench.measure.memory import resident_bytes
 from bench.measure.probe import probe, probe_untrained
 from bench.methods.checkpoints import merged
+from bench.models.description import check_described
 from bench.models.load import empty_model, linear_weights
 from bench.models.speed.speedups import Fast, pick_fast, plain
 from bench.runner.build import (
@@ -71,6 +72,8 @@ def check(cells: list[Cell], pipe: Connection) -> None:
         for cell in cells:
             if (read := _reads(cell)) not in tasks:
                 tasks[read] = load_task(cell)
+        for cell in {cell.source: cell for cell in cells}.values():
+            check_described(cell.source)
         for cell in {_way(cell): cell for cell in cells}.values():
             try:
                 try_out(cell)

@@ -6,12 +6,10 @@ Its keys and values are still those of all positions. Exact: what is left out is
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import BertForSequenceClassification, RobertaForSequenceClassification
 from transformers.cache_utils import EncoderDecoderCache
-from transformers.models.bert.modeling_bert import BertAttention
-from transformers.models.roberta.modeling_roberta import RobertaAttention
 
-from bench.models.structure import blocks, plain_model
+from bench.models.class_swap import mix_in, swap_back
+from bench.models.structure import architecture, blocks, plain_model
 from bench.models.vmap.attention import NAME, attend
 
 
@@ -49,35 +47,20 @@ class _First(nn.Module):
         return output(attended.flatten(2), first), weights
 
 
-class _FirstBert(_First, BertAttention):  # type: ignore[misc]
-    pass
-
-
-class _FirstRoberta(_First, RobertaAttention):  # type: ignore[misc]
-    pass
-
-
-KINDS = {
-    BertForSequenceClassification: (BertAttention, _FirstBert),
-    RobertaForSequenceClassification: (RobertaAttention, _FirstRoberta),
-}
-
-
 def read_first(model: nn.Module) -> bool:
     """Switch the last block over, where the architecture is known to read the first position; says whether it is."""
     base: Any = plain_model(model)
-    if type(base) not in KINDS or base.config._attn_implementation != NAME or base.config.is_decoder:  # noqa: SLF001
+    classifies = type(base).__name__.endswith("ForSequenceClassification")
+    if not (classifies and architecture(base).reads_first) or base.config._attn_implementation != NAME:  # noqa: SLF001
         return False
-    plain, first = KINDS[type(base)]
-    attention = blocks(base)[-1].attention
-    if type(attention) is plain:
-        attention.__class__ = first
-    return type(attention) is first
+    attention: Any = blocks(base)[-1].attention
+    if not isinstance(attention, _First):
+        mix_in(attention, _First)
+    return True
 
 
 def read_all(model: nn.Module) -> None:
     """Switch it back."""
-    back: dict[Any, Any] = {first: plain for plain, first in KINDS.values()}
     for module in model.modules():
-        if type(module) in back:
-            module.__class__ = back[type(module)]
+        if isinstance(module, _First):
+            swap_back(module)

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.models.class_swap import swap
+
 ROWS = 512  # what the layout is tuned for
 
 
@@ -37,7 +39,7 @@ def lay_out(model: nn.Module) -> nn.Module:
     for module in model.modules():
         frozen = type(module) is nn.Linear and not any(part.requires_grad for part in module.parameters())
         if frozen and not module._forward_hooks:  # noqa: SLF001 - a hook may exchange the weight
-            module.__class__ = FrozenLinear
+            swap(module, FrozenLinear)
             module.layouts, module.source = {}, (module.weight,)  # type: ignore[assignment]
     return model
 

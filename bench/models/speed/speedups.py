@@ -10,6 +10,7 @@ import psutil
 import torch
 from torch import nn
 
+from bench.models.class_swap import swap_back
 from bench.models.speed.last_block import read_all, read_first
 from bench.models.speed.onednn_linear import FrozenLinear, lay_out
 from bench.models.structure import blocks, plain_model
@@ -102,7 +103,7 @@ def plain(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if type(module) is FrozenLinear:
             del module.layouts, module.source
-            module.__class__ = nn.Linear  # type: ignore[assignment]
+            swap_back(module)
         module._compiled_call_impl = None  # noqa: SLF001 - what `compile` has set
     read_all(model)
     return model

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from bench.models.class_swap import swap
+
 LEVELS = 256  # a mask's probability is a multiple of 1/256: eight masks come out of one 64-bit draw
 
 
@@ -103,7 +105,7 @@ def own_streams(model: nn.Module) -> nn.Module:
     """Let every dropout of the model draw from the trial's stream."""
     for module in model.modules():
         if type(module) is nn.Dropout:
-            module.__class__ = Dropout
+            swap(module, Dropout)
     return model
 
 

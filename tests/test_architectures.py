@@ -1,0 +1,80 @@
+"""Each architecture's entry says all that is needed of it; what is forgotten is named before anything is trained."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from small_trials import source
+
+from bench.models import architectures
+from bench.models.architectures import ARCHITECTURES, LLAMA, Architecture
+from bench.models.description import check_described, described_wrongly
+
+DISTILBERT = Architecture(
+    blocks="transformer.layer",
+    weights={
+        "q": "attention.q_lin",
+        "k": "attention.k_lin",
+        "v": "attention.v_lin",
+        "o": "attention.out_lin",
+        "up": "ffn.lin1",
+        "down": "ffn.lin2",
+    },
+    norms=("sa_layer_norm", "output_layer_norm"),
+    adapters={"attention": "attention.out_lin", "feed_forward": "ffn.dropout"},
+    feed_forward="ffn",
+    head=("pre_classifier", "classifier"),
+    masked_head=None,
+    decoder=False,
+    dropout=("dropout", "attention_dropout", "qa_dropout", "seq_classif_dropout"),
+    width="dim",
+    inner="hidden_dim",
+    layers="n_layers",
+)
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_every_entry_is_whole(kind: str) -> None:
+    assert described_wrongly(source(kind)) == []
+
+
+def test_another_architecture_takes_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2", LLAMA)
+    monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", DISTILBERT)
+    assert described_wrongly(source("qwen2")) == []
+    distilbert = source("distilbert")
+    assert described_wrongly(distilbert) == []
+    assert (distilbert.hidden_size, distilbert.num_layers) == (32, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "named"),
+    [
+        ("qwen2", {"decoder": False}, "decoder=False, but a token sees only those before it"),
+        ("distilbert", {"decoder": True}, "decoder=True, but a token sees all others"),
+        ("qwen2", {"weights": {**LLAMA.weights, "gate": "mlp.gate"}}, r"weights\['gate'\] is 'mlp.gate', which is no"),
+        ("qwen2", {"weights": {"q": "self_attn.q_proj"}}, "weights lacks mlp.down_proj, mlp.gate_proj, .*self_attn.v"),
+        ("qwen2", {"weights": {**LLAMA.weights, "x": "mlp.up_proj"}}, r"weights\['x'\] is no weight type"),
+        ("qwen2", {"blocks": "encoder.layer"}, r"blocks='encoder.layer' is no list of blocks \(there is layers\)"),
+        ("distilbert", {"norms": ("sa_layer_norm",)}, "norms lacks output_layer_norm"),
+        ("distilbert", {"norms": (*DISTILBERT.norms, "norm")}, "norms has norm, which no block has"),
+        ("distilbert", {"head": ("classifier",)}, "head is classifier, and above .* lies classifier, pre_classifier"),
+        ("distilbert", {"width": "hidden_dim"}, "width='hidden_dim' is not the configuration's hidden_size"),
+        ("distilbert", {"dropout": ("dropout",)}, "dropout lacks attention_dropout, qa_dropout, seq_classif_dropout"),
+        ("distilbert", {"adapters": {"attention": "ffn"}}, r"adapters\['feed_forward'\] is None, which no block has"),
+        ("distilbert", {"feed_forward": "mlp"}, "feed_forward='mlp' is in no block"),
+    ],
+)
+def test_what_an_entry_lacks_is_named(
+    kind: str, wrong: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"qwen2": LLAMA, "distilbert": DISTILBERT}[kind]
+    monkeypatch.setitem(architectures.ARCHITECTURES, kind, replace(entry, **wrong))
+    with pytest.raises(ValueError, match=f"the entry '{kind}' of bench/models/architectures.py .*: .*{named}"):
+        check_described(source(kind))
+
+
+def test_a_configuration_without_a_size_is_refused_by_the_key_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", replace(DISTILBERT, width="d_model"))
+    with pytest.raises(ValueError, match=r"has no 'd_model'.* type 'distilbert'"):
+        assert source("distilbert").hidden_size
