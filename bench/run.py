@@ -16,6 +16,7 @@ from bench.cells.cell import Cell
 from bench.cells.compatibility import Misfit
 from bench.config import compose as grid
 from bench.config import rank_budget as budget
+from bench.config.enums import Cost
 from bench.config.register import register
 from bench.records.manifest import Manifest, Remembered
 from bench.runner import launch
@@ -63,10 +64,10 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", la
 
     launched: whether a launcher of Hydra's starts a job for each cell; else they are trained from here.
     """
-    results = Path(planned[0].config["results_dir"]).expanduser()
+    results = Path(planned[0].conf.results_dir).expanduser()
     with Display(0, 0) as quiet:
         sweep = Sweep(planned, quiet)
-    if planned[0].config["cost"] == "only":
+    if planned[0].conf.cost is Cost.only:
         return _run_costs(sweep, command, results, outputs)
     remembered = Remembered(results, command, sweep.backlog.asked, _say)
     _check(sweep, sweep.backlog.waiting, outputs)

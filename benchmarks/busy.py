@@ -72,7 +72,7 @@ def train() -> None:
     """The process of a Trainer: warm up, then train as long as each line says."""
     words = ["method=lora", "rank=8", "task=reviews", "precision=fp32", "device=cpu", "seeds=[0]"]
     (cell,) = cells(words, multirun=False)
-    data, plan, recipe = load_data(cell), Plan.of(cell.config["protocol"]), recipe_of(cell)
+    data, plan, recipe = load_data(cell), Plan.of(cell.conf.protocol), recipe_of(cell)
     model = quicken(build(cell, seed=0, device=CPU, dtype=torch.float32), Fast("torch", "read")).train()
     cut = plan.cut(data.train)
     batches = [collate(data.train, cut[int((part + 0.5) * len(cut) / LENGTHS)]) for part in range(LENGTHS)]

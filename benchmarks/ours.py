@@ -9,6 +9,7 @@ import torch
 from products import product_speeds
 from setting import SEEDS, Setting, worked
 
+from bench.config.enums import Compile
 from bench.events import Ended
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.models.load import linear_weights
@@ -28,12 +29,12 @@ class Ours:
         gc.freeze()  # as the server of workers does
         self.setting, self.cell, self.dtype = setting, setting.cell, setting.dtype
         self.device = setting.torch_device
-        conf = self.cell.config["fast"] | {"compile": setting.compile}
+        conf = replace(self.cell.conf.fast, compile=Compile(setting.compile))
         weights = linear_weights(self.cell.source, self.cell.outputs, speaks=self.cell.form.speaks)
         self.fast = pick_fast(conf, self.device, self.dtype, weights)
         data = setting.data().in_multiples(self.fast.multiple)
         self.warm, self.data = (replace(data, train=part) for part in _parts(data, setting.warm))
-        self.plan = Plan.of(self.cell.config["protocol"])
+        self.plan = Plan.of(self.cell.conf.protocol)
 
     def trials(self, data: Encoded) -> Trials:
         return Trials(self.cell, data, self.device, self.dtype, self.fast, self.plan, lambda _: None)

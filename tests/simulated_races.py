@@ -11,11 +11,12 @@ from simulated_tables import COMMON, OWN, SKILL, by_largest, right_and_wrong
 
 from bench.cells.race import Candidate, Race, Rule
 from bench.config.register import shipped
+from bench.config.schema import ProtocolConf
 
 Array = np.ndarray[Any, Any]
 Curve = Callable[[Array], Array]
 PROTOCOL = yaml.safe_load((shipped("conf") / "protocol" / "standard.yaml").read_text("utf-8"))
-RULE: Rule = Rule.of(PROTOCOL)  # type: ignore[assignment]
+RULE: Rule = Rule.of(ProtocolConf(**PROTOCOL))  # type: ignore[assignment]
 PUBLISHED = 5e-4
 SELECT = 240  # rows of select
 PLACES = np.arange(-5, 6)  # steps from the published rate that a race can reach

@@ -113,7 +113,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             return forward(model, part)
 
         monkeypatch.setattr(stepping, "forward", narrow)
-        plan, data = Plan.of(cell.config["protocol"]), load_data(cell)
+        plan, data = Plan.of(cell.conf.protocol), load_data(cell)
         data = replace(data, select=data.select.first(4), report=data.report.first(4), about={})
         Trials(cell, data, CPU, torch.float32, Fast("torch", "all"), plan, events.append).run(cell.trials)
         return events, tried

@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from small_trials import DATA, PLAN, adamw, small, train
 from torch import Tensor, nn
 
+from bench.config.schema import ProtocolConf
 from bench.hooks import Hooks
 from bench.tasks.encoding.rows import Rows
 from bench.train.loop import Run, run_trials
@@ -55,13 +56,13 @@ def test_select_is_judged_when_it_is_due_at_three_quarters_and_at_the_end(
 
 
 def test_the_protocols_steps_are_the_plans_updates() -> None:
-    protocol = {
-        "epochs": 3, "steps": 20, "batch": 8, "eval_batch": 32, "weight_decay": 0.0, "warmup": 0.06, "clip": 1.0,
-        "data_seed": 0, "warmup_steps": 4, "eval_steps": 5, "name": "mine",
-    }  # fmt: skip
+    protocol = ProtocolConf(
+        epochs=3, steps=20, batch=8, eval_batch=32, weight_decay=0.0, warmup=0.06, clip=1.0, data_seed=0,
+        warmup_steps=4, eval_steps=5, name="mine",
+    )  # fmt: skip
     plan = Plan.of(protocol)
     assert (plan.steps(DATA.train), plan.warmup_steps, plan.eval_steps) == (20, 4, 5)
-    assert Plan.of(protocol | {"steps": None}).steps(DATA.train) == 3 * PASS
+    assert Plan.of(replace(protocol, steps=None)).steps(DATA.train) == 3 * PASS
 
 
 @pytest.mark.parametrize(("warmup_steps", "peak"), [(None, 2), (0, 0), (5, 5)])

@@ -21,7 +21,7 @@ from bench.config import accelerator
 from bench.config import function_names as functions
 from bench.config.compose import cells
 from bench.config.former_paths import with_current_paths
-from bench.config.resolved import call
+from bench.config.resolved import call, typed
 from bench.config.schema import Config
 from bench.config.user_sources import targets_of
 
@@ -259,7 +259,7 @@ def test_a_module_that_moves_renames_no_cell(
 ) -> None:
     before = cell(base)
     monkeypatch.setitem(functions.FUNCTIONS, name, new)
-    after = replace(before, config=json.loads(json.dumps(before.config).replace(old, new)))
+    after = replace(before, conf=typed(Config, json.loads(json.dumps(before.config).replace(old, new))))
     assert after.config != before.config
     assert after.id == before.id
 

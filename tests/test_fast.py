@@ -10,6 +10,8 @@ from small_trials import DATA, PLAN, small, train
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+from bench.config.enums import Attention, Compile, LastLayer, LinearWay
+from bench.config.schema import FastConf
 from bench.hooks import Hooks
 from bench.methods.selective import full, head
 from bench.models.speed import speedups as fast_module
@@ -26,8 +28,8 @@ CPU = torch.device("cpu")
 WEIGHTS = 100_000  # numbers in the linear layers of a model
 
 
-def conf(linear: str = "torch", last_layer: str = "read", compile: str = "none") -> dict[str, str]:  # noqa: A002
-    return {"linear": linear, "last_layer": last_layer, "compile": compile, "attention": "own"}
+def conf(linear: str = "torch", last_layer: str = "read", compile: str = "none") -> FastConf:  # noqa: A002
+    return FastConf(LinearWay(linear), LastLayer(last_layer), Compile(compile), Attention.own)
 
 
 WAYS = [Fast("onednn", "all"), Fast("torch", "read"), Fast("onednn", "read")]

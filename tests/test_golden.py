@@ -57,7 +57,7 @@ def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
     events: list[Event] = []
     whole = load_data(cell)
     data = Encoded(whole.train, whole.select.first(8), whole.report.first(8))  # the losses do not ask for more
-    plan = Plan.of(cell.config["protocol"])
+    plan = Plan.of(cell.conf.protocol)
     Trials(cell, data, CPU, torch.float32, fast, plan, events.append).run(cell.trials)
     (cost,) = [event.cost for event in events if isinstance(event, Ended) and event.trial == cell.trials[0].id]
     assert cost is not None

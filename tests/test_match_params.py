@@ -52,7 +52,7 @@ def test_the_rank_is_the_largest_whose_count_is_within_the_budget(
     """Counted anew on a model with weights, at this rank and at the next one."""
     (cell,) = grid.cells([*small, f"method={method}", f"match_params={budget}"], multirun=False)
     assert cell.rank == rank
-    following: Any = trained(small, method, rank + cell.config["method"]["rank_step"])
+    following: Any = trained(small, method, rank + cell.conf.method.rank_step)
     assert 0.9 * budget <= (count_of(cell) or 0) <= budget
     assert following in {None, count_of(cell)} or following > budget
 

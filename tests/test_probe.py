@@ -97,7 +97,7 @@ def test_room_for_a_pack_is_measured_on_the_largest_batch(tmp_path: Path, monkey
 
     monkeypatch.setattr(trials, "room_for", room)
     cell = a_cell(tmp_path)
-    plan, data = Plan.of(cell.config["protocol"]), load_data(cell)
+    plan, data = Plan.of(cell.conf.protocol), load_data(cell)
     for micro, rows in ((None, 16), (4, 4)):
         one = Trials(cell, data, CPU, torch.float32, FAST, replace(plan, micro=micro), lambda _: None)
         one.packed(cell.trials)

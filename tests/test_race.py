@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.cells.race import Candidate, Race, Rule, Stage
+from bench.config.schema import ProtocolConf
 
 RULE = Rule(candidates=7, finalists=3, seed=1000)
 
@@ -134,5 +135,5 @@ def test_a_larger_race_covers_a_smaller_one_on_the_same_seed():
 
 
 def test_a_protocol_without_candidates_does_not_tune():
-    assert Rule.of({"candidates": None, "finalists": 3, "tune_seed": 1000}) is None
-    assert Rule.of({"candidates": 7, "finalists": 3, "tune_seed": 1000}) == RULE
+    assert Rule.of(ProtocolConf(candidates=None, finalists=3, tune_seed=1000)) is None
+    assert Rule.of(ProtocolConf(candidates=7, finalists=3, tune_seed=1000)) == RULE

@@ -35,6 +35,8 @@ from types import SimpleNamespace
 import psutil
 from bench.runner import wandb_runs as track
 from bench.cells.cell import Trial
+from bench.config.enums import TrackMode
+from bench.config.schema import TrackConf
 from bench.records.record import Record
 
 mode, patience, *plan = sys.argv[1:]
@@ -46,7 +48,7 @@ cell = SimpleNamespace(
 )
 curve = {"step": [1, 2, 3], "loss": [0.9, 0.8, 0.1 + 0.2], "lr": [1e-3, 5e-4, 0.0], "grad_norm": [3.0, 2.0, 1.0],
          "tokens_per_second": [10.5, 11.5, 1e6]}
-tracker = track.make_tracker({"mode": mode, "project": "grid", "entity": None}, print)
+tracker = track.make_tracker(TrackConf(TrackMode(mode), "grid", None), print)
 began = time.time()
 for number, outcome in enumerate(plan):
     trial = Trial(cell.id, 0.001, 0 if outcome == "again" else number)

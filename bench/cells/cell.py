@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,8 @@ from bench.cells.arithmetic import precision_of
 from bench.cells.compatibility import check_fit, effective_rank, longest
 from bench.cells.identity import method_identity, protocol_identity, source_identity, task_identity
 from bench.cells.race import Rule
-from bench.config.enums import Form
+from bench.config.enums import Form, Scale
+from bench.config.resolved import plain
 from bench.config.schema import Config, TaskConf
 from bench.config.validate import ALL, TUNED, check_folder, check_keys, check_values
 from bench.models.source import Source, find
@@ -46,7 +47,7 @@ class Cell:
 
     data: the bytes of the task's data, as a hash or a pinned revision.
     precision: the arithmetic of the forward pass, fp32 or bf16: what `precision=auto` means on this machine.
-    config: the resolved configuration as plain data, as it goes into the records.
+    conf: the resolved configuration.
     """
 
     source: Source
@@ -54,14 +55,13 @@ class Cell:
     rank: int | None
     parts: tuple[str, ...] | None
     precision: str
-    config: dict[str, Any]
+    conf: Config
 
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
         """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
-        plain = _plain(config)
-        check_keys(plain)
-        conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
+        check_keys(OmegaConf.to_container(config, resolve=True, enum_to_str=True))  # type: ignore[arg-type]
+        conf = _typed(config)
         # A branch may move, and every process must read the same data.
         conf.task.revision = pinned_revision(conf.task) or conf.task.revision
         conf.task.labels = _labels(conf.task)
@@ -72,17 +72,21 @@ class Cell:
         check_fit(conf, source, parts)
         rank = effective_rank(conf, source)
         if rank not in {None, conf.rank}:  # what the method is given follows
-            plain = _plain(OmegaConf.merge(config, {"rank": rank}))
-        # What a data file says is no expression to be resolved.
-        plain["task"] |= {"labels": conf.task.labels, "revision": conf.task.revision}
+            conf = replace(_typed(OmegaConf.merge(config, {"rank": rank})), task=conf.task)
         return cls(
             source=source,
             data=data_identity(conf.task),
             rank=rank,
             parts=spelled_out(parts, source.model_type) if "target" in conf.method.uses else None,
             precision=precision_of(conf),
-            config=plain,
+            conf=conf,
         )
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The configuration as plain data: what records hold, and what the identity is made of."""
+        found: dict[str, Any] = plain(self.conf)
+        return found
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -106,36 +110,36 @@ class Cell:
 
     @property
     def method(self) -> str:
-        return str(self.config["method"]["name"])
+        return self.conf.method.name
 
     @property
     def task(self) -> str:
-        return str(self.config["task"]["name"])
+        return self.conf.task.name
 
     @property
     def form(self) -> Form:
         """How the task is put to the model."""
-        return Form(self.config["task"]["form"])
+        return self.conf.task.form
 
     @property
     def trains(self) -> bool:
         """Whether the method trains anything."""
-        return bool(self.config["method"]["trains"])
+        return self.conf.method.trains
 
     @property
     def shots(self) -> int:
         """Solved examples that are shown beside each row: the method's, or the task's."""
-        return int(self.config["method"]["shots"] or self.config["task"]["shots"])
+        return self.conf.method.shots or self.conf.task.shots
 
     @property
     def longest(self) -> int:
         """Tokens of a row at most, with the examples beside it."""
-        return longest(int(self.config["protocol"]["max_length"]), self.shots, self.source)
+        return longest(self.conf.protocol.max_length, self.shots, self.source)
 
     @property
     def outputs(self) -> int:
         """How many numbers the head gives: a logit per label, or the one number that is predicted."""
-        return 1 if self.form is Form.multiple_choice else len(self.config["task"]["labels"]) or 1
+        return 1 if self.form is Form.multiple_choice else len(self.conf.task.labels or []) or 1
 
     @property
     def target(self) -> str | None:
@@ -158,31 +162,30 @@ class Cell:
     @property
     def scale(self) -> str | None:
         """The policy that scales the method's update; None where it uses none, or alpha = r."""
-        config = self.config
-        name = str(config["scale"]["name"])
-        return None if name == "rank" or "scale" not in config["method"]["uses"] else name
+        scale = self.conf.scale.name
+        return None if scale is Scale.rank or "scale" not in self.conf.method.uses else scale.name
 
     @property
     def base(self) -> str | None:
         """How the frozen base is stored, where it is not in full precision: nf4, nf4+double, int8."""
-        quant = self.config["quant"]
-        return None if quant["name"] == "none" else f"{quant['name']}{'+double' if quant['double'] else ''}"
+        quant = self.conf.quant
+        return None if quant.name == "none" else f"{quant.name}{'+double' if quant.double else ''}"
 
     @property
     def merges(self) -> bool:
         """Whether the method can be merged into the base as it is stored."""
-        return self.config["quant"]["name"] in self.config["method"]["merges"]
+        return self.conf.quant.name in self.conf.method.merges
 
     @property
     def optim(self) -> str | None:
         """The optimizer, where it is not AdamW."""
-        name = str(self.config["optim"]["name"])
+        name = self.conf.optim.name
         return None if name == "adamw" else name
 
     @property
     def checkpointing(self) -> bool:
         """Whether the blocks' activations are computed twice instead of kept."""
-        return bool(self.config["checkpointing"])
+        return self.conf.checkpointing
 
     @property
     def folder(self) -> str:
@@ -196,8 +199,15 @@ class Cell:
 
         A protocol without candidates does not tune, nor does a randomly initialised model, whose scores mean nothing.
         """
-        tunes = self.config["lrs"] == TUNED and self.trains and not self.source.random
-        return Rule.of(self.config["protocol"]) if tunes else None
+        tunes = self.conf.lrs == TUNED and self.trains and not self.source.random
+        return Rule.of(self.conf.protocol) if tunes else None
+
+    @property
+    def published(self) -> float:
+        """The learning rate that the method's yaml takes from its paper. ValueError: there is none."""
+        if self.conf.method.lr is None:
+            raise ValueError(f"method {self.method!r} has no published learning rate: set method.lr")
+        return self.conf.method.lr
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -209,19 +219,19 @@ class Cell:
 
     def trials_at(self, rates: Sequence[float | None]) -> tuple[Trial, ...]:
         """These learning rates with all seeds, each pair once."""
-        seeds = self.config["seeds"] if self.trains or self.shots else self.config["seeds"][:1]
+        seeds = self.conf.seeds if self.trains or self.shots else self.conf.seeds[:1]
         pairs = dict.fromkeys((lr, seed) for lr in rates for seed in seeds)
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
 
     @property
     def _rates(self) -> list[float | None]:
         """The learning rates that the configuration names."""
-        asked, published = self.config["lrs"], self.config["method"]["lr"]
+        asked = self.conf.lrs
         if not self.trains:
             return [None]
-        if asked == ALL and (rule := Rule.of(self.config["protocol"])):
-            return [*rule.rates(published)]
-        return [published] if isinstance(asked, str) else [*asked]
+        if asked == ALL and (rule := Rule.of(self.conf.protocol)):
+            return [*rule.rates(self.published)]
+        return [self.published] if isinstance(asked, str) else [*asked]
 
 
 def _labels(task: TaskConf) -> list[str]:
@@ -233,6 +243,6 @@ def _labels(task: TaskConf) -> list[str]:
     return labels_of(task, **task.load)
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=True, enum_to_str=True)
-    return plain  # type: ignore[no-any-return]
+def _typed(config: Any) -> Config:
+    found: Any = OmegaConf.to_object(OmegaConf.merge(Config, config))
+    return found  # type: ignore[no-any-return]

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
+from bench.config.schema import ProtocolConf
+
 WAITING, DROPPED, FINISHED = "waiting", "dropped", "finished"
 
 
@@ -24,11 +26,11 @@ class Rule:
     first_part: float = 1 / 2  # share of the schedule that every candidate trains; after a third some do not yet learn
 
     @classmethod
-    def of(cls, protocol: Mapping[str, Any]) -> Self | None:
+    def of(cls, protocol: ProtocolConf) -> Self | None:
         """The rule of a protocol; None where it does not tune."""
-        if protocol.get("candidates") is None:
+        if protocol.candidates is None:
             return None
-        return cls(protocol["candidates"], protocol["finalists"], protocol["tune_seed"])
+        return cls(protocol.candidates, protocol.finalists, protocol.tune_seed)
 
     def rates(self, published: float) -> list[float]:
         """The rates to begin with, around the published one, rising; rounded to three digits."""

@@ -40,6 +40,17 @@ def _as(kind: Any, value: Any) -> Any:
     return kind(value) if isinstance(kind, type) and issubclass(kind, Enum) else value
 
 
+def plain(value: Any) -> Any:
+    """A typed configuration as plain data, choices by their names: what a record holds."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value.name if isinstance(value, Enum) else value
+
+
 def completed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     """A configuration with what has become a setting since it was written, at the default."""
     defaults: Any = OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)

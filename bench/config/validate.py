@@ -219,6 +219,8 @@ def _check_method(conf: Config) -> None:
         raise ValueError(f"method.uses: {unknown[0]!r} is not an axis; choose from {', '.join(AXES)}")
     if "target" in conf.method.uses and not conf.method.target:
         raise ValueError(f"method {conf.method.name!r} uses target but names no published one: add target: [q, v]")
+    if conf.method.trains and conf.method.lr is None:
+        raise ValueError(f"method {conf.method.name!r} names no published learning rate: set method.lr, such as 1e-3")
     if "head" in conf.method.lr_ratio:
         raise ValueError("method.lr_ratio: 'head' has a rate of its own for every method; set protocol.head_lr")
     if conf.method.template is not None:

@@ -82,16 +82,16 @@ class Answerer:
     @property
     def wants(self) -> Wants:
         """What can be asked."""
-        task = self.cell.config["task"]
+        task = self.cell.conf.task
         if not self.cell.form.asks:
-            return Wants(pairs=bool(task["load"].get("second")))
-        most = len(task["labels"]) if self.cell.form is Form.classify else len(LETTERS)
+            return Wants(pairs=bool(task.load.get("second")))
+        most = len(task.labels or []) if self.cell.form is Form.classify else len(LETTERS)
         return Wants(options=(FEWEST, most))
 
     def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
         """Answer everything at once, in its order."""
-        task, batch = self.cell.config["task"], self.cell.config["protocol"]["eval_batch"]
-        labels: Any = [0] * len(asked) if task["labels"] else [0.0] * len(asked)
+        task, batch = self.cell.conf.task, self.cell.conf.protocol.eval_batch
+        labels: Any = [0] * len(asked) if task.labels else [0.0] * len(asked)
         split = Split(
             [one.text for one in asked],
             labels,
@@ -105,7 +105,7 @@ class Answerer:
         return [self._answer(*one) for one in zip(asked, found.tolist(), every, strict=True)]
 
     def _answer(self, asked: Asked, found: float, weights: Tensor | None) -> Answer:
-        labels = self.cell.config["task"]["labels"]
+        labels = self.cell.conf.task.labels or []
         if asked.options is None and not labels:
             return Answer(found)
         names = labels if asked.options is None else LETTERS[: len(asked.options)]
@@ -120,16 +120,16 @@ def _cell_of(record: Record) -> Cell:
     # What has become a setting since the record was written stands at what it was.
     config = with_current_paths(completed(Config, record.config))
     config["fast"] = {"attention": "own"} | record.config["fast"]
-    model = typed(ModelConf, config["model"])
-    source = find(model)
+    conf = typed(Config, config)
+    source = find(conf.model)
     if source.identity != record.identity["model"]:
         raise ValueError(
-            f"model {model.name!r} is not the one that was trained: {source.identity}, and the record says "
+            f"model {conf.model.name!r} is not the one that was trained: {source.identity}, and the record says "
             f"{record.identity['model']}"
         )
     target = record.identity["target"]
     data, rank = record.identity["task"]["data"], record.cell["rank"]
-    return Cell(source, data, rank, target and tuple(target), str(record.provenance.get("dtype", "fp32")), config)
+    return Cell(source, data, rank, target and tuple(target), str(record.provenance.get("dtype", "fp32")), conf)
 
 
 def _load(

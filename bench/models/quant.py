@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.config.enums import ComputeType
+from bench.config.schema import QuantConf
 from bench.models.class_swap import mix_in
 from bench.models.structure import is_head
 from bench.models.vmap.folding import folded
@@ -36,12 +38,12 @@ class Quant:
         )
 
 
-def quant_of(conf: dict[str, Any], dtype: torch.dtype) -> Quant | None:
+def quant_of(conf: QuantConf, dtype: torch.dtype) -> Quant | None:
     """Read the `quant` node of a configuration; None for a base that needs no bitsandbytes. dtype: the cell's."""
-    if conf["name"] in {"none", "bf16"}:
+    if conf.name in {"none", "bf16"}:
         return None
-    chosen = {None: dtype, "fp32": torch.float32, "bf16": torch.bfloat16}[conf["compute"]]
-    return Quant(conf["name"], conf["double"], chosen)
+    chosen = {None: dtype, ComputeType.fp32: torch.float32, ComputeType.bf16: torch.bfloat16}[conf.compute]
+    return Quant(conf.name, conf.double, chosen)
 
 
 def halve(model: nn.Module) -> nn.Module:

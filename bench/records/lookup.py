@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.cells.cell import Cell, Trial
 from bench.cells.race import Race
+from bench.config.enums import Save, Tune
 from bench.records import record as records
 from bench.records.record import Record
 from bench.records.replace import put
@@ -34,9 +35,9 @@ class Extras:
     @classmethod
     def of(cls, cell: Cell) -> "Extras":
         """ValueError: there are no texts where the configuration says."""
-        save, retain = cell.config["save"], cell.config["retain"]
+        save, retain = cell.conf.save, cell.conf.retain
         texts = hash_of(read_texts(Path(retain).expanduser())) if retain is not None and cell.trains else None
-        return cls(None if save == "none" else save, texts)
+        return cls(None if save is Save.none else save.value, texts)
 
     def lacking(self, record: Record) -> str:
         """What a record lacks of it, as the setting that asks for it; empty where nothing is lacking."""
@@ -61,11 +62,11 @@ class Lookup:
     def __init__(self, say: Callable[[str], None]) -> None:
         self.say = say
         self._listed: dict[Path, dict[str, list[Path]]] = {}
-        self._extras: dict[tuple[str, str | None, bool], Extras] = {}
+        self._extras: dict[tuple[Save, str | None, bool], Extras] = {}
 
     def extras(self, cell: Cell) -> Extras:
         """What is asked for beside the scores: found out once, so that no file that goes away costs a result."""
-        key = (cell.config["save"], cell.config["retain"], cell.trains)
+        key = (cell.conf.save, cell.conf.retain, cell.trains)
         if key not in self._extras:
             self._extras[key] = Extras.of(cell)
         return self._extras[key]
@@ -118,14 +119,14 @@ class Lookup:
             return None
         if race.outcome in TRIED_AGAIN:
             return None
-        if race.of is not None and cell.config["tune"] != "once":
+        if race.of is not None and cell.conf.tune is not Tune.once:
             return None
         agrees = race.rule == cell.rule or (race.lr is not None and race.rule.covers(cell.rule))
-        return race if agrees and race.published == cell.config["method"]["lr"] else None
+        return race if agrees and race.published == cell.conf.method.lr else None
 
     def names_recorded(self, cell: Cell) -> frozenset[str]:
         """Names of the cell's trials that need no training, at whatever rate."""
-        if cell.config["force"]:
+        if cell.conf.force:
             return frozenset()
         extras, found = self.extras(cell), set[str]()
         for path in {path for folder in self._folders(cell) for path in folder.glob("*-seed*.json")}:
@@ -151,7 +152,7 @@ class Lookup:
         """Record the state of a race; one that has ended goes only for another that has."""
 
         def settle(_: Record, new: Record) -> Record | None:
-            return new if cell.config["force"] or self.race_of(cell) is None else None
+            return new if cell.conf.force or self.race_of(cell) is None else None
 
         put(self.path_of(cell, RACE), record, settle)
 
@@ -160,7 +161,7 @@ class Lookup:
         extras = self.extras(cell)
 
         def settle(there: Record, new: Record) -> Record | None:
-            if cell.config["force"]:
+            if cell.conf.force:
                 return new
             wanted = extras.lacking(there) and not extras.lacking(new)
             return _combined(there, new) if wanted and new.outcome == "ok" else None
@@ -175,7 +176,7 @@ class Lookup:
         """
 
         def settle(there: Record, new: Record) -> Record | None:
-            if cell.config["force"]:
+            if cell.conf.force:
                 return new
             return _with_latency(there, new) if replaces or _is_better_cost(cell, there, new) else None
 
@@ -183,7 +184,7 @@ class Lookup:
 
     def _folders(self, cell: Cell) -> list[Path]:
         """The cell's folders, its own first; at least the one that it would get."""
-        results = Path(cell.config["results_dir"]).expanduser()
+        results = Path(cell.conf.results_dir).expanduser()
         if results not in self._listed:
             self._listed[results] = records.folders_by_id(results)
         own = results / cell.folder
@@ -218,7 +219,7 @@ def _is_saved(record: Record) -> bool:
 
 
 def _has_cost(cell: Cell, probed: Record) -> bool:
-    return probed.cost is not None and ("latency" in probed.cost or not cell.config["merge"])
+    return probed.cost is not None and ("latency" in probed.cost or not cell.conf.merge)
 
 
 def _is_better_cost(cell: Cell, there: Record, new: Record) -> bool:

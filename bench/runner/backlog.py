@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.cells.cell import Cell, Trial
 from bench.cells.race import Race
+from bench.config.enums import Tune
 from bench.records.lookup import Lookup
 
 
@@ -25,7 +26,7 @@ class Backlog:
 
     def _plan(self, cell: Cell) -> None:
         """Find out what is missing of a cell. ValueError: a record of it cannot be read, or there are no texts."""
-        force = cell.config["force"]
+        force = cell.conf.force
         if force or self.lookup.wants_probe(cell):
             self.unprobed.setdefault(cell.id, cell)
         race = self.lookup.race_of(cell) if cell.rule and not force else None
@@ -36,7 +37,7 @@ class Backlog:
 
     def _plan_trials(self, cell: Cell, race: Race | None) -> None:
         """Find out which trials are missing of a cell. race: that found its rate, where there is one."""
-        extras, force = self.lookup.extras(cell), cell.config["force"]
+        extras, force = self.lookup.extras(cell), cell.conf.force
         for trial in _trials_at(cell, race):
             record = self.lookup.read(cell, trial)
             lacking = extras.lacking(record) if record else ""
@@ -68,7 +69,7 @@ class Backlog:
 
     def leader_of(self, cell: Cell) -> Cell:
         """The cell whose race finds a cell's rate: itself, or the first of the command that shares its tuning."""
-        if cell.config["tune"] != "once":
+        if cell.conf.tune is not Tune.once:
             return cell
         return next((job for job in self.jobs if job.rule and _tuned_alike(job) == _tuned_alike(cell)), cell)
 
@@ -76,7 +77,7 @@ class Backlog:
     def work(self) -> float:
         """What there is to train, in whole trainings, if no race is widened."""
         races = sum(cell.rule.trials for cell in self.races if cell.rule)
-        return len(self.todo) + races + sum(len(cell.config["seeds"]) for cell in self.unraced.values())
+        return len(self.todo) + races + sum(len(cell.conf.seeds) for cell in self.unraced.values())
 
     def leave_out(self, misfits: Mapping[str, str]) -> list[str]:
         """Forget the cells of these ids; gives the reasons, each once."""
@@ -95,7 +96,7 @@ class Backlog:
 
     def seeds_of(self, cell: Cell) -> tuple[int, ...]:
         """Of the report, in whichever job of a cell they are named."""
-        return tuple(dict.fromkeys(seed for job in self.jobs if job.id == cell.id for seed in job.config["seeds"]))
+        return tuple(dict.fromkeys(seed for job in self.jobs if job.id == cell.id for seed in job.conf.seeds))
 
     def asked(self) -> list[dict[str, Any]]:
         """The cells that are to be trained or recorded already, with the ids of their trials as far as known."""

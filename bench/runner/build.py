@@ -12,9 +12,8 @@ import torch
 from torch import nn
 
 from bench.cells.cell import Cell, Trial
-from bench.config.enums import Form
-from bench.config.resolved import call, typed
-from bench.config.schema import PromptConf, TaskConf
+from bench.config.enums import Attention, Form, Precision, Save
+from bench.config.resolved import call
 from bench.hooks import Hooks
 from bench.methods.checkpoints import adapter_bytes, save_adapter, save_merged
 from bench.models.load import load_model, load_tokenizer
@@ -43,7 +42,7 @@ def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> 
     beside = examples(cell, task.train, seed)
     if not cell.trains:
         task = replace(task, train=Split([], []))
-    return encoded(cell, task, beside, Path(cell.config["cache_dir"]).expanduser())
+    return encoded(cell, task, beside, Path(cell.conf.cache_dir).expanduser())
 
 
 def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retained | None:
@@ -56,40 +55,40 @@ def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retai
 
 def retained_texts(cell: Cell) -> Retained | None:
     """The texts that the model should still predict after training, as token ids; None: none asked."""
-    config = cell.config
-    if config["retain"] is None or not cell.trains:
+    conf = cell.conf
+    if conf.retain is None or not cell.trains:
         return None
-    path, cache = (Path(config[name]).expanduser() for name in ("retain", "cache_dir"))
-    return retained(path, load_tokenizer(cell.source), config["protocol"]["max_length"], cache)
+    path, cache = (Path(folder).expanduser() for folder in (conf.retain, conf.cache_dir))
+    return retained(path, load_tokenizer(cell.source), conf.protocol.max_length, cache)
 
 
 def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
     """The solved examples that are shown beside a row."""
-    return Demonstrations(train, cell.shots, cell.config["protocol"]["data_seed"] if seed is None else seed)
+    return Demonstrations(train, cell.shots, cell.conf.protocol.data_seed if seed is None else seed)
 
 
 def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Encoded:
     """A task as the cell puts it to the model."""
-    method, conf, tokenizer = cell.config["method"], typed(TaskConf, cell.config["task"]), load_tokenizer(cell.source)
+    method, conf, tokenizer = cell.conf.method, cell.conf.task, load_tokenizer(cell.source)
     if cell.form is Form.mask:
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
     if cell.form.asks:
-        prompt, reasons = typed(PromptConf, cell.config["prompt"]), method["reasons"]
-        return encode_questions(task, Writer(conf, prompt, tokenizer, cell.longest, cache, beside, reasons=reasons))
-    if method["template"] is not None:
-        task = worded(task, method["template"], tokenizer, cell.longest)
-    return encode(task, tokenizer, cell.longest, cache, cell.config["task"]["metrics"])
+        writer = Writer(conf, cell.conf.prompt, tokenizer, cell.longest, cache, beside, reasons=method.reasons)
+        return encode_questions(task, writer)
+    if method.template is not None:
+        task = worded(task, method.template, tokenizer, cell.longest)
+    return encode(task, tokenizer, cell.longest, cache, [metric.value for metric in conf.metrics])
 
 
 def load_task(cell: Cell) -> Task:
     """Read the data and cut the training part to the protocol's size."""
-    conf, protocol = typed(TaskConf, cell.config["task"]), cell.config["protocol"]
-    task: Task = call({**conf.load, "_partial_": True})(conf, protocol["data_seed"])
+    conf, protocol = cell.conf.task, cell.conf.protocol
+    task: Task = call({**conf.load, "_partial_": True})(conf, protocol.data_seed)
     if cell.form.asks is (task.train.options is None):
         has = "no options to choose from" if cell.form.asks else "questions with options"
         fits = "head or mask" if cell.form.asks else "letters, options, generate, classify or multiple_choice"
         raise ValueError(f"task.form={cell.form.value}: task {cell.task!r} has {has}; use task.form={fits}")
-    return replace(task, train=subset(task.train, protocol["train_rows"], protocol["data_seed"]))
+    return replace(task, train=subset(task.train, protocol.train_rows, protocol.data_seed))
 
 
 def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
@@ -99,19 +98,19 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     until Python's collector happens to run.
     """
     gc.collect()
-    config = cell.config
-    quant, attention = quant_of(config["quant"], dtype), config["fast"]["attention"]
+    conf = cell.conf
+    quant, attention = quant_of(conf.quant, dtype), conf.fast.attention
     model = load_model(
         cell.source,
         cell.outputs,
         seed=seed,
         speaks=cell.form.speaks,
-        attention=OWN if attention == "own" else attention,
-        dropout=config["protocol"]["dropout"],
+        attention=OWN if attention is Attention.own else attention.value,
+        dropout=conf.protocol.dropout,
         quant=quant,
         device=device,
     )
-    if config["quant"]["name"] == "bf16":
+    if conf.quant.name == "bf16":
         halve(model)
     return model if quant else model.to(device)  # a quantised base lies there already, and may not be moved
 
@@ -127,28 +126,28 @@ def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) ->
 
 def placed(model: nn.Module, cell: Cell, device: torch.device) -> nn.Module:
     """The model on the device, where what a method has added may not be yet; 4 and 8 bits may not be moved."""
-    return model if quant_of(cell.config["quant"], torch.float32) else model.to(device)
+    return model if quant_of(cell.conf.quant, torch.float32) else model.to(device)
 
 
 def arithmetic(cell: Cell, device: torch.device) -> torch.dtype:
     """Of the forward pass: the one that the cell is named by. ValueError: this device computes otherwise."""
-    if cell.config["precision"] == "auto" and cell.config["quant"]["name"] != "bf16":
+    if cell.conf.precision is Precision.auto and cell.conf.quant.name != "bf16":
         check_rule(cell.precision, device)
     return pick_dtype(cell.precision, device)
 
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:
     """The cell's method, ready to be applied."""
-    method: Callable[..., nn.Module] = call(cell.config["method"]["attach"])
+    method: Callable[..., nn.Module] = call(cell.conf.method.attach)
     return method if cell.modules is None else partial(method, target=cell.modules)
 
 
 def recipe_of(cell: Cell) -> Recipe:
     """How the cell's method is trained."""
-    method = cell.config["method"]
-    hooks: Hooks = call(method["hooks"]) if method["hooks"] else Hooks()
-    head_lr = None if method["head_at_lr"] else cell.config["protocol"]["head_lr"]
-    return Recipe(hooks, call(cell.config["optim"]["build"]), method["lr_ratio"], head_lr)
+    method = cell.conf.method
+    hooks: Hooks = call(method.hooks) if method.hooks else Hooks()
+    head_lr = None if method.head_at_lr else cell.conf.protocol.head_lr
+    return Recipe(hooks, call(cell.conf.optim.build), method.lr_ratio, head_lr)
 
 
 def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
@@ -157,12 +156,12 @@ def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
     It is written beside its place and moved there when it is whole, so that a run that fails leaves what an earlier one
     has saved.
     """
-    what = cell.config["save"]
-    if what == "none":
+    what = cell.conf.save
+    if what is Save.none:
         return None
-    folder = Path(cell.config["save_dir"]).expanduser() / cell.folder / trial.name / what
+    folder = Path(cell.conf.save_dir).expanduser() / cell.folder / trial.name / what.value
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{what}.") as beside:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{what.value}.") as beside:
         new, old = Path(beside) / "new", Path(beside) / "old"
         _save(model, cell, new)
         if folder.exists():
@@ -172,11 +171,11 @@ def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
 
 
 def _save(model: nn.Module, cell: Cell, folder: Path) -> None:
-    attach_node = cell.config["method"]["attach"]
-    if cell.config["save"] == "adapter":
+    attach_node = cell.conf.method.attach
+    if cell.conf.save is Save.adapter:
         save_adapter(model, folder, attach_node)
         return
-    labels = cell.config["task"]["labels"]
+    labels = cell.conf.task.labels or []
     named = not cell.form.speaks and cell.outputs == len(labels)
     save_merged(model, folder, attach_node, labels if named else [])
     load_tokenizer(cell.source).save_pretrained(folder)
@@ -185,5 +184,5 @@ def _save(model: nn.Module, cell: Cell, folder: Path) -> None:
 def saved_bytes(model: nn.Module, cell: Cell) -> int:
     """Size of the adapter on disk, found out by saving it."""
     with tempfile.TemporaryDirectory() as folder:
-        save_adapter(model, Path(folder), cell.config["method"]["attach"])
+        save_adapter(model, Path(folder), cell.conf.method.attach)
         return adapter_bytes(Path(folder))

@@ -29,7 +29,7 @@ def check_input(cell: Cell, task: Task) -> None:
 
 def _check_warm_up(cell: Cell, data: Encoded) -> None:
     """ValueError: the rate would rise to the end."""
-    plan = Plan.of(cell.config["protocol"])
+    plan = Plan.of(cell.conf.protocol)
     if cell.trains and plan.warmup_steps is not None and plan.warmup_steps >= (steps := plan.steps(data.train)):
         raise ValueError(
             f"protocol.warmup_steps={plan.warmup_steps}: the training has {steps} updates; choose a number below that"
@@ -37,11 +37,10 @@ def _check_warm_up(cell: Cell, data: Encoded) -> None:
 
 
 def _input(cell: Cell) -> tuple[object, ...]:
-    config = cell.config
-    protocol, method = config["protocol"], config["method"]
+    conf, protocol, method = cell.conf, cell.conf.protocol, cell.conf.method
     return (
-        cell.source, str(config["task"]), str(config["prompt"]), method["template"], method["reasons"], cell.shots,
-        cell.trains, cell.longest, protocol["max_length"], protocol["train_rows"], protocol["data_seed"],
-        config["retain"], Path(config["cache_dir"]),
-        *(protocol[name] for name in ("warmup_steps", "steps", "epochs", "batch", "tokens")),
+        cell.source, str(conf.task), str(conf.prompt), method.template, method.reasons, cell.shots,
+        cell.trains, cell.longest, protocol.max_length, protocol.train_rows, protocol.data_seed,
+        conf.retain, Path(conf.cache_dir),
+        protocol.warmup_steps, protocol.steps, protocol.epochs, protocol.batch, protocol.tokens,
     )  # fmt: skip

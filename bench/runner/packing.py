@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bench.cells.cell import Cell, Trial
+from bench.config.enums import OnOom
 from bench.events import Ended, Event, Judged
 from bench.models.speed.speedups import Fast, quicken
 from bench.runner.build import build, keep, load_data, recipe_of
@@ -100,7 +101,7 @@ class Trials:
 
     def _wanted_size(self, trials: int) -> int:
         """How many to begin with at once."""
-        pack = self.cell.config["pack"]
+        pack = self.cell.conf.pack
         if not self.cell.trains:
             return 1
         if self.fast.attention != "own" and trials > 1:
@@ -141,7 +142,7 @@ class Trials:
         try:
             return replace(ended, saved=keep(pack.model_of(member), self.cell, trial))
         except Exception as error:  # noqa: BLE001 - a full disk, a method that cannot be merged
-            return replace(ended, error=failure(error, f"save={self.cell.config['save']}", ended.error))
+            return replace(ended, error=failure(error, f"save={self.cell.conf.save.value}", ended.error))
 
     def _as_it_is(self, trial: Trial) -> Ended:
         """What a method scores that trains nothing; the trial's seed draws the solved examples."""
@@ -179,7 +180,7 @@ class Trials:
         seeds = dict.fromkeys(trial.seed for trial in group)
         models = ((seed, self._prepared(seed, recipe)) for seed in seeds)
         frame, starts = gather(models, sample, self.dtype)
-        if self.cell.config["pack"] == "auto":
+        if self.cell.conf.pack == "auto":
             largest = self.plan.parts(self.plan.largest(self.data.train))[0].to(self.device)
             room = room_for(frame, largest, len(starts[0].row), self.dtype)
             if room < len(group):
@@ -205,9 +206,9 @@ class Trials:
 
 def halved(plan: Plan, error: Exception, cell: Cell, train: Rows) -> Plan | None:
     """The plan with half as much at once, where memory ran out and that may help; else None."""
-    if not is_oom(error) or cell.config["on_oom"] != "halve":
+    if not is_oom(error) or cell.conf.on_oom is not OnOom.halve:
         return None
-    return plan.halved(train, Plan.of(cell.config["protocol"]))
+    return plan.halved(train, Plan.of(cell.conf.protocol))
 
 
 class Crowded(Exception):  # noqa: N818 - fewer trials go together instead

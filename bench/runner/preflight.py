@@ -4,9 +4,10 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from bench.cells.cell import Cell
+from bench.config.enums import Save
+from bench.config.schema import TrackConf
 from bench.runner.wandb_runs import folder_of_runs, mode_of
 
 LONGEST_NAME, REFUSED = 128, "/\\#?%:"  # of a project in W&B
@@ -19,7 +20,7 @@ def check_ready(cells: Iterable[Cell], outputs: str = "outputs") -> None:
     """
     checked: set[tuple[str, Path]] = set()
     for cell in cells:
-        check_names(cell.config["track"])
+        check_names(cell.conf.track)
         for setting, folder in [*_folders(cell), ("hydra.run.dir", Path(outputs))]:
             there = (setting, _nearest(setting, folder))
             if there not in checked:
@@ -27,12 +28,11 @@ def check_ready(cells: Iterable[Cell], outputs: str = "outputs") -> None:
                 checked.add(there)
 
 
-def check_names(track: dict[str, Any]) -> None:
+def check_names(track: TrackConf) -> None:
     """Refuse a project or an entity that W&B would refuse, run by run."""
-    if mode_of(track["mode"]) == "off":
+    if mode_of(track.mode.value) == "off":
         return
-    for key in ("project", "entity"):
-        name = track[key] or ""
+    for key, name in (("project", track.project), ("entity", track.entity or "")):
         if found := [character for character in REFUSED if character in name]:
             raise ValueError(
                 f"track.{key}={name} holds {found[0]!r}; W&B allows none of {' '.join(REFUSED)} in a name: choose "
@@ -47,11 +47,11 @@ def check_names(track: dict[str, Any]) -> None:
 
 def _folders(cell: Cell) -> list[tuple[str, Path]]:
     """Where a cell writes, by the setting that says so."""
-    config = cell.config
-    found = [("results_dir", Path(config["results_dir"], cell.folder)), ("cache_dir", Path(config["cache_dir"]))]
-    if config["save"] != "none":
-        found.append(("save_dir", Path(config["save_dir"], cell.folder)))
-    if mode_of(config["track"]["mode"]) != "off":
+    conf = cell.conf
+    found = [("results_dir", Path(conf.results_dir, cell.folder)), ("cache_dir", Path(conf.cache_dir))]
+    if conf.save is not Save.none:
+        found.append(("save_dir", Path(conf.save_dir, cell.folder)))
+    if mode_of(conf.track.mode.value) != "off":
         found.append(("WANDB_DIR", Path(folder_of_runs())))
     return found
 

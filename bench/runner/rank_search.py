@@ -48,7 +48,7 @@ class Ladder:
     @property
     def key(self) -> tuple[Any, ...]:
         """What decides the count at each rank, and the budget."""
-        method, budget = self.cell.config["method"], self.cell.config["match_params"]
+        method, budget = self.cell.conf.method, self.cell.conf.match_params
         return self.cell.source, self.cell.form.speaks, str(method), self.cell.parts, self.ranks, budget
 
     def matched(self) -> int:
@@ -58,7 +58,7 @@ class Ladder:
             Misfit: The least is more than the budget, the nearest is too far below it, or the library refuses the
                 lowest ranks.
         """
-        budget = int(self.cell.config["match_params"])
+        budget = self.cell.conf.match_params or 0
         trained, ranks = cache(self._trained), self.ranks
         name = " ".join(filter(None, [self.cell.method, self.cell.target])) + f" on {self.cell.source.label}"
         first = [found for rank in ranks[:2] if (found := trained(rank)) is not None]
@@ -92,8 +92,8 @@ class Ladder:
         """Count the parameters that are trained at a rank, without the head; None where the library refuses it."""
         config = self.config.copy()
         config.rank = rank
-        method = OmegaConf.to_container(config.method, resolve=True, enum_to_str=True)
-        cell = replace(self.cell, config=self.cell.config | {"method": method})
+        method: Any = OmegaConf.to_object(config.method)
+        cell = replace(self.cell, conf=replace(self.cell.conf, method=method))
         try:
             found = count(_attached(cell))
         except ValueError:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.cells.cell import Cell, Trial
 from bench.cells.race import Race
+from bench.config.enums import RankLimit
 from bench.records.lookup import PROBE, RACE
 from bench.records.record import first_line
 from bench.runner import launch
@@ -43,7 +44,7 @@ class Sweep:
         """Say what will be trained, what is recorded already, and which cells were named more than once."""
         backlog = self.backlog
         cells = {cell.id: cell for cell in backlog.jobs}
-        waiting = len(backlog.todo) + sum(len(cell.config["seeds"]) for cell in backlog.unraced.values())
+        waiting = len(backlog.todo) + sum(len(cell.conf.seeds) for cell in backlog.unraced.values())
         again = Counter(why for trial, why in backlog.again.items() if trial in backlog.todo)
         reasons = ", ".join(f"{count} trained again for {why}" for why, count in again.items())
         self.display.say(
@@ -69,7 +70,7 @@ class Sweep:
         cells, unprobed = self.backlog.waiting, self.backlog.unprobed
         if not cells:
             return
-        self.tracker = make_tracker(cells[0].config["track"], self.display.say)
+        self.tracker = make_tracker(cells[0].conf.track, self.display.say)
         if self.workers.at_once > 1:
             self._work([Job(cell, probe=True) for cell in cells if unprobed.get(cell.id) is cell], 1)
             unprobed.clear()
@@ -80,8 +81,8 @@ class Sweep:
         """Everything that is missing of a cell."""
         race, backlog = None, self.backlog
         if backlog.unraced.get(cell.id) is cell and cell.rule:
-            begun = None if cell.config["force"] else self.lookup.begun_race(cell)
-            race = begun or Race.begin(cell.rule, cell.config["method"]["lr"])
+            begun = None if cell.conf.force else self.lookup.begun_race(cell)
+            race = begun or Race.begin(cell.rule, cell.published)
         return Job(
             cell,
             trials=tuple(trial for trial, owner in backlog.todo.items() if owner is cell),
@@ -160,7 +161,7 @@ class Sweep:
     def _again(self, job: Job) -> Job:
         """A job whose race may have been held meanwhile."""
         cell = job.cell
-        if cell.config["force"]:
+        if cell.conf.force:
             return job
         if (race := self.lookup.race_of(cell)) is None:
             return replace(job, race=self.lookup.begun_race(cell) or job.race)
@@ -243,5 +244,5 @@ def _more(number: int, what: str, to_do: str) -> str:
 
 
 def _axes(cell: Cell) -> str:
-    used = " and ".join(cell.config["method"]["uses"]) or "neither rank nor target"
-    return f"{used}, up to the model's blocks" if cell.config["method"]["rank_limit"] == "layers" else used
+    used = " and ".join(cell.conf.method.uses) or "neither rank nor target"
+    return f"{used}, up to the model's blocks" if cell.conf.method.rank_limit is RankLimit.layers else used

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any, Protocol
 
 from bench.cells.cell import Cell, Trial
+from bench.config.schema import TrackConf
 from bench.records.record import Record
 
 INIT_SECONDS = 5  # waited for the server once per command; closing what failed may take two more
@@ -49,10 +50,10 @@ class NoTracker:
     def close(self) -> None: ...
 
 
-def make_tracker(track: dict[str, Any], say: Callable[[str], None]) -> Tracker:
+def make_tracker(track: TrackConf, say: Callable[[str], None]) -> Tracker:
     """A tracker for `track.mode`; where that is auto, WANDB_MODE may still say offline or disabled."""
-    mode = mode_of(track["mode"])
-    return NoTracker() if mode == "off" else WandbTracker(mode, track["project"], track["entity"], say)
+    mode = mode_of(track.mode.value)
+    return NoTracker() if mode == "off" else WandbTracker(mode, track.project, track.entity, say)
 
 
 def mode_of(asked: str) -> str:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 from bench.cells.cell import Cell, Trial
 from bench.cells.compatibility import Misfit
 from bench.config.accelerator import gpu_visible
+from bench.config.enums import Attention
 from bench.config.register import register
 from bench.events import Broken, Event, Probed, Ready
 from bench.measure.latency import merging
@@ -104,7 +105,7 @@ def find_ranks(configs: list[DictConfig], pipe: Connection) -> None:
             try:
                 ladder = Ladder.of(config)
                 if ladder.key not in known:
-                    if ladder.cell.config["method"]["needs_cuda"]:
+                    if ladder.cell.conf.method.needs_cuda:
                         try_out(ladder.cell)  # nor could it be counted without
                     known[ladder.key] = ladder.matched()
                 found.append(known[ladder.key])
@@ -120,12 +121,12 @@ def find_ranks(configs: list[DictConfig], pipe: Connection) -> None:
 
 def try_out(cell: Cell) -> None:
     """Attach the method to an empty model, and build its optimizer and hooks. Misfit: it cannot work here."""
-    device = pick_device(cell.config["device"])
-    if cell.config["method"]["needs_cuda"] and device.type != "cuda":
+    device = pick_device(cell.conf.device.value)
+    if cell.conf.method.needs_cuda and device.type != "cuda":
         raise Misfit(
             f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
         )
-    if cell.config["fast"]["attention"] == "flash_attention_2" and (
+    if cell.conf.fast.attention is Attention.flash_attention_2 and (
         device.type != "cuda" or not find_spec("flash_attn")
     ):
         raise Misfit("fast.attention=flash_attention_2 needs a CUDA device and the package flash-attn; use sdpa or own")
@@ -133,7 +134,7 @@ def try_out(cell: Cell) -> None:
         dtype = arithmetic(cell, device)
     except ValueError as error:
         raise Misfit(f"{cell.title}: {error}") from error
-    if cell.config["fast"]["attention"] == "flash_attention_2" and dtype is torch.float32:
+    if cell.conf.fast.attention is Attention.flash_attention_2 and dtype is torch.float32:
         raise Misfit(
             "fast.attention=flash_attention_2 cannot compute in fp32, which precision=auto means on this device; use "
             "precision=bf16, or fast.attention=sdpa"
@@ -150,33 +151,33 @@ def try_out(cell: Cell) -> None:
 
 def _way(cell: Cell) -> tuple[Any, ...]:
     """What decides whether a method attaches and the device can run it: cells that share it are tried once."""
-    config = cell.config
-    on = config["device"], config["precision"], cell.precision, config["quant"]["name"], config["fast"]["attention"]
+    conf = cell.conf
+    on = conf.device, conf.precision, cell.precision, conf.quant.name, conf.fast.attention
     return cell.source, str(cell.identity["method"]), cell.parts, on
 
 
 def _reads(cell: Cell) -> tuple[Any, ...]:
     """What decides the rows of a cell's task."""
-    protocol = cell.config["protocol"]
-    return str(cell.config["task"]), protocol["train_rows"], protocol["data_seed"]
+    protocol = cell.conf.protocol
+    return str(cell.conf.task), protocol.train_rows, protocol.data_seed
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     """The pipeline: data, then model and method for the probe, for the race, and for each trial."""
     cell = job.cell
-    device = pick_device(cell.config["device"])
+    device = pick_device(cell.conf.device.value)
     exact_products()
     dtype = arithmetic(cell, device)
     data = load_data(cell)
     weights = linear_weights(cell.source, cell.outputs, speaks=cell.form.speaks)
-    fast = pick_fast(cell.config["fast"], device, dtype, weights)
+    fast = pick_fast(cell.conf.fast, device, dtype, weights)
     told = {**describe_device(device, dtype), **fast.told()}
-    notes = [*data.notes, *notes_on(cell.config["device"], device, dtype, gpu=gpu_visible())]
+    notes = [*data.notes, *notes_on(cell.conf.device.value, device, dtype, gpu=gpu_visible())]
     told |= {"notes": notes} if notes else {}
     sizes = {name: len(part) for name, part in data.parts.items()}
     emit(Ready(told, sizes))
     data = data.in_multiples(fast.multiple)
-    plan = Plan.of(cell.config["protocol"])
+    plan = Plan.of(cell.conf.protocol)
     while job.probe:
         try:
             emit(measure(cell, data, device, dtype, fast, plan))
@@ -206,13 +207,13 @@ def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype,
 
     Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
     """
-    protocol, method = cell.config["protocol"], cell.config["method"]
+    protocol, method = cell.conf.protocol, cell.conf.method
     release_freed_memory()
     before = resident_bytes()
     model, error = build(cell, seed=0, device=device, dtype=dtype), None
     if cell.trains:
-        steps = protocol["probe_steps"]
-        cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=method["lr"], dtype=dtype, fast=fast)
+        steps = protocol.probe_steps
+        cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=cell.published, dtype=dtype, fast=fast)
         try:
             cost |= {"adapter_bytes": saved_bytes(model, cell)}
         except Exception as failed:  # noqa: BLE001 - no reason to lose the cost, and the trials with it
@@ -220,9 +221,9 @@ def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype,
     else:
         cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
     cost["peak_own_bytes"] = max(0, cost["peak_resident_bytes"] - before)
-    if cell.config["merge"]:
+    if cell.conf.merge:
         try:
-            merge = partial(merged, attach=method["attach"]) if cell.merges else None
+            merge = partial(merged, attach=method.attach) if cell.merges else None
             bare = load(cell, seed=0, device=device, dtype=dtype)
             cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
         except Exception as failed:  # noqa: BLE001 - as above

@@ -6,6 +6,7 @@ from typing import Self
 
 from bench.cells.cell import Cell
 from bench.config.accelerator import gpu_visible
+from bench.config.enums import Device
 
 # Two workers with one thread each trained LoRA of MiniLM 1.2 to 1.5 times as fast as one with two threads. Each holds a
 # model, and the products of a larger one keep many threads busy.
@@ -27,9 +28,9 @@ class Workers:
     @classmethod
     def of(cls, cells: list[Cell]) -> Self:
         """By the setting, the cores and the models; it depends on the whole command, and not on what is recorded."""
-        asked, cores = cells[0].config["workers"], _cores()
+        asked, cores = cells[0].conf.workers, _cores()
         if asked == "auto":
-            alone = gpu_visible() and any(cell.config["device"] != "cpu" for cell in cells)
+            alone = gpu_visible() and any(cell.conf.device is not Device.cpu for cell in cells)
             large = any(cell.source.parameters > LARGEST for cell in cells)
             asked = 1 if alone or large else min(cores, len({cell.id for cell in cells}))
         return cls(asked, max(1, cores // asked) if asked > 1 else None)

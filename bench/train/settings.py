@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
+from bench.config.schema import ProtocolConf
 from bench.hooks import Hooks
 from bench.tasks.encoding.rows import Rows
 from bench.train.batches import Batch, by_length, collate, epoch
@@ -39,10 +39,10 @@ class Plan:
     eval_steps: int | None = None
 
     @classmethod
-    def of(cls, protocol: dict[str, Any]) -> "Plan":
+    def of(cls, protocol: ProtocolConf) -> "Plan":
         """Take what training needs from the protocol."""
-        given = {field.name: protocol[field.name] for field in fields(cls) if field.name in protocol}
-        return cls(**given, updates=protocol.get("steps"))
+        given = {field.name: getattr(protocol, field.name) for field in fields(cls) if hasattr(protocol, field.name)}
+        return cls(**given, updates=protocol.steps)
 
     def cut(self, rows: Rows) -> list[Tensor]:
         """The numbers of the rows in each batch, from the shortest to the longest."""

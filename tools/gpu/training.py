@@ -51,7 +51,7 @@ class Ground:
     @classmethod
     def of(cls, cell: Cell, device: str, precision: str, fast: Fast = PLAIN) -> "Ground":
         """All rows to train on, and a few to judge by."""
-        whole, losses, plan = load_data(cell), Losses(), Plan.of(cell.config["protocol"])
+        whole, losses, plan = load_data(cell), Losses(), Plan.of(cell.conf.protocol)
         few = Encoded(whole.train, whole.select.first(8), whole.report.first(8)).in_multiples(fast.multiple)
         kept = keeping(losses)
         return cls(

@@ -10,6 +10,7 @@ import psutil
 import torch
 from torch import nn
 
+from bench.config.schema import FastConf
 from bench.models.class_swap import swap_back
 from bench.models.speed.last_block import read_all, read_first
 from bench.models.speed.onednn_linear import FrozenLinear, lay_out
@@ -45,7 +46,7 @@ class Fast:
         return asdict(self)
 
 
-def pick_fast(conf: dict[str, Any], device: torch.device, dtype: torch.dtype, weights: int) -> Fast:
+def pick_fast(conf: FastConf, device: torch.device, dtype: torch.dtype, weights: int) -> Fast:
     """Turn `auto` into oneDNN on an AMD CPU and torch elsewhere: a rule, so that the same machine always does the same.
 
     Args:
@@ -54,14 +55,14 @@ def pick_fast(conf: dict[str, Any], device: torch.device, dtype: torch.dtype, we
         dtype: of its forward pass.
         weights: how many numbers the linear layers hold; two copies of them are laid out anew where memory allows.
     """
-    linear = conf["linear"]
+    linear = conf.linear.value
     if device.type != "cpu":
         linear = "torch"
     elif linear == "auto":
         fits = 2 * dtype.itemsize * weights < SHARE * psutil.virtual_memory().total
         there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         linear = "onednn" if there and fits and cpu_vendor() in ONEDNN_VENDORS else "torch"
-    return Fast(linear, conf["last_layer"], conf["compile"], conf["attention"])
+    return Fast(linear, conf.last_layer.value, conf.compile.value, conf.attention.value)
 
 
 @cache
