@@ -30,13 +30,14 @@ from bench.records.provenance import provenance
 from bench.runner.build import build, load_data, recipe_of
 from bench.runner.openmp import SPINNING
 from bench.train.batches import collate
-from bench.train.device import describe_device
+from bench.train.device import Compute, describe_device
 from bench.train.optim import make_optimizer
 from bench.train.settings import Plan
 from bench.train.step import Stepper
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "perf"
 CPU = torch.device("cpu")
+FP32 = Compute(CPU, torch.float32)
 LOADS, LENGTHS, THREADS = (0, 1, 4), 8, 2
 # How often one is measured at once, and with how many threads and which wait.
 WAYS: dict[str, tuple[int, int, dict[str, str]]] = {
@@ -73,11 +74,11 @@ def train() -> None:
     words = ["method=lora", "rank=8", "task=reviews", "precision=fp32", "device=cpu", "seeds=[0]"]
     (cell,) = cells(words, multirun=False)
     data, plan, recipe = load_data(cell), Plan.of(cell.conf.protocol), recipe_of(cell)
-    model = quicken(build(cell, seed=0, device=CPU, dtype=torch.float32), Fast("torch", "read")).train()
+    model = quicken(build(cell, seed=0, compute=FP32), Fast("torch", "read")).train()
     cut = plan.cut(data.train)
     batches = [collate(data.train, cut[int((part + 0.5) * len(cut) / LENGTHS)]) for part in range(LENGTHS)]
     optimizer = make_optimizer(model, recipe.build, lr=1e-3, weight_decay=plan.weight_decay, lr_ratio=recipe.lr_ratio)
-    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=torch.float32)
+    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, compute=FP32)
     for batch in batches:
         step(batch)
     print(0, flush=True)
@@ -178,7 +179,7 @@ def main() -> None:
     if given.train:
         train()
         return
-    device, found = describe_device(CPU, torch.float32), []
+    device, found = describe_device(Compute(CPU, torch.float32)), []
     versions = {name: provenance()[name] for name in ("version", "commit", "dirty", "python")}
     about = {"waits": SPINNING, "seconds": given.seconds, "device": device, "provenance": versions}
     for part in measure(given.rounds, given.seconds):  # written after every round: on a loaded machine one takes long

@@ -28,11 +28,12 @@ from bench.models.load import load_tokenizer
 from bench.models.vmap.attention import NAME
 from bench.records.provenance import provenance
 from bench.runner.build import build, load_data
-from bench.train.device import describe_device
+from bench.train.device import Compute, describe_device
 from bench.train.evaluate import predict
 
 RESULT = Path(__file__).resolve().parents[1] / "results" / "perf" / "lm-eval.json"
 CPU = torch.device("cpu")
+FP32 = Compute(CPU, torch.float32)
 BATCH = 32
 FIELDS = ("question", "opa", "opb", "opc", "opd", "cop")
 
@@ -96,10 +97,10 @@ def main() -> None:
             "method=zero_shot",
         ]
         (cell,) = cells([*words, "precision=fp32", "protocol.max_length=1024", f"cache_dir={folder}"], multirun=False)
-        model = build(cell, seed=0, device=CPU, dtype=torch.float32).eval()
+        model = build(cell, seed=0, compute=FP32).eval()
         rows = load_data(cell).report
         began = time.perf_counter()
-        answers = predict(model, rows, BATCH, CPU, torch.float32).tolist()
+        answers = predict(model, rows, BATCH, FP32).tolist()
         seconds = time.perf_counter() - began
         model.set_attn_implementation("sdpa")  # the harness builds masks of its own
         their_answers, accuracy, their_seconds = theirs(model, load_tokenizer(cell.source), asked, folder)
@@ -113,7 +114,7 @@ def main() -> None:
         "ours": {"accuracy": right, "seconds": seconds},
         "lm_eval": {"accuracy": accuracy, "seconds": their_seconds, "version": version("lm_eval")},
         "same_answers": sum(a == b for a, b in zip(answers, their_answers, strict=True)),
-        "device": describe_device(CPU, torch.float32),
+        "device": describe_device(Compute(CPU, torch.float32)),
         "provenance": provenance(),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from bench.records.provenance import provenance
 from bench.runner.build import build, recipe_of
 from bench.tasks.outputs import Letters
 from bench.train.batches import Batch
-from bench.train.device import describe_device
+from bench.train.device import Compute, describe_device
 from bench.train.optim import make_optimizer
 from bench.train.step import Stepper
 
@@ -34,11 +34,11 @@ def measured(precision: str, rows: int, tokens: int, *words: str) -> dict[str, A
     (cell,) = cells(["model=llama-3.2-1b", "model.weights=random", "task=quiz", "method=lora", *words], multirun=False)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     swapped, began = psutil.swap_memory().sout, time.perf_counter()
-    model = build(cell, seed=0, device=CPU, dtype=dtype)
+    model = build(cell, seed=0, compute=Compute(CPU, dtype))
     built = time.perf_counter() - began
     recipe = recipe_of(cell)
     optimizer = make_optimizer(model, recipe.build, lr=1e-4, weight_decay=0.0, lr_ratio=recipe.lr_ratio)
-    step = Stepper(model.train(), optimizer, recipe.hooks, clip=1.0, dtype=dtype)
+    step = Stepper(model.train(), optimizer, recipe.hooks, clip=1.0, compute=Compute(CPU, dtype))
     ids = torch.randint(1000, 30_000, (rows, tokens), generator=torch.Generator().manual_seed(0))
     batch = Batch(ids, None, torch.arange(rows) % 4, rows * tokens, read=Letters((1037, 1038, 1039, 1040)), keep=1)
     seconds, losses = [], []
@@ -68,7 +68,7 @@ def main() -> None:
     asked = parser.parse_args()
     dtype = torch.bfloat16 if asked.precision == "bf16" else torch.float32
     found = measured(asked.precision, asked.batch, asked.tokens)
-    result = {"device": describe_device(CPU, dtype), "provenance": provenance(), **found}
+    result = {"device": describe_device(Compute(CPU, dtype)), "provenance": provenance(), **found}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

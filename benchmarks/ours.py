@@ -14,11 +14,14 @@ from bench.events import Ended
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.models.load import linear_weights
 from bench.models.speed.speedups import pick_fast
+from bench.runner.build import recipe_of
 from bench.runner.malloc import keep_freed_memory
 from bench.runner.packing import Trials
+from bench.runner.setup import CellSetup
 from bench.tasks.encoding.rows import Encoded
+from bench.train.device import Compute
 from bench.train.loop import Pack, run_trials
-from bench.train.settings import Plan
+from bench.train.settings import Plan, Training
 
 
 class Ours:
@@ -27,17 +30,16 @@ class Ours:
     def __init__(self, setting: Setting) -> None:
         keep_freed_memory()
         gc.freeze()  # as the server of workers does
-        self.setting, self.cell, self.dtype = setting, setting.cell, setting.dtype
-        self.device = setting.torch_device
+        self.cell, self.compute = setting.cell, Compute(setting.torch_device, setting.dtype)
         conf = replace(self.cell.conf.fast, compile=Compile(setting.compile))
         weights = linear_weights(self.cell.source, self.cell.outputs, speaks=self.cell.form.speaks)
-        self.fast = pick_fast(conf, self.device, self.dtype, weights)
+        self.fast = pick_fast(conf, self.compute.device, self.compute.dtype, weights)
         data = setting.data().in_multiples(self.fast.multiple)
         self.warm, self.data = (replace(data, train=part) for part in _parts(data, setting.warm))
-        self.plan = Plan.of(self.cell.conf.protocol)
 
     def trials(self, data: Encoded) -> Trials:
-        return Trials(self.cell, data, self.device, self.dtype, self.fast, self.plan, lambda _: None)
+        given = Training(data, Plan.of(self.cell.conf.protocol), recipe_of(self.cell), self.compute)
+        return Trials(CellSetup(self.cell, given, self.fast), lambda _: None)
 
     def alone(self, data: Encoded, seed: int) -> Pack:
         return self.trials(data).alone(next(trial for trial in self.cell.trials if trial.seed == seed))
@@ -45,17 +47,17 @@ class Ours:
     def pack(self, data: Encoded) -> Pack:
         return self.trials(data).packed(self.cell.trials)
 
-    def speed(self, packs: list[Pack], data: Encoded) -> dict[str, Any]:
+    def speed(self, packs: list[Pack]) -> dict[str, Any]:
         """Train; all trials count. An evaluation is no part of the seconds."""
-        reset_peak(self.device)
-        ends = [end for pack in packs for _, end in run_trials(pack, data, self.plan, lambda _: None)]
+        reset_peak(self.compute.device)
+        ends = [end for pack in packs for _, end in run_trials(pack, lambda _: None)]
         costs = [end.cost for end in ends if isinstance(end, Ended) and end.cost]
         assert len(costs) == len(ends), ends
         seconds = sum(cost["train_seconds"] for cost in costs)
         return {
             "samples_per_second": sum(cost["samples"] for cost in costs) / seconds,
             "tokens_per_second": sum(cost["tokens"] for cost in costs) / seconds,
-            **peak_bytes(self.device),
+            **peak_bytes(self.compute.device),
             "fast": self.fast.told(),
         }
 
@@ -70,10 +72,10 @@ def one_trial(setting: Setting) -> dict[str, Any]:
     """One trial alone; with the share of the best matrix product that its model FLOPs make."""
     ours = Ours(setting)
     began = time.perf_counter()
-    ours.speed([ours.alone(ours.warm, 0)], ours.warm)
+    ours.speed([ours.alone(ours.warm, 0)])
     warm_up = time.perf_counter() - began
     pack = ours.alone(ours.data, 0)
-    found = ours.speed([pack], ours.data)
+    found = ours.speed([pack])
     size = worked(pack.model_of(pack.members[0]))
     return found | {"warm_up_seconds": warm_up, "flops": 4 * size * found["tokens_per_second"]}
 
@@ -86,15 +88,15 @@ def one_trial_compiled(how: str, setting: Setting) -> dict[str, Any]:
 def nine_one_by_one(setting: Setting) -> dict[str, Any]:
     """Three of the nine: they differ in numbers alone."""
     ours = Ours(setting)
-    ours.speed([ours.alone(ours.warm, 0)], ours.warm)
-    return ours.speed([ours.alone(ours.data, seed) for seed in SEEDS], ours.data)
+    ours.speed([ours.alone(ours.warm, 0)])
+    return ours.speed([ours.alone(ours.data, seed) for seed in SEEDS])
 
 
 def nine_packed(setting: Setting) -> dict[str, Any]:
     """Three rates and three seeds together."""
     ours = Ours(setting)
-    ours.speed([ours.pack(ours.warm)], ours.warm)
-    return ours.speed([ours.pack(ours.data)], ours.data)
+    ours.speed([ours.pack(ours.warm)])
+    return ours.speed([ours.pack(ours.data)])
 
 
 def best_product(setting: Setting) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from render import table
 from setting import TOKENIZER, Setting
 
 from bench.records.provenance import provenance
-from bench.train.device import describe_device
+from bench.train.device import Compute, describe_device
 
 RESULTS = Path(__file__).resolve().parents[1] / "results" / "perf"
 Contestant = Callable[[Setting], dict[str, Any] | None]
@@ -171,7 +171,7 @@ def main() -> None:
             contests = [contest for contest in on_cpu(place, precision) if asked.only in contest.name]
             done += [compete(contest, asked.rounds) for contest in contests]
             done += whole.contests(place, precision, only=asked.only)
-    device = describe_device(torch.device("cpu"), torch.float32)
+    device = describe_device(Compute(torch.device("cpu"), torch.float32))
     del device["dtype"]
     result = {"device": device, "provenance": provenance(), "contests": done}
     RESULTS.mkdir(parents=True, exist_ok=True)

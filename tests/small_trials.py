@@ -13,9 +13,10 @@ from bench.models.load import load_model
 from bench.models.quant import Quant
 from bench.models.source import Source
 from bench.tasks.encoding.rows import Encoded, Rows
+from bench.train.device import Compute
 from bench.train.loop import run_trials
 from bench.train.packed.start import rehearse
-from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.settings import Plan, Recipe, Training, Wanted
 from bench.train.single import Alone
 
 SIZES = {
@@ -29,6 +30,7 @@ SIZES = {
 }
 PLAN = Plan(epochs=1, batch=8, eval_batch=32, weight_decay=0.01, warmup=0.0, clip=1.0, data_seed=0)
 CPU = torch.device("cpu")
+FP32, BF16 = (Compute(CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
 
 
 def source(kind: str = "bert", width: int = 32) -> Source:
@@ -59,15 +61,20 @@ def adamw(groups: Any, lr: float) -> Optimizer:
     return torch.optim.AdamW(groups, lr=lr)
 
 
+def training(data: Encoded = DATA, plan: Plan = PLAN, recipe: Recipe | None = None) -> Training:
+    """On a CPU in fp32; by AdamW without hooks where no recipe says otherwise."""
+    return Training(data, plan, recipe or Recipe(Hooks(), adamw, {}), FP32)
+
+
 def train(
     model: nn.Module, hooks: Hooks | None = None, *, plan: Plan = PLAN, lr: float = 1e-2, data: Encoded = DATA
 ) -> tuple[Ended, dict[str, list[float]]]:
     """Run a trial; gives how it ended, and its curve."""
     events: list[Event] = []
-    recipe, steps = Recipe(hooks or Hooks(), adamw, {}), plan.steps(data.train)
-    rehearse(model, data, plan, recipe.hooks, torch.float32)
-    pack = Alone(model, Wanted("one", lr, 0), recipe, plan, steps, dtype=torch.float32, emit=events.append)
-    ((_, ended),) = run_trials(pack, data, plan, events.append)
+    given = training(data, plan, Recipe(hooks or Hooks(), adamw, {}))
+    rehearse(model, given)
+    pack = Alone(model, Wanted("one", lr, 0), given, events.append)
+    ((_, ended),) = run_trials(pack, events.append)
     if isinstance(ended, Exception):
         raise ended
     curve: dict[str, list[float]] = {}

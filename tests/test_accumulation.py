@@ -8,20 +8,22 @@ from typing import Any
 
 import pytest
 import torch
+from small_trials import FP32
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.config.compose import cells
 from bench.events import Ended, Event, Started, Stepped
 from bench.models.speed.speedups import Fast
-from bench.runner.build import load_data
+from bench.runner.build import load_data, recipe_of
 from bench.runner.packing import Trials
+from bench.runner.setup import CellSetup
 from bench.tasks.encoding.rows import Rows
 from bench.tasks.outputs import HEAD, Continuation, Letters, Reading
 from bench.train import step as stepping
 from bench.train.batches import Batch, collate, lockstep
 from bench.train.evaluate import forward, loss_of
-from bench.train.settings import HALVINGS, Plan
+from bench.train.settings import HALVINGS, Plan, Training
 
 CPU = torch.device("cpu")
 ROWS = 7
@@ -115,7 +117,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         monkeypatch.setattr(stepping, "forward", narrow)
         plan, data = Plan.of(cell.conf.protocol), load_data(cell)
         data = replace(data, select=data.select.first(4), report=data.report.first(4), about={})
-        Trials(cell, data, CPU, torch.float32, Fast("torch", "all"), plan, events.append).run(cell.trials)
+        given = Training(data, plan, recipe_of(cell), FP32)
+        Trials(CellSetup(cell, given, Fast("torch", "all")), events.append).run(cell.trials)
         return events, tried
 
     return call

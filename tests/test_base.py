@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import UNTRAINED
+from small_trials import BF16
 from test_every_method import WARNINGS
 from test_quant import LEAVES
 from torch import nn
@@ -17,7 +18,6 @@ from bench.models.speed.speedups import Fast, quicken
 from bench.records import record as records
 from bench.runner.build import build, load_data, recipe_of
 from bench.train.batches import collate
-from bench.train.device import autocast
 from bench.train.evaluate import forward
 from bench.train.optim import make_optimizer
 from bench.train.step import Stepper
@@ -39,7 +39,7 @@ def cell(tiny: list[str], *words: str) -> Cell:
 
 
 def built(of: Cell) -> nn.Module:
-    return build(of, seed=0, device=CPU, dtype=torch.bfloat16)
+    return build(of, seed=0, compute=BF16)
 
 
 def test_matrices_are_stored_in_bf16_and_what_is_trained_in_fp32(tiny: list[str]) -> None:
@@ -61,7 +61,7 @@ def test_every_method_that_leaves_the_base_alone_trains_over_it(name: str, tiny:
     trained = {key: part.clone() for key, part in model.named_parameters() if part.requires_grad}
     assert {part.dtype for part in trained.values()} == {torch.float32}
     optimizer = make_optimizer(model, recipe.build, lr=1e-2, weight_decay=0.0, lr_ratio=recipe.lr_ratio)
-    step = Stepper(model.train(), optimizer, recipe.hooks, clip=1.0, dtype=torch.bfloat16)
+    step = Stepper(model.train(), optimizer, recipe.hooks, clip=1.0, compute=BF16)
     recipe.hooks.begin(model, 2)
     batch = collate(data.train, torch.arange(8))
     for _ in range(2):
@@ -76,7 +76,7 @@ def test_it_answers_as_the_base_in_full_precision_but_for_rounding(tiny: list[st
     found = []
     for words, way in (([], "torch"), (["quant=bf16"], "torch"), (["quant=bf16"], "onednn")):
         model = quicken(built(cell(tiny, "method=lora", "precision=bf16", *words)).eval(), Fast(way, "all"))
-        with torch.no_grad(), autocast(CPU, torch.bfloat16):
+        with torch.no_grad(), BF16.autocast():
             found.append(forward(model, batch))
     torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.02)
     torch.testing.assert_close(found[2], found[1], rtol=0, atol=0.02)

@@ -6,15 +6,14 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from small_trials import DATA, PLAN, adamw, small, train
+from small_trials import DATA, PLAN, adamw, small, train, training
 from torch import Tensor, nn
 
 from bench.config.schema import ProtocolConf
-from bench.hooks import Hooks
 from bench.tasks.encoding.rows import Rows
 from bench.train.loop import Run, run_trials
 from bench.train.optim import make_schedule
-from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.settings import Plan, Wanted
 from bench.train.single import Alone
 
 PASS = 8  # updates
@@ -104,9 +103,9 @@ class Judged(Alone):
 
 def judged(*given: list[float], taught: Rows | None = None) -> Any:
     """The pack and the scores of eight updates."""
-    pack = Judged(lora(), Wanted("one", 1e-2, 0), Recipe(Hooks(), adamw, {}), PLAN, 8, dtype=torch.float32, emit=no)
+    pack = Judged(lora(), Wanted("one", 1e-2, 0), training(replace(DATA, taught=taught)), no)
     pack.given, pack.read = [torch.tensor(one) for one in given], []
-    ((_, ended),) = run_trials(pack, replace(DATA, taught=taught), PLAN, no)
+    ((_, ended),) = run_trials(pack, no)
     return pack, ended.scores
 
 
@@ -144,8 +143,8 @@ def test_answers_are_written_out_only_where_a_checkpoint_is_due() -> None:
 def test_stopping_on_the_way_changes_no_rise() -> None:
     found = []
     for stops in ([8], [1, 6, 7, 8], [2, 3, 8]):
-        pack = Alone(lora(), Wanted("one", 1e-2, 0), Recipe(Hooks(), adamw, {}), PLAN, 8, dtype=torch.float32, emit=no)
-        run = Run(pack, DATA, PLAN, no)
+        pack = Alone(lora(), Wanted("one", 1e-2, 0), training(), no)
+        run = Run(pack, no)
         for stop in stops:
             assert not list(run.advance(stop))
         ((_, ended),) = run.finish()

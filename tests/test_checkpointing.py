@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_trials import FP32
 from test_every_method import KINDS, batch_for, cell_of, folders  # noqa: F401
 
 from bench.models.vmap.dropout import Streams, drawing, of_trial
@@ -17,7 +18,7 @@ CPU = torch.device("cpu")
 
 def gradients(cell: object, batch: Batch) -> dict[str, torch.Tensor]:
     """Of one step with dropout drawn from the trial's stream."""
-    model = build(cell, seed=0, device=CPU, dtype=torch.float32).train()  # type: ignore[arg-type]
+    model = build(cell, seed=0, compute=FP32).train()  # type: ignore[arg-type]
     streams = Streams([3], CPU)
     streams.start(5)
     with drawing(streams), of_trial(torch.tensor(0)):
@@ -46,7 +47,7 @@ def test_what_is_run_twice_has_the_same_gradients(
 def test_it_keeps_less(folders: dict[str, Path]) -> None:  # noqa: F811
     batch = batch_for("bert")
     bytes_kept = [
-        kept_bytes(build(cell, seed=0, device=CPU, dtype=torch.float32), batch, torch.float32)
+        kept_bytes(build(cell, seed=0, compute=FP32), batch, FP32)
         for cell in (cell_of("full", folders["bert"], f"checkpointing={word}") for word in ("false", "true"))
     ]
     assert bytes_kept[1] < bytes_kept[0] / 2

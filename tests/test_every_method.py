@@ -17,6 +17,7 @@ from conftest import UNTRAINED, WORDS
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from peft import PeftModel
+from small_trials import FP32
 from torch import Tensor, nn
 from transformers import (
     AutoModelForSequenceClassification,
@@ -291,7 +292,7 @@ def cell_of(name: str, folder: Path, *overrides: str) -> Cell:
 
 def fresh(cell: Cell) -> nn.Module:
     """The plain model as published, with a head of its own."""
-    return load(cell, seed=1, device=CPU, dtype=torch.float32)
+    return load(cell, seed=1, compute=FP32)
 
 
 def batch_for(kind: str) -> Batch:
@@ -320,7 +321,7 @@ def train(model: nn.Module, cell: Cell, batch: Batch) -> list[float]:
         "head_lr": 0.0 if body_of(model) else None,
     }
     optimizer = make_optimizer(model, recipe.build, weight_decay=0.0, **rates)
-    step = Stepper(model, optimizer, recipe.hooks, clip=1.0, dtype=torch.float32)
+    step = Stepper(model, optimizer, recipe.hooks, clip=1.0, compute=FP32)
     torch.manual_seed(0)
     recipe.hooks.begin(model, STEPS)
     model.train()
@@ -347,7 +348,7 @@ def test_a_method_has_its_size_learns_comes_back_and_merges(
     name: str, kind: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     cell, batch = cell_of(name, folders[kind]), batch_for(kind)
-    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    model = build(cell, seed=0, compute=FP32)
     expected = sizes(kind, cell.rank or 0)
     assert count(model).head == expected.head
     assert count(model).trainable == SIZES[name](expected) + expected.head
@@ -381,7 +382,7 @@ def test_a_start_taken_out_of_the_base_comes_back_under_every_scale(
     name: str, scale: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     cell, batch = cell_of(name, folders["bert"], f"scale={scale}"), batch_for("bert")
-    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    model = build(cell, seed=0, compute=FP32)
     train(model, cell, batch)
     torch.testing.assert_close(logits(come_back(model, cell, tmp_path), batch), logits(model, batch), rtol=0, atol=1e-4)
 
@@ -398,7 +399,7 @@ def test_a_head_of_several_layers_is_merged_whole(
     cell, batch = cell_of(name, folders[kind]), batch_for("bert")
     if not cell.merges or cell.base:
         pytest.skip("it cannot be merged")
-    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    model = build(cell, seed=0, compute=FP32)
     recipe_of(cell).hooks.prepare(model, [arguments(batch)])
     with torch.no_grad():
         for parameter in model.parameters():
@@ -428,7 +429,7 @@ def test_loftq_is_refused_without_cuda(kind: str, folders: dict[str, Path]) -> N
 
 def test_a_large_rank_leaves_lokrs_second_factor_whole(folders: dict[str, Path]) -> None:
     cell = cell_of("lokr", folders["bert"], "rank=32")
-    found = count(build(cell, seed=0, device=CPU, dtype=torch.float32))
+    found = count(build(cell, seed=0, compute=FP32))
     assert found.trainable - found.head == 6 * (8 * 8 + 8 * 8)
 
 
@@ -463,7 +464,7 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
 def test_a_base_on_another_device_trains_the_same_tensors(name: str, kind: str, folders: dict[str, Path]) -> None:
     """PEFT moves what it adds to the base's device, and a moved parameter that was frozen is trained from then on."""
     cell = cell_of(name, folders[kind])
-    here, there = (load(cell, seed=0, device=CPU, dtype=torch.float32).to(device) for device in (CPU, "meta"))
+    here, there = (load(cell, seed=0, compute=FP32).to(device) for device in (CPU, "meta"))
     ours, theirs = (
         {part for part, parameter in method_of(cell)(base).named_parameters() if parameter.requires_grad}
         for base in (here, there)
@@ -475,14 +476,14 @@ def test_a_base_on_another_device_trains_the_same_tensors(name: str, kind: str, 
 def test_the_memory_of_a_step_can_be_told(name: str, kind: str, folders: dict[str, Path]) -> None:
     """Also where a method computes with tensors that have no storage of their own."""
     cell, batch = cell_of(name, folders[kind]), batch_for(kind)
-    model = build(cell, seed=0, device=CPU, dtype=torch.float32)
+    model = build(cell, seed=0, compute=FP32)
     optimizer = make_optimizer(model, recipe_of(cell).build, lr=1e-3, weight_decay=0.0, lr_ratio={})
-    split = memory_split(model, optimizer, batch, torch.float32)
+    split = memory_split(model, optimizer, batch, FP32)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert split["gradients"] == 4 * trained
     assert split["weights"] >= 4 * trained
     assert split["activations"] > 0
-    assert room_for(model, batch, trained, torch.float32) >= 1
+    assert room_for(model, batch, trained, FP32) >= 1
 
 
 @pytest.mark.parametrize(("name", "kind"), fitting())
@@ -491,6 +492,6 @@ def test_faster_ways_change_nothing(name: str, kind: str, folders: dict[str, Pat
     losses = []
     last = "all" if name == "eva" else "read"  # EVA looks at all positions, before a model is switched over
     for way in (Fast("torch", "all"), Fast("onednn", last)):
-        model = quicken(build(cell, seed=0, device=CPU, dtype=torch.float32), way)
+        model = quicken(build(cell, seed=0, compute=FP32), way)
         losses.append(train(model, cell, batch))
     assert losses[0] == pytest.approx(losses[1], abs=1e-4 if name in PRUNING else 2e-5)

@@ -6,13 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_trials import DATA, PLAN, small, train
+from small_trials import DATA, FP32, small, train, training
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from bench.config.enums import Attention, Compile, LastLayer, LinearWay
 from bench.config.schema import FastConf
-from bench.hooks import Hooks
 from bench.methods.selective import full, head
 from bench.models.speed import speedups as fast_module
 from bench.models.speed.last_block import read_all, read_first
@@ -173,7 +172,7 @@ def test_what_is_free_at_the_moment_decides_nothing(monkeypatch: pytest.MonkeyPa
         memory = SimpleNamespace(total=total, available=available)
         monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
         linear = pick_fast(conf(linear="auto"), CPU, torch.float32, WEIGHTS).linear
-        return linear, room_for(small(), BATCH, 1000, torch.float32)
+        return linear, room_for(small(), BATCH, 1000, FP32)
 
     assert chosen(2**30, 2**30) == chosen(2**30, 0)
     assert chosen(2**30, 2**30)[0] == "onednn"
@@ -182,7 +181,7 @@ def test_what_is_free_at_the_moment_decides_nothing(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_prepared_model_can_still_be_rehearsed() -> None:
-    rehearse(quicken(head(small()), Fast("onednn", "read")), DATA, PLAN, Hooks(), torch.float32)
+    rehearse(quicken(head(small()), Fast("onednn", "read")), training())
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])

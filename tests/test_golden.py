@@ -15,15 +15,17 @@ from typing import Any
 
 import pytest
 import torch
+from small_trials import FP32
 
 from bench.cells.cell import Cell
 from bench.config.compose import cells
 from bench.events import Ended, Event, Stepped
 from bench.models.speed.speedups import Fast
-from bench.runner.build import load_data
+from bench.runner.build import load_data, recipe_of
 from bench.runner.packing import Trials
+from bench.runner.setup import CellSetup
 from bench.tasks.encoding.rows import Encoded
-from bench.train.settings import Plan
+from bench.train.settings import Plan, Training
 
 LOSSES = Path(__file__).parent / "golden" / "losses.tsv"
 SETTINGS = ["rank=8", "precision=fp32", "protocol.epochs=1", "protocol.train_rows=160", "protocol.batch=8"]
@@ -57,8 +59,8 @@ def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
     events: list[Event] = []
     whole = load_data(cell)
     data = Encoded(whole.train, whole.select.first(8), whole.report.first(8))  # the losses do not ask for more
-    plan = Plan.of(cell.conf.protocol)
-    Trials(cell, data, CPU, torch.float32, fast, plan, events.append).run(cell.trials)
+    given = Training(data, Plan.of(cell.conf.protocol), recipe_of(cell), FP32)
+    Trials(CellSetup(cell, given, fast), events.append).run(cell.trials)
     (cost,) = [event.cost for event in events if isinstance(event, Ended) and event.trial == cell.trials[0].id]
     assert cost is not None
     pieces = [event.curve for event in events if isinstance(event, Stepped) and event.trial == cell.trials[0].id]

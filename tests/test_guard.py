@@ -12,7 +12,7 @@ import torch
 from broken_leaves import detached, silenced, sound
 from peft import LoraConfig, VeraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
-from small_trials import DATA, PLAN, small, train
+from small_trials import PLAN, small, train, training
 from torch import nn
 
 from bench.hooks import Hooks
@@ -178,7 +178,7 @@ def test_weights_that_are_not_finite_are_named_before_anything_is_trained(number
     with pytest.raises(Unsound, match=said):
         train(model)
     with pytest.raises(Unsound, match=said):
-        score_untrained(model.merge_and_unload(), "one", DATA, PLAN, torch.float32, lambda _: None)
+        score_untrained(model.merge_and_unload(), "one", training(), lambda _: None)
 
 
 def test_large_weights_and_buffers_that_mask_by_infinity_are_finite_enough() -> None:
@@ -241,7 +241,7 @@ def test_an_evaluation_changes_no_fingerprint(what: str) -> None:
     else:
         model = lora(Quant("nf4", double=True, compute=torch.float32) if what == "nf4" else None)
     before = Guard(model)
-    rehearse(model, DATA, PLAN, Hooks(), torch.float32)
+    rehearse(model, training())
     after = Guard(model)
     assert before.frozen == after.frozen
     assert before.trained == after.trained

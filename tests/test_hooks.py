@@ -10,7 +10,7 @@ from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
-from small_trials import CPU, DATA, PLAN, adamw, small, train
+from small_trials import DATA, FP32, PLAN, adamw, small, train, training
 from torch import Tensor, nn
 
 from bench.cells.compatibility import Misfit
@@ -153,7 +153,7 @@ def test_a_method_without_a_penalty_has_none_in_its_curve() -> None:
 def test_eva_starts_a_from_the_data_and_leaves_b_at_zero() -> None:
     model, hooks = attached("eva")
     drawn = {name: tensor.detach().clone() for name, tensor in parts(model, "lora_A").items()}
-    rehearse(model, DATA, PLAN, hooks, torch.float32)
+    rehearse(model, training(recipe=Recipe(hooks, adamw, {})))
     found = parts(model, "lora_A")
     assert len(found) == 4
     assert found.keys() == drawn.keys()
@@ -171,14 +171,14 @@ def test_eva_starts_from_the_same_vectors_whatever_the_seed() -> None:
     for seed in (1, 2):
         model, hooks = attached("eva")
         torch.manual_seed(seed)
-        rehearse(model, DATA, PLAN, hooks, torch.float32)
+        rehearse(model, training(recipe=Recipe(hooks, adamw, {})))
         found.append(torch.cat(list(parts(model, "lora_A").values())))
     assert torch.equal(*found)
 
 
 def built(overrides: list[str], seed: int = 0) -> nn.Module:
     (cell,) = grid.cells(overrides, multirun=False)
-    return build(cell, seed=seed, device=CPU, dtype=torch.float32)
+    return build(cell, seed=seed, compute=FP32)
 
 
 def prompt(model: Any) -> Tensor:
@@ -232,8 +232,7 @@ def test_virtual_tokens_are_not_counted_as_data(kind: str) -> None:
     for which in ("lora", kind):
         ended, _ = train(soft(which))
         tokens.append(ended.cost["tokens"])
-        recipe = Recipe(Hooks(), adamw, {})
-        cost = probe(soft(which), DATA, PLAN, recipe, steps=2, lr=1e-3, dtype=torch.float32, fast=Fast("torch", "all"))
+        cost = probe(soft(which), training(), steps=2, lr=1e-3, fast=Fast("torch", "all"))
         ratios.append(cost["tokens_per_second"] / cost["samples_per_second"])
     assert tokens == [int(DATA.train.lengths.sum())] * 2
     assert ratios[0] == pytest.approx(ratios[1])

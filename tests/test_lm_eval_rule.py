@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_trials import FP32
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -44,14 +45,14 @@ def by_the_rule(model: nn.Module, tokenizer: PreTrainedTokenizerBase, context: s
 @pytest.mark.parametrize("seed", [0, 1])
 def test_letters_choose_what_the_rule_chooses(seed: int, tmp_path: Path) -> None:
     of = cell(tmp_path)
-    model = build(of, seed=seed, device=CPU, dtype=torch.float32).eval()
+    model = build(of, seed=seed, compute=FP32).eval()
     with torch.no_grad():  # so that the answers are not all one letter, as a random model's are
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.3, generator=generator)
     report, tokenizer = load_task(of).report, load_tokenizer(of.source)
-    ours = predict(model, load_data(of).report.first(ASKED), 16, CPU, torch.float32).tolist()
+    ours = predict(model, load_data(of).report.first(ASKED), 16, FP32).tolist()
     expected = []
     with torch.inference_mode():
         for question, options in zip(report.texts[:ASKED], (report.options or [])[:ASKED], strict=True):
@@ -65,10 +66,10 @@ def test_letters_choose_what_the_rule_chooses(seed: int, tmp_path: Path) -> None
 def test_options_choose_the_highest_mean(tmp_path: Path) -> None:
     """As `acc_norm`, by tokens instead of bytes: checked against transformers' own loss."""
     of = cell(tmp_path, "task.form=options")
-    model = build(of, seed=0, device=CPU, dtype=torch.float32).eval()
+    model = build(of, seed=0, compute=FP32).eval()
     report, tokenizer = load_task(of).report, load_tokenizer(of.source)
     # a row for each of four options
-    ours = predict(model, load_data(of).report.first(4 * ASKED), 16, CPU, torch.float32).tolist()
+    ours = predict(model, load_data(of).report.first(4 * ASKED), 16, FP32).tolist()
     expected = []
     with torch.inference_mode():
         for question, options in zip(report.texts[:ASKED], (report.options or [])[:ASKED], strict=True):

@@ -13,16 +13,14 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from small_trials import CPU, DATA, PLAN, adamw, small
+from small_trials import CPU, PLAN, small, training
 
-from bench.hooks import Hooks
 from bench.measure import other_load as load
 from bench.measure.blocks import GLANCE, PATIENCE, REPEATS, in_blocks
 from bench.measure.other_load import SHORTEST, Load, Reading, Watch
 from bench.measure.probe import LENGTHS, probe
 from bench.methods.selective import full
 from bench.models.speed.speedups import Fast
-from bench.train.settings import Recipe
 
 CALM = Load(seconds=5.0, cores=2, own_cores=1.9, other_cores=0.05, stolen_cores=0.0)
 BUSY = replace(CALM, own_cores=1.0, other_cores=0.95)
@@ -179,9 +177,9 @@ def busy_processes(count: int, *, children: bool) -> Iterator[None]:
 
 def test_a_probe_beside_a_busy_process_on_every_core_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.measure.blocks.PATIENCE", 0.0)
-    recipe, fast = Recipe(Hooks(), adamw, {}), Fast("torch", "all")
+    fast = Fast("torch", "all")
     with busy_processes(psutil.cpu_count() or 1, children=False):
-        cost = probe(full(small(width=256)), DATA, PLAN, recipe, steps=40, lr=1e-3, dtype=torch.float32, fast=fast)
+        cost = probe(full(small(width=256)), training(), steps=40, lr=1e-3, fast=fast)
     assert cost["load"]["other_cores"] > load.SHARE * cost["load"]["cores"]
     assert "cores" in cost["contended"]
 
@@ -197,8 +195,7 @@ def test_every_block_of_a_probe_runs_the_same_batches(steps: int, blocks: int, m
     monkeypatch.setattr("bench.measure.probe.Watch", lambda _: Scripted([CALM]))
     monkeypatch.setattr("bench.measure.blocks.SPREAD", 100.0)
     plan, each = replace(PLAN, batch=4), min(steps, LENGTHS)
-    recipe, fast = Recipe(Hooks(), adamw, {}), Fast("torch", "all")
-    cost = probe(full(small()), DATA, plan, recipe, steps=steps, lr=1e-3, dtype=torch.float32, fast=fast)
+    cost = probe(full(small()), training(plan=plan), steps=steps, lr=1e-3, fast=Fast("torch", "all"))
     assert (cost["blocks"], cost["probe_steps"]) == (blocks, blocks * each)
     assert cost["samples_per_second"] == pytest.approx(4 * each / cost["block_seconds_median"])
     assert (cost["block_spread"] is None) is (blocks == 1)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import REPOSITORY
 from peft import PeftModel
+from small_trials import FP32
 from transformers import AutoModelForCausalLM
 
 from bench.config.compose import cells
@@ -180,9 +181,9 @@ def test_what_is_kept_answers_the_same(
         model = AutoModelForCausalLM.from_pretrained(record.saved)
         assert "A" not in model.config.id2label.values()
     else:
-        base = load(cell, seed=0, device=CPU, dtype=torch.float32)
+        base = load(cell, seed=0, compute=FP32)
         model = PeftModel.from_pretrained(base, record.saved)
-    found = predict(model, load_data(cell).report, 16, CPU, torch.float32)
+    found = predict(model, load_data(cell).report, 16, FP32)
     assert found.tolist() == record.predictions["report"]
 
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import CPU, DATA, PLAN
+from small_trials import CPU, training
 from test_probe import FAST, a_cell
 
 from bench.measure.memory import peak_bytes, reset_peak, resident_bytes
 from bench.runner import worker
+from bench.runner.setup import CellSetup
 
 MIB = 2**20
 linux = pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the peak of a process for good")
@@ -34,7 +35,7 @@ def test_a_peak_begins_anew() -> None:
 def test_what_the_process_holds_before_the_model_is_no_part_of_the_cells_own_peak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cell, plan = a_cell(tmp_path), PLAN
+    setup = CellSetup(a_cell(tmp_path), training(), FAST)
 
     def cost(own: int) -> dict[str, Any]:
         """The cost of a cell whose model takes so many MiB."""
@@ -47,7 +48,7 @@ def test_what_the_process_holds_before_the_model_is_no_part_of_the_cells_own_pea
             return dict(peak_bytes(CPU))
 
         monkeypatch.setattr(worker, "probe", probe)
-        return worker.measure(cell, DATA, CPU, torch.float32, FAST, plan).cost
+        return worker.measure(setup).cost
 
     monkeypatch.setattr(worker, "saved_bytes", lambda *_: 0)
     small, large = cost(100), cost(300)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from small_trials import CPU, FP32
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -15,6 +16,7 @@ from bench.config import compose as grid
 from bench.hooks import Hooks
 from bench.runner.build import build
 from bench.train.batches import Batch
+from bench.train.device import Compute
 from bench.train.optim import make_optimizer, make_schedule
 from bench.train.step import Stepper
 
@@ -24,6 +26,8 @@ ADAMW = instantiate(OmegaConf.load(CONF / "adamw.yaml").build)  # the others: te
 
 class Scorer(nn.Module):
     """A classifier with a matrix, biases and a layer norm, called as a transformer is."""
+
+    config = SimpleNamespace(model_type="bert")  # what tells its head
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +67,7 @@ def stepper(
     clip: float = 1.0,
     dtype: torch.dtype = torch.float32,
 ) -> Stepper:
-    return Stepper(model, optimizer, hooks or Hooks(), clip=clip, dtype=dtype)
+    return Stepper(model, optimizer, hooks or Hooks(), clip=clip, compute=Compute(CPU, dtype))
 
 
 def gradients(model: Scorer) -> tuple[Tensor, list[Tensor]]:
@@ -104,7 +108,8 @@ def test_a_method_that_trains_vectors_alone_has_no_decay(model: Scorer) -> None:
 
 def test_decay_shrinks_a_matrix_and_leaves_a_vector() -> None:
     matrix, vector = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2))
-    holder = nn.ParameterDict({"matrix": matrix, "vector": vector})
+    holder: nn.Module = Scorer()
+    holder.matrix, holder.vector = matrix, vector
     optimizer = optimizer_of(holder, 0.5, 0.1)
     matrix.grad, vector.grad = torch.zeros(2, 2), torch.zeros(2)
     optimizer.step()
@@ -114,7 +119,7 @@ def test_decay_shrinks_a_matrix_and_leaves_a_vector() -> None:
 
 def test_the_factors_of_ia3_start_at_one_and_are_not_pulled_to_zero(tiny_bert: Path) -> None:
     cell = grid.cells([f"model.name={tiny_bert}", "method=ia3", "protocol.max_length=32"], multirun=False)[0]
-    model = build(cell, seed=0, device=torch.device("cpu"), dtype=torch.float32)
+    model = build(cell, seed=0, compute=FP32)
     groups = optimizer_of(model, 1e-3, 0.1).param_groups
     decayed = {id(parameter) for group in groups if group["weight_decay"] for parameter in group["params"]}
     assert {name for name, parameter in model.named_parameters() if id(parameter) in decayed} == {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import CPU, DATA, small
+from small_trials import DATA, FP32, small
 from torch import Tensor, nn
 
 from bench.train import evaluate
@@ -115,8 +115,8 @@ def test_an_evaluation_frees_the_failed_attempt_before_it_halves(
         return whole(model, batch)
 
     model = small()
-    expected = predict(model, DATA.select, 32, CPU, torch.float32)
+    expected = predict(model, DATA.select, 32, FP32)
     monkeypatch.setattr(evaluate, "forward", narrow)
-    assert torch.equal(predict(model, DATA.select, 32, CPU, torch.float32), expected)
+    assert torch.equal(predict(model, DATA.select, 32, FP32), expected)
     assert gone
     assert all(gone)

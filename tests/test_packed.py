@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_trials import FP32, training
 from test_every_method import KINDS, METHODS, REFUSED, TOKENS, WARNINGS, cell_of, folders  # noqa: F401
 from torch import Tensor, nn
 
@@ -78,26 +79,25 @@ class Trials:
     weights: dict[str, dict[str, Tensor]]
 
 
-def followed(pack: Pack, data: Encoded, losses: dict[str, list[float]]) -> Trials:
+def followed(pack: Pack, losses: dict[str, list[float]]) -> Trials:
     found = Trials({}, losses, {})
-    for member, end in run_trials(pack, data, PLAN, lambda _: None):
+    for member, end in run_trials(pack, lambda _: None):
         found.ends[member.wanted.trial] = end
         found.weights[member.wanted.trial] = {name: part.detach().clone() for name, part in member.parameters.items()}
     return found
 
 
 def prepared(cell: Cell, data: Encoded, seed: int) -> nn.Module:
-    model = build(cell, seed=seed, device=CPU, dtype=torch.float32)
-    rehearse(model, data, PLAN, recipe_of(cell).hooks, torch.float32)
+    model = build(cell, seed=seed, compute=FP32)
+    rehearse(model, training(data, PLAN, recipe_of(cell)))
     return model
 
 
 def packed(cell: Cell, data: Encoded, wanted: Sequence[Wanted], emit: Any = lambda _: None) -> Packed:
     sample = sample_of(data.train)
     seeds = dict.fromkeys(one.seed for one in wanted)
-    frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in seeds), sample, torch.float32)
-    steps = PLAN.steps(data.train)
-    pack = Packed(frame, starts, wanted, recipe_of(cell), PLAN, steps, dtype=torch.float32, emit=emit)
+    frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in seeds), sample, FP32)
+    pack = Packed(frame, starts, wanted, training(data, PLAN, recipe_of(cell)), emit)
     pack.verify(starts, sample)
     return pack
 
@@ -114,16 +114,15 @@ def together(cell: Cell, data: Encoded, wanted: Sequence[Wanted], chunk: int | N
     losses: dict[str, list[float]] = {}
     pack = packed(cell, data, wanted, keeping(losses))
     pack.chunk = chunk or pack.chunk
-    return followed(pack, data, losses)
+    return followed(pack, losses)
 
 
 def one_by_one(cell: Cell, data: Encoded, wanted: Sequence[Wanted]) -> Trials:
     whole = Trials({}, {}, {})
     for one in wanted:
-        steps, model = PLAN.steps(data.train), prepared(cell, data, one.seed)
-        emit = keeping(whole.losses)
-        pack = Alone(model, one, recipe_of(cell), PLAN, steps, dtype=torch.float32, emit=emit)
-        found = followed(pack, data, whole.losses)
+        given = training(data, PLAN, recipe_of(cell))
+        pack = Alone(prepared(cell, data, one.seed), one, given, keeping(whole.losses))
+        found = followed(pack, whole.losses)
         whole.ends |= found.ends
         whole.weights |= found.weights
     return whole
@@ -228,7 +227,7 @@ def test_a_trial_that_diverges_is_frozen_out_and_disturbs_nobody(folders: dict[s
 def test_the_best_weights_of_each_trial_are_its_own(folders: dict[str, Path]) -> None:  # noqa: F811
     cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
     pack = packed(cell, data, trials_of(1e-2))
-    for member, _ in run_trials(pack, data, PLAN, lambda _: None):
+    for member, _ in run_trials(pack, lambda _: None):
         model = dict(pack.model_of(member).named_parameters())
         assert all(torch.equal(model[name], part) for name, part in member.parameters.items())
 
@@ -298,11 +297,11 @@ def test_a_first_pass_that_is_tried_in_another_way_draws_the_same_masks(
 def test_seeds_that_freeze_other_numbers_keep_them(folders: dict[str, Path]) -> None:  # noqa: F811
     """LoRA-FA draws A from the seed and leaves it: a pack that shared the first seed's would be wrong unnoticed."""
     cell, data = cell_of("lora_fa", folders["bert"]), data_for("bert", steps=4)
-    frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in SEEDS), sample_of(data.train), torch.float32)
+    frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in SEEDS), sample_of(data.train), FP32)
     assert any("lora_A" in name for name in starts[0].other)
     stolen = [starts[0], replace(starts[1], other=starts[0].other)]
-    recipe, wanted = recipe_of(cell), trials_of(1e-3)
-    pack = Packed(frame, stolen, wanted, recipe, PLAN, 4, dtype=torch.float32, emit=lambda _: None)
+    given = training(data, PLAN, recipe_of(cell))
+    pack = Packed(frame, stolen, trials_of(1e-3), given, lambda _: None)
     with pytest.raises(Unpackable, match="of their norm away"):
         pack.verify(starts, sample_of(data.train))
 

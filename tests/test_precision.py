@@ -14,9 +14,9 @@ from bench.cells.compatibility import Misfit
 from bench.config import accelerator
 from bench.config import compose as grid
 from bench.events import Event, Ready
-from bench.runner import worker
+from bench.runner import setup, worker
 from bench.runner.build import arithmetic
-from bench.train.device import check_rule, exact_products, notes_on, pick_dtype
+from bench.train.device import Compute, check_rule, exact_products, notes_on, pick_dtype
 
 GPU, CPU = torch.device("cuda"), torch.device("cpu")
 BF16, FP32 = torch.bfloat16, torch.float32
@@ -95,20 +95,20 @@ def test_what_a_gpu_without_bf16_computes_in_is_said(bf16: str) -> None:
         "emulates": ["Tesla T4 has no bf16: trained in fp32"],
         "lacks": ["Tesla T4 has no bf16: trained in fp32"],
     }
-    assert notes_on("auto", GPU, BF16 if bf16 == "has" else FP32, gpu=True) == said[bf16]
-    assert notes_on("auto", CPU, FP32, gpu=False) == notes_on("cpu", CPU, FP32, gpu=True) == []
+    assert notes_on("auto", Compute(GPU, BF16 if bf16 == "has" else FP32), gpu=True) == said[bf16]
+    assert notes_on("auto", Compute(CPU, FP32), gpu=False) == notes_on("cpu", Compute(CPU, FP32), gpu=True) == []
 
 
 def test_bf16_that_is_emulated_is_said_to_be_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend("emulates", monkeypatch)
-    (note,) = notes_on("auto", GPU, BF16, gpu=True)
+    (note,) = notes_on("auto", Compute(GPU, BF16), gpu=True)
     assert note == "Tesla T4 emulates bf16, which is slow: precision=fp32 may be faster"
 
 
 @pytest.mark.parametrize(("built", "why"), [("12.8", "its driver may be too old"), (None, "it is built for CPUs only")])
 def test_a_gpu_that_torch_cannot_use_is_named(built: str | None, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", built)
-    (note,) = notes_on("auto", CPU, FP32, gpu=True)
+    (note,) = notes_on("auto", Compute(CPU, FP32), gpu=True)
     assert note.startswith("the machine has a GPU, but PyTorch ")
     assert note.endswith(f"cannot use it ({why}): trained on the CPU")
 
@@ -118,7 +118,7 @@ def cells(*words: str) -> list[Cell]:
 
 
 def test_the_notes_reach_the_terminal_and_the_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "gpu_visible", lambda: True)
+    monkeypatch.setattr(setup, "gpu_visible", lambda: True)
     (cell,) = cells("protocol=smoke", f"cache_dir={tmp_path}")
     events: list[Event] = []
     worker.run_cell(worker.Job(cell, (), probe=False), events.append)

@@ -8,25 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import CPU, DATA, PLAN, adamw, small
+from small_trials import DATA, FP32, PLAN, small, training
 from torch import Tensor, nn
 
 from bench.config.compose import cells
 from bench.events import Event, Probed
-from bench.hooks import Hooks
 from bench.measure.probe import probe
 from bench.methods.selective import full
 from bench.models.speed.speedups import Fast
 from bench.runner import packing as trials
 from bench.runner import worker
-from bench.runner.build import load_data
 from bench.runner.packing import Trials
+from bench.runner.setup import CellSetup
 from bench.tasks.encoding.rows import Rows
 from bench.train import step as stepping
 from bench.train.batches import Batch
 from bench.train.evaluate import forward
 from bench.train.memory import kept_bytes, storages
-from bench.train.settings import Plan, Recipe
 
 FAST = Fast("torch", "all")
 
@@ -68,11 +66,10 @@ def test_the_probe_runs_the_largest_batch_first_and_counts_its_activations(monke
         return forward(model, batch)
 
     monkeypatch.setattr(stepping, "forward", seen)
-    data, recipe = replace(DATA, train=REMAINDER), Recipe(Hooks(), adamw, {})
-    cost = probe(full(small()), data, PLAN, recipe, steps=1, lr=1e-3, dtype=torch.float32, fast=FAST)
+    cost = probe(full(small()), training(replace(DATA, train=REMAINDER)), steps=1, lr=1e-3, fast=FAST)
     assert shapes[0] == (8, 20)
     largest = PLAN.largest(REMAINDER)
-    assert cost["memory"]["activations"] == kept_bytes(full(small()), largest, torch.float32)
+    assert cost["memory"]["activations"] == kept_bytes(full(small()), largest, FP32)
 
 
 def a_cell(tmp_path: Path, *words: str) -> Any:
@@ -97,9 +94,10 @@ def test_room_for_a_pack_is_measured_on_the_largest_batch(tmp_path: Path, monkey
 
     monkeypatch.setattr(trials, "room_for", room)
     cell = a_cell(tmp_path)
-    plan, data = Plan.of(cell.conf.protocol), load_data(cell)
+    setup = CellSetup.of(cell)
     for micro, rows in ((None, 16), (4, 4)):
-        one = Trials(cell, data, CPU, torch.float32, FAST, replace(plan, micro=micro), lambda _: None)
+        given = replace(setup.training, plan=replace(setup.training.plan, micro=micro))
+        one = Trials(replace(setup, training=given), lambda _: None)
         one.packed(cell.trials)
         assert measured.pop().rows == rows
 
@@ -114,7 +112,7 @@ def test_a_probe_that_runs_out_of_memory_is_freed_before_it_is_tried_with_less(
     def narrow(*given: Any) -> dict[str, Any]:
         held = torch.ones(8)
         made.append(weakref.ref(held))
-        if given[-1].at_once(16, 1) > 4:
+        if given[0].training.plan.at_once(16, 1) > 4:
             raise torch.OutOfMemoryError(f"CUDA out of memory with {len(held)}")
         return whole(*given)
 

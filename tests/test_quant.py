@@ -11,7 +11,7 @@ from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import PeftModel
-from small_trials import CPU, DATA, small
+from small_trials import CPU, DATA, FP32, small
 from torch import Tensor, nn
 
 from bench.cells.compatibility import Misfit
@@ -28,6 +28,7 @@ from bench.models.structure import heads, is_head
 from bench.models.targets import resolve
 from bench.runner.build import load
 from bench.train.batches import collate
+from bench.train.device import Compute
 from bench.train.evaluate import arguments, forward, predict
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
@@ -77,7 +78,7 @@ def second_gradients(kind: str, quant: Quant, *, evaluated: bool, switch: bool =
             setattr(module, SWITCH, switch)
     update(model)
     if evaluated:
-        predict(model, DATA.select, 32, CPU, torch.float32)
+        predict(model, DATA.select, 32, FP32)
     return update(model)
 
 
@@ -181,7 +182,7 @@ def test_the_arithmetic_on_the_base_is_what_the_config_says(
     said: str, dtype: torch.dtype, meant: torch.dtype, tiny: list[str]
 ) -> None:
     (cell,) = grid.cells([*tiny, "quant=nf4", f"quant.compute={said}"], multirun=False)
-    model = load(cell, seed=0, device=CPU, dtype=dtype)
+    model = load(cell, seed=0, compute=Compute(CPU, dtype))
     layers = [module for name, module in linear(model).items() if "layer" in name]
     with torch.inference_mode():
         assert {layer(torch.ones(1, layer.in_features)).dtype for layer in layers} == {torch.float32}

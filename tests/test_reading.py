@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_trials import DATA, small
+from small_trials import DATA, FP32, small
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -106,7 +106,7 @@ def test_the_likeliest_of_a_questions_options_is_its_answer(llama: LlamaForCausa
     of = Rows(**{**vars(of), "labels": labels})
     each = [-total / tokens for total, tokens in (by_transformers(llama, of, number) for number in range(4))]
     expected = max(range(3), key=lambda option: each[option])
-    assert predict(llama, of, 32, CPU, torch.float32).tolist() == [expected, 0]
+    assert predict(llama, of, 32, FP32).tolist() == [expected, 0]
     assert of.truth.tolist() == [2, 0]
 
 
@@ -172,7 +172,7 @@ def test_a_step_never_holds_the_vocabulary_at_every_position(of: Rows, positions
 
 def test_an_evaluation_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
     model, sizes = small(), []
-    whole = predict(model, DATA.report, 24, CPU, torch.float32)
+    whole = predict(model, DATA.report, 24, FP32)
     through = evaluate.forward
 
     def crowded(model: nn.Module, batch: Batch) -> Tensor:
@@ -182,18 +182,18 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: py
         return through(model, batch)
 
     monkeypatch.setattr(evaluate, "forward", crowded)
-    assert torch.equal(predict(model, DATA.report, 24, CPU, torch.float32), whole)
+    assert torch.equal(predict(model, DATA.report, 24, FP32), whole)
     assert max(sizes) <= 3
     assert sum(sizes) == len(DATA.report)
     monkeypatch.setattr(evaluate, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("all of it")))
     with pytest.raises(torch.OutOfMemoryError):
-        predict(model, DATA.report, 24, CPU, torch.float32)
+        predict(model, DATA.report, 24, FP32)
 
 
 def test_weights_of_answers_add_up_and_name_the_answer() -> None:
     model = small()
-    found, weights = weigh(model, DATA.report, 24, CPU, torch.float32)
+    found, weights = weigh(model, DATA.report, 24, FP32)
     assert weights is not None
     torch.testing.assert_close(weights.sum(-1), torch.ones(len(found)))
     assert torch.equal(weights.argmax(-1), found)
-    assert torch.equal(found, predict(model, DATA.report, 24, CPU, torch.float32))
+    assert torch.equal(found, predict(model, DATA.report, 24, FP32))

@@ -9,6 +9,7 @@ import torch
 from conftest import axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from small_trials import FP32
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, gelu, linear
@@ -305,7 +306,7 @@ def test_our_losses_are_the_trainers_step_for_step(name: str, tmp_path: Path) ->
     model = attached(name, "bert", moved=0.01).train()
     optimizer = make_optimizer(model, torch.optim.AdamW, lr=RATES[name], weight_decay=DECAY, lr_ratio={})
     schedule = make_schedule(optimizer, STEPS, WARMUP)
-    step = Stepper(model, optimizer, Hooks(), clip=CLIP, dtype=torch.float32)
+    step = Stepper(model, optimizer, Hooks(), clip=CLIP, compute=FP32)
     losses, norms = [], []
     for batch in batches:
         measured = step(batch)

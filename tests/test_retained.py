@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_trials import FP32
 from test_mcq_run import SMALL
 from transformers import AutoModelForCausalLM
 
@@ -65,7 +66,7 @@ def test_it_is_the_loss_of_transformers_before_and_after(
     (cell,) = cells([*words, f"method={method}"], multirun=False)
     assert cell.id == record.cell["id"]  # what is looked at does not change what a cell is
     tokenizer = load_tokenizer(cell.source)
-    before = load(cell, seed=0, device=torch.device("cpu"), dtype=torch.float32).eval()
+    before = load(cell, seed=0, compute=FP32).eval()
     assert (found["before"], found["tokens"]) == pytest.approx(of_transformers(before, tokenizer), rel=1e-5)
     after = AutoModelForCausalLM.from_pretrained(record.saved).eval()
     assert found["after"] == pytest.approx(of_transformers(after, tokenizer)[0], rel=1e-5)

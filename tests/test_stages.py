@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_trials import training
 from test_every_method import cell_of, folders  # noqa: F401
 from test_packed import PLAN, STEPS, data_for, keeping, packed, prepared
 from torch import nn
@@ -34,7 +35,7 @@ def made(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Callable[[
         if request.param == "packed":
             return packed(cell, DATA, wanted, keeping(losses)), losses
         model = prepared(cell, DATA, 1000)
-        alone = Alone(model, wanted[1], recipe_of(cell), PLAN, TOTAL, dtype=torch.float32, emit=keeping(losses))
+        alone = Alone(model, wanted[1], training(DATA, PLAN, recipe_of(cell)), keeping(losses))
         return alone, losses
 
     return make
@@ -50,7 +51,7 @@ def test_every_trial_trains_the_head_at_the_protocols_rate(made: Callable[[], tu
 
 
 def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member]]:
-    run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
+    run, members = Run(pack, lambda _: None), list(pack.members)
     for stop in [*stops, run.total]:
         assert not list(run.advance(stop))
         assert run.steps == stop
@@ -75,7 +76,7 @@ def test_a_run_in_stages_ends_as_one_that_never_stopped(made: Callable[[], tuple
 def test_who_is_dropped_between_stages_disturbs_nobody(made: Callable[[], tuple[Pack, dict]]) -> None:
     (straight, _), (staged, _) = made(), made()
     expected, _ = ends_of(straight, [])
-    run = Run(staged, DATA, PLAN, lambda _: None)
+    run = Run(staged, lambda _: None)
     list(run.advance(TOTAL // 3))
     staged.drop([member for member in staged.members if member.wanted.lr != RATES[1]])
     list(run.advance(run.total))
@@ -86,7 +87,7 @@ def test_who_is_dropped_between_stages_disturbs_nobody(made: Callable[[], tuple[
 
 def test_the_select_loss_is_the_cross_entropy_of_the_trained_model(made: Callable[[], tuple[Pack, dict]]) -> None:
     pack, _ = made()
-    run = Run(pack, DATA, PLAN, lambda _: None)
+    run = Run(pack, lambda _: None)
     list(run.advance(TOTAL // 3))
     for member in pack.members:
         model = pack.model_of(member).eval()
@@ -112,7 +113,7 @@ def test_a_record_says_how_much_select_still_improved_in_the_last_quarter(
     made: Callable[[], tuple[Pack, dict]],
 ) -> None:
     pack, _ = made()
-    run, members = Run(pack, DATA, PLAN, lambda _: None), list(pack.members)
+    run, members = Run(pack, lambda _: None), list(pack.members)
     judged = []
     for stop in (3 * TOTAL // 4, TOTAL):
         assert not list(run.advance(stop))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_trials import FP32
 from test_every_method import WARNINGS
 from test_mcq_run import SMALL
 
@@ -106,7 +107,7 @@ def test_examples_stand_before_the_question_with_their_answers(asked: list[str])
 
 def test_a_thought_is_written_and_concluded_before_the_letters_are_compared(asked: list[str]) -> None:
     (cell,) = cells(["method=chain_of_thought", "prompt.reason_tokens=5", *asked], multirun=False)
-    data, model = load_data(cell), build(cell, seed=0, device=CPU, dtype=torch.float32).eval()
+    data, model = load_data(cell), build(cell, seed=0, compute=FP32).eval()
     read = data.report.read
     assert isinstance(read, Reasoned)
     both = collate(data.report, torch.arange(6))
@@ -195,7 +196,7 @@ def test_a_model_that_is_partly_new_is_not_scored_as_it_is(inline: Run, tiny: li
 def test_packed_and_alone_agree_at_the_mask(tiny: list[str]) -> None:
     (cell,) = cells([*tiny, *CLOZE, "method=lora", "protocol.train_rows=null"], multirun=False)
     data = load_data(cell)
-    model = build(cell, seed=0, device=CPU, dtype=torch.float32).eval()
+    model = build(cell, seed=0, compute=FP32).eval()
     batch = collate(data.train, torch.arange(4))
     stacked: Any = torch.func.functional_call
     named = {name: torch.stack([tensor, tensor]) for name, tensor in model.named_parameters() if tensor.requires_grad}

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bench.cells.cell import Cell
@@ -23,7 +22,7 @@ from bench.records.record import Record
 from bench.runner.build import build, encoded, examples, load, load_task, placed
 from bench.tasks.base import Split, Task
 from bench.tasks.encoding.written import UNPARSED
-from bench.train.device import exact_products, pick_device, pick_dtype
+from bench.train.device import Compute, exact_products, pick_device, pick_dtype
 from bench.train.evaluate import weigh
 
 LETTERS = "ABCDEF"
@@ -72,10 +71,10 @@ class Answerer:
         trusted = ("bench.methods.", *sorted(known - ours))
         self.cell = _cell_of(record)
         exact_products()
-        self.device = pick_device("auto")
-        self.dtype = pick_dtype(self.cell.precision, self.device)
+        device = pick_device("auto")
+        self.compute = Compute(device, pick_dtype(self.cell.precision, device))
         seed = int((record.trial or {})["seed"])
-        self.model = _load(self.cell, record.saved, seed, self.device, self.dtype, trusted).eval()
+        self.model = _load(self.cell, record.saved, seed, self.compute, trusted).eval()
         train = load_task(self.cell).train if self.cell.shots else Split([], [])
         self.beside = examples(self.cell, train, None if self.cell.trains else seed)
 
@@ -100,7 +99,7 @@ class Answerer:
         )
         with tempfile.TemporaryDirectory() as unused:
             rows = encoded(self.cell, Task(split, split, split), self.beside, Path(unused)).report
-        found, weights = weigh(self.model, rows, batch, self.device, self.dtype)
+        found, weights = weigh(self.model, rows, batch, self.compute)
         every = [None] * len(asked) if weights is None else list(weights)
         return [self._answer(*one) for one in zip(asked, found.tolist(), every, strict=True)]
 
@@ -132,20 +131,18 @@ def _cell_of(record: Record) -> Cell:
     return Cell(source, data, rank, target and tuple(target), str(record.provenance.get("dtype", "fp32")), conf)
 
 
-def _load(
-    cell: Cell, saved: str | None, seed: int, device: torch.device, dtype: torch.dtype, trusted: tuple[str, ...]
-) -> nn.Module:
+def _load(cell: Cell, saved: str | None, seed: int, compute: Compute, trusted: tuple[str, ...]) -> nn.Module:
     """The model with what was kept of the trial; as it is where nothing was trained. trusted: as for `load_adapter`."""
     if saved is None:
-        return build(cell, seed=seed, device=device, dtype=dtype)
+        return build(cell, seed=seed, compute=compute)
     folder = Path(saved)
     if not folder.is_dir():
         raise ValueError(f"{folder} is gone, where the trial was kept; run it again with save={folder.name}")
     if folder.name == "merged":
         merged = find(ModelConf(label="merged", name=str(folder.resolve())))
-        return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(device)
-    base, ours = load(cell, seed=seed, device=device, dtype=dtype), _is_ours(folder)
-    return placed(load_adapter(base, folder, trusted) if ours else _from_peft(base, folder), cell, device)
+        return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(compute.device)
+    base, ours = load(cell, seed=seed, compute=compute), _is_ours(folder)
+    return placed(load_adapter(base, folder, trusted) if ours else _from_peft(base, folder), cell, compute)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.tasks.encoding.rows import Rows
 from bench.train.batches import Batch, by_length, collate
-from bench.train.device import autocast
+from bench.train.device import Compute
 from bench.train.evaluate import forward
 
 WARM, ROUNDS = 3, 30
@@ -23,7 +23,7 @@ def merging(
     bare: nn.Module,
     rows: Rows,
     batch: int,
-    dtype: torch.dtype,
+    compute: Compute,
 ) -> dict[str, Any]:
     """Compare a trained model with its merged form, and both with the bare model, in turns.
 
@@ -31,16 +31,15 @@ def merging(
     Gives `latency` (seconds: median and p95 per model and batch size, None for what cannot be) and `merge_difference`,
     the largest absolute difference between the logits of the two forms over a batch (None likewise).
     """
-    device = next(model.parameters()).device
     order = by_length(rows, batch)
     middle = order[len(order) // 2]
     batches = {
-        "1": collate(rows, middle[len(middle) // 2][None]).to(device),
-        str(batch): collate(rows, middle).to(device),
+        "1": collate(rows, middle[len(middle) // 2][None]).to(compute.device),
+        str(batch): collate(rows, middle).to(compute.device),
     }
     models = {"bare": bare, "adapted": model, "merged": merge(copy.deepcopy(model)) if merge else None}
     there = {name: one.eval() for name, one in models.items() if one is not None}
-    with torch.inference_mode(), autocast(device, dtype):
+    with torch.inference_mode(), compute.autocast():
         seconds = {size: _in_turns(there, one) for size, one in batches.items()}
     with torch.inference_mode():  # in the weights' own precision: what merging changes, not what rounding does
         difference = _difference(there, batches[str(batch)]) if merge else None

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from bench.train.batches import Batch
+from bench.train.device import Compute
 from bench.train.memory import kept_bytes, storages
 
 FORGET_PEAK = "5"  # written to clear_refs: the peak is what is resident now (Linux, man 5 proc_pid_clear_refs)
@@ -29,7 +30,7 @@ def resident_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, dtype: torch.dtype) -> dict[str, int]:
+def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, compute: Compute) -> dict[str, int]:
     """Bytes of a training step by what they are for, computed from what there is: the same on every device.
 
     activations: what the forward pass over the largest batch, or the part of one that goes through the model at once,
@@ -41,7 +42,7 @@ def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, dtype: 
         "weights": sum(weights.values()),
         "gradients": sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad),
         "optimizer": sum(map(_bytes, state)),
-        "activations": kept_bytes(model, largest, dtype),
+        "activations": kept_bytes(model, largest, compute),
     }
 
 

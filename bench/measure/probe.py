@@ -11,12 +11,11 @@ from bench.measure.memory import memory_split, peak_bytes, reset_peak
 from bench.measure.other_load import Watch
 from bench.measure.parameters import count
 from bench.models.speed.speedups import Fast, quicken
-from bench.tasks.encoding.rows import Encoded
 from bench.train.batches import Batch, collate
 from bench.train.evaluate import predict
 from bench.train.optim import make_optimizer
 from bench.train.packed.start import EVALUATED, rehearse
-from bench.train.settings import Plan, Recipe
+from bench.train.settings import Training
 from bench.train.step import Stepper
 
 LENGTHS = 8  # steps of a block: batches spread evenly over the lengths of the data
@@ -34,17 +33,7 @@ OF_STEPS = (
 )
 
 
-def probe(
-    model: nn.Module,
-    data: Encoded,
-    plan: Plan,
-    recipe: Recipe,
-    *,
-    steps: int,
-    lr: float,
-    dtype: torch.dtype,
-    fast: Fast,
-) -> dict[str, Any]:
+def probe(model: nn.Module, training: Training, *, steps: int, lr: float, fast: Fast) -> dict[str, Any]:
     """Measure warm steps over batches spread evenly over the lengths of the data; the largest has run before them.
 
     The same LENGTHS batches run in steps // LENGTHS blocks, fewer steps in one block. Rounds of blocks that something
@@ -57,15 +46,15 @@ def probe(
         (the data's own: neither padding nor virtual tokens) per second of the median block; what disturbed the
         measurement; peak bytes of training; seconds to evaluate the select part.
     """
-    device = next(model.parameters()).device
-    rehearse(model, data, plan, recipe.hooks, dtype)
+    data, plan, recipe, device = training.data, training.plan, training.recipe, training.compute.device
+    rehearse(model, training)
     quicken(model, fast)
     batches = [collate(data.train, numbers) for numbers in _spread(plan.cut(data.train), min(steps, LENGTHS))]
     largest = plan.largest(data.train)
     rates = {"lr": lr, "lr_ratio": recipe.lr_ratio, "head_lr": recipe.head_lr}
     optimizer = make_optimizer(model, recipe.build, weight_decay=plan.weight_decay, **rates)
-    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, parts=plan.parts)
-    recipe.hooks.begin(model, plan.steps(data.train))  # the first steps of a whole training
+    step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, compute=training.compute, parts=plan.parts)
+    recipe.hooks.begin(model, training.steps)  # the first steps of a whole training
     model.train()
     reset_peak(device)
 
@@ -77,9 +66,9 @@ def probe(
     measured = in_blocks(lambda: timed(batches), max(1, steps // LENGTHS), Watch(device))
     peaks = peak_bytes(device)
     return {
-        **_evaluated(model, data, plan, dtype),
+        **_evaluated(model, training),
         **peaks,
-        "memory": memory_split(model, optimizer, plan.parts(largest)[0].to(device), dtype),
+        "memory": memory_split(model, optimizer, plan.parts(largest)[0].to(device), training.compute),
         "warm_up_seconds": sum(first),
         **measured,
         "samples_per_second": sum(batch.rows for batch in batches) / measured["block_seconds_median"],
@@ -96,27 +85,27 @@ def _seconds(step: Stepper, batch: Batch, device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def probe_untrained(model: nn.Module, data: Encoded, plan: Plan, *, dtype: torch.dtype, fast: Fast) -> dict[str, Any]:
+def probe_untrained(model: nn.Module, training: Training, *, fast: Fast) -> dict[str, Any]:
     """What a method costs that trains nothing: an evaluation of the select part, after one of a few rows; its peaks."""
-    device = next(model.parameters()).device
+    compute = training.compute
     quicken(model, fast)
-    predict(model, data.select.first(EVALUATED), plan.eval_batch, device, dtype)
-    reset_peak(device)
-    return {**_evaluated(model, data, plan, dtype), **peak_bytes(device), **dict.fromkeys(OF_STEPS)}
+    predict(model, training.data.select.first(EVALUATED), training.plan.eval_batch, compute)
+    reset_peak(compute.device)
+    return {**_evaluated(model, training), **peak_bytes(compute.device), **dict.fromkeys(OF_STEPS)}
 
 
-def _evaluated(model: nn.Module, data: Encoded, plan: Plan, dtype: torch.dtype) -> dict[str, Any]:
+def _evaluated(model: nn.Module, training: Training) -> dict[str, Any]:
     """How many parameters there are, and how long the select part takes."""
-    device, counts = next(model.parameters()).device, count(model)
+    counts, select = count(model), training.data.select
     began = time.perf_counter()
-    predict(model, data.select, plan.eval_batch, device, dtype)
+    predict(model, select, training.plan.eval_batch, training.compute)
     return {
         "trainable_params": counts.trainable,
         "head_params": counts.head,
         "total_params": counts.total,
         "trainable_percent": counts.percent,
         "eval_seconds": time.perf_counter() - began,
-        "eval_rows": len(data.select),
+        "eval_rows": len(select),
     }
 
 

@@ -28,7 +28,7 @@ from bench.tasks.encoding.forgetting import AT_ONCE, Retained, retained
 from bench.tasks.encoding.multiple_choice import Writer, encode_questions
 from bench.tasks.encoding.rows import Encoded, encode
 from bench.tasks.encoding.template import worded
-from bench.train.device import check_rule, pick_dtype
+from bench.train.device import Compute, check_rule, pick_device, pick_dtype
 from bench.train.evaluate import predict
 from bench.train.settings import Recipe
 
@@ -45,12 +45,12 @@ def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> 
     return encoded(cell, task, beside, Path(cell.conf.cache_dir).expanduser())
 
 
-def load_retained(cell: Cell, device: torch.device, dtype: torch.dtype) -> Retained | None:
+def load_retained(cell: Cell, compute: Compute) -> Retained | None:
     """The texts that the model should still predict after training, and how well it does before; None: none asked."""
     texts = retained_texts(cell)
     if texts is None:
         return None
-    return texts.known(predict(load(cell, seed=0, device=device, dtype=dtype), texts.rows, AT_ONCE, device, dtype))
+    return texts.known(predict(load(cell, seed=0, compute=compute), texts.rows, AT_ONCE, compute))
 
 
 def retained_texts(cell: Cell) -> Retained | None:
@@ -91,7 +91,7 @@ def load_task(cell: Cell) -> Task:
     return replace(task, train=subset(task.train, protocol.train_rows, protocol.data_seed))
 
 
-def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def load(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
     """The backbone, with a fresh head where the task has one, on the device.
 
     A model that is no longer used is gone by then: it and its hooks refer to each other, and so it would stay in memory
@@ -99,7 +99,7 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
     """
     gc.collect()
     conf = cell.conf
-    quant, attention = quant_of(conf.quant, dtype), conf.fast.attention
+    quant, attention = quant_of(conf.quant, compute.dtype), conf.fast.attention
     model = load_model(
         cell.source,
         cell.outputs,
@@ -108,25 +108,31 @@ def load(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> 
         attention=OWN if attention is Attention.own else attention.value,
         dropout=conf.protocol.dropout,
         quant=quant,
-        device=device,
+        device=compute.device,
     )
     if conf.quant.name == "bf16":
         halve(model)
-    return model if quant else model.to(device)  # a quantised base lies there already, and may not be moved
+    return model if quant else model.to(compute.device)  # a quantised base lies there already, and may not be moved
 
 
-def build(cell: Cell, *, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def build(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
     """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
-    model = own_streams(method_of(cell)(load(cell, seed=seed, device=device, dtype=dtype)))
+    model = own_streams(method_of(cell)(load(cell, seed=seed, compute=compute)))
     if cell.checkpointing:
         plain: Any = plain_model(model)
         plain.activation_checkpointing_enable({"use_reentrant": False, "context_fn": replaying})
-    return placed(model, cell, device)
+    return placed(model, cell, compute)
 
 
-def placed(model: nn.Module, cell: Cell, device: torch.device) -> nn.Module:
+def placed(model: nn.Module, cell: Cell, compute: Compute) -> nn.Module:
     """The model on the device, where what a method has added may not be yet; 4 and 8 bits may not be moved."""
-    return model if quant_of(cell.conf.quant, torch.float32) else model.to(device)
+    return model if quant_of(cell.conf.quant, compute.dtype) else model.to(compute.device)
+
+
+def compute_of(cell: Cell) -> Compute:
+    """Where and how the cell is computed. ValueError: there is no such device, or it computes otherwise."""
+    device = pick_device(cell.conf.device.value)
+    return Compute(device, arithmetic(cell, device))
 
 
 def arithmetic(cell: Cell, device: torch.device) -> torch.dtype:

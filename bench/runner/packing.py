@@ -4,22 +4,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 
-import torch
 from torch import nn
 
 from bench.cells.cell import Cell, Trial
 from bench.config.enums import OnOom
 from bench.events import Ended, Event, Judged
-from bench.models.speed.speedups import Fast, quicken
-from bench.runner.build import build, keep, load_data, recipe_of
+from bench.models.speed.speedups import quicken
+from bench.runner.build import build, keep, load_data
+from bench.runner.setup import CellSetup
 from bench.tasks.encoding.forgetting import Retained
-from bench.tasks.encoding.rows import Encoded, Rows
 from bench.train.loop import Pack, run_trials
 from bench.train.memory import room_for
 from bench.train.outcome import describe, failure, is_oom, release
 from bench.train.packed.pack import Packed
 from bench.train.packed.start import Unpackable, gather, rehearse, sample_of
-from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.settings import Plan, Training, Wanted
 from bench.train.single import Alone
 from bench.train.trial_state import Member
 from bench.train.untrained import score_untrained
@@ -29,25 +28,19 @@ FULL_CPU = 256
 
 
 class Trials:
-    """The trials of one cell that are still to be trained. plan: with the micro-batch that the probe could do with.
+    """The trials of one cell that are still to be trained.
 
-    retained: texts that they should still predict.
+    setup: its plan has the micro-batch that the probe could do with. retained: texts that they should still predict.
     """
 
     def __init__(
         self,
-        cell: Cell,
-        data: Encoded,
-        device: torch.device,
-        dtype: torch.dtype,
-        fast: Fast,
-        plan: Plan,
+        setup: CellSetup,
         emit: Callable[[Event], None],
         retained: Retained | None = None,
     ) -> None:
-        self.cell, self.data, self.device, self.dtype, self.emit = cell, data, device, dtype, emit
-        self.fast = fast
-        self.plan, self.retained = plan, retained
+        self.cell, self.fast, self.training = setup.cell, setup.fast, setup.training
+        self.emit, self.retained = emit, retained
         self.why: str | None = None  # trials are not all trained together
 
     def run(self, trials: Sequence[Trial]) -> None:
@@ -83,8 +76,8 @@ class Trials:
                 release(error)
                 if is_oom(error) and free():
                     continue
-                if len(group) == 1 and (smaller := halved(self.plan, error, self.cell, self.data.train)):
-                    self.plan = smaller
+                if len(group) == 1 and (smaller := halved(self.training, error, self.cell)):
+                    self.training = smaller
                     continue
                 if len(group) == 1:
                     ended = ended_with(waiting.pop(group[0].id).id, error)
@@ -93,11 +86,6 @@ class Trials:
                     continue
                 size = error.room if isinstance(error, Crowded) else len(group) // 2 if is_oom(error) else 1
                 self.why = _reason(error, size)
-
-    @property
-    def steps(self) -> int:
-        """Updates of a whole training."""
-        return self.plan.steps(self.data.train)
 
     def _wanted_size(self, trials: int) -> int:
         """How many to begin with at once."""
@@ -113,14 +101,15 @@ class Trials:
         if pack != "auto":
             self.why = f"pack={pack}" if int(pack) < trials else None
             return int(pack)
-        self.why = (recipe_of(self.cell).hooks.alone or self._full()) if trials > 1 else None
+        self.why = (self.training.recipe.hooks.alone or self._full()) if trials > 1 else None
         return 1 if self.why else trials
 
     def _full(self) -> str | None:
         """Why one trial is enough for this device: a CPU gains nothing beyond what its caches hold."""
-        rows = self.data.train
-        tokens = self.plan.tokens or int(self.plan.batch * rows.each * rows.lengths.double().mean())
-        return f"batches of {tokens} tokens fill a CPU" if self.device.type == "cpu" and tokens > FULL_CPU else None
+        rows, plan = self.training.data.train, self.training.plan
+        tokens = plan.tokens or int(plan.batch * rows.each * rows.lengths.double().mean())
+        fills = self.training.compute.device.type == "cpu" and tokens > FULL_CPU
+        return f"batches of {tokens} tokens fill a CPU" if fills else None
 
     def _train(self, group: Sequence[Trial]) -> Iterator[Ended]:
         """Train a group together; gives how each trial ended."""
@@ -128,9 +117,9 @@ class Trials:
         if not self.cell.trains:
             yield self._as_it_is(group[0])
             return
-        together = {"pack": len(group), "pack_why": self.why, **self.plan.at_most}
+        together = {"pack": len(group), "pack_why": self.why, **self.training.plan.at_most}
         pack = self.ready(group)
-        for member, end in run_trials(pack, self.data, self.plan, self.emit, self.retained):
+        for member, end in run_trials(pack, self.emit, self.retained):
             name = member.wanted.trial
             if isinstance(end, Exception):
                 yield ended_with(name, end)
@@ -146,13 +135,13 @@ class Trials:
 
     def _as_it_is(self, trial: Trial) -> Ended:
         """What a method scores that trains nothing; the trial's seed draws the solved examples."""
-        data = load_data(self.cell, trial.seed) if self.cell.shots else self.data
-        return score_untrained(self._bare, trial.id, data, self.plan, self.dtype, self.emit)
+        shown = replace(self.training, data=load_data(self.cell, trial.seed)) if self.cell.shots else self.training
+        return score_untrained(self._bare, trial.id, shown, self.emit)
 
     @cached_property
     def _bare(self) -> nn.Module:
         """The model of all trials, where none is trained."""
-        return quicken(build(self.cell, seed=0, device=self.device, dtype=self.dtype), self.fast)
+        return quicken(build(self.cell, seed=0, compute=self.training.compute), self.fast)
 
     def ready(self, group: Sequence[Trial]) -> Pack:
         """A group, ready to be trained. Unpackable, Crowded: as for `packed`."""
@@ -160,55 +149,40 @@ class Trials:
 
     def alone(self, trial: Trial) -> Pack:
         """One trial in a model of its own, ready to be trained."""
-        recipe = recipe_of(self.cell)
-        return Alone(
-            quicken(self._prepared(trial.seed, recipe), self.fast),
-            _wanted(trial),
-            recipe,
-            self.plan,
-            self.steps,
-            dtype=self.dtype,
-            emit=self.emit,
-        )
+        return Alone(quicken(self._prepared(trial.seed), self.fast), _wanted(trial), self.training, self.emit)
 
     def packed(self, group: Sequence[Trial]) -> Pack:
         """A group over one frozen model, ready to be trained.
 
         Unpackable: it cannot be done. Crowded: there is no room for so many.
         """
-        recipe, sample = recipe_of(self.cell), sample_of(self.data.train).to(self.device)
+        training, compute = self.training, self.training.compute
+        rows, sample = training.data.train, sample_of(training.data.train).to(compute.device)
         seeds = dict.fromkeys(trial.seed for trial in group)
-        models = ((seed, self._prepared(seed, recipe)) for seed in seeds)
-        frame, starts = gather(models, sample, self.dtype)
+        frame, starts = gather(((seed, self._prepared(seed)) for seed in seeds), sample, compute)
         if self.cell.conf.pack == "auto":
-            largest = self.plan.parts(self.plan.largest(self.data.train))[0].to(self.device)
-            room = room_for(frame, largest, len(starts[0].row), self.dtype)
+            largest = training.plan.parts(training.plan.largest(rows))[0].to(compute.device)
+            room = room_for(frame, largest, len(starts[0].row), compute)
             if room < len(group):
                 raise Crowded(room)
-        pack = Packed(
-            quicken(frame, replace(self.fast, compile="none")),  # mapped over trials, blocks run as they are
-            starts,
-            [_wanted(trial) for trial in group],
-            recipe,
-            self.plan,
-            self.steps,
-            dtype=self.dtype,
-            emit=self.emit,
-        )
+        # Mapped over trials, blocks run as they are.
+        frame = quicken(frame, replace(self.fast, compile="none"))
+        pack = Packed(frame, starts, [_wanted(trial) for trial in group], training, self.emit)
         pack.verify(starts, sample)
         return pack
 
-    def _prepared(self, seed: int, recipe: Recipe) -> nn.Module:
-        model = build(self.cell, seed=seed, device=self.device, dtype=self.dtype)
-        rehearse(model, self.data, self.plan, recipe.hooks, self.dtype)
+    def _prepared(self, seed: int) -> nn.Module:
+        model = build(self.cell, seed=seed, compute=self.training.compute)
+        rehearse(model, self.training)
         return model
 
 
-def halved(plan: Plan, error: Exception, cell: Cell, train: Rows) -> Plan | None:
-    """The plan with half as much at once, where memory ran out and that may help; else None."""
+def halved(training: Training, error: Exception, cell: Cell) -> Training | None:
+    """The same with half as much at once, where memory ran out and that may help; else None."""
     if not is_oom(error) or cell.conf.on_oom is not OnOom.halve:
         return None
-    return plan.halved(train, Plan.of(cell.conf.protocol))
+    plan = training.plan.halved(training.data.train, Plan.of(cell.conf.protocol))
+    return None if plan is None else replace(training, plan=plan)
 
 
 class Crowded(Exception):  # noqa: N818 - fewer trials go together instead

@@ -33,7 +33,7 @@ class Racing:
         """What a stage has made of its candidates, by rate."""
         cell, before = self.trials.cell, {one.lr: one for one in race.candidates}
         asked = {trial.id: trial for trial in (Trial(cell.id, lr, race.rule.seed) for lr in stage.rates)}
-        until = max(1, round(self.trials.steps * stage.part))
+        until = max(1, round(self.trials.training.steps * stage.part))
         found: dict[float, Candidate] = {}
         for told in self._train(list(asked.values()), until, race.rule.finalists):
             lr = float(asked[told.trial].lr or 0)
@@ -60,7 +60,7 @@ class Racing:
     def _begin(self, until: int, keep: int, group: Sequence[Trial]) -> Iterator[Judged | Ended]:
         """Train a group from its start; keep it for the next stage."""
         trials = self.trials
-        run = Run(trials.ready(group), trials.data, trials.plan, trials.emit)
+        run = Run(trials.ready(group), trials.emit)
         yield from _advance(run, until)
         self.runs.append(run)
         self._keep_best(keep)

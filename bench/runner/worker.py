@@ -6,6 +6,7 @@ The server that workers are forked from has imported this module, or most of wha
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -16,7 +17,6 @@ from omegaconf import DictConfig
 
 from bench.cells.cell import Cell, Trial
 from bench.cells.compatibility import Misfit
-from bench.config.accelerator import gpu_visible
 from bench.config.enums import Attention
 from bench.config.register import register
 from bench.events import Broken, Event, Probed, Ready
@@ -25,13 +25,12 @@ from bench.measure.memory import resident_bytes
 from bench.measure.probe import probe, probe_untrained
 from bench.methods.checkpoints import merged
 from bench.models.description import check_described
-from bench.models.load import empty_model, linear_weights
-from bench.models.speed.speedups import Fast, pick_fast, plain
+from bench.models.load import empty_model
+from bench.models.speed.speedups import plain
 from bench.runner.build import (
     arithmetic,
     build,
     load,
-    load_data,
     load_retained,
     load_task,
     method_of,
@@ -44,10 +43,9 @@ from bench.runner.malloc import keep_freed_memory, release_freed_memory
 from bench.runner.packing import Trials, halved
 from bench.runner.racing import Racing
 from bench.runner.rank_search import Ladder
-from bench.tasks.encoding.rows import Encoded
-from bench.train.device import describe_device, exact_products, notes_on, pick_device
+from bench.runner.setup import CellSetup
+from bench.train.device import exact_products, pick_device
 from bench.train.outcome import describe, failure, release
-from bench.train.settings import Plan
 
 
 def main(job: Job, pipe: Connection) -> None:
@@ -165,36 +163,27 @@ def _reads(cell: Cell) -> tuple[Any, ...]:
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     """The pipeline: data, then model and method for the probe, for the race, and for each trial."""
     cell = job.cell
-    device = pick_device(cell.conf.device.value)
     exact_products()
-    dtype = arithmetic(cell, device)
-    data = load_data(cell)
-    weights = linear_weights(cell.source, cell.outputs, speaks=cell.form.speaks)
-    fast = pick_fast(cell.conf.fast, device, dtype, weights)
-    told = {**describe_device(device, dtype), **fast.told()}
-    notes = [*data.notes, *notes_on(cell.conf.device.value, device, dtype, gpu=gpu_visible())]
-    told |= {"notes": notes} if notes else {}
-    sizes = {name: len(part) for name, part in data.parts.items()}
+    setup = CellSetup.of(cell)
+    told, device = setup.told(), setup.training.compute.device
+    sizes = {name: len(part) for name, part in setup.training.data.parts.items()}
     emit(Ready(told, sizes))
-    data = data.in_multiples(fast.multiple)
-    plan = Plan.of(cell.conf.protocol)
     while job.probe:
         try:
-            emit(measure(cell, data, device, dtype, fast, plan))
+            emit(measure(setup))
             break
         except Exception as error:
-            smaller = halved(plan, error, cell, data.train)
+            smaller = halved(setup.training, error, cell)
             if smaller is None:
                 raise
             release(error)
-            plan = smaller
+            setup = replace(setup, training=smaller)
     if not job.trials and job.race is None:
         return
     if job.threads is not None and device.type == "cpu":
         torch.set_num_threads(job.threads)
-        told |= {"threads": job.threads}
-        emit(Ready(told, sizes))
-    trials = Trials(cell, data, device, dtype, fast, plan, emit, load_retained(cell, device, dtype))
+        emit(Ready(told | {"threads": job.threads}, sizes))
+    trials = Trials(setup, emit, load_retained(cell, setup.training.compute))
     trials.run(job.trials)
     if job.race is not None:
         rate = Racing(trials).hold(job.race).lr
@@ -202,30 +191,30 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
         trials.run([trial for trial in of_winner if trial.name not in job.recorded])
 
 
-def measure(cell: Cell, data: Encoded, device: torch.device, dtype: torch.dtype, fast: Fast, plan: Plan) -> Probed:
+def measure(setup: CellSetup) -> Probed:
     """The cell's cost, on a model that is thrown away.
 
     Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
     """
-    protocol, method = cell.conf.protocol, cell.conf.method
+    cell, training = setup.cell, setup.training
+    data, compute = training.data, training.compute
     release_freed_memory()
     before = resident_bytes()
-    model, error = build(cell, seed=0, device=device, dtype=dtype), None
+    model, error = build(cell, seed=0, compute=compute), None
     if cell.trains:
-        steps = protocol.probe_steps
-        cost = probe(model, data, plan, recipe_of(cell), steps=steps, lr=cell.published, dtype=dtype, fast=fast)
+        cost = probe(model, training, steps=cell.conf.protocol.probe_steps, lr=cell.published, fast=setup.fast)
         try:
             cost |= {"adapter_bytes": saved_bytes(model, cell)}
         except Exception as failed:  # noqa: BLE001 - no reason to lose the cost, and the trials with it
             cost, error = cost | {"adapter_bytes": None}, failure(failed, "saving the adapter")
     else:
-        cost = probe_untrained(model, data, plan, dtype=dtype, fast=fast) | {"adapter_bytes": 0}
+        cost = probe_untrained(model, training, fast=setup.fast) | {"adapter_bytes": 0}
     cost["peak_own_bytes"] = max(0, cost["peak_resident_bytes"] - before)
     if cell.conf.merge:
         try:
-            merge = partial(merged, attach=method.attach) if cell.merges else None
-            bare = load(cell, seed=0, device=device, dtype=dtype)
-            cost |= merging(plain(model), merge, bare, data.select, plan.eval_batch, dtype)
+            merge = partial(merged, attach=cell.conf.method.attach) if cell.merges else None
+            bare = load(cell, seed=0, compute=compute)
+            cost |= merging(plain(model), merge, bare, data.select, training.plan.eval_batch, compute)
         except Exception as failed:  # noqa: BLE001 - as above
             error = failure(failed, "merge=true", error)
     return Probed(cost, data.truth, error)

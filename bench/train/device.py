@@ -2,11 +2,29 @@
 
 import platform
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a model runs, and the arithmetic of its forward pass. Its weights stay in fp32.
+
+    Attributes:
+        device: Of the model and of what it is given.
+        dtype: float32 or bfloat16.
+    """
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """A context in which a forward pass is computed in the arithmetic."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -63,13 +81,14 @@ def exact_products() -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def notes_on(wanted: str, device: torch.device, dtype: torch.dtype, *, gpu: bool) -> list[str]:
+def notes_on(wanted: str, compute: Compute, *, gpu: bool) -> list[str]:
     """What a user would not expect of the device and the arithmetic; a line each.
 
     wanted: the device as it was asked for. gpu: whether the machine seems to have one.
     """
+    device = compute.device
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        name, bf16 = torch.cuda.get_device_name(device), dtype is torch.bfloat16
+        name, bf16 = torch.cuda.get_device_name(device), compute.dtype is torch.bfloat16
         how = "emulates bf16, which is slow: precision=fp32 may be faster" if bf16 else "has no bf16: trained in fp32"
         return [f"{name} {how}"]
     if device.type == "cpu" and wanted == "auto" and gpu:
@@ -79,8 +98,9 @@ def notes_on(wanted: str, device: torch.device, dtype: torch.dtype, *, gpu: bool
     return []
 
 
-def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+def describe_device(compute: Compute) -> dict[str, Any]:
     """What a record says about the machine: names, memory, driver, threads and the arithmetic that was used."""
+    device = compute.device
     on_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_cuda else torch.cpu.get_capabilities().get("cpu_name")
     return {
@@ -89,10 +109,5 @@ def describe_device(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         "device_bytes": torch.cuda.get_device_properties(device).total_memory if on_cuda else None,
         "cuda": torch.version.cuda if on_cuda else None,
         "threads": torch.get_num_threads(),
-        "dtype": "bf16" if dtype is torch.bfloat16 else "fp32",
+        "dtype": "bf16" if compute.dtype is torch.bfloat16 else "fp32",
     }
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[None]:
-    """The forward pass in that arithmetic; weights stay in fp32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype is torch.bfloat16)

@@ -10,7 +10,7 @@ from bench.tasks.encoding.rows import Rows
 from bench.tasks.encoding.written import Written
 from bench.tasks.outputs import Choosing, Reasoned
 from bench.train.batches import Batch, collate, for_evaluation
-from bench.train.device import autocast
+from bench.train.device import Compute
 from bench.train.generate import concluded, written
 from bench.train.outcome import is_oom, release
 
@@ -39,19 +39,17 @@ def loss_of(logits: Tensor, batch: Batch) -> Tensor:
     return loss if batch.share is None else loss * batch.share
 
 
-def predict(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def predict(model: nn.Module, rows: Rows, batch: int, compute: Compute) -> Tensor:
     """The answer to every question: [questions], on the CPU, in the data's order."""
-    return rows.answers(_over(model, rows, batch, device, dtype, rows.read.answers))
+    return rows.answers(_over(model, rows, batch, compute, rows.read.answers))
 
 
-def judge(model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def judge(model: nn.Module, rows: Rows, batch: int, compute: Compute) -> tuple[Tensor, Tensor]:
     """The answer to every question and its loss: both [questions], on the CPU, in the data's order."""
-    return rows.judged(_over(model, rows, batch, device, dtype, rows.read.judge))
+    return rows.judged(_over(model, rows, batch, compute, rows.read.judge))
 
 
-def weigh(
-    model: nn.Module, rows: Rows, batch: int, device: torch.device, dtype: torch.dtype
-) -> tuple[Tensor, Tensor | None]:
+def weigh(model: nn.Module, rows: Rows, batch: int, compute: Compute) -> tuple[Tensor, Tensor | None]:
     """The answers, and how likely each label or option is: [questions, options], adding up to 1.
 
     Of options that are compared by their likelihood by token, what adds up to 1 is just that. None: the answers are
@@ -59,11 +57,11 @@ def weigh(
     """
     read = rows.read
     if isinstance(read, Written) or rows.labels.is_floating_point():
-        return predict(model, rows, batch, device, dtype), None
+        return predict(model, rows, batch, compute), None
     if isinstance(read, Choosing):
-        scores = _over(model, rows, batch, device, dtype, read.scores)
+        scores = _over(model, rows, batch, compute, read.scores)
     else:
-        scores = rows.beside(_over(model, rows, batch, device, dtype, read.answers))
+        scores = rows.beside(_over(model, rows, batch, compute, read.answers))
     return scores.argmax(-1), scores.softmax(-1)
 
 
@@ -72,15 +70,14 @@ def _over(
     model: nn.Module,
     rows: Rows,
     batch: int,
-    device: torch.device,
-    dtype: torch.dtype,
+    compute: Compute,
     read: Callable[[Tensor, Batch], Tensor],
 ) -> Tensor:
     """What is read of every row, on the CPU, in the data's order. batch: rows at once, as far as memory holds them."""
     model.eval()
-    order = for_evaluation(rows, batch, device)
-    with autocast(device, dtype):
-        found = torch.cat([part for numbers in order for part in _within(model, rows, numbers, device, read)])
+    order = for_evaluation(rows, batch, compute.device)
+    with compute.autocast():
+        found = torch.cat([part for numbers in order for part in _within(model, rows, numbers, compute.device, read)])
     return found[torch.cat(order).argsort()]
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from bench.events import Ended, Event, Started
@@ -17,7 +16,7 @@ from bench.train.batches import Batch, ahead, lockstep
 from bench.train.curve import Measured
 from bench.train.outcome import Diverged, Unsound, failure
 from bench.train.scores import chosen_by, scores_of
-from bench.train.settings import Plan
+from bench.train.settings import Training
 from bench.train.trial_state import Member, three_quarters
 
 Settled = tuple[Member, Ended | Exception]
@@ -29,7 +28,7 @@ class Pack(Protocol):
     seeds: of the trials, each once: what orders the rows of a batch.
     """
 
-    device: torch.device
+    training: Training
     seeds: list[int]
 
     @property
@@ -65,11 +64,9 @@ class Pack(Protocol):
         """The model with that trial's weights in it, until the next call."""
 
 
-def run_trials(
-    pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], None], retained: Retained | None = None
-) -> Iterator[Settled]:
+def run_trials(pack: Pack, emit: Callable[[Event], None], retained: Retained | None = None) -> Iterator[Settled]:
     """Train a pack to the end and score its trials; gives each with its end. Arguments and errors: as for `Run`."""
-    run = Run(pack, data, plan, emit)
+    run = Run(pack, emit)
     yield from run.advance(run.total)
     yield from run.finish(retained)
 
@@ -81,10 +78,10 @@ class Run:
     that ended, and raise what makes all of them fail.
     """
 
-    def __init__(self, pack: Pack, data: Encoded, plan: Plan, emit: Callable[[Event], None]) -> None:
-        self.pack, self.data, self.plan = pack, data, plan
-        self.steps, self.total = 0, plan.steps(data.train)
-        self.every = plan.steps_apart(data.train)
+    def __init__(self, pack: Pack, emit: Callable[[Event], None]) -> None:
+        self.pack, self.data, self.plan = pack, pack.training.data, pack.training.plan
+        self.steps, self.total = 0, pack.training.steps
+        self.every = self.plan.steps_apart(self.data.train)
         self.batches = self._passes()
         for member in pack.members:
             emit(Started(member.wanted.trial, self.total))
@@ -123,7 +120,7 @@ class Run:
         """The batches of one pass after the other, on the device."""
         for number in count():
             passes = [self.plan.one_pass(self.data.train, number=number, seed=seed) for seed in self.pack.seeds]
-            yield from ahead(lockstep(passes), self.pack.device)
+            yield from ahead(lockstep(passes), self.pack.training.compute.device)
 
     def _train(self, until: int) -> list[Settled]:
         """Train up to that update; gives the trials that ended on the way."""

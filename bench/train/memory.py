@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bench.train.batches import Batch
-from bench.train.device import autocast
+from bench.train.device import Compute
 from bench.train.evaluate import forward
 
 CACHED_TOKENS = 1536  # MiniLM at batch 32: 3 trials at once run at 1.0 to 1.1 of the speed of one, 9 at 0.6 to 0.8
@@ -16,14 +16,13 @@ OF_MACHINE = 0.5  # share of a machine's memory that counts as free, so that no 
 COPIES = 6  # of the trained numbers: weights, gradients twice while they are made, the optimizer's two, the best so far
 
 
-def room_for(model: nn.Module, largest: Batch, numbers: int, dtype: torch.dtype) -> int:
+def room_for(model: nn.Module, largest: Batch, numbers: int, compute: Compute) -> int:
     """Trials that memory holds beside the model, at least 1. numbers: what a trial trains, all in fp32.
 
     Measured on a forward pass over the largest batch: the bytes that one trial keeps for its backward pass.
     """
-    device = largest.labels.device
-    each = kept_bytes(model, largest, dtype) + 4 * COPIES * numbers
-    return max(1, int(MARGIN * usable_bytes(device) / each))
+    each = kept_bytes(model, largest, compute) + 4 * COPIES * numbers
+    return max(1, int(MARGIN * usable_bytes(compute.device) / each))
 
 
 def trials_in_cache(tokens: float, device: torch.device) -> int:
@@ -34,7 +33,7 @@ def trials_in_cache(tokens: float, device: torch.device) -> int:
     return max(1, int(CACHED_TOKENS / max(1, tokens))) if device.type == "cpu" else sys.maxsize
 
 
-def kept_bytes(model: nn.Module, batch: Batch, dtype: torch.dtype) -> int:
+def kept_bytes(model: nn.Module, batch: Batch, compute: Compute) -> int:
     """Bytes that a forward pass keeps for the backward pass, beside the model's own tensors; each storage once."""
     own = {address for tensor in [*model.parameters(), *model.buffers()] for address in storages(tensor)}
     seen: dict[int, int] = {}
@@ -44,7 +43,7 @@ def kept_bytes(model: nn.Module, batch: Batch, dtype: torch.dtype) -> int:
         return tensor
 
     model.train()
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), autocast(batch.labels.device, dtype):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), compute.autocast():
         forward(model, batch)
     return sum(seen.values())
 

@@ -8,8 +8,9 @@ from torch.optim import Optimizer
 
 from bench.config.schema import ProtocolConf
 from bench.hooks import Hooks
-from bench.tasks.encoding.rows import Rows
+from bench.tasks.encoding.rows import Encoded, Rows
 from bench.train.batches import Batch, by_length, collate, epoch
+from bench.train.device import Compute
 
 HALVINGS = 4  # of what goes through the model at once, where memory runs out
 
@@ -119,6 +120,28 @@ class Recipe:
     build: Callable[..., Optimizer]
     lr_ratio: Mapping[str, float]
     head_lr: float | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the trials of a cell have in common.
+
+    Attributes:
+        data: The task's parts as token ids.
+        plan: What the protocol says.
+        recipe: What the method says.
+        compute: Where it is computed, and in which arithmetic.
+    """
+
+    data: Encoded
+    plan: Plan
+    recipe: Recipe
+    compute: Compute
+
+    @property
+    def steps(self) -> int:
+        """Updates of a whole training."""
+        return self.plan.steps(self.data.train)
 
 
 @dataclass(frozen=True)

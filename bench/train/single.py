@@ -12,7 +12,7 @@ from bench.train.batches import Batch
 from bench.train.curve import Measured
 from bench.train.evaluate import judge, predict
 from bench.train.guard import Guard
-from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.settings import Training, Wanted
 from bench.train.step import Stepper
 from bench.train.trial_state import Member
 
@@ -20,28 +20,25 @@ from bench.train.trial_state import Member
 class Alone:
     """One trial and its model, freshly attached and prepared."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        wanted: Wanted,
-        recipe: Recipe,
-        plan: Plan,
-        steps: int,
-        *,
-        dtype: torch.dtype,
-        emit: Callable[[Event], None],
-    ) -> None:
-        self.model, self.hooks, self.dtype = model, recipe.hooks, dtype
-        self.device, self.seeds = next(model.parameters()).device, [wanted.seed]
+    def __init__(self, model: nn.Module, wanted: Wanted, training: Training, emit: Callable[[Event], None]) -> None:
+        plan, recipe = training.plan, training.recipe
+        self.model, self.training, self.hooks = model, training, recipe.hooks
+        self.seeds = [wanted.seed]
         head, body = trained(model)
-        member = Member(wanted, head | body, head, recipe, plan, steps, emit)
+        member = Member(wanted, head | body, head, training, emit)
         self.stepper = Stepper(
-            model, member.optimizer, recipe.hooks, clip=plan.clip, dtype=dtype, parts=plan.parts, seed=wanted.seed
+            model,
+            member.optimizer,
+            recipe.hooks,
+            clip=plan.clip,
+            compute=training.compute,
+            parts=plan.parts,
+            seed=wanted.seed,
         )
         self.members = [member]
         self.guard = Guard(model)
         torch.manual_seed(wanted.seed)  # what a method draws besides dropout
-        recipe.hooks.begin(model, steps)
+        recipe.hooks.begin(model, training.steps)
 
     def train(self) -> None:
         self.model.train()
@@ -54,11 +51,11 @@ class Alone:
 
     def predict(self, rows: Rows, batch: int) -> Tensor:
         """The likeliest labels: [1, rows]."""
-        return predict(self.model, rows, batch, self.device, self.dtype)[None]
+        return predict(self.model, rows, batch, self.training.compute)[None]
 
     def judge(self, rows: Rows, batch: int) -> tuple[Tensor, Tensor]:
         """The answers and their losses: both [1, questions]."""
-        answers, losses = judge(self.model, rows, batch, self.device, self.dtype)
+        answers, losses = judge(self.model, rows, batch, self.training.compute)
         return answers[None], losses[None]
 
     @property

@@ -12,7 +12,7 @@ from bench.models.structure import trained
 from bench.models.vmap.dropout import Streams, drawing, of_trial
 from bench.train.batches import Batch
 from bench.train.curve import Measured
-from bench.train.device import autocast
+from bench.train.device import Compute
 from bench.train.evaluate import forward, loss_of
 
 
@@ -29,15 +29,15 @@ class Stepper:
         hooks: Hooks,
         *,
         clip: float,
-        dtype: torch.dtype,
+        compute: Compute,
         parts: Callable[[Batch], list[Batch]] | None = None,
         seed: int = 0,
     ) -> None:
-        self.model, self.optimizer, self.hooks, self.clip, self.dtype = model, optimizer, hooks, clip, dtype
+        self.model, self.optimizer, self.hooks, self.clip, self.compute = model, optimizer, hooks, clip, compute
         self.parts = parts or (lambda batch: [batch])
         head, body = trained(model)
         self.head, self.body = list(head.values()), list(body.values())
-        self.streams = Streams([seed], next(model.parameters()).device)
+        self.streams = Streams([seed], compute.device)
         self.steps = 0
 
     def __call__(self, batch: Batch) -> Measured:
@@ -45,7 +45,7 @@ class Stepper:
         self.streams.start(self.steps)
         losses, penalty = [], None
         for part in self.parts(batch):
-            with drawing(self.streams), of_trial(torch.tensor(0)), autocast(batch.labels.device, self.dtype):
+            with drawing(self.streams), of_trial(torch.tensor(0)), self.compute.autocast():
                 logits = forward(self.model, part)
             loss = loss_of(logits, part)
             losses.append(loss.detach())

@@ -13,7 +13,7 @@ from bench.train.batches import Batch
 from bench.train.curve import Curve, Measured
 from bench.train.optim import make_schedule, optimizer_over
 from bench.train.scores import rise_of
-from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.settings import Training, Wanted
 
 
 def three_quarters(total: int) -> int:
@@ -55,11 +55,10 @@ class Member:
         wanted: Wanted,
         parameters: Mapping[str, nn.Parameter],
         head: Collection[str],
-        recipe: Recipe,
-        plan: Plan,
-        steps: int,
+        training: Training,
         emit: Callable[[Event], None],
     ) -> None:
+        plan, recipe = training.plan, training.recipe
         self.wanted, self.parameters = wanted, parameters
         self.optimizer = optimizer_over(
             parameters,
@@ -70,7 +69,7 @@ class Member:
             lr_ratio=recipe.lr_ratio,
             head_lr=recipe.head_lr,
         )
-        self.schedule = make_schedule(self.optimizer, steps, plan.warmup, plan.warmup_steps)
+        self.schedule = make_schedule(self.optimizer, training.steps, plan.warmup, plan.warmup_steps)
         self.curve, self.best = Curve(wanted.trial, emit), Best(list(parameters.values()))
         self.select_losses: list[tuple[int, float]] = []  # by number of updates: the mean loss on select
         self.late: Tensor | None = None  # the loss of each question of select at three quarters of the updates

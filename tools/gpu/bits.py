@@ -35,16 +35,16 @@ def _quantised(asked: Asked, page: Page, shape: str, base: str) -> dict[str, Any
     words = [f"quant={base}", "precision=bf16", "seeds=[0,1,2]"]
     ground = Ground.of(asked.cell(shape, "lora", page.folder, *words), asked.device, "bf16")
     reset_peak(device)
-    pack = ground.trials.alone(ground.cell.trials[0])
+    pack = ground.trials.alone(ground.setup.cell.trials[0])
     held = torch.cuda.memory_allocated(device) if asked.on_card else None
     (alone,) = ground.train(pack).values()
     row = {"losses": alone.losses, "seconds": alone.seconds, "held_bytes": held, **peak_bytes(device)}
     del pack
     try:
-        together = ground.train(ground.trials.packed(ground.cell.trials))
+        together = ground.train(ground.trials.packed(ground.setup.cell.trials))
     except Unpackable as why:
         return row | {"unpackable": str(why)}
-    return row | {"packed": together[ground.cell.trials[0].id].apart(alone)["losses"]}
+    return row | {"packed": together[ground.setup.cell.trials[0].id].apart(alone)["losses"]}
 
 
 def optimizers(asked: Asked, page: Page) -> None:

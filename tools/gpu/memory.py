@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from asked import STEPS, Asked
 from page import Page
-from training import PLAIN, Ground, Losses, apart, keeping
+from training import Ground, Losses, apart, keeping
 
 from bench.events import Ended, Event
 from bench.measure.memory import peak_bytes, reset_peak
@@ -24,7 +24,7 @@ def out_of_memory(asked: Asked, page: Page) -> None:
     for name, more in kinds.items():
         ground = Ground.of(asked.cell("bert", "lora", page.folder, *words, *more), asked.device, "fp32")
         row = page.row("table", name, _limited(ground, asked.torch_device))
-        page.claim(f"{name}: that ended well under the limit", row["ok"], least=len(ground.cell.trials))
+        page.claim(f"{name}: that ended well under the limit", row["ok"], least=len(ground.setup.cell.trials))
         page.claim(f"{name}: losses apart from those without a limit", row["losses"], most=1e-4)
         page.claim(f"{name}: how often memory ran out", row["ran_out"], least=1)
 
@@ -32,14 +32,14 @@ def out_of_memory(asked: Asked, page: Page) -> None:
 def _limited(ground: Ground, device: torch.device) -> dict[str, Any]:
     free, limited = Losses(), Losses()
     reset_peak(device)
-    _run(ground, device, free)
+    _run(ground, free)
     peak = peak_bytes(device)["peak_allocated_bytes"] or 0
     torch.cuda.empty_cache()
     before, total = torch.cuda.memory_stats()["num_ooms"], torch.cuda.get_device_properties(device).total_memory
     torch.cuda.set_per_process_memory_fraction(LIMIT * peak / total)
     try:
         reset_peak(device)
-        ends = _run(ground, device, limited)
+        ends = _run(ground, limited)
         under = peak_bytes(device)["peak_allocated_bytes"]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
@@ -56,7 +56,7 @@ def _limited(ground: Ground, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _run(ground: Ground, device: torch.device, losses: Losses) -> list[Ended]:
+def _run(ground: Ground, losses: Losses) -> list[Ended]:
     ends: list[Ended] = []
     keep = keeping(losses)
 
@@ -65,6 +65,5 @@ def _run(ground: Ground, device: torch.device, losses: Losses) -> list[Ended]:
         if isinstance(event, Ended):
             ends.append(event)
 
-    cell = ground.cell
-    Trials(cell, ground.data, device, torch.float32, PLAIN, ground.plan, emit).run(cell.trials)
+    Trials(ground.setup, emit).run(ground.setup.cell.trials)
     return ends

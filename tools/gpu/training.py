@@ -13,12 +13,14 @@ from torch import Tensor
 from bench.cells.cell import Cell
 from bench.events import Event, Stepped
 from bench.models.speed.speedups import Fast
-from bench.runner.build import load_data
+from bench.runner.build import load_data, recipe_of
 from bench.runner.packing import Trials
+from bench.runner.setup import CellSetup
 from bench.tasks.encoding.rows import Encoded
+from bench.train.device import Compute
 from bench.train.loop import Pack, run_trials
 from bench.train.outcome import release
-from bench.train.settings import Plan
+from bench.train.settings import Plan, Training
 
 PLAIN = Fast("torch", "all")
 Losses = dict[str, list[float]]
@@ -42,26 +44,23 @@ class Outcome:
 class Ground:
     """A cell with its data, and what trains it."""
 
-    cell: Cell
-    data: Encoded
-    plan: Plan
+    setup: CellSetup
     trials: Trials
     losses: Losses
 
     @classmethod
     def of(cls, cell: Cell, device: str, precision: str, fast: Fast = PLAIN) -> "Ground":
         """All rows to train on, and a few to judge by."""
-        whole, losses, plan = load_data(cell), Losses(), Plan.of(cell.conf.protocol)
+        whole, losses = load_data(cell), Losses()
         few = Encoded(whole.train, whole.select.first(8), whole.report.first(8)).in_multiples(fast.multiple)
-        kept = keeping(losses)
-        return cls(
-            cell, few, plan, Trials(cell, few, torch.device(device), DTYPES[precision], fast, plan, kept), losses
-        )
+        compute = Compute(torch.device(device), DTYPES[precision])
+        setup = CellSetup(cell, Training(few, Plan.of(cell.conf.protocol), recipe_of(cell), compute), fast)
+        return cls(setup, Trials(setup, keeping(losses)), losses)
 
     def train(self, pack: Pack) -> dict[str, Outcome]:
         """Train a pack to its end; gives the outcomes by trial. Raises what a trial ended with."""
         found, began = {}, time.perf_counter()
-        for member, end in run_trials(pack, self.data, self.plan, lambda _: None):
+        for member, end in run_trials(pack, lambda _: None):
             if isinstance(end, Exception):
                 raise end
             name = member.wanted.trial
@@ -71,7 +70,7 @@ class Ground:
 
     def first(self) -> Outcome:
         """The first trial, by itself."""
-        (outcome,) = self.train(self.trials.alone(self.cell.trials[0])).values()
+        (outcome,) = self.train(self.trials.alone(self.setup.cell.trials[0])).values()
         return outcome
 
 

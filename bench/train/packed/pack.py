@@ -21,14 +21,13 @@ from bench.tasks.encoding.rows import Rows
 from bench.tasks.encoding.written import Written
 from bench.train.batches import Batch, collate, for_evaluation
 from bench.train.curve import Measured
-from bench.train.device import autocast
 from bench.train.evaluate import arguments, loss_of, predict
 from bench.train.guard import Guard, fingerprints
 from bench.train.memory import trials_in_cache
 from bench.train.outcome import Unsound, is_oom, release
 from bench.train.packed.start import Layout, Start, Unpackable
 from bench.train.packed.vmap import over_trials
-from bench.train.settings import Plan, Recipe, Wanted
+from bench.train.settings import Training, Wanted
 from bench.train.step import clip_rows
 from bench.train.trial_state import Member
 
@@ -43,15 +42,10 @@ class Packed:
         frame: nn.Module,
         starts: Sequence[Start],
         wanted: Sequence[Wanted],
-        recipe: Recipe,
-        plan: Plan,
-        steps: int,
-        *,
-        dtype: torch.dtype,
+        training: Training,
         emit: Callable[[Event], None],
     ) -> None:
-        self.frame, self.plan, self.dtype = frame, plan, dtype
-        self.device = next(frame.parameters()).device
+        self.frame, self.training, self.device = frame, training, training.compute.device
         self.layout, self.guard = Layout.of(frame), Guard(frame)
         self.seeds = [start.seed for start in starts]
         self.other = {name: torch.stack([start.other[name] for start in starts]) for name in starts[0].other}
@@ -64,7 +58,7 @@ class Packed:
         for row, gradient, one in zip(self.rows, self.grads, ordered, strict=True):
             parameters = {name: nn.Parameter(part) for name, part in self.layout.split(row).items()}
             self.layout.point(parameters, row, gradient)
-            self.members.append(Member(one, parameters, self.layout.names_of_head, recipe, plan, steps, emit))
+            self.members.append(Member(one, parameters, self.layout.names_of_head, training, emit))
         self._settle()
         self.before = {id(member): self._body(place) for place, member in enumerate(self.members)}
 
@@ -74,7 +68,7 @@ class Packed:
         for member, found in zip(self.members, grads, strict=True):
             expected = starts[self.seeds.index(member.wanted.seed)].gradient
             apart, size = torch.linalg.vector_norm(found - expected), torch.linalg.vector_norm(expected)
-            if not apart <= TOLERANCE[self.dtype] * size:
+            if not apart <= TOLERANCE[self.training.compute.dtype] * size:
                 raise Unpackable(f"packed gradients are {float(apart / size):.1g} of their norm away from single ones")
 
     def _tried(self, sample: Batch) -> Tensor:
@@ -104,7 +98,7 @@ class Packed:
         """Update every member once. Where memory runs out, fewer trials go through the model at once from then on."""
         losses = self._in_chunks(self._gradients, batch)
         self.steps += 1
-        norm, body = clip_rows(self.grads, self.layout.head, self.plan.clip)
+        norm, body = clip_rows(self.grads, self.layout.head, self.training.plan.clip)
         for member in self.members:
             member.optimizer.step()
             member.advance()
@@ -116,7 +110,7 @@ class Packed:
         """The answers, on the CPU, in the rows' order: [members, rows]."""
         if isinstance(rows.read, Written):  # it takes as many calls as it takes: one trial after the other
             each = (self.model_of(member) for member in self.members)
-            return torch.stack([predict(model, rows, batch, self.device, self.dtype) for model in each])
+            return torch.stack([predict(model, rows, batch, self.training.compute) for model in each])
         return rows.answers(self._read(rows, batch, rows.read.answers))
 
     @torch.no_grad()
@@ -178,7 +172,7 @@ class Packed:
         while True:
             self.streams.start(self.steps)
             places = range(len(self.members))
-            rows = self.plan.at_once(batch.rows, batch.width)
+            rows = self.training.plan.at_once(batch.rows, batch.width)
             tokens = rows * batch.input_ids.shape[-1] * (self.depth if self.shares else 1)
             size = min(self.chunk, len(places), trials_in_cache(tokens, self.device))
             try:
@@ -193,7 +187,7 @@ class Packed:
         """Fill in the gradients of some trials; gives their losses."""
         rows = self.rows[places.start : places.stop].detach().requires_grad_()
         gradients, losses = self.grads[places.start : places.stop].zero_(), torch.zeros(len(rows), device=self.device)
-        for part in self.plan.parts(batch):
+        for part in self.training.plan.parts(batch):
             found = self._over(places, loss_of, part, rows)
             gradients += torch.autograd.grad(found.sum(), rows)[0]
             losses += found.detach()
@@ -214,7 +208,7 @@ class Packed:
 
     def _logits(self, row: Tensor, number: Tensor, other: dict[str, Tensor], batch: Batch) -> Tensor:
         """Of one trial, in fp32."""
-        with of_trial(number), autocast(self.device, self.dtype):
+        with of_trial(number), self.training.compute.autocast():
             called: Any = functional_call(self.frame, self.layout.split(row) | other, kwargs=arguments(batch))
         logits: Tensor = called.logits.float()
         return logits

@@ -8,14 +8,13 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from bench.hooks import Hooks
 from bench.models.structure import trained
 from bench.models.vmap.dropout import Streams, drawing, of_trial
-from bench.tasks.encoding.rows import Encoded, Rows
+from bench.tasks.encoding.rows import Rows
 from bench.train.batches import Batch, by_length, collate
-from bench.train.device import autocast
+from bench.train.device import Compute
 from bench.train.evaluate import arguments, forward, loss_of, predict
-from bench.train.settings import Plan
+from bench.train.settings import Training
 
 PREPARING = 16  # batches that a method may look at before it trains
 EVALUATED = 2  # rows
@@ -25,16 +24,17 @@ class Unpackable(Exception):  # noqa: N818 - the trials run one by one instead
     """Why the trials of a cell cannot be trained together."""
 
 
-def rehearse(model: nn.Module, data: Encoded, plan: Plan, hooks: Hooks, dtype: torch.dtype) -> None:
+def rehearse(model: nn.Module, training: Training) -> None:
     """What comes before the first step: the method's start from data, and an evaluation of a few rows.
 
     The evaluation is there for its after-effects: what it breaks must show in training, where the guard sees it.
     """
-    device = next(model.parameters()).device
+    data, plan, compute = training.data, training.plan, training.compute
     model.eval()
     batches = plan.one_pass(data.train, number=0, seed=plan.data_seed)
-    hooks.prepare(model, [arguments(batch.to(device)) for batch in islice(batches, PREPARING)])
-    predict(model, data.select.first(EVALUATED), plan.eval_batch, device, dtype)
+    first = [arguments(batch.to(compute.device)) for batch in islice(batches, PREPARING)]
+    training.recipe.hooks.prepare(model, first)
+    predict(model, data.select.first(EVALUATED), plan.eval_batch, compute)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Start:
     other: dict[str, Tensor] = field(default_factory=dict)
 
 
-def gather(models: Iterable[tuple[int, nn.Module]], sample: Batch, dtype: torch.dtype) -> tuple[nn.Module, list[Start]]:
+def gather(models: Iterable[tuple[int, nn.Module]], sample: Batch, compute: Compute) -> tuple[nn.Module, list[Start]]:
     """Keep one model of all seeds' and, of the others, where they begin. Unpackable: they differ in more than numbers.
 
     models: prepared ones with their seeds; only two are alive at a time.
@@ -95,8 +95,8 @@ def gather(models: Iterable[tuple[int, nn.Module]], sample: Batch, dtype: torch.
     given = iter(models)
     first, frame = next(given)
     layout = Layout.of(frame)
-    starts = [_start(first, frame, frame, layout, sample, dtype)]
-    starts += [_start(seed, model, frame, layout, sample, dtype) for seed, model in given]
+    starts = [_start(first, frame, frame, layout, sample, compute)]
+    starts += [_start(seed, model, frame, layout, sample, compute) for seed, model in given]
     names = {name for start in starts for name in start.other}
     own = _frozen(frame, layout)
     for start in starts:
@@ -104,10 +104,10 @@ def gather(models: Iterable[tuple[int, nn.Module]], sample: Batch, dtype: torch.
     return frame, starts
 
 
-def _start(seed: int, model: nn.Module, frame: nn.Module, layout: Layout, sample: Batch, dtype: torch.dtype) -> Start:
+def _start(seed: int, model: nn.Module, frame: nn.Module, layout: Layout, sample: Batch, compute: Compute) -> Start:
     other = dict(_differing(frame, model, layout))
     row = layout.join(dict(model.named_parameters()))
-    return Start(seed, row, _gradient(model, layout, sample, seed, dtype), other)
+    return Start(seed, row, _gradient(model, layout, sample, seed, compute), other)
 
 
 def sample_of(rows: Rows) -> Batch:
@@ -134,13 +134,12 @@ def _differing(frame: nn.Module, model: nn.Module, layout: Layout) -> Iterator[t
             yield name, other.detach()
 
 
-def _gradient(model: nn.Module, layout: Layout, sample: Batch, seed: int, dtype: torch.dtype) -> Tensor:
+def _gradient(model: nn.Module, layout: Layout, sample: Batch, seed: int, compute: Compute) -> Tensor:
     """The gradient of the sample's loss by ordinary backpropagation: [numbers]. Unpackable: some tensor gets none."""
     model.train()
-    device = sample.labels.device
-    streams = Streams([seed], device)
+    streams = Streams([seed], compute.device)
     streams.start(0)
-    with drawing(streams), of_trial(torch.tensor(0)), autocast(device, dtype):
+    with drawing(streams), of_trial(torch.tensor(0)), compute.autocast():
         logits = forward(model, sample)
     loss_of(logits, sample).backward()  # type: ignore[no-untyped-call]
     named = dict(model.named_parameters())

@@ -1,0 +1,45 @@
+"""A cell in its worker, with what is found out once and holds for all that is done with it."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from bench.cells.cell import Cell
+from bench.config.accelerator import gpu_visible
+from bench.models.load import linear_weights
+from bench.models.speed.speedups import Fast, pick_fast
+from bench.runner.build import compute_of, load_data, recipe_of
+from bench.train.device import describe_device, notes_on
+from bench.train.settings import Plan, Training
+
+
+@dataclass(frozen=True)
+class CellSetup:
+    """A cell, ready to be measured, raced and trained.
+
+    Attributes:
+        cell: What is asked for.
+        training: Its data, plan, recipe and compute.
+        fast: The faster ways that are used.
+    """
+
+    cell: Cell
+    training: Training
+    fast: Fast
+
+    @classmethod
+    def of(cls, cell: Cell) -> Self:
+        """Read the cell's data and choose how it is computed. ValueError: its data or its device is not there."""
+        compute, data = compute_of(cell), load_data(cell)
+        weights = linear_weights(cell.source, cell.outputs, speaks=cell.form.speaks)
+        fast = pick_fast(cell.conf.fast, compute.device, compute.dtype, weights)
+        plan = Plan.of(cell.conf.protocol)
+        return cls(cell, Training(data.in_multiples(fast.multiple), plan, recipe_of(cell), compute), fast)
+
+    def told(self) -> dict[str, Any]:
+        """What a record says of the machine, and what a user would not expect of it or of the data."""
+        compute = self.training.compute
+        notes = [
+            *self.training.data.notes,
+            *notes_on(self.cell.conf.device.value, compute, gpu=gpu_visible()),
+        ]
+        return {**describe_device(compute), **self.fast.told(), **({"notes": notes} if notes else {})}
