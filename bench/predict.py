@@ -17,8 +17,8 @@ from rich.console import Console
 
 from bench.cli import carried_out
 from bench.files.atomic import replace_file
-from bench.inference.requests import Answer, Asked, read_asked
-from bench.inference.web_page import make_page, named, said, serve
+from bench.inference.requests import Answer, Request, read_asked
+from bench.inference.web_page import make_page, readable, said, serve_page
 from bench.records import record as records
 
 SETTINGS = ("record", "results_dir")
@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; 'python -m bench.predict --help' shows how it is called")
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line. ValueError: it asks nothing, or two things at once."""
     parser = Parser(prog="python -m bench.predict", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
@@ -70,22 +70,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 def cli(arguments: list[str] | None = None) -> int:
     """Answer. Gives 0; 2 where the command line, the record or what is asked is wrong; 130: interrupted."""
     asked = sys.argv[1:] if arguments is None else arguments
-    return carried_out(lambda console, complaints: answer(parse(asked), console, complaints))
+    return carried_out(lambda console, complaints: answer(parse_arguments(asked), console, complaints))
 
 
 def answer(given: argparse.Namespace, console: Console, complaints: Console) -> None:
     """Load what was kept, and answer what is asked."""
     found = list(records.read_all(Path(given.results_dir).expanduser(), complaints.print))
     with console.status("loading the model"):
-        from bench.inference.answerer import Answerer, chosen  # torch takes its time
+        from bench.inference.answerer import Answerer, select_trial  # torch takes its time
 
-        record = chosen(found, given.record)
+        record = select_trial(found, given.record)
         warnings.simplefilter("ignore")
         answerer = Answerer(record, given.config_dir)
     note = RANDOM if record.cell["random"] else ""
     if given.serve:
         title = f"{record.cell['title']} on {record.cell['task']} ({record.cell['model']})"
-        serve(
+        serve_page(
             make_page(title, note, answerer.wants, answerer),
             given.port,
             lambda line: console.print(line, soft_wrap=True),
@@ -111,9 +111,9 @@ def _row(given: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _shown(one: Answer, asked: Asked) -> str:
+def _shown(one: Answer, asked: Request) -> str:
     """The answer, and below it how likely everything was."""
-    shares = named(one, asked) or {}
+    shares = readable(one, asked) or {}
     return "\n".join([said(one), *(f"  {share:.3f}  {name}" for name, share in shares.items())])
 
 

@@ -20,7 +20,7 @@ from bench.config.enums import Cost
 from bench.config.register import register
 from bench.records.manifest import Manifest, Remembered
 from bench.runner import launch
-from bench.runner.cost_turns import measure
+from bench.runner.cost_turns import measure_in_turns
 from bench.runner.preflight import check_ready
 from bench.runner.progress import Display
 from bench.runner.sweep import Sweep
@@ -89,7 +89,7 @@ def _run_costs(sweep: Sweep, command: list[str], results: Path, outputs: str) ->
     cells = list({cell.id: cell for cell in backlog.jobs}.values())
     remembered = Remembered(results, command, lambda: [one | {"trials": []} for one in backlog.asked()], _say)
     with remembered, Display(len(cells), 0) as display:
-        remembered.exit = 1 if measure(cells, backlog.lookup, display) else 0
+        remembered.exit = 1 if measure_in_turns(cells, backlog.lookup, display) else 0
     _show(remembered.manifest, results)
     return remembered.exit
 
@@ -100,7 +100,7 @@ def _check(sweep: Sweep, waiting: list[Cell], outputs: str) -> None:
         return
     check_ready(waiting, outputs)
     with sweep.display.console.status("starting the worker server, checking data and methods"):
-        misfits, problem = launch.check(waiting)
+        misfits, problem = launch.check_in_worker(waiting)
     if problem:
         raise ValueError(problem)
     reasons = sweep.backlog.leave_out(misfits)

@@ -78,7 +78,7 @@ def first_steps(place: Path, precision: str) -> list[float]:
     taken = []
     for _ in range(1 + TIMES):
         began = time.perf_counter()
-        with closing(launch.run(iter([Job(cell, cell.trials)]), 1)) as events:
+        with closing(launch.run_jobs(iter([Job(cell, cell.trials)]), 1)) as events:
             next(event for _, event in events if isinstance(event, Started))
             taken.append(time.perf_counter() - began)
     return taken[1:]  # the first one starts the server

@@ -19,7 +19,7 @@ from bench.runner.build import load_data, recipe_of
 from bench.runner.packing import Trials
 from bench.runner.setup import CellSetup
 from bench.tasks.encoding.rows import Rows
-from bench.tasks.outputs import HEAD, Continuation, Letters, Reading
+from bench.tasks.outputs import HEAD, Continuation, Letters, OutputReader
 from bench.train import step as stepping
 from bench.train.batches import Batch, collate, lockstep
 from bench.train.evaluate import forward, loss_of
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 ROWS = 7
 
 
-def batch(read: Reading) -> Batch:
+def batch(read: OutputReader) -> Batch:
     """Seven rows of 4 to 9 tokens with answers of 1 to 3."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(4, 10, (ROWS,), generator=generator)
@@ -58,7 +58,7 @@ def gradient(model: nn.Module, parts: list[Batch]) -> tuple[float, Tensor]:
 
 @pytest.mark.parametrize("micro", [1, 2, 3, 6])
 @pytest.mark.parametrize("read", [Continuation(), Letters((3, 5, 7))], ids=["answers of several tokens", "letters"])
-def test_parts_add_up_to_the_whole(read: Reading, micro: int) -> None:
+def test_parts_add_up_to_the_whole(read: OutputReader, micro: int) -> None:
     model, whole = llama(), batch(read)
     parts = whole.parts(micro)
     assert [part.rows for part in parts] == [*[micro] * (ROWS // micro), *([ROWS % micro] if ROWS % micro else [])]

@@ -244,3 +244,14 @@ def test_nothing_that_was_downloaded_is_run(path: Path) -> None:
 
 def test_every_file_says_what_it_is_for() -> None:
     assert not [name_of(path) for path in FILES if path.stat().st_size and not ast.get_docstring(parsed(path))]
+
+
+def test_no_two_public_functions_or_classes_have_one_name() -> None:
+    """Apart from the seams: what every method and every loader calls itself, and the entry points."""
+    seams = {"attach", "load", "cli"}
+    named: dict[str, list[str]] = {}
+    for path in FILES:
+        for node in parsed(path).body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
+                named.setdefault(node.name, []).append(name_of(path))
+    assert not {name: places for name, places in named.items() if len(places) > 1 and name not in seams}

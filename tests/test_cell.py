@@ -269,7 +269,7 @@ def test_a_yaml_that_names_a_function_where_it_was_means_the_same_cell_and_funct
     node = {"inner": [{"_target_": old, "_partial_": True, "size": 2}]}
     new = functions.FUNCTIONS[functions.MOVED[old]]
     assert with_current_paths(node) == {"inner": [{"_target_": new, "_partial_": True, "size": 2}]}
-    assert functions.named(node) == functions.named(with_current_paths(node))
+    assert functions.with_names(node) == functions.with_names(with_current_paths(node))
     assert callable(call({"_target_": old, "_partial_": True}))
 
 
@@ -277,7 +277,7 @@ def test_no_module_of_ours_names_a_cell(base: list[str]) -> None:
     for path in (REPOSITORY / "conf" / "method").glob("*.yaml"):
         node = yaml.safe_load(path.read_text("utf-8"))
         for part in ("attach", "hooks"):
-            assert "bench." not in json.dumps(functions.named(node.get(part) or {}))
+            assert "bench." not in json.dumps(functions.with_names(node.get(part) or {}))
     assert "bench." not in json.dumps(cell(base, "method=adalora", "rank=8", "optim=lion").identity)
 
 

@@ -14,7 +14,7 @@ from bench.records.record import Record
 from bench.report.__main__ import cli
 from bench.report.arguments import parse
 from bench.report.figures.figures import FIGURES
-from bench.report.recommend import Limit, limits_of, recommend
+from bench.report.recommend import Limit, limits_of, recommend_cells
 from bench.report.record_frame import Study
 from bench.report.tables.formats import FORMATS, notes_with_legend
 
@@ -168,7 +168,7 @@ def test_the_time_of_a_training_is_that_of_one_alone_and_not_of_a_pack() -> None
     assert figure is not None
     (shown,) = (trace for trace in figure.data if trace.name == "lora")
     assert list(shown.x) == [12.0, 10.0]
-    said, _ = recommend(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
+    said, _ = recommend_cells(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
     assert "take lora r=8 qv" in said
     assert "Left aside, as their cost was not measured, or not undisturbed: 1 cells." in said
 
@@ -231,9 +231,9 @@ def test_a_pivot_over_a_speed_marks_it() -> None:
 def test_nothing_is_taken_for_best_by_a_cost_measured_beside_other_load() -> None:
     study = Study.of(flat([*disturbed(), measured(XEON, 90.0, 0.6, 0.7, rank=2)]))
     for limit in (Limit("train_seconds", 60.0, "a minute"), Limit("latency_adapted", 1.0, "1,000 ms")):
-        said, _ = recommend(study, [limit])
+        said, _ = recommend_cells(study, [limit])
         assert "take lora r=8" not in said
-    assert "take lora r=8 qv" in recommend(study, [])[0]
+    assert "take lora r=8 qv" in recommend_cells(study, [])[0]
     figure = FIGURES["score_by_time"](study)
     assert figure is not None
     front, points = figure.data
@@ -266,7 +266,7 @@ def test_memory_is_compared_without_what_the_server_had_loaded_and_limited_with_
     assert list(zip(body["own MiB"], body["resident MiB"], strict=True)) == [("50.0", "550.0"), ("100.0", "600.0")]
     study = Study.of(flat(found))
     limit = limits_of(parse(["recommend", "memory_gb=0.6", f"results_dir={tmp_path}"]))  # 572 MiB
-    assert "take lora r=1 qv" in recommend(study, limit)[0]
+    assert "take lora r=1 qv" in recommend_cells(study, limit)[0]
 
 
 def test_records_without_the_cells_own_memory_show_the_whole_process() -> None:

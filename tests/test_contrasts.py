@@ -14,7 +14,7 @@ from bench.report.arguments import parse
 from bench.report.commands import tables
 from bench.report.compare import difference
 from bench.report.record_frame import Study
-from bench.report.tables.contrasts import contrasts, differences
+from bench.report.tables.contrasts import beside_paper, contrasts
 from bench.report.tables.table import DASH
 
 
@@ -53,7 +53,7 @@ def test_the_pairs_are_those_that_the_tables_are_about() -> None:
 
 
 def test_ours_have_the_interval_of_compare_and_the_papers_their_spread(study: Study) -> None:
-    table = differences(study, "6")
+    table = beside_paper(study, "6")
     assert table is not None
     found = rows(table.body)["q r=8 - q r=1"]
     a, b = (study.cells[study.cells["title"] == title].iloc[0] for title in ("lora r=8 q", "lora r=1 q"))
@@ -66,22 +66,22 @@ def test_ours_have_the_interval_of_compare_and_the_papers_their_spread(study: St
 
 
 def test_a_pair_that_was_not_run_has_a_dash_and_a_study_without_any_has_no_table(study: Study) -> None:
-    table = differences(study, "6")
+    table = beside_paper(study, "6")
     assert table is not None
     assert rows(table.body)["qkvo r=8 - qv r=8"]["sst2, ours"] == DASH
-    assert differences(study, "5") is None
-    assert differences(Study.of([record_of(method="ia3", seed=seed) for seed in range(3)]), "6") is None
+    assert beside_paper(study, "5") is None
+    assert beside_paper(Study.of([record_of(method="ia3", seed=seed) for seed in range(3)]), "6") is None
 
 
 def test_of_one_seed_the_interval_is_over_examples_and_the_table_says_so() -> None:
-    table = differences(Study.of(_records((1, 8), ("q",), seeds=1)), "6")
+    table = beside_paper(Study.of(_records((1, 8), ("q",), seeds=1)), "6")
     assert table is not None
     assert "with one seed" in table.notes[1]
     assert "(" in rows(table.body)["q r=8 - q r=1"]["sst2, ours"]
 
 
 def test_at_untuned_rates_there_is_no_interval_and_the_table_says_so() -> None:
-    table = differences(Study.of(_records((1, 8), ("q",), tuned=False)), "6")
+    table = beside_paper(Study.of(_records((1, 8), ("q",), tuned=False)), "6")
     assert table is not None
     assert rows(table.body)["q r=8 - q r=1"]["sst2, ours"] == "+2.0"
     assert "No interval where" in table.notes[2]

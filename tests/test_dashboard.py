@@ -26,7 +26,7 @@ from bench.config.compose import cells as cells_of_grid
 from bench.records.record import Record
 from bench.report.compare import difference
 from bench.report.dashboard.dashboard import CURVE_POINTS, dashboard, embedded, payload, thinned
-from bench.report.dashboard.serve import Page, bound, serve
+from bench.report.dashboard.serve import LivePage, bound, serve_dashboard
 from bench.report.record_frame import Study
 from bench.report.rerun import TARGETS, command_of
 from bench.report.stats.ties import standings
@@ -814,9 +814,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 from bench.records import record as records
 from bench.report.dashboard.dashboard import dashboard
 from bench.report.record_frame import Study
-from bench.report.dashboard.serve import serve
+from bench.report.dashboard.serve import serve_dashboard
 folder = Path(sys.argv[1])
-serve(lambda: dashboard(Study.of(records.read_all(folder, print))), None, lambda line: print(line, flush=True))
+serve_dashboard(lambda: dashboard(Study.of(records.read_all(folder, print))), None, lambda line: print(line, flush=True))
 """
 
 
@@ -858,7 +858,7 @@ def test_a_page_is_made_anew_only_when_it_is_due(monkeypatch: pytest.MonkeyPatch
             raise text
         return text
 
-    page = Page(make)
+    page = LivePage(make)
     assert page.now()[0] == "one"
     for now, text in ((0.5, "one"), (1.5, "two"), (2.6, "two"), (3.7, "three")):  # noqa: B007  (make and clock read it)
         assert page.now()[0] == text
@@ -867,7 +867,7 @@ def test_a_page_is_made_anew_only_when_it_is_due(monkeypatch: pytest.MonkeyPatch
 def test_only_this_machine_is_answered() -> None:
     import threading
 
-    server = bound(Page(lambda: "<head></head>"), None)
+    server = bound(LivePage(lambda: "<head></head>"), None)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     port = server.server_port
     try:
@@ -888,7 +888,7 @@ def test_only_this_machine_is_answered() -> None:
         with socket.socket() as other, pytest.raises(OSError, match="refused"):
             other.connect(("127.0.0.2", port))  # this machine too, but not by that number
         with pytest.raises(ValueError, match=f"^port {port} is taken.*$"):
-            serve(lambda: "", port, print)
+            serve_dashboard(lambda: "", port, print)
     finally:
         server.shutdown()
         server.server_close()

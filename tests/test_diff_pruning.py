@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig
 
 from bench.hooks import Hooks
-from bench.methods.diff_pruning import Diff, Schedule, attach, merged, project, restore, state
+from bench.methods.diff_pruning import Diff, PruningSchedule, attach, merged, project, restore, state
 from bench.models.structure import is_head
 from bench.train.guard import Guard
 
@@ -155,7 +155,7 @@ def test_the_expected_count_of_open_gates_is_what_sampling_finds() -> None:
 
 
 def test_the_penalty_is_the_weighted_expectation_by_hand_and_ends_with_the_projection() -> None:
-    model, schedule = attached(), Schedule(project_at=0.5, weight=1e-3)
+    model, schedule = attached(), PruningSchedule(project_at=0.5, weight=1e-3)
     gates = count(list(backbone(tiny()).values())) + len(backbone(tiny()))
     open_share = 1 / (1 + torch.tensor(-5.0).exp().item())  # the stretch is symmetric, so nothing is shifted
     assert schedule.penalty(model).item() == pytest.approx(1e-3 * gates * open_share, rel=1e-5)
@@ -187,7 +187,7 @@ def test_the_budget_is_met_where_most_changes_are_zero() -> None:
 def test_after_the_projection_only_what_is_kept_moves(kind: str) -> None:
     model, at_projection = attached(kind), {}
 
-    class Spy(Schedule):
+    class Spy(PruningSchedule):
         def after_step(self, model: nn.Module, step: int) -> None:
             super().after_step(model, step)
             if step == self.last_search:
@@ -210,7 +210,7 @@ def test_after_the_projection_only_what_is_kept_moves(kind: str) -> None:
 def test_the_pretrained_weights_stay_bit_identical(kind: str) -> None:
     model = attached(kind)
     guard = Guard(model)
-    train(model, Schedule(project_at=0.5, weight=1e-5), steps=6)
+    train(model, PruningSchedule(project_at=0.5, weight=1e-5), steps=6)
     guard.check(model)
     now = {name: tensor for name, tensor in backbone(model).items() if name.endswith(".original")}
     assert len(now) == len(backbone(tiny(kind)))
@@ -220,13 +220,13 @@ def test_the_pretrained_weights_stay_bit_identical(kind: str) -> None:
 
 @MODELS
 def test_the_loss_falls_before_the_projection_and_after_it(kind: str) -> None:
-    losses = train(attached(kind), Schedule(project_at=0.5, weight=1e-7), steps=16, lr=2e-3)
+    losses = train(attached(kind), PruningSchedule(project_at=0.5, weight=1e-7), steps=16, lr=2e-3)
     assert losses[7] < 0.8 * losses[0]
     assert losses[15] < losses[8] < losses[0]
 
 
 def test_a_price_shuts_gates_that_nothing_needs() -> None:
-    model, schedule = attached(), Schedule(project_at=1, weight=1.0)
+    model, schedule = attached(), PruningSchedule(project_at=1, weight=1.0)
     before = schedule.penalty(model)
     optimizer = torch.optim.Adam([diff.alpha for diff in diffs(model)], lr=0.1)
     for _ in range(80):
@@ -242,7 +242,7 @@ def test_a_price_shuts_gates_that_nothing_needs() -> None:
 def test_what_was_saved_predicts_the_same_on_a_fresh_model(kind: str) -> None:
     with torch.enable_grad():
         model = attached(kind)
-        train(model, Schedule(project_at=0.5, weight=1e-5), steps=6)
+        train(model, PruningSchedule(project_at=0.5, weight=1e-5), steps=6)
     other = attached(kind)
     restore(other, state(model))
     assert not torch.equal(logits(other), logits(tiny(kind)))
@@ -313,7 +313,7 @@ def test_it_attaches_to_a_model_without_data(kind: str) -> None:
 
 
 def test_only_a_projected_model_is_a_result() -> None:
-    schedule = Schedule(project_at=0.5, weight=0.0)
+    schedule = PruningSchedule(project_at=0.5, weight=0.0)
     schedule.begin(attached(), steps=10)
     assert [schedule.is_final(step) for step in (0, 4, 5, 10)] == [False, False, True, True]
     model = attached()
@@ -325,7 +325,7 @@ def test_only_a_projected_model_is_a_result() -> None:
 def test_the_published_settings_attach_and_schedule() -> None:
     conf = OmegaConf.to_container(OmegaConf.load(CONF))
     assert len(diffs(instantiate(conf["attach"])(tiny()))) == len(backbone(tiny()))
-    assert isinstance(instantiate(conf["hooks"]), Schedule)
+    assert isinstance(instantiate(conf["hooks"]), PruningSchedule)
     names = [name for name, _ in attached().named_parameters()]
     ratio = next(iter(conf["lr_ratio"]))
     assert [name for name in names if ratio in name] == [name for name in names if ".alpha" in name] != []
@@ -339,7 +339,7 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         attach(tiny(), budget=0.1, alpha=5.0, stretch=(0.0, 1.0))
     for project_at in (0, 1.1):
         with pytest.raises(ValueError, match="project_at"):
-            Schedule(project_at=project_at, weight=1e-7)
+            PruningSchedule(project_at=project_at, weight=1e-7)
 
 
 def test_merging_a_copy_leaves_the_original_as_it_was() -> None:

@@ -36,11 +36,11 @@ from bench.config.compose import CONF, cells
 from bench.config.register import register
 from bench.measure.memory import memory_split
 from bench.measure.parameters import count
-from bench.methods.checkpoints import _is_peft_format, load_adapter, merged, save_adapter, save_merged
+from bench.methods.checkpoints import _is_peft_format, load_adapter, merge_adapter, save_adapter, save_merged
 from bench.models.speed.speedups import Fast, quicken
 from bench.models.structure import is_head
 from bench.models.targets import resolve
-from bench.runner.build import build, load, method_of, recipe_of
+from bench.runner.build import build, load_backbone, method_of, recipe_of
 from bench.runner.worker import try_out
 from bench.train.batches import Batch
 from bench.train.evaluate import arguments
@@ -292,7 +292,7 @@ def cell_of(name: str, folder: Path, *overrides: str) -> Cell:
 
 def fresh(cell: Cell) -> nn.Module:
     """The plain model as published, with a head of its own."""
-    return load(cell, seed=1, compute=FP32)
+    return load_backbone(cell, seed=1, compute=FP32)
 
 
 def batch_for(kind: str) -> Batch:
@@ -369,7 +369,7 @@ def test_a_method_has_its_size_learns_comes_back_and_merges(
         assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 2 * cell.rank
 
     if cell.merges and not cell.base:
-        plain = merged(model, cell.config["method"]["attach"])
+        plain = merge_adapter(model, cell.config["method"]["attach"])
         assert not isinstance(plain, PeftModel)
         assert plain.state_dict().keys() == fresh(cell).state_dict().keys()
         torch.testing.assert_close(logits(plain, batch), trained, rtol=0, atol=1e-5)
@@ -464,7 +464,7 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
 def test_a_base_on_another_device_trains_the_same_tensors(name: str, kind: str, folders: dict[str, Path]) -> None:
     """PEFT moves what it adds to the base's device, and a moved parameter that was frozen is trained from then on."""
     cell = cell_of(name, folders[kind])
-    here, there = (load(cell, seed=0, compute=FP32).to(device) for device in (CPU, "meta"))
+    here, there = (load_backbone(cell, seed=0, compute=FP32).to(device) for device in (CPU, "meta"))
     ours, theirs = (
         {part for part, parameter in method_of(cell)(base).named_parameters() if parameter.requires_grad}
         for base in (here, there)

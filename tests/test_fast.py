@@ -14,9 +14,9 @@ from bench.config.enums import Attention, Compile, LastLayer, LinearWay
 from bench.config.schema import FastConf
 from bench.methods.selective import full, head
 from bench.models.speed import speedups as fast_module
-from bench.models.speed.last_block import read_all, read_first
+from bench.models.speed.last_block import compute_all_tokens, compute_first_token
 from bench.models.speed.onednn_linear import FrozenLinear, lay_out
-from bench.models.speed.speedups import Fast, cpu_vendor, pick_fast, plain, quicken
+from bench.models.speed.speedups import Fast, cpu_vendor, pick_fast, quicken, undo_speedups
 from bench.models.structure import blocks
 from bench.train.batches import by_length, collate
 from bench.train.evaluate import arguments
@@ -70,7 +70,7 @@ def test_switching_back_leaves_the_model_as_it_was(way: Fast) -> None:
     assert [type(module) for module in quicken(model, way).modules()] != before
     assert list(model.state_dict()) == names
     run(model)
-    assert [type(module) for module in plain(model).modules()] == before
+    assert [type(module) for module in undo_speedups(model).modules()] == before
     assert not any(hasattr(module, "layouts") for module in model.modules())
 
 
@@ -81,9 +81,9 @@ def test_the_last_block_is_computed_at_one_position(kind: str) -> None:
     length = BATCH.input_ids.shape[1]
     model.eval()
     before = model(**arguments(BATCH)).logits
-    assert read_first(model)
+    assert compute_first_token(model)
     first = model(**arguments(BATCH)).logits
-    read_all(model)
+    compute_all_tokens(model)
     model(**arguments(BATCH))
     assert shapes == [length, 1, length]
     assert torch.allclose(before, first, atol=1e-6)
@@ -92,7 +92,7 @@ def test_the_last_block_is_computed_at_one_position(kind: str) -> None:
 def test_an_architecture_that_is_not_known_is_left_alone() -> None:
     model = small("llama")
     before = [type(module) for module in model.modules()]
-    assert not read_first(model)
+    assert not compute_first_token(model)
     assert [type(module) for module in model.modules()] == before
 
 
@@ -195,4 +195,4 @@ def test_compiled_blocks_give_the_same_losses(kind: str, monkeypatch: pytest.Mon
     assert all(called)
     _, curve = train(compiled, data=DATA.in_multiples(way.multiple))
     assert curve["loss"] == pytest.approx(plainly["loss"], abs=1e-6)
-    assert all(block._compiled_call_impl is None for block in blocks(plain(compiled)))
+    assert all(block._compiled_call_impl is None for block in blocks(undo_speedups(compiled)))

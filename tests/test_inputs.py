@@ -166,7 +166,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
     before = {path.name for path in tmp_path.iterdir()}
     words = ["track=offline"] if setting == "WANDB_DIR" else [f"{setting}={place}", "save=adapter"]
     monkeypatch.setenv("WANDB_DIR", place if setting == "WANDB_DIR" else "elsewhere")
-    monkeypatch.setattr("bench.runner.launch.check", lambda _: pytest.fail("a worker has begun"))
+    monkeypatch.setattr("bench.runner.launch.check_in_worker", lambda _: pytest.fail("a worker has begun"))
     line = refused(*words)
     assert line.startswith(f"error: {setting}: ")
     assert f"choose another {setting}" in line
@@ -185,7 +185,7 @@ def test_what_the_check_has_encoded_is_not_encoded_again(
 ) -> None:
     jobs = cells(["-m", *tiny, "method=lora,head", "rank=2"][1:], multirun=True)
     answers: list[object] = []
-    worker.check(jobs, type("Pipe", (), {"send": staticmethod(answers.append)}))  # type: ignore[arg-type]
+    worker.check_cells(jobs, type("Pipe", (), {"send": staticmethod(answers.append)}))  # type: ignore[arg-type]
     assert answers == [({}, None)]
     stored = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert stored

@@ -11,7 +11,7 @@ def test_workers_that_have_ended_hold_no_files_open(tiny: list[str]) -> None:
     """A grid of thousands of cells must not run out of file descriptors."""
     (cell,) = cells(["method=lora", *tiny, "lrs=published"], multirun=False)
     open_files = []
-    for _, event in launch.run(iter([Job(cell) for _ in range(5)]), 1):
+    for _, event in launch.run_jobs(iter([Job(cell) for _ in range(5)]), 1):
         if event is None:
             open_files.append(psutil.Process().num_fds())
     assert len(open_files) == 5

@@ -17,7 +17,7 @@ from small_trials import CPU, PLAN, small, training
 
 from bench.measure import other_load as load
 from bench.measure.blocks import GLANCE, PATIENCE, REPEATS, in_blocks
-from bench.measure.other_load import SHORTEST, Load, Reading, Watch
+from bench.measure.other_load import SHORTEST, Counters, Load, Watch
 from bench.measure.probe import LENGTHS, probe
 from bench.methods.selective import full
 from bench.models.speed.speedups import Fast
@@ -25,7 +25,7 @@ from bench.models.speed.speedups import Fast
 CALM = Load(seconds=5.0, cores=2, own_cores=1.9, other_cores=0.05, stolen_cores=0.0)
 BUSY = replace(CALM, own_cores=1.0, other_cores=0.95)
 STOLEN = replace(CALM, stolen_cores=0.6)
-START = Reading(wall=0.0, epoch=0.0, busy=0.0, own=0.0, stolen=0.0)
+START = Counters(wall=0.0, epoch=0.0, busy=0.0, own=0.0, stolen=0.0)
 
 
 class Scripted:
@@ -36,10 +36,10 @@ class Scripted:
         self.seen, self.glanced = CALM, CALM
         self.waited = 0.0
 
-    def read(self) -> Reading:
+    def read(self) -> Counters:
         return START
 
-    def since(self, first: Reading) -> Load:
+    def since(self, first: Counters) -> Load:
         self.seen = next(self.rounds, self.seen)
         return self.seen
 
@@ -124,7 +124,7 @@ def test_what_is_too_short_for_the_systems_ticks_is_not_held_against_a_measureme
 
 
 def test_other_load_is_what_the_cores_did_less_what_this_process_did() -> None:
-    last = Reading(wall=2.0, epoch=2.0, busy=3.5, own=2.5, stolen=0.5)
+    last = Counters(wall=2.0, epoch=2.0, busy=3.5, own=2.5, stolen=0.5)
     seen = Load.between(START, last, cores=2)
     assert (seen.own_cores, seen.other_cores, seen.stolen_cores) == (1.25, 0.5, 0.25)
 

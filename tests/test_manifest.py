@@ -8,7 +8,7 @@ import pytest
 from sample_records import probe_of, race_record, record_of, store
 
 from bench.records import manifest
-from bench.records.manifest import FOLDER, Manifest, Remembered, find
+from bench.records.manifest import FOLDER, Manifest, Remembered, find_manifest
 from bench.records.record import Record
 from bench.report.__main__ import cli
 
@@ -26,8 +26,8 @@ def remember(results: Path, *found: Record, code: int = 0) -> Manifest:
 
 def test_what_is_remembered_is_what_is_found(tmp_path: Path) -> None:
     first, second = remember(tmp_path, record_of()), remember(tmp_path, record_of(seed=1), code=1)
-    assert find(tmp_path, "last") == second
-    assert find(tmp_path, first.id) == first
+    assert find_manifest(tmp_path, "last") == second
+    assert find_manifest(tmp_path, first.id) == first
     assert (first.exit, second.exit) == (0, 1)
     assert first.shown == "python -m bench.run -m 'seeds=[0, 1]'"
     assert first.provenance["version"]
@@ -36,10 +36,10 @@ def test_what_is_remembered_is_what_is_found(tmp_path: Path) -> None:
 def test_a_command_is_remembered_while_it_runs(tmp_path: Path) -> None:
     """It may be killed at any time."""
     with Remembered(tmp_path, [], lambda: [cell_of(record_of())], pytest.fail) as remembered:
-        running = find(tmp_path, "last")
+        running = find_manifest(tmp_path, "last")
         remembered.exit = 0
     assert (running.exit, running.ended, running.seconds) == (None, None, None)
-    assert running.trials == find(tmp_path, "last").trials != {}
+    assert running.trials == find_manifest(tmp_path, "last").trials != {}
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (ValueError, 2), (OSError, 1), (SystemExit, 1)])
@@ -51,14 +51,14 @@ def test_an_error_is_remembered_and_goes_on(error: type[BaseException], code: in
 
     with pytest.raises(error):
         work()
-    assert find(tmp_path, "last").exit == code
+    assert find_manifest(tmp_path, "last").exit == code
 
 
 def test_what_is_known_only_at_the_end_is_remembered(tmp_path: Path) -> None:
     cells: list[dict[str, Any]] = []
     with Remembered(tmp_path, [], lambda: list(cells), pytest.fail):
         cells.append(cell_of(record_of()))
-    assert len(find(tmp_path, "last").cells) == 1
+    assert len(find_manifest(tmp_path, "last").cells) == 1
 
 
 def test_a_folder_that_cannot_be_written_costs_a_line_and_not_the_command(tmp_path: Path) -> None:

@@ -119,13 +119,13 @@ def test_a_grid_leaves_out_what_has_no_rank_and_what_comes_nowhere_near(small: l
 
 def test_one_worker_searches_for_a_whole_grid(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    search = budget.find_ranks
+    search = budget.find_ranks_in_worker
 
     def counted(configs: list[Any]) -> list[int | str]:
         asked.append(len(configs))
         return search(configs)
 
-    monkeypatch.setattr(budget, "find_ranks", counted)
+    monkeypatch.setattr(budget, "find_ranks_in_worker", counted)
     monkeypatch.setattr(budget, "FOUND", {})
     overrides = [*small, "method=lora,dora", "target=q,v", "match_params=1400"]
     first = grid.cells(overrides, multirun=True)

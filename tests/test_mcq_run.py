@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from bench.config.compose import cells
 from bench.records import record as records
 from bench.records.record import Record
-from bench.runner.build import load, load_data
+from bench.runner.build import load_backbone, load_data
 from bench.train.evaluate import predict
 
 CPU = torch.device("cpu")
@@ -181,7 +181,7 @@ def test_what_is_kept_answers_the_same(
         model = AutoModelForCausalLM.from_pretrained(record.saved)
         assert "A" not in model.config.id2label.values()
     else:
-        base = load(cell, seed=0, compute=FP32)
+        base = load_backbone(cell, seed=0, compute=FP32)
         model = PeftModel.from_pretrained(base, record.saved)
     found = predict(model, load_data(cell).report, 16, FP32)
     assert found.tolist() == record.predictions["report"]

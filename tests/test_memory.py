@@ -48,7 +48,7 @@ def test_what_the_process_holds_before_the_model_is_no_part_of_the_cells_own_pea
             return dict(peak_bytes(CPU))
 
         monkeypatch.setattr(worker, "probe", probe)
-        return worker.measure(setup).cost
+        return worker.measure_cost(setup).cost
 
     monkeypatch.setattr(worker, "saved_bytes", lambda *_: 0)
     small, large = cost(100), cost(300)

@@ -19,7 +19,7 @@ from bench.methods import adapter
 from bench.methods import peft_library as peft
 from bench.methods.adapter import INIT_STD, Adapted, Bottleneck
 from bench.models.load import load_model
-from bench.models.source import find
+from bench.models.source import find_model
 from bench.models.structure import head_names, heads, is_head
 from bench.models.targets import resolve
 
@@ -227,7 +227,7 @@ def test_the_heads_module_is_the_classifier(model_type: str) -> None:
 
 
 def loaded(folder: Path) -> nn.Module:
-    return load_model(find(ModelConf(label="x", name=str(folder))), 2, seed=0, attention="eager").eval()
+    return load_model(find_model(ModelConf(label="x", name=str(folder))), 2, seed=0, attention="eager").eval()
 
 
 @pytest.mark.parametrize("name", METHODS)

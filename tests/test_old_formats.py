@@ -17,7 +17,7 @@ import pytest
 from bench.cells.cell import Cell
 from bench.config.compose import cells
 from bench.inference.answerer import Answerer
-from bench.inference.requests import Asked
+from bench.inference.requests import Request
 from bench.records import record as records
 from bench.records.record import Record
 from bench.report.__main__ import cli
@@ -47,7 +47,7 @@ def test_an_old_adapter_answers_as_it_did(method: str, monkeypatch: pytest.Monke
     with (OLD / "texts" / "dev.tsv").open(encoding="utf-8") as file:
         texts = [row["sentence"] for row in csv.DictReader(file, delimiter="\t")]
     labels = record.config["task"]["labels"]
-    answers = [answer.answer for answer in Answerer(record)([Asked(text) for text in texts])]
+    answers = [answer.answer for answer in Answerer(record)([Request(text) for text in texts])]
     expected = [labels[number] for number in (record.predictions or {})["report"]]
     assert set(answers) == set(labels)
     # Trained in bf16, which another CPU may round otherwise.

@@ -132,7 +132,7 @@ FLASH = "fast.attention=flash_attention_2"
 def checked(found: list[Cell], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     answers: list[Any] = []
     monkeypatch.setattr(worker, "load_task", lambda _: None)
-    worker.check(found, SimpleNamespace(send=answers.append))
+    worker.check_cells(found, SimpleNamespace(send=answers.append))
     ((misfits, complaint),) = answers
     assert complaint is None
     return misfits

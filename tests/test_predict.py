@@ -372,15 +372,15 @@ def test_a_method_of_the_user_answers_where_its_folder_is_named(
 
 
 def test_of_a_cell_that_was_tuned_a_trial_at_the_rate_of_its_race_answers() -> None:
-    from bench.inference.answerer import chosen
+    from bench.inference.answerer import select_trial
 
     kept = [
         replace(record_of(lr=lr), saved="somewhere", scores={"metric": "accuracy", "select": select, "report": 0.5})
         for lr, select in ((1e-3, 0.9), (3e-3, 0.8))
     ]
     cell = kept[0].cell["id"]
-    assert (chosen(kept, cell).trial or {})["lr"] == 1e-3
+    assert (select_trial(kept, cell).trial or {})["lr"] == 1e-3
     raced = [*kept, race_record(3e-3, published=1e-3)]
     assert raced[-1].cell["id"] == cell
-    assert (chosen(raced, cell).trial or {})["lr"] == 3e-3
-    assert chosen(raced, kept[0].trial["id"]) is kept[0], "a trial goes by its own name, too"
+    assert (select_trial(raced, cell).trial or {})["lr"] == 3e-3
+    assert select_trial(raced, kept[0].trial["id"]) is kept[0], "a trial goes by its own name, too"

@@ -107,7 +107,7 @@ def test_a_probe_that_runs_out_of_memory_is_freed_before_it_is_tried_with_less(
 ) -> None:
     made: list[Any] = []
     gone: list[bool] = []
-    whole = worker.measure
+    whole = worker.measure_cost
 
     def narrow(*given: Any) -> dict[str, Any]:
         held = torch.ones(8)
@@ -117,7 +117,7 @@ def test_a_probe_that_runs_out_of_memory_is_freed_before_it_is_tried_with_less(
         return whole(*given)
 
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
-    monkeypatch.setattr(worker, "measure", narrow)
+    monkeypatch.setattr(worker, "measure_cost", narrow)
     events: list[Event] = []
     worker.run_cell(worker.Job(a_cell(tmp_path), (), probe=True), events.append)
     (probed,) = [event for event in events if isinstance(event, Probed)]

@@ -23,10 +23,10 @@ from bench.measure.parameters import count
 from bench.methods.checkpoints import save_adapter
 from bench.models.load import load_model
 from bench.models.quant import SWITCH, Quant
-from bench.models.source import find
+from bench.models.source import find_model
 from bench.models.structure import heads, is_head
 from bench.models.targets import resolve
-from bench.runner.build import load
+from bench.runner.build import load_backbone
 from bench.train.batches import collate
 from bench.train.device import Compute
 from bench.train.evaluate import arguments, forward, predict
@@ -143,7 +143,7 @@ def test_random_weights_are_those_of_the_model_in_full_precision(quant: Quant) -
 
 @quants
 def test_a_folder_is_loaded_quantised_and_what_is_new_for_the_task_is_not(quant: Quant, tiny_bert: Path) -> None:
-    found = find(ModelConf(label="tiny", name=str(tiny_bert)))
+    found = find_model(ModelConf(label="tiny", name=str(tiny_bert)))
     model = load_model(found, 2, seed=0, attention="eager", quant=quant)
     modules = linear(model)
     assert {type(module).__name__ for name, module in modules.items() if "layer" in name} == {stored(quant)}
@@ -182,7 +182,7 @@ def test_the_arithmetic_on_the_base_is_what_the_config_says(
     said: str, dtype: torch.dtype, meant: torch.dtype, tiny: list[str]
 ) -> None:
     (cell,) = grid.cells([*tiny, "quant=nf4", f"quant.compute={said}"], multirun=False)
-    model = load(cell, seed=0, compute=Compute(CPU, dtype))
+    model = load_backbone(cell, seed=0, compute=Compute(CPU, dtype))
     layers = [module for name, module in linear(model).items() if "layer" in name]
     with torch.inference_mode():
         assert {layer(torch.ones(1, layer.in_features)).dtype for layer in layers} == {torch.float32}

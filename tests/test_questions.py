@@ -13,7 +13,7 @@ from bench.files.hashing import package_folder
 from bench.models.load import load_tokenizer
 from bench.models.source import Source
 from bench.tasks.base import Split, Task
-from bench.tasks.encoding.multiple_choice import Writer, encode_questions
+from bench.tasks.encoding.multiple_choice import PromptEncoder, encode_questions
 from bench.tasks.encoding.rows import Encoded, Rows
 from bench.tasks.outputs import HEAD, Continuation, Letters, OneOf
 from bench.train.batches import collate
@@ -46,7 +46,7 @@ def encoded(
     conf = OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml"), {"form": form, **more})
     words = OmegaConf.merge(PromptConf, OmegaConf.load(CONF / "prompt" / f"{prompt}.yaml"))
     both = OmegaConf.to_object(conf), OmegaConf.to_object(words)
-    return encode_questions(task, Writer(*both, tokenizer(kind), longest, tmp_path))  # type: ignore[arg-type]
+    return encode_questions(task, PromptEncoder(*both, tokenizer(kind), longest, tmp_path))  # type: ignore[arg-type]
 
 
 def text(rows: Rows, number: int, *, answer: bool = False) -> str:
@@ -132,7 +132,7 @@ def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
     node = OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, node, {"letters": " ({letter})"}))
     with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer; use task.form=options"):
-        encode_questions(TASK, Writer(conf, words, tokenizer(), 128, tmp_path))  # type: ignore[arg-type]
+        encode_questions(TASK, PromptEncoder(conf, words, tokenizer(), 128, tmp_path))  # type: ignore[arg-type]
 
 
 def test_a_letter_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_letter_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) ->
     found = tokenizer()
     found.unk_token = "d"  # as if there were no other entry for it
     with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer"):
-        encode_questions(TASK, Writer(conf, words, found, 128, tmp_path))  # type: ignore[arg-type]
+        encode_questions(TASK, PromptEncoder(conf, words, found, 128, tmp_path))  # type: ignore[arg-type]
 
 
 def test_half_a_surrogate_pair_in_an_option_is_told_with_its_row(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class Command:
                 yield script(trial)
 
         stream = io.StringIO()
-        self.monkeypatch.setattr(launch, "run", run)
+        self.monkeypatch.setattr(launch, "run_jobs", run)
         self.monkeypatch.setattr(sweep, "make_tracker", lambda *_: self)
         self.told.clear()
         display = Display(1, 1, Console(file=stream, soft_wrap=True, width=500))

@@ -25,7 +25,7 @@ from transformers.models.bert import modeling_bert
 from transformers.models.llama import modeling_llama
 
 from bench.hooks import Hooks
-from bench.methods.adalora import Schedule
+from bench.methods.adalora import RankSchedule
 from bench.models.targets import resolve
 from bench.train.batches import Batch
 from bench.train.evaluate import arguments
@@ -254,7 +254,7 @@ def test_adaloras_penalty_is_what_peft_adds_to_the_loss() -> None:
     matrices = [parameter for name, parameter in model.named_parameters() if "lora_A" in name or "lora_B" in name]
     outputs = model(**arguments(batch), labels=batch.labels)
     added = outputs.loss - cross_entropy(outputs.logits, batch.labels)
-    penalty = Schedule(warmup=0.1, final=0.3, every=5).penalty(model)
+    penalty = RankSchedule(warmup=0.1, final=0.3, every=5).penalty(model)
     assert penalty > 0.1
     torch.testing.assert_close(penalty, added, **WITHIN)
     for found, wanted in zip(torch.autograd.grad(penalty, matrices), torch.autograd.grad(added, matrices), strict=True):

@@ -21,7 +21,7 @@ from bench.records import record as records
 from bench.records.record import Record
 from bench.report import cells, commands
 from bench.report.__main__ import cli
-from bench.report.arguments import Asked
+from bench.report.arguments import Arguments
 from bench.report.studies import study_folder, study_names
 from bench.report.tables import terminal
 
@@ -416,7 +416,7 @@ def on_terminal(width: int, tmp_path: Path, found: list[Record]) -> list[str]:
 
 
 def shown_on(console: Console, tmp_path: Path, found: list[Record]) -> None:
-    commands.tables(Asked("tables", store(tmp_path, *found)), console, console)
+    commands.tables(Arguments("tables", store(tmp_path, *found)), console, console)
 
 
 @pytest.mark.parametrize(("width", "gone"), [

@@ -61,14 +61,16 @@ def test_a_plain_node_is_typed_as_omegaconf_does(name: str) -> None:
     assert typed(TaskConf, plain) == OmegaConf.to_object(loaded)
 
 
-def test_what_has_become_a_setting_since_is_completed_and_the_rest_stays() -> None:
-    old = {"task": {"name": "mine", "labels": STRANGE}, "rank": 4}
+def test_what_has_become_a_setting_since_is_completed_and_what_is_none_any_more_is_left_out() -> None:
+    old = {"task": {"name": "mine", "labels": STRANGE, "gone": 1}, "rank": 4, "gone": 1}
     found = completed(Config, old)
     assert found["task"]["labels"] == STRANGE
     assert found["task"]["form"] == "head"
     assert found["rank"] == 4
     assert found["retain"] is None
-    assert old["task"] == {"name": "mine", "labels": STRANGE}
+    assert "gone" not in found
+    assert "gone" not in found["task"]
+    assert old["task"] == {"name": "mine", "labels": STRANGE, "gone": 1}
 
 
 def test_a_call_evaluates_nothing() -> None:

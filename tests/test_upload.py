@@ -26,7 +26,7 @@ from bench.records import record as records
 from bench.report.__main__ import cli
 from bench.report.record_frame import Study
 from bench.report.wandb import upload, workspace
-from bench.report.wandb.upload import rows_of
+from bench.report.wandb.upload import plain_rows
 
 FILES = {"lora/table.md": b"# a table\n", "lora/table.csv": b"a,b\n1,2\n", "ia3/table.md": b"# another\n"}
 DRIVER = """
@@ -100,7 +100,7 @@ def assert_arrived(server: Server, study: Study) -> None:
     assert json.loads(run["config"])["cells"]["value"] == study.cells["cell"].tolist()
     table = table_in(server, run)
     assert table["columns"] == list(study.cells)
-    assert table["data"] == json.loads(json.dumps(rows_of(study.cells)))
+    assert table["data"] == json.loads(json.dumps(plain_rows(study.cells)))
     artifact = server.artifacts["report"]
     assert (artifact["type"], artifact["committed"], artifact["run"]) == ("report", True, run["name"])
     assert artifact["files"] == FILES
@@ -198,13 +198,13 @@ def test_rows_hold_plain_values() -> None:
     frame = pd.DataFrame(
         {"a": pd.array([1, None], dtype="Int64"), "b": [0.1 + 0.2, None], "c": ["x", None], "d": [True, False]}
     )
-    assert rows_of(frame) == [[1, 0.1 + 0.2, "x", True], [None, None, None, False]]
-    assert [type(value) for value in rows_of(frame)[0]] == [int, float, str, bool]
+    assert plain_rows(frame) == [[1, 0.1 + 0.2, "x", True], [None, None, None, False]]
+    assert [type(value) for value in plain_rows(frame)[0]] == [int, float, str, bool]
 
 
 def test_every_record_of_ours_can_be_a_row() -> None:
     whole = Study.of(records.read_all(REPOSITORY / "results" / "studies" / "methods-reviews", pytest.fail))
-    assert len(json.dumps(rows_of(whole.cells), allow_nan=False)) > 1000
+    assert len(json.dumps(plain_rows(whole.cells), allow_nan=False)) > 1000
 
 
 @pytest.mark.parametrize(("given", "uploaded"), [

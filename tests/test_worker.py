@@ -56,14 +56,14 @@ def test_every_method_attaches_to_every_model_we_ship(monkeypatch: pytest.Monkey
     assert len(cells) == 14
     monkeypatch.setattr(worker, "load_task", lambda _: None)
 
-    worker.check(cells, pipe_to(answers))
+    worker.check_cells(cells, pipe_to(answers))
     assert answers == [({}, None)]
 
 
 def checked(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> Answer:
     answers: list[Answer] = []
     monkeypatch.setattr(worker, "load_task", lambda _: None)
-    worker.check(cells, pipe_to(answers))
+    worker.check_cells(cells, pipe_to(answers))
     (answer,) = answers
     return answer
 

@@ -14,7 +14,7 @@ from playwright.sync_api import sync_playwright
 from bench.records import record as records
 from bench.report.dashboard.dashboard import dashboard
 from bench.report.figures.figures import FIGURES
-from bench.report.figures.layout import write
+from bench.report.figures.layout import write_figure
 from bench.report.figures.styles import FIRST
 from bench.report.record_frame import Study
 from bench.report.studies import study_folder
@@ -55,7 +55,7 @@ def main() -> int:
     assert table is not None
     assert figure is not None
     PICTURES.mkdir(exist_ok=True)
-    write(figure, PICTURES / "pareto", "png")
+    write_figure(figure, PICTURES / "pareto", "png")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)

@@ -14,10 +14,10 @@ from bench.cells.compatibility import check_fit, effective_rank, longest
 from bench.cells.identity import method_identity, protocol_identity, source_identity, task_identity
 from bench.cells.race import Rule
 from bench.config.enums import Form, Scale
-from bench.config.resolved import plain
+from bench.config.resolved import plain_data
 from bench.config.schema import Config, TaskConf
 from bench.config.validate import ALL, TUNED, check_folder, check_keys, check_values
-from bench.models.source import Source, find
+from bench.models.source import Source, find_model
 from bench.models.targets import Target, name_of, resolve, spelled_out
 from bench.tasks.loaders.locate import data_identity, pinned_revision
 
@@ -66,7 +66,7 @@ class Cell:
         conf.task.revision = pinned_revision(conf.task) or conf.task.revision
         conf.task.labels = _labels(conf.task)
         check_values(conf)
-        source = find(conf.model)
+        source = find_model(conf.model)
         check_folder(source.label)
         parts = conf.method.target if conf.target.parts is None else conf.target.parts
         check_fit(conf, source, parts)
@@ -85,7 +85,7 @@ class Cell:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The configuration as plain data: what records hold, and what the identity is made of."""
-        found: dict[str, Any] = plain(self.conf)
+        found: dict[str, Any] = plain_data(self.conf)
         return found
 
     @cached_property

@@ -9,7 +9,7 @@ is left out, so that a new setting renames no cell without it.
 from typing import Any
 
 from bench.config.enums import Form
-from bench.config.function_names import named
+from bench.config.function_names import with_names
 from bench.config.user_sources import own_sources
 
 # The version of what we compute. It is raised by hand whenever the same configuration gives other numbers than before,
@@ -40,7 +40,7 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
         "name": task["name"],
         "data": data,
         **({"files": task["files"]} if task["path"] is None else {}),
-        "load": named(task["load"]),
+        "load": with_names(task["load"]),
         "labels": task["labels"],
         "select": task["select_rows"],
     }
@@ -67,12 +67,12 @@ def method_identity(config: dict[str, Any], precision: str, scale: str | None) -
     used = [*(["apart"] if method["shots"] else []), *(REASONING if method["reasons"] else [])]
     return {
         "name": method["name"],
-        "attach": named(method["attach"]),
-        **({"hooks": named(method["hooks"])} if method["hooks"] else {}),
+        "attach": with_names(method["attach"]),
+        **({"hooks": with_names(method["hooks"])} if method["hooks"] else {}),
         **({"scale": scale} if scale else {}),
         **{key: method[key] for key in ("lr_ratio", "head_at_lr", "template", "shots", "reasons") if method[key]},
         **({"prompt": {key: prompt[key] for key in used}} if used else {}),
-        **{key: named(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
+        **{key: with_names(config[key]) for key in NEUTRAL if config[key] != NEUTRAL[key]},
     }
 
 

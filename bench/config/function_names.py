@@ -7,12 +7,12 @@ from bench.config.user_sources import TARGET
 # A function that moves gets its new path here and keeps its name, and its old path goes to MOVED; a name is never given
 # to another function. A test holds this to conf/.
 FUNCTIONS = {
-    "adalora_schedule": "bench.methods.adalora.Schedule",
+    "adalora_schedule": "bench.methods.adalora.RankSchedule",
     "adapter": "bench.methods.adapter.attach",
     "bitfit": "bench.methods.selective.bitfit",
     "combined": "bench.methods.combined.attach",
     "diff_pruning": "bench.methods.diff_pruning.attach",
-    "diff_pruning_schedule": "bench.methods.diff_pruning.Schedule",
+    "diff_pruning_schedule": "bench.methods.diff_pruning.PruningSchedule",
     "eva_start": "bench.methods.eva.FromActivations",
     "full": "bench.methods.selective.full",
     "glue": "bench.tasks.loaders.glue.load",
@@ -31,6 +31,8 @@ FUNCTIONS = {
 
 # Where functions were before they moved, with their names: records, kept adapters and users' yaml files name them so.
 MOVED = {
+    "bench.methods.adalora.Schedule": "adalora_schedule",
+    "bench.methods.diff_pruning.Schedule": "diff_pruning_schedule",
     "bench.methods.from_text.prefix": "prefix_from_text",
     "bench.methods.from_text.prompt": "prompt_from_text",
     "bench.methods.hybrid.attach": "combined",
@@ -42,7 +44,7 @@ MOVED = {
 }
 
 
-def named(node: Any) -> Any:
+def with_names(node: Any) -> Any:
     """A node of the configuration with the names of our functions in place of their paths, at any depth.
 
     The functions of libraries and users keep their paths, which hold a dot, as none of our names does. `_partial_` is
@@ -50,6 +52,6 @@ def named(node: Any) -> Any:
     """
     names = MOVED | {path: name for name, path in FUNCTIONS.items()}
     if isinstance(node, dict):
-        told = {key: named(value) for key, value in node.items() if key not in {TARGET, "_partial_"}}
+        told = {key: with_names(value) for key, value in node.items() if key not in {TARGET, "_partial_"}}
         return {"call": names.get(node[TARGET], node[TARGET]), **told} if TARGET in node else told
-    return [named(value) for value in node] if isinstance(node, (list, tuple)) else node
+    return [with_names(value) for value in node] if isinstance(node, (list, tuple)) else node

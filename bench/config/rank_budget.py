@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from omegaconf import DictConfig, OmegaConf
 
 from bench.cells.compatibility import Misfit
-from bench.runner.launch import find_ranks
+from bench.runner.launch import find_ranks_in_worker
 
 FOUND: dict[str, int | str] = {}  # a rank, or why there is none, by the configuration that it was searched for
 
@@ -24,7 +24,7 @@ def search(configs: Iterable[DictConfig]) -> None:
     asked = {_key(config): config for config in configs if config.match_params is not None}
     new = {key: config for key, config in asked.items() if key not in FOUND}
     if new:
-        FOUND.update(zip(new, find_ranks(list(new.values())), strict=True))
+        FOUND.update(zip(new, find_ranks_in_worker(list(new.values())), strict=True))
 
 
 def at_rank(config: DictConfig) -> DictConfig:

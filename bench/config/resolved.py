@@ -40,22 +40,28 @@ def _as(kind: Any, value: Any) -> Any:
     return kind(value) if isinstance(kind, type) and issubclass(kind, Enum) else value
 
 
-def plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
     """A typed configuration as plain data, choices by their names: what a record holds."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain_data(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
-        return {key: plain(one) for key, one in value.items()}
+        return {key: plain_data(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(one) for one in value]
+        return [plain_data(one) for one in value]
     return value.name if isinstance(value, Enum) else value
 
 
 def completed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with what has become a setting since it was written, at the default."""
+    """A configuration in the settings of today: what has become one since stands at its default, and what is none any
+    more is left out.
+    """
     defaults: Any = OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)
+    found = {key: values.get(key, default) for key, default in defaults.items()}
     nodes = [field.name for field in fields(kind) if is_dataclass(field.type)]
-    return {**defaults, **values, **{name: {**defaults[name], **values.get(name, {})} for name in nodes}}
+    given = {name: values.get(name, {}) for name in nodes}
+    return found | {
+        name: {key: given[name].get(key, default) for key, default in defaults[name].items()} for name in nodes
+    }
 
 
 def call(node: dict[str, Any]) -> Any:

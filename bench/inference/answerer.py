@@ -14,12 +14,12 @@ from bench.config.former_paths import with_current_paths
 from bench.config.resolved import completed, typed
 from bench.config.schema import Config, ModelConf
 from bench.config.trusted import check_targets, known_targets
-from bench.inference.requests import Answer, Asked, Wants
+from bench.inference.requests import Answer, Request, Wants
 from bench.methods.checkpoints import CONFIG, WEIGHTS, load_adapter
 from bench.models.load import load_model
-from bench.models.source import find
+from bench.models.source import find_model
 from bench.records.record import Record
-from bench.runner.build import build, encoded, examples, load, load_task, placed
+from bench.runner.build import build, encoded, examples, load_backbone, load_task, placed
 from bench.tasks.base import Split, Task
 from bench.tasks.encoding.written import UNPARSED
 from bench.train.device import Compute, exact_products, pick_device, pick_dtype
@@ -29,7 +29,7 @@ LETTERS = "ABCDEF"
 FEWEST = 2  # options of a question
 
 
-def chosen(records: Sequence[Record], name: str) -> Record:
+def select_trial(records: Sequence[Record], name: str) -> Record:
     """The trial of that name; of a cell's, the one that is best on select. ValueError: none of them can answer.
 
     Of a cell that has held a race for its learning rate, the trials at the winner's rate can answer.
@@ -87,7 +87,7 @@ class Answerer:
         most = len(task.labels or []) if self.cell.form is Form.classify else len(LETTERS)
         return Wants(options=(FEWEST, most))
 
-    def __call__(self, asked: Sequence[Asked]) -> list[Answer]:
+    def __call__(self, asked: Sequence[Request]) -> list[Answer]:
         """Answer everything at once, in its order."""
         task, batch = self.cell.conf.task, self.cell.conf.protocol.eval_batch
         labels: Any = [0] * len(asked) if task.labels else [0.0] * len(asked)
@@ -103,7 +103,7 @@ class Answerer:
         every = [None] * len(asked) if weights is None else list(weights)
         return [self._answer(*one) for one in zip(asked, found.tolist(), every, strict=True)]
 
-    def _answer(self, asked: Asked, found: float, weights: Tensor | None) -> Answer:
+    def _answer(self, asked: Request, found: float, weights: Tensor | None) -> Answer:
         labels = self.cell.conf.task.labels or []
         if asked.options is None and not labels:
             return Answer(found)
@@ -120,7 +120,7 @@ def _cell_of(record: Record) -> Cell:
     config = with_current_paths(completed(Config, record.config))
     config["fast"] = {"attention": "own"} | record.config["fast"]
     conf = typed(Config, config)
-    source = find(conf.model)
+    source = find_model(conf.model)
     if source.identity != record.identity["model"]:
         raise ValueError(
             f"model {conf.model.name!r} is not the one that was trained: {source.identity}, and the record says "
@@ -139,9 +139,9 @@ def _load(cell: Cell, saved: str | None, seed: int, compute: Compute, trusted: t
     if not folder.is_dir():
         raise ValueError(f"{folder} is gone, where the trial was kept; run it again with save={folder.name}")
     if folder.name == "merged":
-        merged = find(ModelConf(label="merged", name=str(folder.resolve())))
+        merged = find_model(ModelConf(label="merged", name=str(folder.resolve())))
         return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(compute.device)
-    base, ours = load(cell, seed=seed, compute=compute), _is_ours(folder)
+    base, ours = load_backbone(cell, seed=seed, compute=compute), _is_ours(folder)
     return placed(load_adapter(base, folder, trusted) if ours else _from_peft(base, folder), cell, compute)
 
 

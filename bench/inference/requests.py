@@ -11,7 +11,7 @@ from bench.tasks.loaders.options import option_text
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A text (and a second one, of pairs), or a question with its options."""
 
     text: str
@@ -44,7 +44,7 @@ class Wants:
     pairs: bool = False
     options: tuple[int, int] | None = None
 
-    def read(self, row: dict[str, Any], where: str) -> Asked:
+    def read(self, row: dict[str, Any], where: str) -> Request:
         """Check one thing that is asked. ValueError: it is not what the model answers."""
         check_text(json.dumps(row, ensure_ascii=False), where)
         fields = ["question", "options"] if self.options else ["text", "second"] if self.pairs else ["text"]
@@ -53,13 +53,13 @@ class Wants:
             if not isinstance(row.get(name), kind) or not row[name]:
                 raise ValueError(f"{where} has no {name}; this model answers {self.told}")
         if self.options is None:
-            return Asked(row["text"], row["second"] if self.pairs else None)
+            return Request(row["text"], row["second"] if self.pairs else None)
         fewest, most = self.options
         options = tuple(_option(option, f"{where}: option {number}") for number, option in enumerate(row["options"], 1))
         if not fewest <= len(options) <= most:
             allowed = f"{fewest}" if fewest == most else f"{fewest} to {most}"
             raise ValueError(f"{where} has {len(options)} options; this model answers questions with {allowed}")
-        return Asked(row["question"], options=options)
+        return Request(row["question"], options=options)
 
     @property
     def told(self) -> str:
@@ -77,7 +77,7 @@ def _option(value: Any, where: str) -> str:
         raise ValueError(f"{where} {error}") from error
 
 
-def read_asked(path: Path, wants: Wants) -> list[tuple[dict[str, Any], Asked]]:
+def read_asked(path: Path, wants: Wants) -> list[tuple[dict[str, Any], Request]]:
     """All that a file of JSON lines asks, each with its line. ValueError: no such file, or a line that asks nothing."""
     if not path.is_file():
         raise ValueError(f"--input {path} is not a file; give one with JSON lines, one question or text each")

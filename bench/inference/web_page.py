@@ -4,12 +4,12 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.inference.requests import Answer, Asked, Wants
+from bench.inference.requests import Answer, Request, Wants
 
 HOST = "127.0.0.1"
 
 
-def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Asked]], list[Answer]]) -> Any:
+def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Request]], list[Answer]]) -> Any:
     """The page, not yet shown. ValueError: Gradio is not installed."""
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
@@ -23,7 +23,7 @@ def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Asked
         except ValueError as error:
             raise gradio.Error(str(error), print_exception=False) from error
         (found,) = ask([asked])
-        return said(found), named(found, asked)
+        return said(found), readable(found, asked)
 
     with gradio.Blocks(title=title, analytics_enabled=False) as page:
         gradio.Markdown(f"# {title}\n{note}")
@@ -38,7 +38,7 @@ def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Asked
     return page
 
 
-def serve(page: Any, port: int | None, say: Callable[[str], None]) -> None:
+def serve_page(page: Any, port: int | None, say: Callable[[str], None]) -> None:
     """Show the page until Ctrl-C. port: None takes a free one from 7860 on. ValueError: it is taken."""
     try:
         _, address, _ = page.launch(
@@ -59,7 +59,7 @@ def said(answer: Answer) -> str:
     return answer.answer if answer.option is None else f"{answer.answer}. {answer.option}"
 
 
-def named(answer: Answer, asked: Asked) -> dict[str, float] | None:
+def readable(answer: Answer, asked: Request) -> dict[str, float] | None:
     """The probabilities by what people read: labels, or letters with their options."""
     if answer.probabilities is None or asked.options is None:
         return answer.probabilities

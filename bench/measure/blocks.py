@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from bench.measure.other_load import Load, Reading
+from bench.measure.other_load import Counters, Load
 
 SPREAD = 0.1  # between the slowest and the fastest block, as a share of the median one
 REPEATS = 3  # after the first round
@@ -19,8 +19,8 @@ GLANCE = 0.5  # seconds between two looks at the machine
 class Watching(Protocol):
     """What a round needs of `load.Watch`."""
 
-    def read(self) -> Reading: ...
-    def since(self, first: Reading) -> Load: ...
+    def read(self) -> Counters: ...
+    def since(self, first: Counters) -> Load: ...
     def pause(self, seconds: float) -> Load: ...
 
 

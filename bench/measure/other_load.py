@@ -17,7 +17,7 @@ WORKING = ("user", "nice", "system", "irq", "softirq")
 
 
 @dataclass(frozen=True)
-class Reading:
+class Counters:
     """Counters at one moment, in seconds.
 
     Attributes:
@@ -56,7 +56,7 @@ class Load:
     gpu_processes: int | None = None
 
     @classmethod
-    def between(cls, first: Reading, last: Reading, cores: int, gpu_processes: int | None = None) -> "Load":
+    def between(cls, first: Counters, last: Counters, cores: int, gpu_processes: int | None = None) -> "Load":
         """The load from one reading to a later one."""
         seconds = max(last.wall - first.wall, 1e-9)
         own = (last.own - first.own) / seconds
@@ -93,15 +93,15 @@ class Watch:
         self._numbers: list[int] = affinity() if affinity else list(range(os.cpu_count() or 1))
         self._gpu_processes = _gpu_counter(device)
 
-    def read(self) -> Reading:
+    def read(self) -> Counters:
         """The counters now."""
         every = psutil.cpu_times(percpu=True)
         usable = [every[number] for number in self._numbers if number < len(every)]
         busy = sum(getattr(core, name, 0.0) for core in usable for name in WORKING)
         stolen = sum(getattr(core, "steal", 0.0) for core in usable)
-        return Reading(time.perf_counter(), time.time(), busy, self._own(), stolen)
+        return Counters(time.perf_counter(), time.time(), busy, self._own(), stolen)
 
-    def since(self, first: Reading) -> Load:
+    def since(self, first: Counters) -> Load:
         """The load from a reading until now."""
         last = self.read()
         beside = self._gpu_processes(first.epoch) if self._gpu_processes else None

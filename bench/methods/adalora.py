@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bench.hooks import Hooks
 
 
-class Schedule(Hooks):
+class RankSchedule(Hooks):
     """Prune from the initial to the target rank, between two shares of the steps.
 
     warmup: share at the full rank. final: share at the end with the ranks fixed. every: steps between two prunings.

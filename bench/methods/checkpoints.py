@@ -74,7 +74,7 @@ def restore_trained(model: nn.Module, trained: dict[str, Tensor]) -> None:
     model.load_state_dict(trained, strict=False)
 
 
-def merged(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
+def merge_adapter(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
     """The model with the adapter merged into its weights, as plain transformers knows it. Uses the model up."""
     from peft import PeftModel
     from peft.utils import ModulesToSaveWrapper
@@ -93,7 +93,7 @@ def merged(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
 
 def save_merged(model: nn.Module, folder: Path, attach: dict[str, Any], labels: list[str]) -> None:
     """Write the merged model as plain transformers loads it. Uses the model up."""
-    plain: Any = merged(model, attach)
+    plain: Any = merge_adapter(model, attach)
     if labels:  # else a number is predicted
         plain.config.id2label = dict(enumerate(labels))
         plain.config.label2id = {label: number for number, label in enumerate(labels)}

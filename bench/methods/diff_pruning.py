@@ -73,7 +73,7 @@ def attach(model: nn.Module, *, budget: float, alpha: float, stretch: Sequence[f
     return model
 
 
-class Schedule(Hooks):
+class PruningSchedule(Hooks):
     """Search, project, train on.
 
     project_at: the share of the steps after which the projection comes. weight: the price of an open gate in the loss.

@@ -81,7 +81,7 @@ class Source:
         return int(self.config[key])
 
 
-def find(model: ModelConf) -> Source:
+def find_model(model: ModelConf) -> Source:
     """Locate a model and read its architecture. ValueError: it cannot be had, with what to do."""
     if model.weights is Weights.random and model.architecture and model.name in model.pins:
         source = _written(model)

@@ -87,7 +87,7 @@ class Remembered:
             self._say(f"this command is not remembered: {path} cannot be written ({error.strerror})")
 
 
-def find(results: Path, name: str) -> Manifest:
+def find_manifest(results: Path, name: str) -> Manifest:
     """The manifest of a run by its id, or of the last one that began. ValueError: there is none, or it is torn."""
     paths = {path.stem: path for path in (results / FOLDER).glob("*.json")}
     if not paths:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.records import record as records
-from bench.records.manifest import Manifest, find
+from bench.records.manifest import Manifest, find_manifest
 from bench.records.record import Record
 from bench.report.studies import study_folder, study_names
 
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class Arguments:
     """What a command line asks."""
 
     command: str  # of SETTINGS
@@ -60,7 +60,7 @@ class Asked:
         return found
 
 
-def parse(arguments: list[str]) -> Asked:
+def parse(arguments: list[str]) -> Arguments:
     """Read a command and KEY=VALUE arguments. ValueError: an unknown one, or a folder that is not there."""
     command, rest = "tables", arguments
     if arguments and "=" not in arguments[0]:
@@ -83,8 +83,8 @@ def parse(arguments: list[str]) -> Asked:
             raise ValueError(f"unknown setting {argument!r}; choose from {'=, '.join(allowed)}=")
     name = places.pop("run", None)
     results = _folder(**places)
-    run = None if name is None else find(results, name)
-    return Asked(command, results, wanted, settings, places.get("study"), run)
+    run = None if name is None else find_manifest(results, name)
+    return Arguments(command, results, wanted, settings, places.get("study"), run)
 
 
 def _folder(results_dir: str | None = None, study: str | None = None) -> Path:
@@ -130,7 +130,7 @@ def _is_behind(lr: float | None, trials: Collection[str]) -> bool:
     return not trials or any(f"-lr{lr!r}-" in one for one in trials)
 
 
-def chosen(asked: Asked, complain: Callable[[str], None]) -> list[Record]:
+def select_records(asked: Arguments, complain: Callable[[str], None]) -> list[Record]:
     """The records that pass the filters. ValueError: there are none."""
     gc.disable()  # records are many small things that stay: the collector would look at all of them again and again
     if asked.run is None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from bench.records import record as records
-from bench.report.arguments import Asked, chosen
+from bench.report.arguments import Arguments, select_records
 from bench.report.comparable import comparable, with_key
 from bench.report.record_frame import Study
 from bench.report.run_summary import show_run
@@ -22,9 +22,9 @@ RENDERED = ("table.md", "table.csv", "tables.md", "dashboard.html", "figures/*.*
 PUBLISHED = {"rank_by_target": "6", "target_at_budget": "5", "methods": "2"}  # the LoRA paper's tables beside ours
 
 
-def tables(asked: Asked, console: Console, complaints: Console) -> None:
+def tables(asked: Arguments, console: Console, complaints: Console) -> None:
     """One table in one format, or all: in the terminal, and beside the records."""
-    found = chosen(asked, complaints.print)
+    found = select_records(asked, complaints.print)
     study = Study.of(found)
     name, form = asked.settings.get("table"), asked.settings.get("format", "markdown")
     metric = asked.settings.get("metric", "report_score")
@@ -50,7 +50,7 @@ def tables(asked: Asked, console: Console, complaints: Console) -> None:
         _published(name, form, console, study)
 
 
-def _unwritten(asked: Asked) -> str:
+def _unwritten(asked: Arguments) -> str:
     """Why no file is written: what some records make must not replace what all of them made."""
     if asked.filtered:
         return "Nothing is written under a filter: without it the tables and the dashboard of all records are."
@@ -73,26 +73,26 @@ def _possible(study: Study) -> list[str]:
 
 def _published(name: str | None, form: str, console: Console, study: Study) -> None:
     """The paper's own values, in a table of their own, and its differences beside ours."""
-    from bench.report.tables.contrasts import CONTRASTED, differences
+    from bench.report.tables.contrasts import CONTRASTED, beside_paper
     from bench.report.tables.published import beside
 
     if name not in PUBLISHED:
         raise ValueError(f"published=true: no published table is like table={name}; choose from {', '.join(PUBLISHED)}")
     made = [beside(PUBLISHED[name])]
     if PUBLISHED[name] in CONTRASTED:
-        made += [table for part in comparable(study) if (table := differences(part, PUBLISHED[name]))]
+        made += [table for part in comparable(study) if (table := beside_paper(part, PUBLISHED[name]))]
     for table in made:
         console.print(f"\n{FORMATS[form](table)}", soft_wrap=True, end="")
 
 
-def figures(asked: Asked, console: Console, complaints: Console) -> None:
+def figures(asked: Arguments, console: Console, complaints: Console) -> None:
     """Write every figure, or one, for each part whose cells may be compared, beside their records.
 
     Under a filter they go to a folder that says it, so that they do not replace those of all records.
     """
     from bench.report.figures.figures import FIGURES, OVER_TASKS
 
-    study, name = Study.of(chosen(asked, complaints.print)), asked.settings.get("figure")
+    study, name = Study.of(select_records(asked, complaints.print)), asked.settings.get("figure")
     if name is not None and name not in {**FIGURES, **OVER_TASKS}:
         raise ValueError(f"figure={name} is unknown; choose from {', '.join([*FIGURES, *OVER_TASKS])}")
     places: list[tuple[Study, Path, dict[str, Any]]] = []
@@ -112,59 +112,58 @@ def figures(asked: Asked, console: Console, complaints: Console) -> None:
 
 def _draw(figure: Any, path: Path, form: str, written: set[Path], console: Console) -> None:
     """Write a figure; what has the same name already is of another protocol, and keeps it."""
-    from bench.report.figures.layout import write
+    from bench.report.figures.layout import write_figure
 
     names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in count(1))
     free = next(name for name in names if name not in written)
     written.add(free)
-    console.print(f"rendered: {write(figure, free, form)}", soft_wrap=True)
+    console.print(f"rendered: {write_figure(figure, free, form)}", soft_wrap=True)
 
 
-def compare(asked: Asked, console: Console, complaints: Console) -> None:
+def compare(asked: Arguments, console: Console, complaints: Console) -> None:
     """Two cells: two sentences and a small table."""
-    from bench.report.compare import compare as compared
+    from bench.report.compare import compare_cells
 
     missing = [name for name in ("a", "b") if name not in asked.settings]
     if missing:
         raise ValueError(f"{missing[0]}= is missing: compare a=CELL b=CELL, by id, title or method")
-    study = Study.of(chosen(asked, complaints.print))
-    said, table = compared(study, asked.settings["a"], asked.settings["b"])
+    study = Study.of(select_records(asked, complaints.print))
+    said, table = compare_cells(study, asked.settings["a"], asked.settings["b"])
     console.print(said, soft_wrap=True)
     show(table, console)
 
 
-def recommend(asked: Asked, console: Console, complaints: Console) -> None:
+def recommend(asked: Arguments, console: Console, complaints: Console) -> None:
     """Which cell to take under limits, for every part whose cells may be compared."""
-    from bench.report.recommend import limits_of
-    from bench.report.recommend import recommend as recommended
+    from bench.report.recommend import limits_of, recommend_cells
 
-    study, limits = Study.of(chosen(asked, complaints.print)), limits_of(asked)
+    study, limits = Study.of(select_records(asked, complaints.print)), limits_of(asked)
     for key in dict.fromkeys(study.cells["table"]):
-        said, table = recommended(with_key(study, key), limits)
+        said, table = recommend_cells(with_key(study, key), limits)
         console.print(said, soft_wrap=True)
         if table is not None:
             show(table, console)
 
 
-def serve(asked: Asked, console: Console, complaints: Console) -> None:
+def serve(asked: Arguments, console: Console, complaints: Console) -> None:
     """The dashboard on 127.0.0.1, made anew when records are added."""
     from bench.report.dashboard.dashboard import dashboard
-    from bench.report.dashboard.serve import serve as served
+    from bench.report.dashboard.serve import serve_dashboard
 
     port = asked.number("port", "a port")
-    served(
-        lambda: dashboard(Study.of(chosen(asked, complaints.print))),
+    serve_dashboard(
+        lambda: dashboard(Study.of(select_records(asked, complaints.print))),
         None if port is None else int(port),
         lambda line: console.print(line, soft_wrap=True),
     )
 
 
-def wandb(asked: Asked, console: Console, complaints: Console) -> None:
+def wandb(asked: Arguments, console: Console, complaints: Console) -> None:
     """To W&B: the cells as a table, what is rendered of them as an artifact, and the workspace."""
     from bench.report.wandb.upload import upload
     from bench.report.wandb.workspace import save
 
-    study = Study.of(chosen(asked, complaints.print))
+    study = Study.of(select_records(asked, complaints.print))
     project = asked.settings.get("project", os.environ.get("WANDB_PROJECT", "peftgrid"))
     entity = asked.settings.get("entity", os.environ.get("WANDB_ENTITY"))
     upload(
@@ -173,7 +172,7 @@ def wandb(asked: Asked, console: Console, complaints: Console) -> None:
     save(project, entity, lambda line: console.print(line, soft_wrap=True))
 
 
-def _rendered(asked: Asked) -> list[Path]:
+def _rendered(asked: Arguments) -> list[Path]:
     """Files of these cells and no others: of a filter, only the figures that were drawn under it."""
     if asked.filtered:
         return [
@@ -182,6 +181,11 @@ def _rendered(asked: Asked) -> list[Path]:
     return [path for name in RENDERED for path in records.files_below(asked.results, name)]
 
 
-COMMANDS: dict[str, Callable[[Asked, Console, Console], None]] = {
-    made.__name__: made for made in (tables, figures, compare, recommend, serve, wandb)
+COMMANDS: dict[str, Callable[[Arguments, Console, Console], None]] = {
+    "tables": tables,
+    "figures": figures,
+    "compare": compare,
+    "recommend": recommend,
+    "serve": serve,
+    "wandb": wandb,
 }

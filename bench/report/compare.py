@@ -20,7 +20,7 @@ from bench.report.tuning import how_untuned, is_tuned
 WORDS = ("what",)
 
 
-def compare(study: Study, one: str, other: str) -> tuple[str, Table]:
+def compare_cells(study: Study, one: str, other: str) -> tuple[str, Table]:
     """Two sentences and a small table, of cells by id, title or method. ValueError: they cannot be compared."""
     a, b = _pair(study, one, other)
     found = difference(study, a, b)

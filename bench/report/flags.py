@@ -34,7 +34,7 @@ def with_head(cells: pd.DataFrame) -> pd.DataFrame:
 
     What trains nothing has no head to compare with.
     """
-    probes = heads(cells)
+    probes = probe_scores(cells)
     below = [
         row["method"] != HEAD
         and pd.notna(row["tuning"])
@@ -49,7 +49,7 @@ def with_head(cells: pd.DataFrame) -> pd.DataFrame:
     return cells.assign(flags=pd.Series(flags, cells.index, dtype=object))
 
 
-def heads(cells: pd.DataFrame) -> dict[str, float]:
+def probe_scores(cells: pd.DataFrame) -> dict[str, float]:
     """The score of the tuned linear probe by table, the best where there are several; none where none is recorded."""
     found = cells[(cells["method"] == HEAD) & is_tuned(cells) & cells["report_score"].notna()]
     return {str(key): float(score) for key, score in found.groupby("table")["report_score"].max().items()}

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.arguments import Asked
+from bench.report.arguments import Arguments
 from bench.report.cells import TIMED
 from bench.report.compare import difference, flag_sentences, p_text
 from bench.report.record_frame import Study
@@ -28,7 +28,7 @@ class Limit:
     told: str
 
 
-def limits_of(asked: Asked) -> list[Limit]:
+def limits_of(asked: Arguments) -> list[Limit]:
     """What the command line allows."""
     memory, params = asked.number("memory_gb", "gigabytes"), asked.number("params", "parameters")
     latency, minutes = asked.number("latency_ms", "milliseconds"), asked.number("minutes", "minutes")
@@ -43,7 +43,7 @@ def limits_of(asked: Asked) -> list[Limit]:
     return [limit for limit in found if limit is not None]
 
 
-def recommend(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
+def recommend_cells(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
     """An answer for comparable cells, and the front that it was chosen from; None where there is nothing to choose."""
     cells = study.cells.assign(needed=needed_bytes(study.cells))
     where = f"{', '.join(cells['task'].unique())} with {', '.join(cells['model'].unique())}"

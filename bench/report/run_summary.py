@@ -18,7 +18,7 @@ from bench.report.tables.cost_turns import turns
 from bench.report.tables.table import BEST, TIED, metric_of
 from bench.report.tables.terminal import show
 from bench.report.tuning import is_tuned, race_of
-from bench.report.write import Page, show_cells
+from bench.report.write import TablePage, show_cells
 
 REPORT = ("python", "-m", "bench.report")
 
@@ -43,7 +43,7 @@ def _facts(manifest: Manifest) -> str:
     return f"Run {manifest.id}: {manifest.shown}\n{size}; {ended}."
 
 
-def _bests(page: Page) -> list[str]:
+def _bests(page: TablePage) -> list[str]:
     """Of each table the best cell, what cannot be told from it and its flags; or why no cell is the best."""
     lines = []
     for number, part in enumerate(page.parts, 1):

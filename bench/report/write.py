@@ -12,14 +12,14 @@ from bench.report.comparable import comparable, with_key
 from bench.report.record_frame import Study
 from bench.report.stats.ties import with_intervals
 from bench.report.tables.formats import markdown
-from bench.report.tables.notes import differences
-from bench.report.tables.scores import TABLES, cells
+from bench.report.tables.notes import what_differs
+from bench.report.tables.scores import TABLES, all_cells
 from bench.report.tables.table import Table
 from bench.report.tables.terminal import show
 
 
 @dataclass(frozen=True)
-class Page:
+class TablePage:
     """The cells of a model on a task."""
 
     model: str
@@ -28,21 +28,21 @@ class Page:
     tables: Sequence[Table]  # of each part
 
 
-def show_cells(study: Study, console: Console) -> list[Page]:
+def show_cells(study: Study, console: Console) -> list[TablePage]:
     """Show the table of cells for every model and task. Returns what was shown."""
     pages = []
     for (model, task), group in study.cells.groupby(["model", "task"]):
         keys = list(dict.fromkeys(group["table"]))
         parts, tables = [with_key(study, key) for key in keys], []
         for number, part in enumerate(parts, 1):
-            apart = differences(keys, number)
-            tables.append(cells(part, before=[apart] if apart else []))
+            apart = what_differs(keys, number)
+            tables.append(all_cells(part, before=[apart] if apart else []))
             show(tables[-1], console)
-        pages.append(Page(str(model), str(task), parts, tables))
+        pages.append(TablePage(str(model), str(task), parts, tables))
     return pages
 
 
-def write_all(results: Path, study: Study, pages: Sequence[Page], console: Console) -> None:
+def write_all(results: Path, study: Study, pages: Sequence[TablePage], console: Console) -> None:
     """Write the pages and what else there is, and name each file. ValueError: the folder cannot be written."""
     try:
         written = [path for page in pages for path in _page(results, page)]
@@ -55,7 +55,7 @@ def write_all(results: Path, study: Study, pages: Sequence[Page], console: Conso
         console.print(f"rendered: {path}", soft_wrap=True)
 
 
-def _page(results: Path, page: Page) -> list[Path]:
+def _page(results: Path, page: TablePage) -> list[Path]:
     folder = results / page.model / page.task
     text = "\n".join([f"# {page.model} on {page.task}\n", *map(markdown, page.tables)])
     frames = [

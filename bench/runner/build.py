@@ -25,7 +25,7 @@ from bench.tasks.base import Split, Task, subset
 from bench.tasks.encoding.cloze import encode_cloze
 from bench.tasks.encoding.few_shot import Demonstrations
 from bench.tasks.encoding.forgetting import AT_ONCE, Retained, retained
-from bench.tasks.encoding.multiple_choice import Writer, encode_questions
+from bench.tasks.encoding.multiple_choice import PromptEncoder, encode_questions
 from bench.tasks.encoding.rows import Encoded, encode
 from bench.tasks.encoding.template import worded
 from bench.train.device import Compute, check_rule, pick_device, pick_dtype
@@ -50,7 +50,7 @@ def load_retained(cell: Cell, compute: Compute) -> Retained | None:
     texts = retained_texts(cell)
     if texts is None:
         return None
-    return texts.known(predict(load(cell, seed=0, compute=compute), texts.rows, AT_ONCE, compute))
+    return texts.known(predict(load_backbone(cell, seed=0, compute=compute), texts.rows, AT_ONCE, compute))
 
 
 def retained_texts(cell: Cell) -> Retained | None:
@@ -73,7 +73,7 @@ def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Enco
     if cell.form is Form.mask:
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
     if cell.form.asks:
-        writer = Writer(conf, cell.conf.prompt, tokenizer, cell.longest, cache, beside, reasons=method.reasons)
+        writer = PromptEncoder(conf, cell.conf.prompt, tokenizer, cell.longest, cache, beside, reasons=method.reasons)
         return encode_questions(task, writer)
     if method.template is not None:
         task = worded(task, method.template, tokenizer, cell.longest)
@@ -91,7 +91,7 @@ def load_task(cell: Cell) -> Task:
     return replace(task, train=subset(task.train, protocol.train_rows, protocol.data_seed))
 
 
-def load(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
+def load_backbone(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
     """The backbone, with a fresh head where the task has one, on the device.
 
     A model that is no longer used is gone by then: it and its hooks refer to each other, and so it would stay in memory
@@ -117,7 +117,7 @@ def load(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
 
 def build(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
     """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
-    model = own_streams(method_of(cell)(load(cell, seed=seed, compute=compute)))
+    model = own_streams(method_of(cell)(load_backbone(cell, seed=seed, compute=compute)))
     if cell.checkpointing:
         plain: Any = plain_model(model)
         plain.activation_checkpointing_enable({"use_reentrant": False, "context_fn": replaying})

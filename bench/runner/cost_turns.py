@@ -17,7 +17,7 @@ from bench.runner.recorder import Recorder
 ROUNDS = 3
 
 
-def measure(cells: list[Cell], lookup: Lookup, display: Display) -> dict[str, dict[str, str]]:
+def measure_in_turns(cells: list[Cell], lookup: Lookup, display: Display) -> dict[str, dict[str, str]]:
     """Measure the cost of every cell once a round, and record each cell's median round with all of them.
 
     Speeds are compared within a round, as ratios to the first cell of the grid.
@@ -29,7 +29,7 @@ def measure(cells: list[Cell], lookup: Lookup, display: Display) -> dict[str, di
     recorders = {cell.id: Recorder(cell, lookup, display.say, None) for cell in cells}
     broken: dict[str, dict[str, str]] = {}
     jobs = [Job(cell, probe=True) for _ in range(ROUNDS) for cell in cells]
-    with closing(launch.run(_without(jobs, broken), 1)) as events:
+    with closing(launch.run_jobs(_without(jobs, broken), 1)) as events:
         for job, event in events:
             name = job.cell.id
             match event:

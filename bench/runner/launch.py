@@ -32,7 +32,7 @@ def _server() -> ForkServerContext:
     return context
 
 
-def check(cells: list[Cell]) -> tuple[dict[str, str], str | None]:
+def check_in_worker(cells: list[Cell]) -> tuple[dict[str, str], str | None]:
     """Ask a worker to try each task's data and each method on an empty model.
 
     Gives why cells are left out, by their ids, and one line where something is wrong.
@@ -45,7 +45,7 @@ def check(cells: list[Cell]) -> tuple[dict[str, str], str | None]:
     return {name: _one_line(why) for name, why in misfits.items()}, _one_line(complaint) if complaint else None
 
 
-def find_ranks(configs: list[DictConfig]) -> list[int | str]:
+def find_ranks_in_worker(configs: list[DictConfig]) -> list[int | str]:
     """Ask a worker for the rank that `match_params` chooses for each configuration, or why there is none.
 
     Raises:
@@ -65,7 +65,7 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def run(jobs: Iterator[Job | None], at_once: int) -> Generator[tuple[Job, Event | None]]:
+def run_jobs(jobs: Iterator[Job | None], at_once: int) -> Generator[tuple[Job, Event | None]]:
     """Run jobs, each in a worker of its own, and give their events as they come; None at the end of a job.
 
     A worker that is killed ends with Broken. Closing the generator kills those that are at work.
@@ -140,7 +140,7 @@ def _enter(kind: str, what: Any, pipe: Connection) -> None:
     from bench.runner import worker
 
     if kind == "check":
-        worker.check(what, pipe)
+        worker.check_cells(what, pipe)
     elif kind == "ranks":
         worker.find_ranks(what, pipe)
     else:

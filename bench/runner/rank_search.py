@@ -13,7 +13,7 @@ from bench.cells.compatibility import Misfit, allowed_ranks
 from bench.config.schema import Config
 from bench.measure.parameters import count
 from bench.models.load import empty_model
-from bench.models.source import find
+from bench.models.source import find_model
 from bench.runner.build import method_of
 
 BELOW = 0.1  # the most by which a cell may miss its budget
@@ -41,7 +41,7 @@ class Ladder:
                 f"method {conf.method.name!r} has no rank that changes what it trains; leave out match_params="
                 f"{conf.match_params} or the method"
             )
-        ranks, config = allowed_ranks(conf, find(conf.model)), config.copy()
+        ranks, config = allowed_ranks(conf, find_model(conf.model)), config.copy()
         config.rank = ranks[0] if ranks else conf.rank
         return cls(config, Cell.of(config), ranks)
 

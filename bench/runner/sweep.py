@@ -96,7 +96,7 @@ class Sweep:
     def _work(self, jobs: list[Job], at_once: int) -> None:
         """Run jobs and follow each."""
         at_work: dict[int, AtWork] = {}
-        with closing(launch.run(self._in_turn(jobs), at_once)) as events:
+        with closing(launch.run_jobs(self._in_turn(jobs), at_once)) as events:
             try:
                 for job, event in events:
                     cell = at_work.get(id(job)) or at_work.setdefault(id(job), self._begin(job))

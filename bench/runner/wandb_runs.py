@@ -80,7 +80,7 @@ def begin(asked: str, **more: Any) -> tuple[str, str]:
     try:
         known = wandb.login(prompt=False, verify=False)
     except wandb.errors.AuthenticationError as error:
-        return "offline", f"{first_line(error)}; "
+        return "offline", f"{error_line(error)}; "
     return ("online", "") if known else ("offline", "no API key is configured ('wandb login' or WANDB_API_KEY); ")
 
 
@@ -243,10 +243,10 @@ class WandbTracker:
             except Exception as error:  # down, refused or rejected: offline works all the same
                 if not self.online:
                     raise
-                self._go_offline(f"the server did not take the run ({first_line(error)}); ")
+                self._go_offline(f"the server did not take the run ({error_line(error)}); ")
                 self._begin_anew()
         except Exception as error:  # noqa: BLE001 - see above
-            self.say(f"W&B: not tracked from here on ({first_line(error)})")
+            self.say(f"W&B: not tracked from here on ({error_line(error)})")
             self.mode = "off"
             self.opened.clear()
             stop_service()
@@ -266,5 +266,5 @@ def stop_service() -> None:
         wandb.teardown(exit_code=1)
 
 
-def first_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

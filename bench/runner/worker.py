@@ -23,14 +23,14 @@ from bench.events import Broken, Event, Probed, Ready
 from bench.measure.latency import merging
 from bench.measure.memory import resident_bytes
 from bench.measure.probe import probe, probe_untrained
-from bench.methods.checkpoints import merged
+from bench.methods.checkpoints import merge_adapter
 from bench.models.description import check_described
 from bench.models.load import empty_model
-from bench.models.speed.speedups import plain
+from bench.models.speed.speedups import undo_speedups
 from bench.runner.build import (
     arithmetic,
     build,
-    load,
+    load_backbone,
     load_retained,
     load_task,
     method_of,
@@ -58,7 +58,7 @@ def main(job: Job, pipe: Connection) -> None:
         pipe.send(Broken(*describe(error)))
 
 
-def check(cells: list[Cell], pipe: Connection) -> None:
+def check_cells(cells: list[Cell], pipe: Connection) -> None:
     """See that every task loads, every method attaches, and all that the cells read is there and can be read.
 
     Sends a pair: {cell id: why it is left out}, the first complaint or None.
@@ -170,7 +170,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     emit(Ready(told, sizes))
     while job.probe:
         try:
-            emit(measure(setup))
+            emit(measure_cost(setup))
             break
         except Exception as error:
             smaller = halved(setup.training, error, cell)
@@ -191,7 +191,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
         trials.run([trial for trial in of_winner if trial.name not in job.recorded])
 
 
-def measure(setup: CellSetup) -> Probed:
+def measure_cost(setup: CellSetup) -> Probed:
     """The cell's cost, on a model that is thrown away.
 
     Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
@@ -212,9 +212,9 @@ def measure(setup: CellSetup) -> Probed:
     cost["peak_own_bytes"] = max(0, cost["peak_resident_bytes"] - before)
     if cell.conf.merge:
         try:
-            merge = partial(merged, attach=cell.conf.method.attach) if cell.merges else None
-            bare = load(cell, seed=0, compute=compute)
-            cost |= merging(plain(model), merge, bare, data.select, training.plan.eval_batch, compute)
+            merge = partial(merge_adapter, attach=cell.conf.method.attach) if cell.merges else None
+            bare = load_backbone(cell, seed=0, compute=compute)
+            cost |= merging(undo_speedups(model), merge, bare, data.select, training.plan.eval_batch, compute)
         except Exception as failed:  # noqa: BLE001 - as above
             error = failure(failed, "merge=true", error)
     return Probed(cost, data.truth, error)

@@ -28,7 +28,7 @@ class Shown(Protocol):
     def options(self) -> Tensor | None: ...
 
 
-class Reading(ABC):
+class OutputReader(ABC):
     """What is the loss of a batch, and what are its answers. Training and evaluation may read differently."""
 
     def keep(self, answer: Tensor | None) -> int | None:  # noqa: ARG002
@@ -57,7 +57,7 @@ class Reading(ABC):
         """
 
 
-class Choosing(Reading):
+class Choosing(OutputReader):
     """A reading that compares what there is to choose from."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ HEAD = Head()
 
 
 @dataclass(frozen=True)
-class Continuation(Reading):
+class Continuation(OutputReader):
     """The last tokens of each row, predicted one by one. logits: [rows, positions, vocabulary], of the last positions,
     one more than the longest answer has tokens.
     """

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.tasks.encoding.rows import Rows
-from bench.tasks.outputs import HEAD, Reading
+from bench.tasks.outputs import HEAD, OutputReader
 
 PADDING = 100  # tokens; calling MiniLM once more takes as long: 64 rows were 2.6 times as fast as in one batch, 640 1.0
 # What each seed has of a batch; the lengths, and so the mask, are the same.
@@ -42,7 +42,7 @@ class Batch:
     answer: Tensor | None = None
     options: Tensor | None = None
     from_end: Tensor | None = None
-    read: Reading = HEAD
+    read: OutputReader = HEAD
     keep: int | None = None
     share: Tensor | None = None
     each: int = 1

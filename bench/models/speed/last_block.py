@@ -47,7 +47,7 @@ class _First(nn.Module):
         return output(attended.flatten(2), first), weights
 
 
-def read_first(model: nn.Module) -> bool:
+def compute_first_token(model: nn.Module) -> bool:
     """Switch the last block over, where the architecture is known to read the first position; says whether it is."""
     base: Any = plain_model(model)
     classifies = type(base).__name__.endswith("ForSequenceClassification")
@@ -59,7 +59,7 @@ def read_first(model: nn.Module) -> bool:
     return True
 
 
-def read_all(model: nn.Module) -> None:
+def compute_all_tokens(model: nn.Module) -> None:
     """Switch it back."""
     for module in model.modules():
         if isinstance(module, _First):

@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.config.schema import FastConf
 from bench.models.class_swap import swap_back
-from bench.models.speed.last_block import read_all, read_first
+from bench.models.speed.last_block import compute_all_tokens, compute_first_token
 from bench.models.speed.onednn_linear import FrozenLinear, lay_out
 from bench.models.structure import blocks, plain_model
 
@@ -80,7 +80,7 @@ def quicken(model: nn.Module, fast: Fast) -> nn.Module:
     if fast.linear == "onednn":
         lay_out(model)
     if fast.last_layer == "read":
-        read_first(model)
+        compute_first_token(model)
     if fast.compile != "none":
         compile_blocks(model, fast.compile)
     return model
@@ -99,12 +99,12 @@ def compile_blocks(model: nn.Module, how: str) -> None:
         model.register_forward_pre_hook(lambda *_: torch.compiler.cudagraph_mark_step_begin())  # type: ignore[no-untyped-call]
 
 
-def plain(model: nn.Module) -> nn.Module:
+def undo_speedups(model: nn.Module) -> nn.Module:
     """Switch it back, for whoever changes frozen weights: a merge does."""
     for module in model.modules():
         if type(module) is FrozenLinear:
             del module.layouts, module.source
             swap_back(module)
         module._compiled_call_impl = None  # noqa: SLF001 - what `compile` has set
-    read_all(model)
+    compute_all_tokens(model)
     return model

@@ -81,7 +81,7 @@ def payload(study: Study, title: str) -> dict[str, Any]:
         "methods": sorted(cells["method"].unique()),
         "looks": places(cells["method"]),
         "cells": [
-            {"row": [plain(value) for value in row.values()], **_cell(row, study.members[row["cell"]], pool)}
+            {"row": [json_value(value) for value in row.values()], **_cell(row, study.members[row["cell"]], pool)}
             for row in cells.to_dict("records")
         ],
         "pool": pool.kept,
@@ -124,7 +124,7 @@ def _race(members: Sequence[Record]) -> list[list[Any]]:
     """The candidates of the cell's race: rate, lowest loss on select, outcome; empty where none was held."""
     record = race_of(members)
     candidates = (record.race or {})["candidates"] if record else []
-    return [[one["lr"], plain(one["lowest"]), one["outcome"]] for one in candidates]
+    return [[one["lr"], json_value(one["lowest"]), one["outcome"]] for one in candidates]
 
 
 def _order(trial: Mapping[str, Any]) -> tuple[float, int]:
@@ -140,7 +140,7 @@ def _trial(record: Record, pool: Pool) -> list[Any]:
         *(trial[key] for key in ("lr", "seed")),
         record.outcome,
         *(scores.get(key) for key in ("select", "report", "best_epoch")),
-        *(plain(cost.get(key)) for key in ("train_seconds", "eval_seconds", "pack")),
+        *(json_value(cost.get(key)) for key in ("train_seconds", "eval_seconds", "pack")),
         pool.number([*told, (error.get("traceback") or "")[-TRACEBACK:]]) if error else None,
         pool.number(steps) if steps else None,
         losses,
@@ -156,7 +156,7 @@ def thinned(curve: Mapping[str, Sequence[float | None]]) -> tuple[list[float | N
     return [steps[run][-1] for run in runs], [float(f"{sum(one) / len(one):.4g}") if one else None for one in means]
 
 
-def plain(value: Any, digits: int = 10) -> Any:
+def json_value(value: Any, digits: int = 10) -> Any:
     """As JSON has it: what is missing is None, numbers are no longer than they need to be."""
     if pd.isna(value):
         return None

@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 SECONDS = 1.0  # between two looks at the records at least, and ten times as long as a look takes
 
 
-class Page:
+class LivePage:
     """The page as it is now. Records are looked at only while a browser asks, and never by two at once."""
 
     def __init__(self, make: Callable[[], str]) -> None:
@@ -37,9 +37,9 @@ class Page:
             return self._text, self._version
 
 
-def serve(make: Callable[[], str], port: int | None, say: Callable[[str], None]) -> None:
+def serve_dashboard(make: Callable[[], str], port: int | None, say: Callable[[str], None]) -> None:
     """Show the page that `make` gives until Ctrl-C. port: None takes one that is free. ValueError: it is taken."""
-    server = bound(Page(make), port)
+    server = bound(LivePage(make), port)
     say(f"open http://{HOST}:{server.server_port} in a browser; Ctrl-C ends it")
     try:
         server.serve_forever()
@@ -49,7 +49,7 @@ def serve(make: Callable[[], str], port: int | None, say: Callable[[str], None])
         server.server_close()
 
 
-def bound(page: Page, port: int | None) -> ThreadingHTTPServer:
+def bound(page: LivePage, port: int | None) -> ThreadingHTTPServer:
     """A server that answers this machine alone. ValueError: the port is taken, or is none."""
 
     class Handler(BaseHTTPRequestHandler):

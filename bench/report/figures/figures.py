@@ -107,9 +107,16 @@ def seeds(study: Study) -> go.Figure | None:
     return figure if dots else None
 
 
-ALL = (score_by_parameters, score_by_memory, score_by_time, score_by_rank, learning_rates, expected_score)
 FIGURES: dict[str, Callable[[Study], go.Figure | None]] = {
-    made.__name__: made for made in (*ALL, curves, memory, seeds)
+    "score_by_parameters": score_by_parameters,
+    "score_by_memory": score_by_memory,
+    "score_by_time": score_by_time,
+    "score_by_rank": score_by_rank,
+    "learning_rates": learning_rates,
+    "expected_score": expected_score,
+    "curves": curves,
+    "memory": memory,
+    "seeds": seeds,
 }
 OVER_TASKS: dict[str, Callable[[Study], go.Figure | None]] = {"critical_difference": critical_difference}
 

@@ -35,7 +35,7 @@ def blank(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis:
     return figure
 
 
-def write(figure: go.Figure, path: Path, form: str) -> Path:
+def write_figure(figure: go.Figure, path: Path, form: str) -> Path:
     """Write a figure; gives its path with the format's ending. ValueError: an unknown format, or no browser to draw."""
     if form not in FORMS:
         raise ValueError(f"format={form} is unknown; choose from {', '.join(FORMS)}")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from bench.records.record import Record
 from bench.report.record_frame import Study
-from bench.report.tables.entries import MORE, SCORE, WORDS, named, title_of, who
+from bench.report.tables.entries import MORE, SCORE, WORDS, title_of, value_name, who
 from bench.report.tables.notes import mixture
 from bench.report.tables.table import DASH, Table, ratio_text, text
 from bench.report.tuning import ENOUGH, race_of, rate_of, rates_of
@@ -117,7 +117,7 @@ def _families(rows: Iterable[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Cells that differ in rank and target alone, several of each, with the name of what they have in common."""
     by_family: dict[tuple[str, ...], list[Row]] = defaultdict(list)
     for row in rows:
-        by_family[tuple(named(row[key]) for key in ("table", "method", *MORE))].append(row)
+        by_family[tuple(value_name(row[key]) for key in ("table", "method", *MORE))].append(row)
     for (_, method, *more), members in by_family.items():
         if len(members) > 1:
             said = [f"{name}={value}" for name, value in zip(MORE, more, strict=True) if value != DASH]

@@ -70,7 +70,7 @@ def _is_base(base: Setting, one: Setting, settings: list[Setting]) -> bool:
     return base.target == BASE_TARGET and base.rank == (one.rank if one.rank in ranks else ranks[0])
 
 
-def differences(study: Study, table: str) -> Table | None:
+def beside_paper(study: Study, table: str) -> Table | None:
     """Our differences with their intervals, beside the paper's, in points; None where we have none of them.
 
     Args:

@@ -35,7 +35,7 @@ def alike(found: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], lis
     """The cells by what they have in common, as people read it; in their order."""
     groups: dict[tuple[str, ...], list[Mapping[Any, Any]]] = defaultdict(list)
     for cell in found.to_dict("records"):
-        groups[tuple(named(cell[key]) for key in keys)].append(cell)
+        groups[tuple(value_name(cell[key]) for key in keys)].append(cell)
     return groups
 
 
@@ -48,7 +48,7 @@ def who(found: pd.DataFrame, *, scored: bool = True) -> dict[str, Any]:
     columns += [one for one in MORE if found[one].notna().any()]
     columns += several_metrics(found) if scored else []
     plain = with_plain_metric(found)
-    return {name: plain[name].map(named) for name in columns}
+    return {name: plain[name].map(value_name) for name in columns}
 
 
 def tuning_column(found: pd.DataFrame) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def several_metrics(found: pd.DataFrame) -> list[str]:
     return [METRIC] if len(found[METRIC].dropna().unique()) > 1 else []
 
 
-def named(value: Any) -> str:
+def value_name(value: Any) -> str:
     return text(value).replace("True", "yes").removesuffix(".0")
 
 

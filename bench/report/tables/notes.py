@@ -84,7 +84,7 @@ def _counted(versions: Counter[str]) -> str:
     return ", ".join(f"{version} ({count})" for version, count in versions.most_common(MOST))
 
 
-def differences(tables: list[str], number: int) -> str | None:
+def what_differs(tables: list[str], number: int) -> str | None:
     """Say what sets one of several tables apart from the others; None where it is the only one."""
     settings = [_leaves("", json.loads(shared)) for shared in tables]
     one = settings[number - 1]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.report.flags import BELOW_HEAD, FLAGS, HEAD, heads, listed
+from bench.report.flags import BELOW_HEAD, FLAGS, HEAD, listed, probe_scores
 from bench.report.record_frame import Study
 from bench.report.stats.ties import MOST, some_of
 from bench.report.tables.table import DASH
@@ -85,7 +85,7 @@ def flag_notes(study: Study, cells: pd.DataFrame, *, named: bool) -> list[str]:
 def _unknown_heads(study: Study, cells: pd.DataFrame) -> list[str]:
     """One line where some cells cannot be compared with a linear probe, as none is recorded."""
     asked = cells[cells["report_score"].notna() & cells["tuning"].notna() & (cells["method"] != HEAD)]
-    unknown = set(asked["table"]) - set(heads(study.cells))
+    unknown = set(asked["table"]) - set(probe_scores(study.cells))
     return (
         [f"Whether a cell is {BELOW_HEAD} is not known (-): no tuned method={HEAD} is among these records."]
         if unknown

@@ -35,7 +35,7 @@ from bench.report.tables.table import DASH, Table, metric_of, peak_of, text, tim
 SOFT = ("soft prompts",)
 
 
-def cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Table:
+def all_cells(study: Study, metric: str = SCORE, before: Sequence[str] = ()) -> Table:
     """Every cell with its size, cost, rate, score and outcome. before: lines that go before the other notes."""
     found, judged = study.cells, standings(study, study.cells)
     (name, peak), spans = peak_of(found), intervals_of(study, found)
@@ -115,21 +115,18 @@ def _heads(found: pd.DataFrame) -> dict[str, str]:
 
 
 TABLES: dict[str, Callable[[Study, str], Table | None]] = {
-    made.__name__: made
-    for made in (
-        cells,
-        rank_by_target,
-        target_at_budget,
-        methods,
-        methods_at_budget,
-        rates,
-        best_rates,
-        cost,
-        quantisation,
-        capacity,
-        init,
-        retention,
-        turns,
-        outcomes,
-    )
+    "cells": all_cells,
+    "rank_by_target": rank_by_target,
+    "target_at_budget": target_at_budget,
+    "methods": methods,
+    "methods_at_budget": methods_at_budget,
+    "rates": rates,
+    "best_rates": best_rates,
+    "cost": cost,
+    "quantisation": quantisation,
+    "capacity": capacity,
+    "init": init,
+    "retention": retention,
+    "turns": turns,
+    "outcomes": outcomes,
 }

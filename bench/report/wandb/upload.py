@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report.record_frame import Study
-from bench.runner.wandb_runs import INIT_SECONDS, LONGEST_TAG, begin, first_line, mode_of, settings, stop_service
+from bench.runner.wandb_runs import INIT_SECONDS, LONGEST_TAG, begin, error_line, mode_of, settings, stop_service
 
 # A question that a server leaves open would hold up the exit for as long as W&B asks it again.
 BRIEF = {"x_graphql_timeout_seconds": INIT_SECONDS, "x_graphql_retry_max": 1}
@@ -35,13 +35,13 @@ def upload(
             except Exception as error:  # noqa: BLE001 - down, refused or rejected: offline works all the same
                 stop_service()
                 mode, _ = begin("offline", **BRIEF)
-                why = f"the server did not take the report ({first_line(error)}); "
+                why = f"the server did not take the report ({error_line(error)}); "
         if mode == "offline":
             run = _open("offline", project, entity, study)
         artifact = _fill(run, study, [path for path in files if _is_there(path, say)])
         _close(run, artifact, why, say)
     except Exception as error:  # noqa: BLE001 - the report itself is written
-        say(f"W&B: the report is not uploaded ({first_line(error)})")
+        say(f"W&B: the report is not uploaded ({error_line(error)})")
         stop_service()
 
 
@@ -76,7 +76,7 @@ def _fill(run: Any, study: Study, files: Sequence[Path]) -> Any:
     """Log the table and the files; gives their artifact, or None where there are none."""
     import wandb
 
-    run.log({"cells": wandb.Table(columns=[*study.cells], data=rows_of(study.cells))})
+    run.log({"cells": wandb.Table(columns=[*study.cells], data=plain_rows(study.cells))})
     if not files:
         return None
     artifact = wandb.Artifact("report", type="report", description="rendered tables and figures")
@@ -86,7 +86,7 @@ def _fill(run: Any, study: Study, files: Sequence[Path]) -> Any:
     return run.log_artifact(artifact)
 
 
-def rows_of(cells: pd.DataFrame) -> list[list[Any]]:
+def plain_rows(cells: pd.DataFrame) -> list[list[Any]]:
     """Rows of plain values; what is unknown is None."""
     plain: list[list[Any]] = cells.astype(object).where(cells.notna(), None).to_numpy().tolist()
     return plain
@@ -99,7 +99,7 @@ def _close(run: Any, artifact: Any, why: str, say: Callable[[str], None]) -> Non
         try:
             artifact.wait(timeout=FINISH_SECONDS)  # what the server refuses is said here alone
         except Exception as error:  # noqa: BLE001 - refused, or too slow; the run stands all the same
-            say(f"W&B: the files did not arrive ({first_line(error)})")
+            say(f"W&B: the files did not arrive ({error_line(error)})")
     try:
         run.finish()
     except TimeoutError:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bench.report.wandb.upload import BRIEF
-from bench.runner.wandb_runs import INIT_SECONDS, begin, first_line, mode_of
+from bench.runner.wandb_runs import INIT_SECONDS, begin, error_line, mode_of
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
@@ -67,7 +67,7 @@ def save(project: str, entity: str | None, say: Callable[[str], None]) -> None:
         made.entity = entity or api.default_entity
         say(f"W&B: {made.save().url}")
     except Exception as error:  # noqa: BLE001 - as with the runs, nothing may fail for it
-        say(f"W&B: the workspace is not saved ({first_line(error)})")
+        say(f"W&B: the workspace is not saved ({error_line(error)})")
 
 
 def _against_cost() -> "Section":

@@ -9,7 +9,7 @@ from bench.config.schema import TaskConf
 from bench.tasks.base import Split, Task
 from bench.tasks.encoding.characters import check_characters
 from bench.tasks.encoding.few_shot import Demonstrations
-from bench.tasks.encoding.rows import Encoded, Rows, laid_out, rows_of
+from bench.tasks.encoding.rows import Encoded, Rows, end_to_end, rows_of
 from bench.tasks.encoding.template import shortened
 from bench.tasks.encoding.token_cache import cached, tokenizer_hash
 from bench.tasks.outputs import Masked
@@ -24,13 +24,13 @@ def encode_cloze(
     token, the tokenizer has no mask, or the cloze leaves no room for a text.
     """
     check_characters(task)
-    writer = Writer(conf, tokenizer, max_length, cache, beside)
+    writer = ClozeEncoder(conf, tokenizer, max_length, cache, beside)
     parts = {name: writer.rows(split, own=name == "train") for name, split in task.parts.items() if len(split)}
     metrics = tuple(metric.value for metric in conf.metrics)
     return Encoded.of(parts, metrics=metrics, notes=(task.note,) if task.note else ())
 
 
-class Writer:
+class ClozeEncoder:
     """Puts texts into the cloze, and solved examples after them."""
 
     def __init__(
@@ -65,7 +65,7 @@ class Writer:
         def make() -> dict[str, np.ndarray]:
             ids = [self._ids(text) for text in texts]
             places = [len(row) - row.index(self.tokenizer.mask_token_id) for row in ids]
-            return laid_out(ids) | {"mask": np.array(places)}
+            return end_to_end(ids) | {"mask": np.array(places)}
 
         arrays = cached("cloze", [*self.salt, texts], self.cache, make)
         return rows_of(arrays, split.labels, self.tokenizer, read=self.read)

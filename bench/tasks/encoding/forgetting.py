@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from bench.tasks.encoding.rows import Rows, laid_out, rows_of
+from bench.tasks.encoding.rows import Rows, end_to_end, rows_of
 from bench.tasks.encoding.token_cache import cached, tokenizer_hash
 from bench.tasks.loaders.texts import hash_of, read_texts
 from bench.tasks.outputs import Continuation
@@ -68,4 +68,4 @@ def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, ca
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, np.ndarray]:
     found = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
     kept = [row for row in found if len(row) > 1]
-    return laid_out(kept) if kept else {"ids": np.zeros(0, int), "lengths": np.zeros(0, int)}
+    return end_to_end(kept) if kept else {"ids": np.zeros(0, int), "lengths": np.zeros(0, int)}

@@ -15,15 +15,15 @@ from bench.tasks.base import Split, Task
 from bench.tasks.encoding.characters import check_characters
 from bench.tasks.encoding.few_shot import Demonstrations
 from bench.tasks.encoding.prompts import Prompts
-from bench.tasks.encoding.rows import Encoded, Rows, laid_out, rows_of
+from bench.tasks.encoding.rows import Encoded, Rows, end_to_end, rows_of
 from bench.tasks.encoding.token_cache import cached, tokenizer_hash
 from bench.tasks.encoding.written import Written, answer_pattern
-from bench.tasks.outputs import HEAD, Continuation, Letters, OneOf, Reading, Reasoned
+from bench.tasks.outputs import HEAD, Continuation, Letters, OneOf, OutputReader, Reasoned
 
 WRITTEN = 32  # tokens of an answer that is written out
 
 
-def encode_questions(task: Task, writer: "Writer") -> Encoded:
+def encode_questions(task: Task, writer: "PromptEncoder") -> Encoded:
     """Tokenise all parts as the writer's form wants them, or read them back from the cache.
 
     What is too long is cut on the left, where it hurts the answer least; the notes say how much was. ValueError: an
@@ -43,7 +43,7 @@ def encode_questions(task: Task, writer: "Writer") -> Encoded:
     return Encoded.of(parts, metrics=metrics, notes=notes, about=task.report.about, chance=chance, taught=taught)
 
 
-class Writer:
+class PromptEncoder:
     """Puts prompts and answers into tokens, at most max_length to a row. beside: solved examples before each question.
     reasons: whatever the form, the model thinks, then names a letter. cut, rows: how many prompts were too long, of how
     many.
@@ -125,12 +125,12 @@ class Writer:
             encoded = self.tokenizer(list(questions), list(answers), **how)
             types = np.concatenate(encoded.get("token_type_ids", [[0]]))
             cut = np.array([sum(length > self.max_length for length in lengths)])
-            return laid_out(encoded["input_ids"]) | ({"types": types} if types.any() else {}) | {"cut": cut}
+            return end_to_end(encoded["input_ids"]) | ({"types": types} if types.any() else {}) | {"cut": cut}
 
         arrays = cached("pairs", [*self.salt, list(questions), list(answers)], self.cache, make)
         return self._counted(arrays, labels, **more)
 
-    def _read(self, split: Split) -> Reading:
+    def _read(self, split: Split) -> OutputReader:
         if self.conf.form is Form.classify:
             return HEAD
         if self.conf.form is Form.letters:
@@ -173,7 +173,8 @@ class Writer:
             self._refuse(answers, [answer for _, answer in found], room - 1)
             counts = np.array([answer for _, answer in found])
             cut = np.array([sum(len(row) > room for row, _ in found)])
-            return laid_out([self.first + row[-room:] + self.last for row, _ in found]) | {"answer": counts, "cut": cut}
+            rows = [self.first + row[-room:] + self.last for row, _ in found]
+            return end_to_end(rows) | {"answer": counts, "cut": cut}
 
         arrays = cached("continuations", [*self.salt, list(prompts), list(answers)], self.cache, make)
         return self._counted(arrays, labels, **more)

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from bench.tasks.base import PARTS, Split, Task, others
 from bench.tasks.encoding.characters import check_characters
 from bench.tasks.encoding.token_cache import cached, tokenizer_hash
-from bench.tasks.outputs import HEAD, Reading
+from bench.tasks.outputs import HEAD, OutputReader
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rows:
     mask: Tensor | None = None
     group: Tensor | None = None
     each: int = 1
-    read: Reading = HEAD
+    read: OutputReader = HEAD
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -179,12 +179,12 @@ def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, decisive: Se
     def make() -> dict[str, np.ndarray]:  # of a pair that is too long, the longer text is cut
         encoded = tokenizer(*texts, truncation=True, max_length=decisive[-1])
         types = np.concatenate(encoded.get("token_type_ids", [[0]]))
-        return laid_out(encoded["input_ids"]) | ({"types": types} if types.any() else {})
+        return end_to_end(encoded["input_ids"]) | ({"types": types} if types.any() else {})
 
     return rows_of(cached("texts", [*decisive, texts], cache, make), split.labels, tokenizer)
 
 
-def laid_out(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
+def end_to_end(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
     """Rows of token ids, end to end, with their lengths."""
     lengths = np.array([len(row) for row in rows])
     return {"ids": np.concatenate([np.asarray(row, dtype=np.int64) for row in rows]), "lengths": lengths}

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.config.schema import TaskConf
 from bench.files.hashing import sha256
 from bench.tasks.base import Split, Task, as_it_is, with_select, words
-from bench.tasks.loaders.labels import first_rows, names_in, numbers_of, spellings
+from bench.tasks.loaders.labels import class_numbers, first_rows, names_in, spellings
 from bench.tasks.loaders.locate import file_notes, files_of
 from bench.tasks.loaders.tables import NOTE, read_table
 
@@ -101,7 +101,7 @@ def _classes(tables: Tables, names: Sequence[str]) -> dict[str, list[int]]:
     spelled = {
         part: {path: first_rows(table["label"]) for path, table in each.items()} for part, each in tables.items()
     }
-    numbers = numbers_of(spelled, names)
+    numbers = class_numbers(spelled, names)
     return {
         part: [numbers[label] for table in each.values() for label in table["label"]] for part, each in tables.items()
     }

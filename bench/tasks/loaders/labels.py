@@ -60,7 +60,7 @@ def names_in(spelled: Spelled, task: str) -> list[str]:
     return sorted(names, key=lambda name: (int(name), name) if INTEGER.fullmatch(name) else (0, name))
 
 
-def numbers_of(spelled: Spelled, names: Sequence[str]) -> dict[str, int]:
+def class_numbers(spelled: Spelled, names: Sequence[str]) -> dict[str, int]:
     """The class number, from 0, that each spelling means.
 
     A name always wins. The numbers themselves are understood too, but only where no name is a number: of labels that

@@ -22,7 +22,7 @@ def option_text(value: Any) -> str:
     raise ValueError(f"is {found}; every option must be a text or a number")
 
 
-def numbers_of(answers: Sequence[Any], options: Sequence[Sequence[str]], path: str) -> list[int]:
+def option_numbers(answers: Sequence[Any], options: Sequence[Sequence[str]], path: str) -> list[int]:
     """Return the number of the right option of each row of a file, from 0.
 
     An answer is an option's number from 0, its letter or its text. Where it can be two of these that name different

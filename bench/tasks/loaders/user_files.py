@@ -9,7 +9,7 @@ from bench.config.schema import TaskConf
 from bench.files.jsonl import read_lines
 from bench.tasks.base import Split, Task, with_select
 from bench.tasks.loaders.locate import file_notes, files_of
-from bench.tasks.loaders.options import numbers_of, option_text
+from bench.tasks.loaders.options import option_numbers, option_text
 
 LARGEST = 6  # options of a question
 
@@ -58,7 +58,7 @@ def _split(path: Path, question: str, options: str | Sequence[str], answer: str)
         names = ascii_uppercase if isinstance(options, str) else options
         all_options.append([_option(option, name, where) for option, name in zip(each, names, strict=False)])
         answers.append(row[answer])
-    return Split(texts, numbers_of(answers, all_options, str(path)), options=all_options)
+    return Split(texts, option_numbers(answers, all_options, str(path)), options=all_options)
 
 
 def _option(value: Any, name: str, where: str) -> str:
