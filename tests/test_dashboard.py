@@ -816,7 +816,8 @@ from bench.report.dashboard.dashboard import dashboard
 from bench.report.record_frame import Study
 from bench.report.dashboard.serve import serve_dashboard
 folder = Path(sys.argv[1])
-serve_dashboard(lambda: dashboard(Study.of(records.read_all(folder, print))), None, lambda line: print(line, flush=True))
+make = lambda: dashboard(Study.of(records.read_all(folder, print)))
+serve_dashboard(make, None, lambda line: print(line, flush=True))
 """
 
 

@@ -10,7 +10,7 @@ from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 
 from bench.config.former_paths import with_current_paths
 
@@ -27,9 +27,9 @@ def typed(kind: type[T], values: dict[str, Any]) -> T:
 
 
 def _as(kind: Any, value: Any) -> Any:
-    """A value as a field's type: only dataclasses and choices are not plain data."""
-    if value is None:
-        return None
+    """A value as a field's type: only dataclasses and choices are not plain data. What is not set stays so."""
+    if value is None or value == MISSING:
+        return value
     if isinstance(kind, UnionType):
         (kind,) = (one for one in get_args(kind) if one is not type(None))
     if get_origin(kind) is list:
