@@ -9,7 +9,7 @@ from scipy import stats
 from sklearn import metrics
 
 from bench.config.enums import Metric
-from bench.tasks.metrics import OF_NUMBERS, score
+from bench.tasks.metrics import score
 
 MODULE = Path(__file__).resolve().parent.parent / "bench" / "tasks" / "metrics.py"
 RANDOM = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_an_answer_that_names_no_label_is_wrong_and_no_class_of_its_own() -> Non
 
 @pytest.mark.parametrize("name", [metric.value for metric in Metric])
 def test_what_is_not_defined_counts_as_nothing(name: str) -> None:
-    kind = np.float32 if name in OF_NUMBERS else np.int64
+    kind = np.float32 if Metric(name).of_numbers else np.int64
     assert scored(name, np.zeros(6, kind), np.array([0, 1, 0, 1, 0, 1], kind)) == {
         "accuracy": 0.5,
         "macro_f1": pytest.approx(1 / 3),

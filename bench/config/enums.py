@@ -27,7 +27,10 @@ class Device(Enum):
 
 
 class Metric(Enum):
-    """How predictions are scored; `f1` is that of label 1, the last two are for tasks that predict a number."""
+    """How predictions are scored: the one list of metrics; `f1` is that of label 1.
+
+    bench/tasks/metrics.py computes each of them, and bench/report/stats/bootstrap.py over resampled examples.
+    """
 
     accuracy = "accuracy"
     f1 = "f1"
@@ -35,6 +38,16 @@ class Metric(Enum):
     matthews_correlation = "matthews_correlation"
     pearson = "pearson"
     spearman = "spearman"
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether it is for tasks that predict a number."""
+        return self in {Metric.pearson, Metric.spearman}
+
+    @property
+    def is_correlation(self) -> bool:
+        """Whether it lies between -1 and 1; the others lie between 0 and 1."""
+        return self.of_numbers or self is Metric.matthews_correlation
 
 
 class Form(Enum):

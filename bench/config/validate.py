@@ -156,8 +156,7 @@ def _check_labels(task: TaskConf) -> None:
 
 def _check_metrics(task: TaskConf) -> None:
     count = len(task.labels or [])
-    of_numbers = {Metric.pearson, Metric.spearman}
-    fits = [metric for metric in Metric if (metric in of_numbers) is not bool(count)]
+    fits = [metric for metric in Metric if metric.of_numbers is not bool(count)]
     if count > 2:
         fits.remove(Metric.f1)
     allowed = ", ".join(metric.value for metric in fits)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.config.enums import Metric
 from bench.report.tuning import ENOUGH, Choice, is_tuned
 
 HEAD = "head"  # the method that trains the head alone, a linear probe
@@ -16,7 +17,6 @@ FLAGS = {
     CONSTANT: "a seed predicts one class for the whole report part",
     BELOW_HEAD: "it scores less than the tuned linear probe (method=head) of the same table",
 }
-NUMBERS = ("pearson", "spearman")  # metrics of predicted numbers, which have no classes
 
 
 def flags_of(choice: Choice, metric: str | None) -> str | None:
@@ -24,7 +24,7 @@ def flags_of(choice: Choice, metric: str | None) -> str | None:
     found = {
         EDGE: len(choice.tried) >= ENOUGH and choice.lr in {choice.tried[0], choice.tried[-1]},
         RISING: _is_rising(choice),
-        CONSTANT: metric not in NUMBERS and any(map(_is_constant, choice.chosen)),
+        CONSTANT: not Metric(metric).of_numbers and any(map(_is_constant, choice.chosen)),
     }
     return ", ".join(name for name, is_set in found.items() if is_set) or None
 

@@ -14,14 +14,14 @@ from scipy import stats
 from sklearn import metrics
 from torch import Tensor
 
-OF_NUMBERS = ("pearson", "spearman")
+from bench.config.enums import Metric
 
 
 class Metrics(evaluate.Metric):  # type: ignore[misc]
-    """One metric, named by `config_name`: those of choices.Metric."""
+    """One metric, named by `config_name`: those of bench.config.enums.Metric."""
 
     def _info(self) -> evaluate.MetricInfo:
-        kind = datasets.Value("float32" if self.config_name in OF_NUMBERS else "int64")
+        kind = datasets.Value("float32" if Metric(self.config_name).of_numbers else "int64")
         return evaluate.MetricInfo(
             description="GLUE's metrics (Wang et al. 2018), by scikit-learn and scipy.",
             citation="",

@@ -16,8 +16,10 @@ from bench.tasks.encoding.rows import Rows
 from bench.tasks.outputs import HEAD, OutputReader
 
 PADDING = 100  # tokens; calling MiniLM once more takes as long: 64 rows were 2.6 times as fast as in one batch, 640 1.0
-# What each seed has of a batch; the lengths, and so the mask, are the same.
-OWN = ("input_ids", "labels", "types", "answer", "options", "from_end", "share")
+# The tensors of a batch: those with a row for each sequence, those with a number for each row, and one for the whole.
+BY_SEQUENCE = ("input_ids", "types", "attention_mask")
+BY_ROW = ("labels", "answer", "options", "from_end")
+COLUMNS = (*BY_SEQUENCE, *BY_ROW, "share")
 
 MASKS_OF_SEEDS = 3  # dimensions of a mask that is not the same for all seeds
 
@@ -57,10 +59,17 @@ class Batch:
         return self.each * self.input_ids.shape[-1]
 
     @property
-    def own(self) -> tuple[str, ...]:
-        """What each seed has of the batch."""
+    def columns(self) -> dict[str, Tensor]:
+        """The tensors that the batch has."""
+        named = {name: getattr(self, name) for name in COLUMNS}
+        return {name: part for name, part in named.items() if part is not None}
+
+    @property
+    def own(self) -> dict[str, Tensor]:
+        """What each seed has of the batch by itself; where the lengths are the same, so is the mask."""
         mask = self.attention_mask
-        return (*OWN, "attention_mask") if mask is not None and mask.ndim == MASKS_OF_SEEDS else OWN
+        apart = mask is not None and mask.ndim == MASKS_OF_SEEDS
+        return {name: part for name, part in self.columns.items() if apart or name != "attention_mask"}
 
     def parts(self, rows: int | None) -> "list[Batch]":
         """The batch in parts of so many rows, whose losses by their shares add up to its own. None: whole."""
@@ -72,13 +81,10 @@ class Batch:
         return [replace(part, share=self.read.weight(part) / whole) for part in parts]
 
     def _part(self, cut: slice) -> "Batch":
-        wide = {"input_ids": self.input_ids, "types": self.types, "attention_mask": self.attention_mask}
-        narrow: dict[str, Tensor | None] = {
-            name: getattr(self, name) for name in ("labels", "answer", "options", "from_end")
-        }
         sequences = slice(cut.start * self.each, cut.stop * self.each)
-        some: dict[str, Any] = {name: part[..., sequences, :] for name, part in wide.items() if part is not None}
-        some |= {name: part[..., cut] for name, part in narrow.items() if part is not None}
+        columns = self.columns
+        some: dict[str, Any] = {name: columns[name][..., sequences, :] for name in BY_SEQUENCE if name in columns}
+        some |= {name: columns[name][..., cut] for name in BY_ROW if name in columns}
         return replace(self, **some)
 
     def to(self, device: torch.device) -> "Batch":
@@ -90,8 +96,7 @@ class Batch:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """All tensors changed in the same way."""
-        parts = {name: getattr(self, name) for name in ("attention_mask", *OWN)}
-        changed: dict[str, Any] = {name: change(part) for name, part in parts.items() if part is not None}
+        changed: dict[str, Any] = {name: change(part) for name, part in self.columns.items()}
         return replace(self, **changed)
 
 
@@ -168,8 +173,7 @@ def lockstep(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
         yield from passes[0]
         return
     for batches in zip(*passes, strict=True):
-        names = [name for name in OWN if getattr(batches[0], name) is not None]
-        parts = {name: [getattr(one, name) for one in batches] for name in names}
+        parts = {name: [one.columns[name] for one in batches] for name in batches[0].own}
         if batches[0].each > 1:  # their sequences are not equally long one by one
             parts["attention_mask"] = [masked(one) for one in batches]
         keep = None if batches[0].keep is None else max(one.keep or 0 for one in batches)

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.config.enums import Metric
 from bench.report.stats.bootstrap import Array, bootstrap, score_of
 
 LEVEL = 0.05
-FROM_ZERO = ("accuracy", "f1", "macro_f1")  # the other metrics are correlations, from -1 to 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,6 @@ def intervals(cells: Sequence[Array], truth: Array, metric: str) -> list[tuple[f
     found = variances_of(cells, truth, metric)
     of_examples = stdtrit(max(1, found.examples - 1), 1 - LEVEL / 2) ** 2 * found.over_examples
     of_seeds = stdtrit(np.maximum(found.seeds - 1, 1), 1 - LEVEL / 2) ** 2 * found.over_seeds
-    reach, lowest = np.sqrt(of_examples + of_seeds), 0.0 if metric in FROM_ZERO else -1.0
+    reach, lowest = np.sqrt(of_examples + of_seeds), -1.0 if Metric(metric).is_correlation else 0.0
     lows, highs = np.maximum(found.means - reach, lowest), np.minimum(found.means + reach, 1.0)
     return list(zip(lows.tolist(), highs.tolist(), strict=True))

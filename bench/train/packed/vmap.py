@@ -37,7 +37,7 @@ def over_trials(
         def pick(many: Tensor) -> Tensor:
             return torch.stack([many[seed] for seed in some])
 
-        parts = {name: part for name in batch.own if (part := getattr(batch, name)) is not None}
+        parts = batch.own
         if batch.labels.ndim == 1:
             parts = {name: part.expand(1 + max(some), *part.shape) for name, part in parts.items()}
         # Not by index: a list of numbers would have to travel to the device, and the host would wait for it.
