@@ -64,9 +64,9 @@ MISFITS = {
         [["precision=bf16"], ["precision=auto"], ["fast.attention=sdpa"]],
     ),
     "merging what cannot be merged": (
-        ["save=merged", "method.merges=[]"],
+        ["save=merged", "method.merges_into=[]"],
         ["save=merged", "method 'lora' cannot be merged", "save=adapter"],
-        [["save=adapter"], ["method.merges=[none]"]],
+        [["save=adapter"], ["method.merges_into=[full]"]],
     ),
     "writing a merged quantised base": (
         ["save=merged", "quant.name=nf4"],

@@ -32,7 +32,7 @@ def row(name: str) -> str:
     target = name_of(spelled_out(conf["target"], "bert"), "bert") if "target" in conf["uses"] else "-"
     published = rate(conf["lr"]) if conf["lr"] else "-"
     base = "4, 8 bit" if "int8" in conf["quant"] else "4 bit" if conf["quant"] else "-"
-    merges = "yes" if "none" in conf["merges"] else "no"
+    merges = "yes" if "full" in conf["merges_into"] else "no"
     cells = [f"`{name}`", conf["rank_is"] or "-", target, base, merges, published, conf["lr_source"], conf["paper"]]
     return f"| {' | '.join(cells)} |"
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from bench.cells.arithmetic import precision_of
-from bench.cells.compatibility import check_fit, effective_rank, longest
+from bench.cells.compatibility import FULL, check_fit, effective_rank, longest
 from bench.cells.identity import method_identity, protocol_identity, source_identity, task_identity
 from bench.cells.race import Rule
 from bench.config.enums import Form, Scale
@@ -174,7 +174,8 @@ class Cell:
     @property
     def merges(self) -> bool:
         """Whether the method can be merged into the base as it is stored."""
-        return self.conf.quant.name in self.conf.method.merges
+        stored = self.conf.quant.name
+        return (FULL if stored == "none" else stored) in self.conf.method.merges_into
 
     @property
     def optim(self) -> str | None:

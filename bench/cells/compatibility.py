@@ -5,6 +5,8 @@ from bench.config.schema import Config
 from bench.models.source import Source
 from bench.models.targets import resolve
 
+FULL = "full"  # of `method.merges_into`: a base in full precision
+
 
 class Misfit(ValueError):  # noqa: N818 - no fault: a corner of a grid
     """A combination that makes no sense. In a grid it is left out with its message; alone it is an error."""
@@ -156,7 +158,7 @@ def _check_base(conf: Config) -> None:
         raise Misfit("quant=bf16 stores the base in bf16, and precision=fp32 cannot compute on it; use precision=bf16")
     if conf.quant.double and quant not in {"nf4", "fp4"}:
         raise Misfit(f"quant.double=true needs 4-bit blocks; it works with quant=nf4, fp4, not with quant={quant}")
-    if conf.save is Save.merged and "none" not in method.merges:
+    if conf.save is Save.merged and FULL not in method.merges_into:
         raise Misfit(f"save=merged: method {method.name!r} cannot be merged into the model; use save=adapter")
     if conf.save is Save.merged and quant != "none":
         raise Misfit(f"save=merged: a base quantised to {quant} is not written merged; use save=adapter or quant=none")

@@ -88,18 +88,32 @@ class PromptConf:
 
 @dataclass
 class MethodConf:
-    """`uses` names the axes that mean something for the method: any of rank, target, scale.
+    """A method: what it is, what it fits and what it does. One yaml of conf/method.
 
-    What it is: `rank_is` says what the rank counts, `target` lists the weight types that the method's own paper adapts
-    (for `target=default`).
-    What it fits: the rank must be a multiple of `rank_step`, and `rank_limit` says what bounds it; `models` are the
-    architectures (empty: all), `quant` the quantised bases, `merges` the bases (`none`: full precision) that it can be
-    merged into, `needs_cuda` the device; `checkpoints` says whether its blocks may be run twice, as checkpointing does.
-    What it does: `attach` changes the model, `hooks` is what happens besides the forward pass, `lr_ratio` multiplies
-    the learning rate of parameters below the head whose name holds the key, `head_at_lr` trains the head at the trial's
-    rate in place of `protocol.head_lr`, `template` wraps the text in words of its own. Where it does not train
-    (`trains: false`) it has no rates, and may show `shots` solved examples beside each row, drawn by the trial's seed,
-    or let the model think before it answers (`reasons`).
+    Attributes:
+        name: As in `method=`.
+        family: What it is shown with in README's list and in figures.
+        paper: Authors, year and arXiv number.
+        uses: The axes that mean something for it: any of rank, target, scale.
+        rank_is: What the rank counts; null where there is none.
+        rank_limit: What bounds the rank.
+        rank_step: The rank must be a multiple of it.
+        target: The weight types that its own paper adapts, for `target=default`.
+        models: The architectures that it fits; empty: all.
+        quant: The quantised bases that it fits.
+        needs_cuda: Whether it needs a CUDA device.
+        checkpoints: Whether its blocks may be run twice, as checkpointing does.
+        merges_into: The bases that it can be merged into; `full` is one in full precision.
+        template: Words of its own around a text, with {text}.
+        trains: Whether it trains anything; where it does not, it has no rates.
+        shots: Solved examples beside each row, drawn by the trial's seed.
+        reasons: Whether the model thinks before it answers.
+        lr: The published learning rate.
+        lr_source: Where that comes from.
+        lr_ratio: Multiplies the rate of parameters below the head whose name holds the key.
+        head_at_lr: Whether the head trains at the trial's rate in place of `protocol.head_lr`.
+        hooks: What happens beside the forward pass.
+        attach: What changes the model.
     """
 
     name: str = MISSING
@@ -114,7 +128,7 @@ class MethodConf:
     quant: list[str] = field(default_factory=list)
     needs_cuda: bool = False
     checkpoints: bool = True
-    merges: list[str] = field(default_factory=list)
+    merges_into: list[str] = field(default_factory=list)
     template: str | None = None
     trains: bool = True
     shots: int = 0
