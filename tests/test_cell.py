@@ -123,7 +123,8 @@ def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: l
     "track.project=mine", "results_dir=elsewhere", "cache_dir=elsewhere", "force=true", "device=cpu", "device=cuda",
     "protocol.probe_steps=9", "protocol.name=mine", "method.lr=1e-5", "method.paper=none", "method.family=mine",
     "model.label=mine", "merge=true", "save=adapter", "save=merged", "save_dir=elsewhere",
-    "method.merges_into=[full,nf4]", "method.quant=[]", "method.models=[bert]", "method.rank_is=mine", "method.rank_step=2", "method.needs_cuda=true",
+    "method.merges_into=[full,nf4]", "method.quant=[]", "method.models=[bert]", "method.rank_is=mine",
+    "method.rank_step=2", "method.needs_cuda=true",
 ])  # fmt: skip
 def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[str]) -> None:
     base = [*base, "precision=fp32"]  # what `auto` means is the device's
