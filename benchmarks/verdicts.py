@@ -2,7 +2,7 @@
 
     python benchmarks/verdicts.py [--tables 2000] [--workers 2]
 
-Writes results/perf/verdicts.json and verdicts.md. tests/test_verdicts.py checks a few of the settings.
+Writes results/perf/verdicts.json and verdicts.md. tests/report/stats/test_verdicts.py checks a few of the settings.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from simulated_tables import OWN, SKILL, by_holm, by_largest, errors_of
 

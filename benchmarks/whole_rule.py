@@ -2,7 +2,7 @@
 
     python benchmarks/whole_rule.py [--tables 2000] [--workers 2]
 
-Writes results/perf/whole-rule.json and whole-rule.md. tests/test_whole_rule.py checks a few of the settings.
+Writes results/perf/whole-rule.json and whole-rule.md. tests/report/stats/test_whole_rule.py checks a few of the settings.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from simulated_races import ON_GRID, RULE, curved, flat, gentle, whole_rule
 from simulated_tables import SKILL

@@ -257,3 +257,12 @@ def test_no_two_public_functions_or_classes_have_one_name() -> None:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 named.setdefault(node.name, []).append(name_of(path))
     assert not {name: places for name, places in named.items() if len(places) > 1 and name not in seams}
+
+
+def test_the_tests_mirror_the_package() -> None:
+    """A test lies where what it tests lies; at the top are tests of the repository as a whole."""
+    tests = REPOSITORY / "tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    assert not [folder for folder in folders if not (REPOSITORY / "bench" / folder).is_dir()]
+    names = [path.name for path in tests.rglob("test_*.py")]
+    assert len(names) == len(set(names))  # they import each other by name

@@ -24,7 +24,7 @@ def flags_of(choice: Choice, metric: str | None) -> str | None:
     found = {
         EDGE: len(choice.tried) >= ENOUGH and choice.lr in {choice.tried[0], choice.tried[-1]},
         RISING: _is_rising(choice),
-        CONSTANT: not Metric(metric).of_numbers and any(map(_is_constant, choice.chosen)),
+        CONSTANT: (metric is None or not Metric(metric).of_numbers) and any(map(_is_constant, choice.chosen)),
     }
     return ", ".join(name for name, is_set in found.items() if is_set) or None
 

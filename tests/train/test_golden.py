@@ -1,0 +1,85 @@
+"""The losses that were recorded before any of the faster ways existed are the losses still, with each way by itself.
+
+tests/golden/losses.tsv was written by commit a44fb2f from the records of
+
+    python -m bench.run -m method=full,lora,adapter,prefix rank=8 precision=fp32 'seeds=[0]' track=off \\
+        protocol.epochs=1 protocol.train_rows=160 protocol.batch=8 protocol.probe_steps=1
+
+At that time the head had the trial's own rate.
+"""
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import REPOSITORY
+from small_trials import FP32
+
+from bench.cells.cell import Cell
+from bench.config.compose import cells
+from bench.events import Ended, Event, Stepped
+from bench.models.speed.speedups import Fast
+from bench.runner.build import load_data, recipe_of
+from bench.runner.packing import Trials
+from bench.runner.setup import CellSetup
+from bench.tasks.encoding.rows import Encoded
+from bench.train.settings import Plan, Training
+
+LOSSES = REPOSITORY / "tests" / "golden" / "losses.tsv"
+SETTINGS = ["rank=8", "precision=fp32", "protocol.epochs=1", "protocol.train_rows=160", "protocol.batch=8"]
+SETTINGS += ["protocol.head_lr=${method.lr}", "lrs=published"]
+PLAIN = Fast("torch", "all")
+CPU = torch.device("cpu")
+WAYS: dict[str, tuple[Fast, list[str]]] = {
+    "plain": (PLAIN, ["seeds=[0]"]),
+    "onednn": (Fast("onednn", "all"), ["seeds=[0]"]),
+    "last layer where it is read": (Fast("torch", "read"), ["seeds=[0]"]),
+    "packed": (PLAIN, ["seeds=[0,1]", "pack=2"]),
+    "in parts": (PLAIN, ["seeds=[0]", "protocol.micro=3"]),
+    "packed, in parts": (PLAIN, ["seeds=[0,1]", "pack=2", "protocol.micro=3"]),
+    "checkpointed": (PLAIN, ["seeds=[0]", "checkpointing=true"]),
+    "all": (Fast("onednn", "read"), ["seeds=[0,1]", "pack=2"]),
+}
+
+
+@cache
+def golden() -> dict[str, list[float]]:
+    """Losses by method."""
+    found: dict[str, list[float]] = {}
+    with LOSSES.open(encoding="utf-8") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            found.setdefault(row["method"], []).append(float(row["loss"]))
+    return found
+
+
+def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
+    """Of the trial with seed 0, and what its record would say of the cost."""
+    events: list[Event] = []
+    whole = load_data(cell)
+    data = Encoded(whole.train, whole.select.first(8), whole.report.first(8))  # the losses do not ask for more
+    given = Training(data, Plan.of(cell.conf.protocol), recipe_of(cell), FP32)
+    Trials(CellSetup(cell, given, fast), events.append).run(cell.trials)
+    (cost,) = [event.cost for event in events if isinstance(event, Ended) and event.trial == cell.trials[0].id]
+    assert cost is not None
+    pieces = [event.curve for event in events if isinstance(event, Stepped) and event.trial == cell.trials[0].id]
+    return [loss for piece in pieces for loss in piece["loss"]], cost
+
+
+# Every way by itself with LoRA; the other methods by the plain loop, with all ways at once and in parts.
+PAIRS = [("lora", way) for way in WAYS]
+PAIRS += [(method, way) for method in ("full", "adapter", "prefix") for way in ("plain", "all", "in parts")]
+PAIRS += [("adapter", "packed, in parts"), ("full", "checkpointed")]
+
+
+@pytest.mark.parametrize(("method", "way"), PAIRS)
+def test_losses_are_those_of_the_plain_loop(method: str, way: str, tmp_path: Path) -> None:
+    fast, words = WAYS[way]
+    settings = [f"method={method}", *SETTINGS, *words, f"cache_dir={tmp_path}"]
+    (cell,) = cells(settings, multirun=False)
+    found, cost = losses(cell, fast)
+    assert len(golden()[method]) == 20
+    assert found == pytest.approx(golden()[method], rel=0, abs=1e-5)
+    assert cost["pack"] == len(cell.trials)
