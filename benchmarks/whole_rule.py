@@ -2,7 +2,7 @@
 
     python benchmarks/whole_rule.py [--tables 2000] [--workers 2]
 
-Writes results/perf/whole-rule.json and whole-rule.md. tests/report/stats/test_whole_rule.py checks a few of the settings.
+Writes results/perf/whole-rule.json and whole-rule.md; tests/report/stats/test_whole_rule.py checks a few settings.
 """
 
 import argparse

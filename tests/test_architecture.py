@@ -38,6 +38,7 @@ ROOMS = {
     },
     "config.rank_budget": {"cells", "runner"},
     "config.compose": {"cells", "config", "config.rank_budget"},
+    "__main__": set(),
     "agent": {"config", "config.compose"},
     "inference": {"cells", "config", "files", "methods", "models", "records.record", "runner.build", "tasks", "train"},
     "report": {"cli", "files", "records", "records.record", "runner.wandb_runs"},
