@@ -85,9 +85,9 @@ def test_a_name_always_wins_over_a_number(names: list[str], tmp_path: Path) -> N
 def test_numbers_stand_for_names_only_where_no_name_is_a_number(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", [0, 1])
     assert set(load(path, ["bad", "good"]).train.labels) == {0, 1}
-    with pytest.raises(ValueError, match=r"row 1 has label '0'; allowed are 1, 2 \(-1 marks"):
+    with pytest.raises(ValueError, match=r"row 1 has label '0'; valid labels: 1, 2 \(-1 marks"):
         load(path, ["1", "2"])
-    with pytest.raises(ValueError, match=r"row 1 has label '0'; allowed are 1, other \(-1 marks"):
+    with pytest.raises(ValueError, match=r"row 1 has label '0'; valid labels: 1, other \(-1 marks"):
         load(path, ["1", "other"])
 
 
