@@ -139,8 +139,8 @@ def _carve(split: Split, rows: int, seed: int, keys: Sequence[str]) -> tuple[Spl
         )
     if not (chosen := choose(split.labels, keys, rows, seed)):
         raise ValueError(
-            f"no part of {rows} rows can be cut out of {len(split)} rows: equal texts stay together and every label "
-            "keeps a row; add rows, or give the part a file of its own"
+            f"cannot cut {rows} rows out of {len(split)} rows: equal texts stay together and every label keeps "
+            "at least one row; add rows, or give the part its own file"
         )
     rest = [row for row in range(len(split)) if row not in chosen]
     return split.take(rest), split.take(sorted(chosen))
