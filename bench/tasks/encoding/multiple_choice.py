@@ -1,4 +1,4 @@
-"""Encode multiple-choice questions as rows of tokens, in each form in which a model can be asked."""
+"""Encode multiple-choice questions as rows of tokens, in every form in which they can be put to a model."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,7 +133,7 @@ class PromptEncoder:
     def _side_by_side(self, prompts: Sequence[str], split: Split) -> Rows:
         """Encode each question with each of its options as the sequences of one row.
 
-        Questions with fewer options than the largest one are filled up with empty answers.
+        Questions with fewer options than the largest one are padded with empty answers.
         """
         counts = [len(options) for options, _ in _answered(split)]
         most = max(counts)
