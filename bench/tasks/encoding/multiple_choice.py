@@ -103,7 +103,7 @@ class PromptEncoder:
         """Return the rows to train on: prompts with their correct answers."""
         uses_head = self.conf.form in {Form.classify, Form.multiple_choice}
         if uses_head or (self.conf.form, self.conf.loss_on) == (Form.letters, LossOn.answer):
-            return self.shown(split, own=True)  # only the prompt is input: the letter is the target
+            return self.shown(split, own=True)  # a letter to predict need not be part of the input
         answers = [self.prompts.answer(options, int(label)) for options, label in _answered(split)]
         rows = self._tokens(self.prompts.of(split, own=True), answers, split.labels, read=Continuation())
         return replace(rows, answer=rows.lengths - 1) if self.conf.loss_on is LossOn.prompt else rows
@@ -133,7 +133,7 @@ class PromptEncoder:
     def _side_by_side(self, prompts: Sequence[str], split: Split) -> Rows:
         """Encode each question with each of its options as the sequences of one row.
 
-        Questions with fewer options than the largest one are padded with empty answers.
+        Questions with fewer options than the most that any has are padded with empty answers.
         """
         counts = [len(options) for options, _ in _answered(split)]
         most = max(counts)
