@@ -1,6 +1,6 @@
-"""How predictions are scored: GLUE's metrics as a module of the `evaluate` library that needs no network.
+"""GLUE's metrics, as a module of the `evaluate` library that needs no network.
 
-evaluate.load("path/to/bench/tasks/metrics.py", "f1") gives the same outside of this package.
+To get the same metric outside of this package, call evaluate.load("path/to/bench/tasks/metrics.py", "f1").
 """
 
 import math
@@ -18,7 +18,7 @@ from bench.config.enums import Metric
 
 
 class Metrics(evaluate.Metric):  # type: ignore[misc]
-    """One metric, named by `config_name`: those of bench.config.enums.Metric."""
+    """One metric, selected by `config_name`, which is a value of bench.config.enums.Metric."""
 
     def _info(self) -> evaluate.MetricInfo:
         kind = datasets.Value("float32" if Metric(self.config_name).of_numbers else "int64")
@@ -30,7 +30,7 @@ class Metrics(evaluate.Metric):  # type: ignore[misc]
         )
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
-        # An answer that names no label is -1: it is wrong, but no class that f1 is averaged over.
+        # Unparseable answers are -1. They count as wrong, but are not a class that f1 averages over.
         classes = sorted({label for label in [*references, *predictions] if label >= 0})
         compute = {
             "accuracy": lambda: metrics.accuracy_score(references, predictions),
@@ -46,12 +46,17 @@ class Metrics(evaluate.Metric):  # type: ignore[misc]
 
 
 def score(name: str, predictions: Tensor, labels: Tensor) -> float:
-    """Score a part of the data. predictions, labels: [rows], both on the CPU.
+    """Score the predictions for one part of the data.
 
-    A correlation with predictions that are all equal is not defined; it counts as 0.
+    A correlation is undefined if all predictions are equal. It then counts as 0.
+
+    Args:
+        name: the metric, a value of bench.config.enums.Metric.
+        predictions: [rows], on the CPU.
+        labels: [rows], on the CPU.
     """
     with TemporaryDirectory() as unused, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what is not defined is told by the result
+        warnings.simplefilter("ignore")  # an undefined score shows in the result as NaN
         metric = Metrics(name, keep_in_memory=True, cache_dir=unused)
-        found = metric.compute(predictions=predictions.numpy(), references=labels.numpy())[name]
-    return 0.0 if math.isnan(found) else float(found)
+        value = metric.compute(predictions=predictions.numpy(), references=labels.numpy())[name]
+    return 0.0 if math.isnan(value) else float(value)

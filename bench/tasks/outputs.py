@@ -1,6 +1,6 @@
-"""How a model's output is read: the loss that a batch is trained by, and the answer that it gives to each row.
+"""Read a model's output: the training loss of a batch, and the answer to each of its rows.
 
-Every function takes the model's logits in fp32 and the batch that they belong to.
+Every function takes the model's fp32 logits and the batch they were computed for.
 """
 
 from abc import ABC, abstractmethod
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 
 class Shown(Protocol):
-    """What a reading sees of a batch (train/batches.py)."""
+    """The part of a batch that an output reader uses (train/batches.py)."""
 
     @property
     def input_ids(self) -> Tensor: ...
@@ -29,47 +29,58 @@ class Shown(Protocol):
 
 
 class OutputReader(ABC):
-    """What is the loss of a batch, and what are its answers. Training and evaluation may read differently."""
+    """Turns logits into a loss and into answers. Training and evaluation may use different readers."""
 
     def keep(self, answer: Tensor | None) -> int | None:  # noqa: ARG002
-        """At how many of the last positions a language model gives logits; None where it is none.
+        """Return at how many of the last positions a language model computes logits.
 
-        answer: [rows], tokens of each answer.
+        Args:
+            answer: [rows], number of tokens in each answer.
+
+        Returns:
+            The number of positions; None if the model is not a language model.
         """
         return None
 
     def weight(self, batch: Shown) -> Tensor:
-        """How much the loss of a batch counts beside that of another: over how many rows (or tokens) it is the mean."""
+        """Return the weight of a batch's loss relative to other batches: the rows or tokens that it averages over."""
         return torch.ones_like(batch.labels, dtype=torch.float32).sum(-1)
 
     @abstractmethod
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """One number."""
+        """Return the loss of the batch, a scalar."""
 
     @abstractmethod
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Of each row: [rows]."""
+        """Return the answer to each row: [rows]."""
 
     @abstractmethod
     def judge(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Answer and loss of each row: [rows, 2], fp32. The loss is what rates and checkpoints are judged by: the
-        cross-entropy among what there is to choose from, or a squared error. `Rows.judged` says what they mean.
+        """Return the answer and the loss of each row.
+
+        Learning rates and checkpoints are selected by this loss. `Rows.judged` interprets the result.
+
+        Returns:
+            [rows, 2], fp32. The loss is the cross-entropy over the available choices, or a squared error.
         """
 
 
 class Choosing(OutputReader):
-    """A reading that compares what there is to choose from."""
+    """A reader that compares a fixed set of choices."""
 
     @abstractmethod
     def scores(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Of each label or option, before a softmax: [rows, options], -inf for those that a row does not have."""
+        """Return the score of each label or option before a softmax: [rows, options].
+
+        Options that a row does not have score -inf.
+        """
 
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The likeliest, by its number: [rows], int64."""
+        """Return the index of the highest-scoring choice: [rows], int64."""
         return self.scores(logits, batch).argmax(-1)
 
     def judge(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The likeliest, and the cross-entropy of the right one."""
+        """Return the index of the highest-scoring choice and the cross-entropy of the correct one: [rows, 2]."""
         scores = self.scores(logits, batch)
         losses = nn.functional.cross_entropy(scores, batch.labels, reduction="none")
         return torch.stack([scores.argmax(-1).float(), losses], -1)
@@ -77,28 +88,28 @@ class Choosing(OutputReader):
 
 @dataclass(frozen=True)
 class Head(Choosing):
-    """The output of the task's head: a logit per label, or one number. logits: [rows, labels or 1]."""
+    """Reads the task's head: one logit per label, or one number. Logits are [rows, labels or 1]."""
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Mean cross-entropy; mean squared error where the labels are numbers."""
+        """Return the mean cross-entropy, or the mean squared error if the labels are numbers."""
         if batch.labels.is_floating_point():
             return nn.functional.mse_loss(logits.squeeze(-1), batch.labels)
         return nn.functional.cross_entropy(logits, batch.labels)
 
     def scores(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The logits."""
+        """Return the logits, with -inf for options that a row does not have: [rows, labels]."""
         return _of_options(logits, batch)
 
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The likeliest label, int64, or the number, fp32."""
+        """Return the most likely label (int64) or the predicted number (fp32): [rows]."""
         return logits.squeeze(-1) if logits.shape[-1] == 1 else super().answers(logits, batch)
 
     def judge(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Of a number the squared error."""
+        """Return the answer and its loss, which is the squared error for a number: [rows, 2]."""
         if not batch.labels.is_floating_point():
             return super().judge(logits, batch)
-        found = logits.squeeze(-1)
-        return torch.stack([found, (found - batch.labels) ** 2], -1)
+        predictions = logits.squeeze(-1)
+        return torch.stack([predictions, (predictions - batch.labels) ** 2], -1)
 
 
 HEAD = Head()
@@ -106,66 +117,79 @@ HEAD = Head()
 
 @dataclass(frozen=True)
 class Continuation(OutputReader):
-    """The last tokens of each row, predicted one by one. logits: [rows, positions, vocabulary], of the last positions,
-    one more than the longest answer has tokens.
+    """Predicts the last tokens of each row one by one.
+
+    Logits are [rows, positions, vocabulary]. They cover the last positions, one more than the longest answer has
+    tokens.
     """
 
     def keep(self, answer: Tensor | None) -> int:
-        """Those that predict the answers, and the last."""
+        """Return the number of positions that predict the longest answer, plus one for the last position."""
         return int(cast("Tensor", answer).max()) + 1
 
     def weight(self, batch: Shown) -> Tensor:
-        """Tokens of the answers."""
+        """Return the number of answer tokens in the batch, fp32."""
         return cast("Tensor", batch.answer).sum(-1).float()
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Mean cross-entropy over the tokens of all answers in the batch."""
+        """Return the mean cross-entropy over the tokens of all answers in the batch."""
         losses, counted = self._of_tokens(logits, batch)
         return (losses * counted).sum() / counted.sum()
 
     def answers(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The mean log-likelihood of each row's answer, by token."""
+        """Return the mean log-likelihood per token of each row's answer: [rows]."""
         losses, counted = self._of_tokens(logits, batch)
         return -(losses * counted).sum(-1) / counted.sum(-1)
 
     def judge(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The mean log-likelihood, and less it."""
-        found = self.answers(logits, batch)
-        return torch.stack([found, -found], -1)
+        """Return the mean log-likelihood per token and its negative: [rows, 2]."""
+        log_likelihoods = self.answers(logits, batch)
+        return torch.stack([log_likelihoods, -log_likelihoods], -1)
 
     def _of_tokens(self, logits: Tensor, batch: Shown) -> tuple[Tensor, Tensor]:
+        """Return the loss of each token, and whether it belongs to the answer: both [rows, tokens]."""
         tokens = logits.shape[-2] - 1
-        wanted = batch.input_ids[..., -tokens:]
-        losses = nn.functional.cross_entropy(logits[..., :-1, :].flatten(0, -2), wanted.flatten(), reduction="none")
-        from_end = torch.arange(tokens, 0, -1, device=wanted.device)
-        return losses.view(wanted.shape), from_end <= cast("Tensor", batch.answer)[..., None]
+        targets = batch.input_ids[..., -tokens:]
+        losses = nn.functional.cross_entropy(logits[..., :-1, :].flatten(0, -2), targets.flatten(), reduction="none")
+        from_end = torch.arange(tokens, 0, -1, device=targets.device)
+        return losses.view(targets.shape), from_end <= cast("Tensor", batch.answer)[..., None]
 
 
 @dataclass(frozen=True)
 class Letters(Choosing):
-    """The letters of the options, compared as the next token. ids: of each letter. logits: [rows, 1, vocabulary]."""
+    """Compares the letters of the options as the next token. Logits are [rows, 1, vocabulary].
+
+    Attributes:
+        ids: token id of each letter.
+    """
 
     ids: tuple[int, ...]
 
     def keep(self, answer: Tensor | None) -> int:  # noqa: ARG002
-        """The last alone."""
+        """Return 1: only the last position is read."""
         return 1
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Mean cross-entropy of the right letter among all tokens."""
-        wanted = torch.tensor(self.ids, device=logits.device)[batch.labels]
-        return nn.functional.cross_entropy(logits[..., -1, :], wanted)
+        """Return the mean cross-entropy of the correct letter among all tokens of the vocabulary."""
+        targets = torch.tensor(self.ids, device=logits.device)[batch.labels]
+        return nn.functional.cross_entropy(logits[..., -1, :], targets)
 
     def scores(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The letters' logits."""
+        """Return the logits of the letters at the last position: [rows, letters]."""
         return _of_options(logits[..., -1, list(self.ids)], batch)
 
 
 @dataclass(frozen=True)
 class Reasoned(Letters):
-    """Letters that come after a thought: the model writes on until `limit` tokens, then reads the `conclusion`.
+    """Reads the letter after the model has reasoned in free text.
 
-    `logits` are those behind it. tokenizer: as the model's.
+    The model writes up to `limit` tokens of reasoning, and the `conclusion` is then appended. Logits are those that
+    follow the conclusion.
+
+    Attributes:
+        tokenizer: the model's tokenizer.
+        limit: maximum number of reasoning tokens.
+        conclusion: token ids that are appended to the reasoning.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -175,37 +199,45 @@ class Reasoned(Letters):
 
 @dataclass(frozen=True)
 class OneOf(Choosing):
-    """A number for each option, compared. each: options beside one another. logits: [rows * each, 1]."""
+    """Compares one score per option. Logits are [rows * each, 1].
+
+    Attributes:
+        each: number of options that are encoded for every row.
+    """
 
     each: int
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Mean cross-entropy of the right option."""
+        """Return the mean cross-entropy of the correct option."""
         return nn.functional.cross_entropy(self.scores(logits, batch), batch.labels)
 
     def scores(self, logits: Tensor, batch: Shown) -> Tensor:
-        """The options' numbers."""
+        """Return the score of each option, -inf for options that a row does not have: [rows, each]."""
         return _of_options(logits.view(-1, self.each), batch)
 
 
 @dataclass(frozen=True)
 class Masked(Choosing):
-    """A word for each label, compared in place of the mask. ids: of each word. logits: [rows, vocabulary], there."""
+    """Compares one word per label at the position of the mask. Logits are [rows, vocabulary] at that position.
+
+    Attributes:
+        ids: token id of each label's word.
+    """
 
     ids: tuple[int, ...]
 
     def loss(self, logits: Tensor, batch: Shown) -> Tensor:
-        """Mean cross-entropy of the right word among those of all labels."""
+        """Return the mean cross-entropy of the correct word among the words of all labels."""
         return nn.functional.cross_entropy(self.scores(logits, batch), batch.labels)
 
     def scores(self, logits: Tensor, batch: Shown) -> Tensor:  # noqa: ARG002
-        """The words' logits."""
+        """Return the logits of the words: [rows, labels]."""
         return logits[..., list(self.ids)]
 
 
 def _of_options(scores: Tensor, batch: Shown) -> Tensor:
-    """The scores of the options that each row has; the others have no chance. scores: [rows, options]."""
+    """Set the scores of options that a row does not have to -inf. scores: [rows, options]."""
     if batch.options is None:
         return scores
-    there = torch.arange(scores.shape[-1], device=scores.device) < batch.options[..., None]
-    return scores.masked_fill(~there, -torch.inf)
+    available = torch.arange(scores.shape[-1], device=scores.device) < batch.options[..., None]
+    return scores.masked_fill(~available, -torch.inf)

@@ -137,7 +137,7 @@ def test_letters_that_are_no_single_tokens_are_refused(questions: Path, inline: 
     done = inline(*words, *folders, "prompt.letters='the letter {letter}'")
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
-    assert "are no single tokens of this model's tokenizer" in line
+    assert "are not single tokens of this model's tokenizer" in line
     assert not (tmp_path / "results").exists()
 
 

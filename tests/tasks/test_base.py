@@ -146,11 +146,11 @@ def test_a_user_with_2000_prices_gets_all_three_parts() -> None:
 
 def test_a_part_that_would_be_empty_is_refused() -> None:
     every = Split([f"text {row}" for row in range(20)], list(range(20)))
-    with pytest.raises(ValueError, match=r"^no part of 5 rows can be cut out of 20 rows: .*every label keeps a row"):
+    with pytest.raises(ValueError, match=r"^cannot cut 5 rows out of 20 rows: .*every label keeps at least one row"):
         carve(every, 5, seed=0)
-    with pytest.raises(ValueError, match=r"^no part of 0 rows can be cut out of 4 rows"):
+    with pytest.raises(ValueError, match=r"^cannot cut 0 rows out of 4 rows"):
         with_select({"train": every.take(range(4))}, 1, 0)
-    with pytest.raises(ValueError, match=r"^no part of 2 rows can be cut out of 10 rows"):
+    with pytest.raises(ValueError, match=r"^cannot cut 2 rows out of 10 rows"):
         carve(Split(["one text"] * 10, [0, 1] * 5), 2, seed=0)
 
 

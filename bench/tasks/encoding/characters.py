@@ -1,4 +1,4 @@
-"""A task whose texts a tokenizer can read."""
+"""Check that a tokenizer can read all texts of a task."""
 
 from collections.abc import Iterable
 
@@ -7,10 +7,11 @@ from bench.tasks.base import Split, Task
 
 
 def check_characters(task: Task) -> None:
-    """Refuse texts and options with a lone surrogate in any part of a task.
+    """Reject texts and options with a lone surrogate in any part of a task.
 
     Raises:
-        ValueError: Which part and which of its rows, counted from 1 after the parts were cut out of the data.
+        ValueError: a text has a lone surrogate. The message names the part and the row, counted from 1 after the data
+            was split into parts.
     """
     for part, split in task.parts.items():
         for row, texts in enumerate(_rows(split), 1):
@@ -18,7 +19,7 @@ def check_characters(task: Task) -> None:
 
 
 def _rows(split: Split) -> Iterable[tuple[str, ...]]:
-    """Everything of each row that the model reads."""
+    """Return all texts of each row that the model reads."""
     second = split.second or [""] * len(split)
     options = split.options or [[]] * len(split)
-    return ((text, other, *more) for text, other, more in zip(split.texts, second, options, strict=True))
+    return ((text, other, *choices) for text, other, choices in zip(split.texts, second, options, strict=True))

@@ -1,4 +1,4 @@
-"""Texts with a mask in them, in place of which a word says the label (Gao et al. 2021, arXiv:2012.15723)."""
+"""Classify texts by the word that a model predicts for a mask (Gao et al. 2021, arXiv:2012.15723)."""
 
 from pathlib import Path
 
@@ -18,10 +18,19 @@ from bench.tasks.outputs import Masked
 def encode_cloze(
     task: Task, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
 ) -> Encoded:
-    """Tokenise all parts, or read them back from the cache.
+    """Tokenise all parts of a task, or read them from the cache.
 
-    max_length: of a row with the examples beside it, each of which has an equal share. ValueError: a word is not one
-    token, the tokenizer has no mask, or the cloze leaves no room for a text.
+    Args:
+        task: the texts and labels.
+        conf: the cloze, the word of each label and the metrics.
+        tokenizer: the model's tokenizer.
+        max_length: maximum number of tokens of a row and its examples, which all have an equal share.
+        cache: folder of the token cache.
+        beside: draws the solved examples.
+
+    Raises:
+        ValueError: a word is not a single token, the tokenizer has no mask (or no separator between examples), the
+            cloze leaves no room for a text, or a text has a lone surrogate.
     """
     check_characters(task)
     writer = ClozeEncoder(conf, tokenizer, max_length, cache, beside)
@@ -31,14 +40,14 @@ def encode_cloze(
 
 
 class ClozeEncoder:
-    """Puts texts into the cloze, and solved examples after them."""
+    """Puts texts into the cloze, each followed by its solved examples."""
 
     def __init__(
         self, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
     ) -> None:
         if tokenizer.mask_token is None or (beside.shots and tokenizer.sep_token is None):
-            lacks = "mask token" if tokenizer.mask_token is None else "separator to put between solved examples"
-            raise ValueError(f"task.form=mask: this model's tokenizer has no {lacks}; use task.form=head")
+            missing = "mask token" if tokenizer.mask_token is None else "separator to put between solved examples"
+            raise ValueError(f"task.form=mask: this model's tokenizer has no {missing}; use task.form=head")
         self.cloze, self.words = str(conf.cloze), conf.words
         self.tokenizer, self.mask, self.cache = tokenizer, str(tokenizer.mask_token), cache
         self.salt = [tokenizer_hash(tokenizer), max_length]
@@ -54,18 +63,23 @@ class ClozeEncoder:
         self.examples = self._cut(beside.train) if beside.shots else []
 
     def rows(self, split: Split, *, own: bool) -> Rows:
-        """Rows to learn from, or to be answered. own: they are the training part's, from which examples are drawn."""
+        """Return the encoded rows of one part.
+
+        Args:
+            split: the texts and labels.
+            own: whether this is the training part, from which examples are drawn.
+        """
         texts = [
             f" {self.tokenizer.sep_token} ".join(
-                [self._put(text, self.mask), *(self._solved(one) for one in self.beside.beside(row, own=own))]
+                [self._put(text, self.mask), *(self._solved(example) for example in self.beside.beside(row, own=own))]
             )
             for row, text in enumerate(self._cut(split))
         ]
 
         def make() -> dict[str, np.ndarray]:
             ids = [self._ids(text) for text in texts]
-            places = [len(row) - row.index(self.tokenizer.mask_token_id) for row in ids]
-            return end_to_end(ids) | {"mask": np.array(places)}
+            positions = [len(row) - row.index(self.tokenizer.mask_token_id) for row in ids]
+            return end_to_end(ids) | {"mask": np.array(positions)}
 
         arrays = cached("cloze", [*self.salt, texts], self.cache, make)
         return rows_of(arrays, split.labels, self.tokenizer, read=self.read)
@@ -77,10 +91,13 @@ class ClozeEncoder:
         return self.cloze.format(text=texts[0], second=texts[1], mask=word)
 
     def _cut(self, split: Split) -> list[tuple[str, str]]:
-        """The texts, one or two to a row, as far as there is room; a mask of their own would be a second one."""
+        """Return the one or two texts of each row, cut to the available room.
+
+        Masks are removed from the texts, because a row must have exactly one.
+        """
         columns = [split.texts] if split.second is None else [split.texts, split.second]
         room = self.room // len(columns)
-        cut = [shortened([text.replace(self.mask, "") for text in one], self.tokenizer, room) for one in columns]
+        cut = [shortened([text.replace(self.mask, "") for text in column], self.tokenizer, room) for column in columns]
         return list(zip(cut[0], cut[-1], strict=True))
 
     def _ids(self, text: str) -> list[int]:
@@ -88,11 +105,11 @@ class ClozeEncoder:
         return ids
 
     def _token(self, word: str) -> int:
-        """The one token that a word is, in the mask's place."""
-        masked, said = (self._ids(self._put(("", ""), there)) for there in (self.mask, word))
-        place = masked.index(self.tokenizer.mask_token_id)
-        if len(said) != len(masked) or said[place] == self.tokenizer.unk_token_id:
+        """Return the single token that stands for a word in place of the mask."""
+        masked, filled = (self._ids(self._put(("", ""), filler)) for filler in (self.mask, word))
+        position = masked.index(self.tokenizer.mask_token_id)
+        if len(filled) != len(masked) or filled[position] == self.tokenizer.unk_token_id:
             raise ValueError(
-                f"task.words: {word!r} is no single token of this model's tokenizer; choose a more frequent word"
+                f"task.words: {word!r} is not a single token of this model's tokenizer; choose a more frequent word"
             )
-        return said[place]
+        return filled[position]

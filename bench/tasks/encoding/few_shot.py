@@ -1,4 +1,4 @@
-"""Solved examples that are shown beside a row: drawn from the training part, as many of one label as of another."""
+"""Draw solved examples from the training part, balanced over its labels, to show with each row."""
 
 from collections import defaultdict
 
@@ -8,7 +8,14 @@ from bench.tasks.base import Split
 
 
 class Demonstrations:
-    """Draws for every row anew, from its number and the seed alone. shots: examples beside each row, 0 for none."""
+    """Draws solved examples for each row. The draw depends only on the seed, the row's number and its part.
+
+    Attributes:
+        train: the training part, from which examples are drawn.
+        shots: number of examples for each row; 0 for none.
+        seed: seed of all draws.
+        by_label: the rows of the training part, by label.
+    """
 
     def __init__(self, train: Split, shots: int, seed: int) -> None:
         self.train, self.shots, self.seed = train, shots, seed
@@ -17,23 +24,26 @@ class Demonstrations:
             self.by_label[int(label)].append(row)
 
     def beside(self, row: int, *, own: bool) -> list[int]:
-        """Rows of the training part that are shown beside a row, in the order in which they are shown.
+        """Draw the rows of the training part to show with a row, in the order in which they are shown.
 
-        own: whether the row is one of the training part: it is not shown its own answer. No example comes twice while
-        its label has others.
+        No example is repeated until all others of its label have been used.
+
+        Args:
+            row: number of the row in its part.
+            own: whether the row belongs to the training part. A row is never shown with its own answer.
         """
         if not self.shots:
             return []
         generator = np.random.default_rng([self.seed, int(own), row])
         labels = generator.permutation(sorted(self.by_label))
-        waiting: dict[int, list[int]] = {}
-        found: list[int] = []
+        remaining: dict[int, list[int]] = {}
+        examples: list[int] = []
         for number in range(self.shots):
             label = int(labels[number % len(labels)])
-            if not waiting.get(label):
+            if not remaining.get(label):
                 rows = self.by_label[label]
                 drawn = generator.choice(len(rows), min(self.shots + 1, len(rows)), replace=False)
-                waiting[label] = [rows[one] for one in drawn if not (own and rows[one] == row)]
-            if waiting[label]:
-                found.append(waiting[label].pop())
-        return found
+                remaining[label] = [rows[place] for place in drawn if not (own and rows[place] == row)]
+            if remaining[label]:
+                examples.append(remaining[label].pop())
+        return examples

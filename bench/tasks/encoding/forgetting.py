@@ -1,4 +1,4 @@
-"""Texts that a language model could predict before it was trained on a task: what it retains of that."""
+"""Measure forgetting: how well a language model still predicts other texts after training on a task."""
 
 import math
 from collections.abc import Sequence
@@ -15,42 +15,76 @@ from bench.tasks.encoding.token_cache import cached, tokenizer_hash
 from bench.tasks.loaders.texts import hash_of, read_texts
 from bench.tasks.outputs import Continuation
 
-AT_ONCE = 8  # texts: every position gets logits for the whole vocabulary
+AT_ONCE = 8  # texts per batch; small because every position has logits for the whole vocabulary
 
 
 @dataclass(frozen=True)
 class Retained:
-    """rows: the texts, all tokens but the first predicted. source: their hash. before: the loss of the model as it
-    was, in nats per token; None where it is not finite.
+    """Texts on which forgetting is measured.
+
+    Attributes:
+        rows: the encoded texts. All tokens but the first are predicted.
+        source: hash of the texts.
+        before: loss of the model before training, in nats per token. None if it is not finite.
     """
 
     rows: Rows
     source: str
     before: float | None = None
 
-    def loss(self, found: Tensor) -> Tensor:
-        """Mean cross-entropy, in nats per token. found: [..., texts], each one's mean log-likelihood; gives [...]."""
+    def loss(self, log_likelihoods: Tensor) -> Tensor:
+        """Return the mean cross-entropy in nats per token.
+
+        Args:
+            log_likelihoods: [..., texts], mean log-likelihood per token of each text.
+
+        Returns:
+            [...].
+        """
         tokens = self.rows.lengths - 1
-        return -(found.double() * tokens).sum(-1) / tokens.sum()
+        return -(log_likelihoods.double() * tokens).sum(-1) / tokens.sum()
 
-    def known(self, found: Tensor) -> "Retained":
-        """With what the model as it was made of the texts: [texts]."""
-        return replace(self, before=finite(self.loss(found)))
+    def known(self, log_likelihoods: Tensor) -> "Retained":
+        """Return a copy with the loss before training.
 
-    def told(self, found: Tensor) -> dict[str, Any]:
-        """What the record of a trial says of it. found: [texts], by the trained model."""
+        Args:
+            log_likelihoods: [texts], mean log-likelihood per token of each text under the model before training.
+        """
+        return replace(self, before=finite(self.loss(log_likelihoods)))
+
+    def told(self, log_likelihoods: Tensor) -> dict[str, Any]:
+        """Return the entry for a trial's record.
+
+        Args:
+            log_likelihoods: [texts], mean log-likelihood per token of each text under the trained model.
+
+        Returns:
+            Losses `before` and `after` training in nats per token, None if not finite; the number of predicted
+            `tokens`; and `texts`, the hash of the texts.
+        """
         tokens = int((self.rows.lengths - 1).sum())
-        return {"before": self.before, "after": finite(self.loss(found)), "tokens": tokens, "texts": self.source}
+        after = finite(self.loss(log_likelihoods))
+        return {"before": self.before, "after": after, "tokens": tokens, "texts": self.source}
 
 
 def finite(loss: Tensor) -> float | None:
-    """The number, where it is one."""
+    """Return the loss as a number; None if it is not finite."""
     value = float(loss)
     return value if math.isfinite(value) else None
 
 
 def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path) -> Retained:
-    """Tokenise the texts, each cut to max_length, or read them back. ValueError: there is nothing to predict."""
+    """Tokenise the texts of a file, or read them from the cache.
+
+    Args:
+        path: file of texts, as read by `read_texts`.
+        tokenizer: the model's tokenizer.
+        max_length: number of tokens to which each text is cut.
+        cache: folder of the token cache.
+
+    Raises:
+        ValueError: the file has no texts, or none with two tokens or more, so there is nothing to predict.
+    """
     texts = read_texts(path)
     arrays = cached(
         "retained",
@@ -58,14 +92,15 @@ def retained(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int, ca
         cache,
         lambda: _tokens(texts, tokenizer, max_length),
     )
-    sizes = arrays["lengths"]
-    if not len(sizes):
+    lengths = arrays["lengths"]
+    if not len(lengths):
         raise ValueError(f"retain={path} has no text of two tokens or more, so there is nothing to predict")
-    rows = rows_of(arrays, [0] * len(sizes), tokenizer, read=Continuation())
+    rows = rows_of(arrays, [0] * len(lengths), tokenizer, read=Continuation())
     return Retained(replace(rows, answer=rows.lengths - 1), hash_of(texts))
 
 
 def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> dict[str, np.ndarray]:
-    found = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
-    kept = [row for row in found if len(row) > 1]
+    """Encode the texts, without those that have fewer than two tokens."""
+    ids = tokenizer(list(texts), truncation=True, max_length=max_length)["input_ids"]
+    kept = [row for row in ids if len(row) > 1]
     return end_to_end(kept) if kept else {"ids": np.zeros(0, int), "lengths": np.zeros(0, int)}

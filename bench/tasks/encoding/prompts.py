@@ -1,4 +1,4 @@
-"""Multiple-choice questions put into words, with solved examples before them where there are such."""
+"""Write multiple-choice questions as prompts, optionally preceded by solved examples."""
 
 from collections.abc import Sequence
 from string import ascii_uppercase
@@ -8,36 +8,49 @@ from bench.config.schema import PromptConf
 from bench.tasks.base import Split
 from bench.tasks.encoding.few_shot import Demonstrations
 
-UNSEEN = (Form.options, Form.multiple_choice)  # the model does not see the options together
+UNSEEN = (Form.options, Form.multiple_choice)  # forms in which the prompt does not list the options
 
 
 class Prompts:
-    """The words of one form. reasons: the model thinks before it names a letter."""
+    """Writes the prompts and answers of one form.
+
+    Attributes:
+        conf: the templates.
+        form: how questions are put to the model.
+        beside: draws the solved examples; None for no examples.
+        reasons: whether the model reasons before it names a letter.
+        solved: training rows already written as solved examples, by row.
+    """
 
     def __init__(self, conf: PromptConf, form: Form, beside: Demonstrations | None, *, reasons: bool) -> None:
         self.conf, self.form, self.beside, self.reasons = conf, form, beside, reasons
         self.solved: dict[int, str] = {}
 
     def of(self, split: Split, *, own: bool) -> list[str]:
-        """The prompt of each row. own: they are the training part's, from which examples are drawn."""
+        """Return the prompt of each row, including its solved examples.
+
+        Args:
+            split: the questions.
+            own: whether they are the training part, from which examples are drawn.
+        """
         end = self.conf.reason if self.reasons else ""
         return [self._examples(row, own=own) + self.one(split, row) + end for row in range(len(split))]
 
     def one(self, split: Split, row: int) -> str:
-        """The prompt of a row alone."""
-        form = self.conf.unseen if self.form in UNSEEN else self.conf.text
-        return form.format(question=split.texts[row], options=self._options((split.options or [])[row]))
+        """Return the prompt of one row, without solved examples."""
+        template = self.conf.unseen if self.form in UNSEEN else self.conf.text
+        return template.format(question=split.texts[row], options=self._options((split.options or [])[row]))
 
     def answer(self, options: Sequence[str], number: int) -> str:
-        """What says that an option is right."""
-        ways = {Form.letters: self.conf.letters, Form.generate: self.conf.written}
-        form = ways.get(self.form, self.conf.unseen_answer)
-        return form.format(letter=ascii_uppercase[number], option=options[number])
+        """Return the text that answers a question with the option of this number, counted from 0."""
+        templates = {Form.letters: self.conf.letters, Form.generate: self.conf.written}
+        template = templates.get(self.form, self.conf.unseen_answer)
+        return template.format(letter=ascii_uppercase[number], option=options[number])
 
     def letters(self, count: int) -> list[str]:
-        """What says each letter, behind a prompt or behind a thought."""
-        form = " {letter}" if self.reasons else self.conf.letters
-        return [form.format(letter=letter) for letter in ascii_uppercase[:count]]
+        """Return the text of each of the first `count` letters, as it follows the prompt or the reasoning."""
+        template = " {letter}" if self.reasons else self.conf.letters
+        return [template.format(letter=letter) for letter in ascii_uppercase[:count]]
 
     def _options(self, options: Sequence[str]) -> str:
         lines = (
@@ -47,10 +60,10 @@ class Prompts:
         return self.conf.between.join(lines)
 
     def _examples(self, row: int, *, own: bool) -> str:
-        """Solved ones, before a row."""
+        """Return the solved examples that precede a row."""
         if self.beside is None:
             return ""
-        return "".join(self._solved(self.beside.train, one) for one in self.beside.beside(row, own=own))
+        return "".join(self._solved(self.beside.train, example) for example in self.beside.beside(row, own=own))
 
     def _solved(self, train: Split, row: int) -> str:
         if row not in self.solved:

@@ -1,4 +1,4 @@
-"""Texts to token ids, cached on disk by content, so that each text is tokenised once for all cells."""
+"""Turn texts into token ids. They are cached on disk by content, so each text is tokenised once for all cells."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,26 @@ from bench.tasks.outputs import HEAD, OutputReader
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows, laid end to end without padding.
+    """Encoded rows, concatenated without padding.
 
-    ids: [tokens] int64. starts: [rows] int64, where each row begins. lengths: [rows] int64. labels: [rows] int64, or
-    fp32 where a number is predicted. each: sequences that make one row, side by side; starts and lengths are theirs,
-    [rows * each]. types: [tokens] int64, which of two texts a token belongs to; None: there is one.
-    answer: [rows] int64, how many tokens at the end of a row are predicted by a language model; None: no token is.
-    options: [rows] int64, how many there are to choose from; None: as many in every row.
-    mask: [rows] int64, how many tokens before a row's end its mask stands, the last token being 1; None: it has none.
-    group: [rows] int64, rising: which question a row is an option of; None: each row is a question of its own.
-    read: what the model's output for them means.
-    pad_left: whether padding goes before a row, so that its last token stays the last. multiple: batches are padded to
-    a multiple of so many tokens, where few different lengths are worth more than little padding.
+    Attributes:
+        ids: [tokens] int64.
+        starts: [rows * each] int64, where each sequence begins in `ids`.
+        lengths: [rows * each] int64, number of tokens of each sequence.
+        labels: [rows] int64, or fp32 if a number is predicted.
+        pad_id: token id of the padding.
+        pad_left: whether padding goes before a row, so that its last token stays at the end.
+        multiple: batches are padded to a multiple of this many tokens. Larger values give fewer distinct lengths at the
+            cost of more padding.
+        types: [tokens] int64, which of two texts a token belongs to. None if each row is a single text.
+        answer: [rows] int64, number of tokens at the end of a row that a language model predicts. None if it predicts
+            none.
+        options: [rows] int64, number of options to choose from. None if every row has the same number.
+        mask: [rows] int64, position of the mask counted from the end of the row, where the last token is 1. None if
+            rows have no mask.
+        group: [rows] int64, non-decreasing, the question that a row is an option of. None if each row is a question.
+        each: number of sequences that form one row.
+        read: interprets the model's output for these rows.
     """
 
     ids: Tensor
@@ -53,64 +61,79 @@ class Rows:
 
     @property
     def truth(self) -> Tensor:
-        """The right answer to each question: [questions]."""
+        """Return the correct answer to each question: [questions]."""
         if self.group is None:
             return self.labels
         return self.labels[torch.cat([torch.tensor([0]), self._sizes.cumsum(0)[:-1]])]
 
     @property
     def _sizes(self) -> Tensor:
-        """How many rows each question has: [questions]."""
+        """Return the number of rows of each question: [questions]."""
         return torch.tensor(list(Counter(cast("Tensor", self.group).tolist()).values()))
 
-    def answers(self, found: Tensor) -> Tensor:
-        """From what was found for each row to the answers. found: [..., rows]; gives [..., questions]."""
-        return found if self.group is None else self.beside(found).argmax(-1)
-
-    def judged(self, found: Tensor) -> tuple[Tensor, Tensor]:
-        """From what was found for each row to the answers and their losses.
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Convert one output per row into one answer per question.
 
         Args:
-            found: what the reading's `judge` gave, [..., rows, 2].
+            outputs: what `answers` of the output reader returned: [..., rows].
 
         Returns:
-            Answers, as `answers` gives them, and losses in nats or squared units: both [..., questions].
+            [..., questions].
         """
-        first, losses = found.unbind(-1)
-        if self.group is not None:
-            each = self.beside(first)
-            right = self.truth.expand(each.shape[:-1])[..., None]
-            return each.argmax(-1), -each.log_softmax(-1).gather(-1, right)[..., 0]
-        return (first if self.labels.is_floating_point() else first.long()), losses
+        return outputs if self.group is None else self.beside(outputs).argmax(-1)
 
-    def beside(self, found: Tensor) -> Tensor:
-        """What was found for each option, question by question. found: [..., rows]; gives [..., questions, options],
-        -inf for those that a question does not have.
+    def judged(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Convert one output and loss per row into one answer and loss per question.
+
+        Args:
+            outputs: what `judge` of the output reader returned: [..., rows, 2].
+
+        Returns:
+            Answers, as returned by `answers`, and losses in nats or squared units: both [..., questions].
+        """
+        values, losses = outputs.unbind(-1)
+        if self.group is not None:
+            scores = self.beside(values)
+            correct = self.truth.expand(scores.shape[:-1])[..., None]
+            return scores.argmax(-1), -scores.log_softmax(-1).gather(-1, correct)[..., 0]
+        return (values if self.labels.is_floating_point() else values.long()), losses
+
+    def beside(self, outputs: Tensor) -> Tensor:
+        """Arrange one output per option by question.
+
+        Args:
+            outputs: [..., rows].
+
+        Returns:
+            [..., questions, options], -inf for options that a question does not have.
         """
         sizes = self._sizes
-        places = torch.cat([torch.arange(size) for size in sizes.tolist()])
+        columns = torch.cat([torch.arange(size) for size in sizes.tolist()])
         rows = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-        each = found.new_full((*found.shape[:-1], len(sizes), int(sizes.max())), -torch.inf)
-        each[..., rows, places] = found
-        return each
+        table = outputs.new_full((*outputs.shape[:-1], len(sizes), int(sizes.max())), -torch.inf)
+        table[..., rows, columns] = outputs
+        return table
 
     def first(self, rows: int) -> "Rows":
-        """The first rows alone."""
+        """Return only the first `rows` rows. `ids` and `types` are kept whole."""
         by_row = ("starts", "lengths", "labels", "answer", "options", "mask", "group")
         columns = {name: getattr(self, name) for name in by_row}
         ends = dict.fromkeys(("starts", "lengths"), rows * self.each)
-        some: dict[str, Any] = {
-            name: part[: ends.get(name, rows)] for name, part in columns.items() if part is not None
+        shortened: dict[str, Any] = {
+            name: column[: ends.get(name, rows)] for name, column in columns.items() if column is not None
         }
-        return replace(self, **some)
+        return replace(self, **shortened)
 
     @property
     def longest(self) -> Tensor:
-        """Tokens of the longest sequence of each row: [rows]."""
+        """Return the number of tokens in the longest sequence of each row: [rows]."""
         return self.lengths.view(-1, self.each).amax(1)
 
     def padded(self, longest: int) -> int:
-        """The length of a batch whose longest row has so many tokens; never above the longest row of all."""
+        """Return the padded length of a batch whose longest row has `longest` tokens.
+
+        Rounding up to `multiple` never exceeds the longest of all rows.
+        """
         if longest % self.multiple == 0:
             return longest
         return min(longest + self.multiple - longest % self.multiple, int(self.lengths.max()))
@@ -118,10 +141,19 @@ class Rows:
 
 @dataclass(frozen=True)
 class Encoded:
-    """A task for one tokenizer. metrics: how it is scored (metrics.py); the first one chooses. notes: what a reader of
-    the scores must know. about: properties of the report part's questions, by which they are scored apart too.
-    chance: the accuracy of guessing on the report part. taught: select with its right answers, where they are written
-    out and the answers of select itself have no loss.
+    """A task encoded for one tokenizer.
+
+    Attributes:
+        train: the rows to train on.
+        select: the rows on which the learning rate and the checkpoint are chosen.
+        report: the rows whose scores the tables show.
+        further: more parts by name, scored in addition to report.
+        metrics: names of the metrics (metrics.py). The first one is used for selection.
+        notes: what a reader of the scores must know.
+        about: properties of the questions in the report part. Each value is also scored separately.
+        chance: accuracy of random guessing on the report part.
+        taught: the select part with its correct answers. Set only if the model writes its answers out, because the
+            answers to select itself then have no loss.
     """
 
     train: Rows
@@ -136,25 +168,30 @@ class Encoded:
 
     @classmethod
     def of(cls, parts: Mapping[str, Rows], **more: Any) -> "Encoded":
-        """From all parts by name; without train where nothing is trained. more: the other fields."""
+        """Build an encoded task from all of its parts by name.
+
+        Args:
+            parts: the parts. train may be missing if nothing is trained.
+            more: values of the other fields.
+        """
         train = parts["train"] if "train" in parts else parts["select"].first(0)
         return cls(train, parts["select"], parts["report"], others(parts), **more)
 
     def in_multiples(self, multiple: int) -> "Encoded":
-        """With batches padded to a multiple of so many tokens."""
+        """Return the task with its batches padded to a multiple of `multiple` tokens."""
         parts = {name: replace(part, multiple=multiple) for name, part in self.parts.items()}
-        main: Any = {name: parts[name] for name in PARTS}
+        main_parts: Any = {name: parts[name] for name in PARTS}
         taught = None if self.taught is None else replace(self.taught, multiple=multiple)
-        return replace(self, **main, further=others(parts), taught=taught)
+        return replace(self, **main_parts, further=others(parts), taught=taught)
 
     @property
     def truth(self) -> dict[str, list[Any]]:
-        """The right answers to all parts but train, as plain data."""
+        """Return the correct answers to all parts except train, as plain lists."""
         return {name: rows.truth.tolist() for name, rows in self.parts.items() if name != "train"}
 
     @property
     def parts(self) -> dict[str, Rows]:
-        """All parts by name."""
+        """Return all parts by name."""
         return {"train": self.train, "select": self.select, "report": self.report, **self.further}
 
 
@@ -165,27 +202,43 @@ def encode(
     cache: Path,
     metrics: Sequence[str] = ("accuracy",),
 ) -> Encoded:
-    """Tokenise all parts, or read them back from the cache. ValueError: a text is none, or the cache cannot be used."""
+    """Tokenise all parts of a task, or read them from the cache.
+
+    Args:
+        task: the texts and labels.
+        tokenizer: the model's tokenizer.
+        max_length: number of tokens to which rows are cut.
+        cache: folder of the token cache.
+        metrics: names of the metrics. The first one is used for selection.
+
+    Raises:
+        ValueError: a text has a lone surrogate, or the cache folder cannot be written to.
+    """
     check_characters(task)
-    decisive = [tokenizer_hash(tokenizer), max_length]
-    parts = {name: _encode_split(split, tokenizer, decisive, cache) for name, split in task.parts.items()}
+    key = [tokenizer_hash(tokenizer), max_length]
+    parts = {name: _encode_split(split, tokenizer, key, cache) for name, split in task.parts.items()}
     return Encoded.of(parts, metrics=tuple(metrics), notes=(task.note,) if task.note else ())
 
 
-def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, decisive: Sequence[Any], cache: Path) -> Rows:
-    """decisive: the tokenizer's hash, and the tokens that a row may have."""
+def _encode_split(split: Split, tokenizer: PreTrainedTokenizerBase, key: Sequence[Any], cache: Path) -> Rows:
+    """Tokenise one part. key: the tokenizer's hash and the maximum number of tokens per row."""
     texts = [split.texts] if split.second is None else [split.texts, split.second]
 
-    def make() -> dict[str, np.ndarray]:  # of a pair that is too long, the longer text is cut
-        encoded = tokenizer(*texts, truncation=True, max_length=decisive[-1])
+    def make() -> dict[str, np.ndarray]:
+        # If a pair is too long, the tokenizer cuts the longer text.
+        encoded = tokenizer(*texts, truncation=True, max_length=key[-1])
         types = np.concatenate(encoded.get("token_type_ids", [[0]]))
         return end_to_end(encoded["input_ids"]) | ({"types": types} if types.any() else {})
 
-    return rows_of(cached("texts", [*decisive, texts], cache, make), split.labels, tokenizer)
+    return rows_of(cached("texts", [*key, texts], cache, make), split.labels, tokenizer)
 
 
 def end_to_end(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
-    """Rows of token ids, end to end, with their lengths."""
+    """Concatenate rows of token ids.
+
+    Returns:
+        `ids`, the tokens of all rows: [tokens] int64. `lengths`, the number of tokens of each row: [rows].
+    """
     lengths = np.array([len(row) for row in rows])
     return {"ids": np.concatenate([np.asarray(row, dtype=np.int64) for row in rows]), "lengths": lengths}
 
@@ -193,13 +246,20 @@ def end_to_end(rows: Sequence[Sequence[int]]) -> dict[str, np.ndarray]:
 def rows_of(
     arrays: Mapping[str, np.ndarray], labels: Sequence[float], tokenizer: PreTrainedTokenizerBase, **more: Any
 ) -> Rows:
-    """What `laid_out` gave (and other columns by their names in Rows), as tensors. more: fields of Rows."""
+    """Build Rows from numpy arrays.
+
+    Args:
+        arrays: `ids` and `lengths`, as returned by `end_to_end`, and optionally other columns of Rows by name.
+        labels: a class or a number for each row.
+        tokenizer: determines the padding token and the padding side.
+        more: values of other fields of Rows.
+    """
     columns: dict[str, Any] = {name: torch.from_numpy(array).long() for name, array in arrays.items()}
-    sizes = columns.pop("lengths")
+    lengths = columns.pop("lengths")
     return Rows(
         ids=columns.pop("ids"),
-        starts=torch.cumsum(sizes, 0) - sizes,
-        lengths=sizes,
+        starts=torch.cumsum(lengths, 0) - lengths,
+        lengths=lengths,
         labels=torch.tensor(labels),
         pad_id=int(tokenizer.pad_token_id),
         pad_left=tokenizer.padding_side == "left",

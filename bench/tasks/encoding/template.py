@@ -1,4 +1,4 @@
-"""Words around a text: the anchor tokens of a method's template."""
+"""Put words around each text: the anchor tokens of a method's template."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +10,18 @@ from bench.tasks.encoding.characters import check_characters
 
 
 def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Task:
-    """Put every text of a task into a template. template: holds {text}.
+    """Put every text of a task into a template.
 
-    A text that is too long is cut before it is put in, so that the template's own words are always there. ValueError:
-    they leave no room, or a text is none.
+    Texts that are too long are cut first, so that the words of the template are always complete.
+
+    Args:
+        task: the texts.
+        template: the words, with {text} where the text goes.
+        tokenizer: the model's tokenizer.
+        max_length: maximum number of tokens of a row.
+
+    Raises:
+        ValueError: the template leaves no room for a text, or a text has a lone surrogate.
     """
     check_characters(task)
     room = max_length - len(tokenizer(template.format(text=""), add_special_tokens=False)["input_ids"])
@@ -26,13 +34,13 @@ def worded(task: Task, template: str, tokenizer: PreTrainedTokenizerBase, max_le
 
 
 def _worded(split: Split, template: str, tokenizer: PreTrainedTokenizerBase, room: int) -> Split:
-    """room: tokens that the text may have, with the special ones."""
+    """Put the texts of one part into the template. room: tokens left for a text, including special tokens."""
     texts = shortened(split.texts, tokenizer, room - tokenizer.num_special_tokens_to_add())
     return replace(split, texts=[template.format(text=text) for text in texts])
 
 
 def shortened(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, room: int) -> list[str]:
-    """The texts' beginnings, as many tokens of each as there is room for."""
-    how = {"truncation": True, "add_special_tokens": False, "return_offsets_mapping": True}
-    cut = tokenizer(list(texts), max_length=room, **how)["offset_mapping"]
+    """Return the beginning of each text, at most `room` tokens long, without special tokens."""
+    settings = {"truncation": True, "add_special_tokens": False, "return_offsets_mapping": True}
+    cut = tokenizer(list(texts), max_length=room, **settings)["offset_mapping"]
     return [text[: max((end for _, end in offsets), default=0)] for text, offsets in zip(texts, cut, strict=True)]

@@ -1,6 +1,6 @@
-"""Arrays of tokens, cached on disk by everything that decides them: each text is tokenised once for all cells.
+"""Cache token arrays on disk, keyed by everything that determines them.
 
-Any number of processes and machines may share the folder.
+Each text is tokenised once for all cells. Any number of processes and machines may share the folder.
 """
 
 import hashlib
@@ -17,18 +17,18 @@ from transformers import PreTrainedTokenizerBase
 
 from bench.files.atomic import replace_file
 
-FORMAT = 2  # of the entries: raise it when the arrays that are made of the same content change
+FORMAT = 2  # version of the entries: raise it when the same content results in different arrays
 SPECIAL = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash everything of a tokenizer that decides what it gives, and which release of the libraries it runs in.
+    """Hash everything that determines a tokenizer's output, including the releases of its libraries.
 
-    The backend's rules do not tell which arrays are asked for, on which side a text is cut, or which entries are the
-    special ones. The truncation and padding that the latest call left in the backend are left out.
+    The rules of the backend do not include the names of the returned arrays, the truncation side or the special tokens,
+    so these are added. The truncation and padding settings that the last call left in the backend are ignored.
     """
     rules = json.loads(tokenizer.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
-    beside = {
+    settings = {
         "class": type(tokenizer).__name__,
         "inputs": list(tokenizer.model_input_names),
         "truncation_side": tokenizer.truncation_side,
@@ -36,34 +36,37 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
         "special": {name: getattr(tokenizer, f"{name}_token_id") for name in SPECIAL},
         "releases": [version("tokenizers"), version("transformers")],
     }
-    return hashlib.sha256(json.dumps([rules, beside], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([rules, settings], sort_keys=True).encode()).hexdigest()
 
 
 def cached(
     kind: str, content: Sequence[Any], cache: Path, make: Callable[[], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Return the arrays that were made of the same content before, or make and keep them.
+    """Return the cached arrays for this content. If there are none, make and store them.
 
     Args:
-        kind: Which encoder asks; two of them never share an entry.
-        content: Everything that decides the arrays, as plain data.
-        cache: The folder of all entries.
-        make: Makes the arrays, of whole numbers.
+        kind: name of the encoder. Two encoders never share an entry.
+        content: everything that determines the arrays, as plain data.
+        cache: folder of all entries.
+        make: makes the arrays, which must hold integers.
+
+    Returns:
+        The arrays by name, all int32.
 
     Raises:
-        ValueError: The folder cannot be written to.
+        ValueError: the folder cannot be written to.
     """
     key = json.dumps([FORMAT, kind, *content])
     path = cache / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-    arrays = _kept(path)
+    arrays = _load(path)
     if arrays is None:
         arrays = {name: array.astype(np.int32) for name, array in make().items()}
-        _keep(arrays, path)
+        _save(arrays, path)
     return arrays
 
 
-def _kept(path: Path) -> dict[str, np.ndarray] | None:
-    """What an entry holds; None where there is none, or one that is torn or not ours to read."""
+def _load(path: Path) -> dict[str, np.ndarray] | None:
+    """Return the arrays of an entry; None if it does not exist, is damaged or cannot be read."""
     try:
         arrays: dict[str, np.ndarray] = load_file(path)
     except (OSError, SafetensorError):
@@ -71,11 +74,11 @@ def _kept(path: Path) -> dict[str, np.ndarray] | None:
     return arrays
 
 
-def _keep(arrays: dict[str, np.ndarray], path: Path) -> None:
+def _save(arrays: dict[str, np.ndarray], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, save(arrays))
     except OSError as error:
         raise ValueError(
-            f"cache_dir={path.parent} cannot be written to ({error.strerror}); choose a folder that can be"
+            f"cache_dir={path.parent} cannot be written to ({error.strerror}); choose a writable folder"
         ) from error

@@ -1,4 +1,4 @@
-"""Files of a task: which are there, which are missing, and which bytes they are, without reading them as data."""
+"""Find and identify the files of a task, without parsing them as data."""
 
 import hashlib
 import re
@@ -11,38 +11,41 @@ from bench.config.schema import TaskConf
 from bench.files.hashing import package_folder, sha256
 from bench.files.hub import fetch
 
-SHARD = re.compile(r"-\d+-of-\d+\.")  # a file of the hub that is cut into pieces, which belong together
+SHARD = re.compile(r"-\d+-of-\d+\.")  # one of several files into which the hub splits a single one
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def data_identity(task: TaskConf) -> str:
-    """Name the bytes that a task reads: a hash of its files, or the pinned revision of its repository.
+    """Return an identity of the data that a task reads.
 
-    The hash is of each part's files in the order in which they are read, with the endings that say how: which patterns
-    have found them does not matter.
+    It is a hash of the task's local files, or the pinned revision of its repository. The hash covers the files of each
+    part in reading order, with the suffixes that determine how they are read. It does not depend on the patterns by
+    which the files were found.
 
-    ValueError: `task.path` lacks a file that the task names, or the task names no data at all.
+    Raises:
+        ValueError: `task.path` lacks a file that the task names, or the task names no data.
     """
     if task.path is not None:
-        found = locate(task.path, task.files, task.optional)
-        lines = [f"{part} {suffix_of(path)} {sha256(path)}\n" for part in sorted(found) for path in found[part]]
+        files = locate(task.path, task.files, task.optional)
+        lines = [f"{part} {suffix_of(path)} {sha256(path)}\n" for part in sorted(files) for path in files[part]]
         return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
     _check_named(task)
     return f"{task.repo}/{task.config}@{pinned_revision(task)}"
 
 
 def suffix_of(path: Path) -> str:
-    """What a file is, whatever the case of its name and whether it is gzipped: .csv, .tsv, .parquet."""
+    """Return a file's suffix in lower case and without .gz: .csv, .tsv, .parquet."""
     return Path(path.name.lower().removesuffix(".gz")).suffix
 
 
 def pinned_revision(task: TaskConf) -> str | None:
-    """Return the commit that `task.revision` names; None for a task without one.
+    """Return the commit that `task.revision` names; None for a task with local files or without a revision.
 
-    A branch or a tag may move, so its commit is looked up on the hub, or without a network in the local cache.
+    A branch or a tag may move, so its commit is looked up on the hub. Without a network it is looked up in the local
+    cache.
 
     Raises:
-        ValueError: Neither has that revision.
+        ValueError: neither the hub nor the cache has that revision.
     """
     if task.path is not None or task.repo is None or task.revision is None:
         return None
@@ -53,7 +56,11 @@ def pinned_revision(task: TaskConf) -> str | None:
 
 
 def files_of(task: TaskConf) -> dict[str, list[Path]]:
-    """Each part's files, of a local folder or fetched from the hub. ValueError: there are none, or no hub."""
+    """Return the files of each part, from a local folder or fetched from the hub.
+
+    Raises:
+        ValueError: the task names no data, a file is missing, or the hub cannot be reached.
+    """
     _check_named(task)
     return locate(task.path, task.files, task.optional) if task.path is not None else _fetch(task)
 
@@ -67,51 +74,57 @@ def _check_named(task: TaskConf) -> None:
 
 
 def locate(folder: str, wanted: Mapping[str, Sequence[str]], optional: Sequence[str] = ()) -> dict[str, list[Path]]:
-    """Find each part's files: the first pattern that matches anything wins.
+    """Find the files of each part. The first pattern that matches any file is used.
 
-    folder: a path, or `package:IMPORT_NAME/FOLDER`. wanted: {"train": ["train.tsv", "train*.parquet"], ...}. optional:
-    parts that are left out where they have no file; where one part alone is not optional, the folder may be its file.
-    ValueError: no such folder, or a part without a file.
+    Args:
+        folder: a path, or `package:IMPORT_NAME/FOLDER`. If only one part is required, this may be its file.
+        wanted: patterns for each part: {"train": ["train.tsv", "train*.parquet"], ...}.
+        optional: parts that are left out if they have no file.
+
+    Raises:
+        ValueError: the folder does not exist, or a required part has no file.
     """
     root = _root(folder)
-    needed = [part for part in wanted if part not in optional]
-    if root.is_file() and len(needed) == 1:
-        return {needed[0]: [root]}
+    required = [part for part in wanted if part not in optional]
+    if root.is_file() and len(required) == 1:
+        return {required[0]: [root]}
     if not root.is_dir():
         names = " and ".join(patterns[0] for patterns in wanted.values())
         raise ValueError(f"task.path={folder} is not a folder; point it at the folder that holds {names}")
-    found = {part: _first(root, patterns) for part, patterns in wanted.items()}
-    for part, paths in list(found.items()):
+    files = {part: _first(root, patterns) for part, patterns in wanted.items()}
+    for part, paths in list(files.items()):
         if not paths and part in optional:
-            del found[part]
+            del files[part]
         elif not paths:
-            held = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
+            content = ", ".join(sorted(path.name for path in root.iterdir())[:8]) or "nothing"
             raise ValueError(
-                f"task.path={folder} has no file for {part!r} ({' or '.join(wanted[part])}); it holds {held}"
+                f"task.path={folder} has no file for {part!r} ({' or '.join(wanted[part])}); it holds {content}"
             )
-    return found
+    return files
 
 
 def file_notes(task: TaskConf, files: Mapping[str, Sequence[Path]]) -> list[str]:
-    """Say which files were joined into one part, and which lie beside them unread, where a reader might not expect it.
+    """Return notes on files that were joined into one part, and on data files that were not read.
 
-    files: what `files_of` gave.
+    Args:
+        task: names the patterns of its files.
+        files: the files of each part, as returned by `files_of`.
     """
-    found = []
+    notes = []
     for part, paths in files.items():
         if len(paths) > 1 and not all(SHARD.search(path.name) for path in paths):
-            found.append(f"{part} was joined from {_names(paths)}")
+            notes.append(f"{part} was joined from {_names(paths)}")
     root = next(iter(files.values()))[0].parent
     if task.path is not None and root != _root(task.path):
-        return found  # one file alone was named
+        return notes  # task.path is a single file
     read = {path for paths in files.values() for path in paths}
     for part, patterns in task.files.items():
-        beside = sorted({path for pattern in patterns for path in _matches(root, pattern)} - read)
-        if beside and part in files:
-            found.append(f"{part} was read from {_names(files[part])}, not from {_names(beside)}")
+        unread_matches = sorted({path for pattern in patterns for path in _matches(root, pattern)} - read)
+        if unread_matches and part in files:
+            notes.append(f"{part} was read from {_names(files[part])}, not from {_names(unread_matches)}")
         elif part not in files and task.path is not None and (unread := _data_files(task, root) - read):
-            found.append(f"{_names(sorted(unread))} was not read")
-    return found
+            notes.append(f"{_names(sorted(unread))} was not read")
+    return notes
 
 
 def _names(paths: Sequence[Path]) -> str:
@@ -119,9 +132,9 @@ def _names(paths: Sequence[Path]) -> str:
 
 
 def _data_files(task: TaskConf, root: Path) -> set[Path]:
-    """Whatever in a folder has an ending that the task reads."""
-    endings = {f"*{PurePosixPath(name.replace('*', '')).suffix}" for names in task.files.values() for name in names}
-    return {path for ending in endings for path in _matches(root, ending)}
+    """Return all files in a folder that have a suffix of the task's files."""
+    patterns = {f"*{PurePosixPath(name.replace('*', '')).suffix}" for names in task.files.values() for name in names}
+    return {path for pattern in patterns for path in _matches(root, pattern)}
 
 
 def _root(folder: str) -> Path:
@@ -134,18 +147,18 @@ def _first(root: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _matches(root: Path, pattern: str) -> list[Path]:
-    """The files that a pattern names, in any case: TRAIN.CSV is train*.csv."""
-    within, name = PurePosixPath(pattern).parent, PurePosixPath(pattern).name.lower()
-    beside = root.glob(str(within / "*"))
-    return sorted(path for path in beside if fnmatchcase(path.name.lower(), name) and path.is_file())
+    """Return the files that match a pattern in any case: TRAIN.CSV matches train*.csv."""
+    folder, name = PurePosixPath(pattern).parent, PurePosixPath(pattern).name.lower()
+    candidates = root.glob(str(folder / "*"))
+    return sorted(path for path in candidates if fnmatchcase(path.name.lower(), name) and path.is_file())
 
 
 def _fetch(task: TaskConf) -> dict[str, list[Path]]:
-    """Fetch (or find in the local cache) the files of the folder `task.config` of the repository, at the revision.
+    """Fetch the files of the folder `task.config` of the repository, at its revision, or find them in the local cache.
 
-    Not by datasets.load_dataset: without a network it takes the cached revision that is newest, not the one asked for.
+    datasets.load_dataset is not used: without a network it takes the newest cached revision, not the requested one.
     """
-    repo, revision = str(task.repo), str(task.revision)  # neither is None: _check_named has refused that
+    repo, revision = str(task.repo), str(task.revision)  # neither is None: see _check_named
     folder, remedy = task.config or "", _remedy(task)
     root = _snapshot(repo, revision, _patterns(task), remedy)
     try:
@@ -163,14 +176,18 @@ def _remedy(task: TaskConf) -> str:
 
 
 def _patterns(task: TaskConf) -> tuple[str, ...]:
-    """The task's files as they lie in its repository."""
+    """Return the patterns of the task's files, relative to the root of its repository."""
     folder = task.config or ""
     return tuple(str(PurePosixPath(folder, pattern)) for names in task.files.values() for pattern in names)
 
 
 @lru_cache(maxsize=64)
 def _snapshot(repo: str, revision: str, patterns: tuple[str, ...], remedy: str) -> Path:
-    """Fetch (or find in the local cache) a data set's files; gives the folder of its commit. Asked once per process."""
+    """Fetch the files of a data set, or find them in the local cache, once per process.
+
+    Returns:
+        The cache folder of the commit.
+    """
     from huggingface_hub import snapshot_download
 
     download = partial(snapshot_download, repo, repo_type="dataset", revision=revision, allow_patterns=list(patterns))

@@ -1,4 +1,4 @@
-"""Multiple-choice questions in MedMCQA's fields, from JSON lines or parquet. The explanation is never read."""
+"""Load multiple-choice questions with MedMCQA's fields, from JSON lines or parquet. Explanations are never read."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,14 +16,22 @@ from bench.tasks.loaders.options import option_text
 
 OPTIONS = ("opa", "opb", "opc", "opd")
 ABOUT = ("subject_name", "choice_type")
-CARVED = "train, select and report were all carved out of the validation set: scores compare with no published one"
+CARVED = (
+    "train, select and report were all carved out of the validation set: scores are not comparable with published ones"
+)
 
 
 def load(task: TaskConf, data_seed: int, first: int | None = None, part: str | None = None) -> Task:
-    """Read the parts and carve select out of train; all three out of the report part where there is no train part.
+    """Read all parts, and carve select out of train. Without a train part, carve all three out of the report part.
 
-    first: the number of the first option in `cop`, 0 or 1; None finds it out from the data. part: a column that names
-    each row's part, where all rows lie in one file. ValueError: a file or a row that is not what it should be.
+    Args:
+        task: names the files or the hub repository.
+        data_seed: determines which rows are carved out.
+        first: number of the first option in `cop`, 0 or 1. None infers it from the data.
+        part: a column with the part of each row, if one file holds all rows.
+
+    Raises:
+        ValueError: a file or a row does not have the expected fields.
     """
     files = {name: {path: _read(path) for path in paths} for name, paths in files_of(task).items()}
     tables = {path: table for part_tables in files.values() for path, table in part_tables.items()}
@@ -43,40 +51,44 @@ def load(task: TaskConf, data_seed: int, first: int | None = None, part: str | N
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """Read a file whose rows are whole: texts as texts, and cop as whole numbers."""
-    # As objects, or a column of whole numbers and one that is none would become decimals.
-    lines = path.suffix != ".parquet"
-    table = pd.DataFrame(read_lines(path), dtype=object) if lines else pd.read_parquet(path)
-    if table.empty:  # parquet
+    """Read a file without missing values: texts as strings, and cop as integers."""
+    # Without dtype=object, a column of integers with a null would become floats.
+    is_parquet = path.suffix == ".parquet"
+    table = pd.read_parquet(path) if is_parquet else pd.DataFrame(read_lines(path), dtype=object)
+    if table.empty:  # only parquet: read_lines rejects empty files
         raise ValueError(f"{path}: no questions; point task.path at the whole file")
     for name in ("question", *OPTIONS, "cop"):
         if name not in table:
             raise ValueError(f"{path}: no column {name!r}; it has {', '.join(map(str, table.columns))}")
         if (absent := table[name].isna()).any():
             row = int(absent.to_numpy().argmax()) + 1
-            why = "no label: the test part has none, so it cannot be scored here" if name == "cop" else f"no {name}"
-            raise ValueError(f"{path}: row {row} has {why}; remove it")
+            problem = "no label: the test part has none, so it cannot be scored here" if name == "cop" else f"no {name}"
+            raise ValueError(f"{path}: row {row} has {problem}; remove it")
         table[name] = _column(table[name], _number if name == "cop" else _text, path)
     return table
 
 
 def _column(column: pd.Series, read: Callable[[Any], Any], path: Path) -> list[Any]:
-    """Every value read. ValueError: which file, row and column hold one that cannot be."""
-    found = []
+    """Convert every value of a column.
+
+    Raises:
+        ValueError: a value cannot be converted. The message names the file, the row and the column.
+    """
+    values = []
     for row, value in enumerate(column.tolist(), 1):
         try:
-            found.append(read(value))
+            values.append(read(value))
         except ValueError as error:
             raise ValueError(f"{path}: row {row}: {column.name} {error}") from error
-    return found
+    return values
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else option_text(value)  # published texts stay, even an empty one
+    return value if isinstance(value, str) else option_text(value)  # published texts are kept, even if empty
 
 
 def _number(cop: Any) -> int:
-    """A whole number, also as a decimal or a text."""
+    """Return a whole number, which may be given as a float or a string."""
     with suppress(ValueError, OverflowError):
         if isinstance(cop, (int, float, str)) and not isinstance(cop, bool) and float(cop) == int(float(cop)):
             return int(float(cop))
@@ -84,22 +96,22 @@ def _number(cop: Any) -> int:
 
 
 def _first_option(tables: Mapping[Path, pd.DataFrame]) -> int:
-    """The number of the first option: the hub counts from 0, the authors' files from 1. tables: by their files."""
-    found = {cop for table in tables.values() for cop in table["cop"]}
-    if found <= {0, 1, 2, 3} and 0 in found:
+    """Infer the number of the first option: the hub's files count from 0, the authors' from 1. tables: by file."""
+    numbers = {cop for table in tables.values() for cop in table["cop"]}
+    if numbers <= {0, 1, 2, 3} and 0 in numbers:
         return 0
-    if found <= {1, 2, 3, 4} and 4 in found:
+    if numbers <= {1, 2, 3, 4} and 4 in numbers:
         return 1
     where = next((path for path, table in tables.items() if not set(table["cop"]) <= set(range(5))), next(iter(tables)))
-    if found <= {1, 2, 3}:
+    if numbers <= {1, 2, 3}:
         raise ValueError(
-            f"{where}: cop is 1, 2 or 3 everywhere, which counts from 0 or from 1; set task.load.first=0 or 1"
+            f"{where}: cop is always 1, 2 or 3, so it may count from 0 or from 1; set task.load.first=0 or 1"
         )
-    raise ValueError(f"{where}: cop takes {', '.join(map(str, sorted(found)))}; it must be 0 to 3, or 1 to 4")
+    raise ValueError(f"{where}: cop takes {', '.join(map(str, sorted(numbers)))}; it must be 0 to 3, or 1 to 4")
 
 
 def _split(tables: Mapping[Path, pd.DataFrame], first: int) -> Split:
-    """The rows of a part's files, one after the other."""
+    """Join the tables of a part's files, in order."""
     for path, table in tables.items():
         for row, cop in enumerate(table["cop"], 1):
             if not first <= cop < first + len(OPTIONS):

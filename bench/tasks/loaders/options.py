@@ -1,4 +1,4 @@
-"""Options of a question as they stand in a file: what counts as one, and which of them an answer names."""
+"""Read the options of a question from a file's values, and find the option that an answer names."""
 
 import json
 import math
@@ -9,68 +9,70 @@ from typing import Any
 
 
 def option_text(value: Any) -> str:
-    """Return an option as text; a number as JSON writes it.
+    """Return an option as text. Numbers are formatted as in JSON.
 
     Raises:
-        ValueError: It is null, empty, a list or an object; the message is to follow the option's place.
+        ValueError: the option is null, empty, a list or an object. The message continues a sentence that the caller
+            begins with the place of the option.
     """
     if isinstance(value, str) and value.strip():
         return value
     if isinstance(value, (int, float)) and math.isfinite(value):  # true and false are numbers in Python
         return json.dumps(value)
-    found = "empty" if isinstance(value, str) else json.dumps(value, default=str)[:40]
-    raise ValueError(f"is {found}; every option must be a text or a number")
+    problem = "empty" if isinstance(value, str) else json.dumps(value, default=str)[:40]
+    raise ValueError(f"is {problem}; every option must be a text or a number")
 
 
 def option_numbers(answers: Sequence[Any], options: Sequence[Sequence[str]], path: str) -> list[int]:
-    """Return the number of the right option of each row of a file, from 0.
+    """Return the number of the correct option of each row, counted from 0.
 
-    An answer is an option's number from 0, its letter or its text. Where it can be two of these that name different
-    options (3 where "3" is the text of another one), the way in which the file's other rows answer decides.
+    An answer is an option's number from 0, its letter or its text. Some answers can be read in two ways that name
+    different options, such as 3 if "3" is the text of another option. They are read in the way that the unambiguous
+    rows of the file use.
 
     Args:
-        answers: As they stand in the file.
-        options: Of each row, as texts.
-        path: The file, to be named.
+        answers: the answers as stored in the file.
+        options: the options of each row, as texts.
+        path: path of the file, for the error message.
 
     Raises:
-        ValueError: An answer names no option, or two.
+        ValueError: an answer names no option, or more than one.
     """
-    every = [_readings(answer, texts) for answer, texts in zip(answers, options, strict=True)]
-    clear = {way for found in every if len(found) == 1 for way in found}
+    all_readings = [_readings(answer, texts) for answer, texts in zip(answers, options, strict=True)]
+    unambiguous_ways = {way for readings in all_readings if len(readings) == 1 for way in readings}
     numbers: list[int] = []
-    for row, (found, answer, texts) in enumerate(zip(every, answers, options, strict=True), 1):
+    for row, (readings, answer, texts) in enumerate(zip(all_readings, answers, options, strict=True), 1):
         where = f"{path}: row {row} has answer {json.dumps(answer, default=str)}"
-        if not found:
+        if not readings:
             letters = f"{ascii_uppercase[0]} to {ascii_uppercase[len(texts) - 1]}"
             raise ValueError(f"{where}; allowed: 0 to {len(texts) - 1}, {letters}, or an option's text")
-        named = set(found.values())
+        named = set(readings.values())
         if len(named) > 1:
-            named = {number for way, number in found.items() if way in clear}
+            named = {number for way, number in readings.items() if way in unambiguous_ways}
         if len(named) != 1:
-            other = next(way for way in found if way != "text")
-            safe = "letter" if other == "number" else "number from 0"
+            way = next(way for way in readings if way != "text")
+            alternative = "letter" if way == "number" else "number from 0"
             raise ValueError(
-                f"{where}, which is the {other} of the option {texts[found[other]]!r} and the text of another one; "
-                f"write the option's {safe} instead"
+                f"{where}, which is the {way} of the option {texts[readings[way]]!r} and the text of another one; "
+                f"write the option's {alternative} instead"
             )
         numbers.extend(named)
     return numbers
 
 
 def _readings(answer: Any, options: Sequence[str]) -> dict[str, int]:
-    """Which option an answer names, by each of the ways in which it can name one."""
-    found = {}
-    same = [number for number, option in enumerate(options) if _is_text_of(option, answer)]
-    if len(same) == 1:
-        found["text"] = same[0]
-    if isinstance(answer, bool):  # or true would be the number 1
-        return found
+    """Return the option that an answer names, for each way of naming one that applies: text, number or letter."""
+    readings = {}
+    matching = [number for number, option in enumerate(options) if _is_text_of(option, answer)]
+    if len(matching) == 1:
+        readings["text"] = matching[0]
+    if isinstance(answer, bool):  # otherwise true would be the number 1
+        return readings
     if isinstance(answer, (int, float)) and answer in range(len(options)):
-        found["number"] = int(answer)
+        readings["number"] = int(answer)
     if isinstance(answer, str) and answer.strip().upper() in list(ascii_uppercase[: len(options)]):
-        found["letter"] = ascii_uppercase.index(answer.strip().upper())
-    return found
+        readings["letter"] = ascii_uppercase.index(answer.strip().upper())
+    return readings
 
 
 def _is_text_of(option: str, answer: Any) -> bool:

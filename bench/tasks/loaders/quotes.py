@@ -1,18 +1,24 @@
-"""Quotes in a CSV file: a text may span lines, but a quote that is never closed swallows the rows below it."""
+"""Detect unclosed quotes in a CSV file. A quoted text may span lines, but an unclosed quote swallows later rows."""
 
 import csv
 import io
 import sys
 from collections.abc import Collection, Iterator
 
-Row = tuple[int, int, list[str] | None]  # first and last line, from 1; the cells, None where a quote is misplaced
+Row = tuple[int, int, list[str] | None]  # first and last line, from 1; the cells, or None if a quote is misplaced
 
 
 def spanning_lines(content: bytes, labels: Collection[str] = (), place: int | None = None) -> str | None:
-    """Say how many lines and rows a CSV file has where its texts span lines; None where every row is a line.
+    """Return a note on the numbers of lines and rows of a CSV file; None if every row is a single line.
 
-    labels: those that the file is known to have, in the column number `place`: a line within a text that ends in one
-    of them is a row. ValueError: a quote that is not closed swallowed rows; where.
+    Args:
+        content: the file.
+        labels: the labels that the file is known to have. If the lines within a text have such a label in the column
+            `place`, they are taken for rows.
+        place: number of the label column, counted from 0.
+
+    Raises:
+        ValueError: an unclosed quote swallowed rows. The message names the lines.
     """
     rows = list(_rows(content.decode()))
     lines = len(content.splitlines())
@@ -21,7 +27,7 @@ def spanning_lines(content: bytes, labels: Collection[str] = (), place: int | No
             raise ValueError(
                 f"the quote that opens in line {first} is not closed before line {last}, so the rows between were "
                 f"read as one text (the file has {lines:,} lines, and {len(rows) - 1:,} rows would be read); close "
-                "the quote, and write a quote within a quoted text twice"
+                "the quote, and double every quote within a quoted text"
             )
     if not any(last > first for first, last, _ in rows):
         return None
@@ -29,8 +35,8 @@ def spanning_lines(content: bytes, labels: Collection[str] = (), place: int | No
 
 
 def _rows(content: str) -> Iterator[Row]:
-    """All rows, the header among them; blank lines are passed over."""
-    before = csv.field_size_limit(sys.maxsize)
+    """Yield all rows, including the header. Blank lines are skipped."""
+    old_limit = csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(content, newline=""), strict=True)
     try:
         while True:
@@ -39,20 +45,23 @@ def _rows(content: str) -> Iterator[Row]:
                 cells = next(reader)
             except StopIteration:
                 return
-            except csv.Error:  # the reader goes on in the next line
+            except csv.Error:  # the reader continues with the next line
                 yield first, reader.line_num, None
             else:
                 if any(cells):
                     yield first, reader.line_num, cells
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(old_limit)
 
 
 def _holds_rows(cells: list[str], labels: Collection[str], place: int | None) -> bool:
-    """Whether the lines of a text are rows: each but the last has all cells, and a known label among them."""
+    """Return whether the lines of a text are rows.
+
+    They are if every line but the last has as many cells as a row and a known label in the label column.
+    """
     for cell in cells:
         lines = cell.splitlines()[:-1]
-        found = [next(csv.reader([line]), []) for line in lines]
-        if lines and place is not None and all(len(row) == len(cells) and row[place] in labels for row in found):
+        rows = [next(csv.reader([line]), []) for line in lines]
+        if lines and place is not None and all(len(row) == len(cells) and row[place] in labels for row in rows):
             return True
     return False

@@ -1,4 +1,4 @@
-"""The embedded task: review sentences of our own, with fixed parts."""
+"""Load the built-in task: review sentences written for this package, with fixed parts."""
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from bench.tasks.loaders.tables import read_table
 
 
 def load(task: TaskConf, data_seed: int) -> Task:  # noqa: ARG001 - the parts are fixed
-    """Read reviews.tsv."""
+    """Read the three parts from reviews.tsv."""
     (path,) = locate(str(task.path), task.files)["all"]
     table = read_table(path, {name: [name] for name in ("part", "label", "text")})
     train, select, report = (_split(table[table["part"] == part]) for part in ("train", "select", "report"))

@@ -1,4 +1,4 @@
-"""Which rows are cut out of a split: seeded, stratified by label, and never one of several equal texts alone."""
+"""Choose the rows to cut out of a split: seeded, stratified by label, and with equal texts kept together."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 import numpy as np
 
 Group = list[int]  # rows that must stay together
-BINS = 10  # of numbers that are to be predicted, by rank
+BINS = 10  # strata, by rank, of numbers to predict
 
 
 def choose(labels: Sequence[float], keys: Sequence[str], rows: int, seed: int) -> set[int]:
-    """Choose `rows` rows, or as near to it as equal texts allow, with the labels in the same shares as in all rows.
+    """Choose `rows` rows, or as close to that number as equal texts allow, in proportion to the labels.
 
-    Every label keeps a row that is not chosen. Numbers are stratified by their rank.
+    At least one row of every label is not chosen. Numbers to predict are stratified by rank.
 
     Args:
-        labels: a class per row, as `int`, or a number to be predicted, as `float`.
-        keys: rows with the same key are chosen together or not at all.
-        rows: at most half of all rows.
-        seed: decides which rows are chosen.
+        labels: for each row a class, as `int`, or a number to predict, as `float`.
+        keys: a key for each row. Rows with the same key are chosen together or not at all.
+        rows: number of rows to choose, at most half of all rows.
+        seed: determines which rows are chosen.
 
     Returns:
-        The chosen rows; none where every label has only one group of equal texts.
+        The chosen rows. Empty if every label has only one group of equal texts.
     """
     groups: dict[str, Group] = defaultdict(list)
     for row, key in enumerate(keys):
@@ -35,14 +35,14 @@ def choose(labels: Sequence[float], keys: Sequence[str], rows: int, seed: int) -
 
 
 def _strata(labels: Sequence[float], groups: Sequence[Group]) -> list[list[Group]]:
-    """The groups of each class in turn, or of each range of numbers; a group counts by its first row."""
-    first = [labels[group[0]] for group in groups]
-    if all(isinstance(label, (int, np.integer)) for label in first):
-        numbers = np.asarray(first)
-    else:  # at least two groups in each bin, so that all of them can lose one
+    """Sort the groups into one stratum per class, or per range of numbers, by the label of their first row."""
+    group_labels = [labels[group[0]] for group in groups]
+    if all(isinstance(label, (int, np.integer)) for label in group_labels):
+        numbers = np.asarray(group_labels)
+    else:  # at least two groups in each bin, so that each bin can lose one
         bins = max(1, min(BINS, len(groups) // 2))
-        numbers = np.empty(len(first), dtype=int)
-        numbers[np.argsort(first, kind="stable")] = np.arange(len(first)) * bins // len(first)
+        numbers = np.empty(len(group_labels), dtype=int)
+        numbers[np.argsort(group_labels, kind="stable")] = np.arange(len(group_labels)) * bins // len(group_labels)
     strata: dict[int, list[Group]] = defaultdict(list)
     for number, group in zip(numbers.tolist(), groups, strict=True):
         strata[number].append(group)
@@ -50,22 +50,29 @@ def _strata(labels: Sequence[float], groups: Sequence[Group]) -> list[list[Group
 
 
 def _shares(strata: Sequence[Sequence[Group]], rows: int, seed: int) -> list[int]:
-    """How many rows each stratum gives: in proportion, by largest remainder, but never its last group."""
+    """Return how many rows to draw from each stratum.
+
+    Shares are proportional, with the largest-remainder method. No stratum loses its last group.
+    """
     sizes = [sum(map(len, stratum)) for stratum in strata]
-    most = [size - min(map(len, stratum)) for size, stratum in zip(sizes, strata, strict=True)]
+    limits = [size - min(map(len, stratum)) for size, stratum in zip(sizes, strata, strict=True)]
     total = sum(sizes)
-    shares = [min(rows * size // total, limit) for size, limit in zip(sizes, most, strict=True)]
-    # Of equal remainders the seed decides, by a stream of its own: the one that draws rows stays as it is.
+    shares = [min(rows * size // total, limit) for size, limit in zip(sizes, limits, strict=True)]
+    # Ties between remainders are broken by a random stream of their own, so that they do not change which rows the
+    # main stream draws.
     ties = np.random.default_rng([seed, 1]).permutation(len(sizes)).tolist()
     order = sorted(range(len(sizes)), key=lambda place: (-(rows * sizes[place] % total), ties[place]))
-    while sum(shares) < rows and (order := [place for place in order if shares[place] < most[place]]):
+    while sum(shares) < rows and (order := [place for place in order if shares[place] < limits[place]]):
         for place in order[: rows - sum(shares)]:
             shares[place] += 1
     return shares
 
 
 def _draw(stratum: Sequence[Group], share: int, generator: np.random.Generator) -> list[int]:
-    """Rows of a stratum in a random order of its groups, as many as fit; one group more where that is nearer."""
+    """Draw about `share` rows of a stratum: take its groups in random order as long as they fit.
+
+    If one more group brings the number closer to `share`, the smallest remaining one is added.
+    """
     drawn: list[int] = []
     too_large: list[Group] = []
     for position in generator.permutation(len(stratum)):
@@ -76,9 +83,9 @@ def _draw(stratum: Sequence[Group], share: int, generator: np.random.Generator) 
             drawn += group
         else:
             too_large.append(group)
-    lacking = share - len(drawn)
-    if lacking and len(too_large) > 1:  # one stays
+    missing = share - len(drawn)
+    if missing and len(too_large) > 1:  # at least one group must remain
         smallest = min(too_large, key=len)
-        if len(smallest) - lacking < lacking:
+        if len(smallest) - missing < missing:
             drawn += smallest
     return drawn

@@ -1,4 +1,4 @@
-"""Local tables, read whole: TSV with a header line and no quoting, CSV with quoting, or parquet."""
+"""Read local tables: TSV with a header line and no quoting, CSV with quoting, or parquet."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,24 @@ from bench.files.utf8 import read_utf8
 from bench.tasks.loaders.locate import suffix_of
 from bench.tasks.loaders.quotes import spanning_lines
 
-NOTE = "note"  # in a table's attrs: what a reader of the scores must know of the file
+NOTE = "note"  # key in a table's attrs: what a reader of the scores must know about the file
 
 
 def read_table(path: Path, columns: Mapping[str, Sequence[str]], header: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a TSV file without quoting, a CSV file with it (either may be gzipped), or parquet.
+    """Read the given columns of a TSV file without quoting, a CSV file with quoting, or a parquet file.
+
+    TSV and CSV files may be gzipped.
 
     Args:
-        path: the file; its suffix, in any case, says what it is, and what is neither CSV nor parquet is TSV.
-        columns: by our name, the names that the file may use.
-        header: the names of all columns, where the first line may be data.
+        path: the file. Its suffix, in any case, determines the format. Anything but CSV and parquet is read as TSV.
+        columns: our name of each column, with the names that the file may use for it.
+        header: names of all columns, for files whose first line may already be data.
 
     Returns:
-        The columns asked for, under our names. `attrs` has a NOTE where rows are fewer than lines.
+        The requested columns under our names. `attrs` has a NOTE if a CSV file has fewer rows than lines.
 
     Raises:
-        ValueError: a column that is not there, no rows, or a file that cannot be read.
+        ValueError: a column is missing, there are no rows, or the file cannot be read.
     """
     table = _read_file(path, columns)
     known = set(table.columns)
@@ -35,19 +37,20 @@ def read_table(path: Path, columns: Mapping[str, Sequence[str]], header: Sequenc
         table = _read_file(path, columns, header)
     if table.empty:
         raise ValueError(f"{path}: no rows below the header; point task.path at the whole file")
-    found = {ours: _first(names, table) for ours, names in columns.items()}
-    if missing := [ours for ours, name in found.items() if name is None]:
-        named = ", ".join(names[0] for names in columns.values())
+    file_names = {ours: _first(names, table) for ours, names in columns.items()}
+    if missing := [ours for ours, name in file_names.items() if name is None]:
+        required = ", ".join(names[0] for names in columns.values())
         raise ValueError(
             f"{path}: no column {' or '.join(map(repr, columns[missing[0]]))}; it has "
-            f"{', '.join(map(str, table.columns))} (the first line must name {named})"
+            f"{', '.join(map(str, table.columns))} (the first line must name {required})"
         )
-    wanted = pd.DataFrame({ours: table[name] for ours, name in found.items()})
-    wanted.attrs = table.attrs
-    return wanted
+    selected = pd.DataFrame({ours: table[name] for ours, name in file_names.items()})
+    selected.attrs = table.attrs
+    return selected
 
 
 def _first(names: Sequence[str], table: pd.DataFrame) -> str | None:
+    """Return the first of the names that is a column of the table; None if there is none."""
     return next((name for name in names if name in table.columns), None)
 
 
@@ -56,14 +59,14 @@ def _read_file(path: Path, columns: Mapping[str, Sequence[str]], header: Sequenc
     if kind == ".parquet":
         try:
             return pd.read_parquet(path)
-        except (ValueError, OSError) as error:  # what pyarrow raises are kinds of these
+        except (ValueError, OSError) as error:  # pyarrow's errors are subclasses of these
             raise _unreadable(path, error) from error
     content = read_utf8(path)
     try:
         if kind == ".csv":
             return _read_csv(path, content, columns, header)
         return _parsed(content, header, sep="\t", quoting=csv.QUOTE_NONE)
-    except ValueError as error:  # what pandas raises are kinds of it
+    except ValueError as error:  # pandas' errors are subclasses of it
         raise _unreadable(path, error) from error
 
 
@@ -76,19 +79,19 @@ def _read_csv(path: Path, content: bytes, columns: Mapping[str, Sequence[str]], 
         table = _parsed(content, header)
     except ValueError:
         if b'"' in content:
-            spanning_lines(content)  # where a quote is the cause, it says so
+            spanning_lines(content)  # if a quote is the cause, this raises a clearer error
         raise
     lines = sum(1 for line in content.splitlines() if line.strip())
     if b'"' in content and lines != len(table) + (not header):
         label = _first(columns.get("label", ()), table)
-        known = (set(table[label]), list(table.columns).index(label)) if label else ()
-        if note := spanning_lines(content, *known):
+        label_column = (set(table[label]), list(table.columns).index(label)) if label else ()
+        if note := spanning_lines(content, *label_column):
             table.attrs[NOTE] = f"{path.name}: {note}"
     return table
 
 
-def _parsed(content: bytes, header: Sequence[str], **how: Any) -> pd.DataFrame:
-    """All columns as text: a file whose sentences all look like numbers must not lose its zeros."""
+def _parsed(content: bytes, header: Sequence[str], **settings: Any) -> pd.DataFrame:
+    """Parse all columns as text, so that sentences that look like numbers keep their zeros."""
     table: pd.DataFrame = pd.read_csv(
         BytesIO(content),
         names=list(header) or None,
@@ -96,8 +99,8 @@ def _parsed(content: bytes, header: Sequence[str], **how: Any) -> pd.DataFrame:
         dtype=str,
         keep_default_na=False,
         encoding="utf-8",
-        **how,
+        **settings,
     )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the surplus columns for an index
-        raise ValueError("rows have more fields than the header line names")  # noqa: TRY004 - the file is wrong
+    if not isinstance(table.index, pd.RangeIndex):  # pandas used the extra columns as an index
+        raise ValueError("rows have more fields than the header line names")  # noqa: TRY004 - a user's mistake
     return table

@@ -1,4 +1,4 @@
-"""A user's own files: texts with labels, or multiple-choice questions, known by path and column names alone."""
+"""Load a user's own multiple-choice questions from JSON lines, given only their path and field names."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from bench.tasks.base import Split, Task, with_select
 from bench.tasks.loaders.locate import file_notes, files_of
 from bench.tasks.loaders.options import option_numbers, option_text
 
-LARGEST = 6  # options of a question
+LARGEST = 6  # maximum number of options of a question
 
 
 def questions(
@@ -21,19 +21,27 @@ def questions(
     options: str | Sequence[str] = "options",
     answer: str = "answer",
 ) -> Task:
-    """Read JSON lines: a question, two to six options, and which of them is right.
+    """Read JSON lines that hold a question, two to six options and the answer.
 
-    options: the field that holds a list of them, or the fields that hold one each. answer: the field that holds the
-    right option's number from 0, its letter, or its text (options.py). ValueError: a row that is not so.
+    Args:
+        task: names the files or the hub repository.
+        data_seed: determines which rows are carved out.
+        question: the field of the question.
+        options: the field that holds a list of options, or the fields that hold one option each.
+        answer: the field of the answer: the correct option's number from 0, its letter or its text (options.py).
+
+    Raises:
+        ValueError: a row does not have these fields, or their values are invalid.
     """
     files = files_of(task)
     parts = {
-        name: _together([_split(path, question, options, answer) for path in paths]) for name, paths in files.items()
+        name: _joined([_split(path, question, options, answer) for path in paths]) for name, paths in files.items()
     }
     return with_select(parts, task.select_rows, data_seed, notes=file_notes(task, files))
 
 
-def _together(splits: Sequence[Split]) -> Split:
+def _joined(splits: Sequence[Split]) -> Split:
+    """Join the splits of a part's files."""
     options = [row for split in splits for row in split.options or []]
     labels = [int(label) for split in splits for label in split.labels]
     return Split([text for split in splits for text in split.texts], labels, options=options)
@@ -48,20 +56,21 @@ def _split(path: Path, question: str, options: str | Sequence[str], answer: str)
             raise ValueError(
                 f"{where} has no {missing[0]!r}; it has {', '.join(row)} (task.load says which fields are read)"
             )
-        each = row[options] if isinstance(options, str) else [row[name] for name in options]
-        if not isinstance(each, list) or not 2 <= len(each) <= LARGEST:
-            count = len(each) if isinstance(each, list) else "no list of"
+        values = row[options] if isinstance(options, str) else [row[name] for name in options]
+        if not isinstance(values, list) or not 2 <= len(values) <= LARGEST:
+            count = len(values) if isinstance(values, list) else "no list of"
             raise ValueError(f"{where} has {count} options; a question needs from 2 to {LARGEST}")
         if not isinstance(row[question], str) or not row[question].strip():
             raise ValueError(f"{where} has no text in {question!r}; write the question there, or remove the row")
         texts.append(row[question])
         names = ascii_uppercase if isinstance(options, str) else options
-        all_options.append([_option(option, name, where) for option, name in zip(each, names, strict=False)])
+        all_options.append([_option(value, name, where) for value, name in zip(values, names, strict=False)])
         answers.append(row[answer])
     return Split(texts, option_numbers(answers, all_options, str(path)), options=all_options)
 
 
 def _option(value: Any, name: str, where: str) -> str:
+    """Return an option as text. name: its letter or its field, for the error message."""
     try:
         return option_text(value)
     except ValueError as error:

@@ -93,7 +93,7 @@ def test_a_pair_stands_on_both_sides_of_the_mask(encoded: Callable[..., Encoded]
 
 def test_a_word_must_be_one_token(encoded: Callable[..., Encoded]) -> None:
     for word in ("terrible", "very good"):
-        with pytest.raises(ValueError, match=f"task.words: '{word}' is no single token"):
+        with pytest.raises(ValueError, match=f"task.words: '{word}' is not a single token"):
             encoded(words=["bad", word])
 
 

@@ -132,7 +132,7 @@ def test_texts_come_as_lines_or_as_json_lines(tmp_path: Path) -> None:
     [
         ("absent.txt", None, "is not a file; give one with a text per line"),
         ("empty.txt", b"\n\n", "has no text; give it a text per line"),
-        ("empty.jsonl", b"\n", "no texts; give it some, or leave retain away"),
+        ("empty.jsonl", b"\n", "no texts; add some, or omit retain"),
         ("latin.txt", "Ærø".encode("latin-1"), "is not UTF-8; convert it"),
         ("other.jsonl", b'{"words": "one"}\n', "row 1 has no text; every line needs a field text"),
         ("torn.jsonl", b'{"text": "one', "line 1 is no JSON"),

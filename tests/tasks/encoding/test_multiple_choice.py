@@ -132,7 +132,7 @@ def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
     conf = OmegaConf.to_object(OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml")))
     node = OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, node, {"letters": " ({letter})"}))
-    with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer; use task.form=options"):
+    with pytest.raises(ValueError, match=r"not single tokens of this model's tokenizer; use task.form=options"):
         encode_questions(TASK, PromptEncoder(conf, words, tokenizer(), 128, tmp_path))  # type: ignore[arg-type]
 
 
@@ -141,7 +141,7 @@ def test_a_letter_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) ->
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")))
     found = tokenizer()
     found.unk_token = "d"  # as if there were no other entry for it
-    with pytest.raises(ValueError, match=r"no single tokens of this model's tokenizer"):
+    with pytest.raises(ValueError, match=r"not single tokens of this model's tokenizer"):
         encode_questions(TASK, PromptEncoder(conf, words, found, 128, tmp_path))  # type: ignore[arg-type]
 
 

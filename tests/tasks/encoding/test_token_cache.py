@@ -113,6 +113,6 @@ def test_a_cache_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) -
     file = tmp_path / "file"
     file.write_text("not a folder")
     for cache in (file, file / "below"):
-        with pytest.raises(ValueError, match=rf"^cache_dir={cache}.* choose a folder.*$"):
+        with pytest.raises(ValueError, match=rf"^cache_dir={cache}.* choose a writable folder.*$"):
             encode(TASK, tokenizer(), 8, cache)
     assert list(tmp_path.iterdir()) == [file]

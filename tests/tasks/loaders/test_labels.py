@@ -86,9 +86,9 @@ def test_a_name_always_wins_over_a_number(names: list[str], tmp_path: Path) -> N
 def test_numbers_stand_for_names_only_where_no_name_is_a_number(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", [0, 1])
     assert set(load(path, ["bad", "good"]).train.labels) == {0, 1}
-    with pytest.raises(ValueError, match=r"row 1 has label '0'; allowed are 1, 2 \(-1 marks"):
+    with pytest.raises(ValueError, match=r"row 1 has label '0'; valid labels: 1, 2 \(-1 marks"):
         load(path, ["1", "2"])
-    with pytest.raises(ValueError, match=r"row 1 has label '0'; allowed are 1, other \(-1 marks"):
+    with pytest.raises(ValueError, match=r"row 1 has label '0'; valid labels: 1, other \(-1 marks"):
         load(path, ["1", "other"])
 
 
@@ -216,7 +216,7 @@ def test_a_number_that_is_missing_is_told_as_missing(tmp_path: Path) -> None:
 def test_one_number_alone_is_refused(part: str, tmp_path: Path) -> None:
     for name in ("train", "dev"):
         write(tmp_path / f"{name}.csv", ["0.5"] if name == part else ["0.5", "1"])
-    with pytest.raises(ValueError, match=rf"{part}.csv: every row has the number 0.5; a correlation needs two"):
+    with pytest.raises(ValueError, match=rf"{part}.csv: every row has the number 0.5; a correlation needs at least"):
         glue.load(conf(tmp_path, []), 0, text="text")
 
 
