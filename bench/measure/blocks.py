@@ -1,4 +1,4 @@
-"""The same steps in several blocks, measured again where the blocks differ or something else was running."""
+"""Time the same steps in several blocks, and repeat if the blocks differ or something else was running."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ import numpy as np
 
 from bench.measure.other_load import Counters, Load
 
-SPREAD = 0.1  # between the slowest and the fastest block, as a share of the median one
-REPEATS = 3  # after the first round
-PATIENCE = 10.0  # seconds that the rounds of one probe wait for a quiet machine, together
-GLANCE = 0.5  # seconds between two looks at the machine
+SPREAD = 0.1  # largest difference between the slowest and the fastest block, as a share of the median block
+REPEATS = 3  # rounds after the first one, at most
+PATIENCE = 10.0  # seconds that one probe waits for a quiet machine, over all its rounds
+GLANCE = 0.5  # seconds between two checks of the machine
 
 
 class Watching(Protocol):
-    """What a round needs of `load.Watch`."""
+    """The part of `other_load.Watch` that a round needs."""
 
     def read(self) -> Counters: ...
     def since(self, first: Counters) -> Load: ...
@@ -26,27 +26,32 @@ class Watching(Protocol):
 
 @dataclass(frozen=True)
 class Round:
-    """Blocks that were run one after the other, and the load meanwhile. steps: the seconds of each step, by block."""
+    """Blocks that ran one after another.
+
+    Attributes:
+        steps: Seconds of each step, by block.
+        load: The other load during these blocks.
+    """
 
     steps: list[list[float]]
     load: Load
 
     @property
     def block_seconds(self) -> float:
-        """The median block."""
+        """Seconds of the median block."""
         return median(map(sum, self.steps))
 
     @property
     def spread(self) -> float | None:
-        """How much slower the slowest block was than the fastest, as a share of the median; None of a single block."""
-        blocks = [sum(block) for block in self.steps]
-        return (max(blocks) - min(blocks)) / self.block_seconds if len(blocks) > 1 else None
+        """Difference between the slowest and the fastest block, as a share of the median. None for a single block."""
+        seconds = [sum(block) for block in self.steps]
+        return (max(seconds) - min(seconds)) / self.block_seconds if len(seconds) > 1 else None
 
     @property
     def contended(self) -> str | None:
-        """Why the figures cannot be believed, in words; None where nothing speaks against them.
+        """Why the measurement is not reliable, in words. None if nothing was found.
 
-        A single block is never judged: it is too short.
+        A single block is too short to be judged.
         """
         if self.spread is None:
             return None
@@ -55,24 +60,25 @@ class Round:
 
 
 def in_blocks(block: Callable[[], list[float]], count: int, watch: Watching) -> dict[str, Any]:
-    """Run blocks until nothing disturbs them, at most 1 + REPEATS times, waiting for a quiet machine in between.
+    """Run rounds of blocks until one is undisturbed.
 
-    Where the machine does not become quiet within PATIENCE, they run once more and that is all.
+    There are at most 1 + REPEATS rounds, with a wait for a quiet machine before each repeat. If the machine is still
+    busy after PATIENCE seconds of waiting, one more round is the last.
 
     Args:
         block: Runs the same steps at every call and returns the seconds of each.
-        count: Blocks of a round.
+        count: Blocks per round.
         watch: Reads what else the machine does.
 
     Returns:
-        The seconds per step and per block of the last round or, where every round was disturbed, of the fastest one;
-        `contended`, what disturbed it, or None; `load`, what the machine did meanwhile.
+        Seconds per step and per block of the last round, or of the fastest round if every one was disturbed.
+        `contended` says what disturbed it, or is None. `load` is the other load during it.
     """
     patience, rounds = PATIENCE, [_round(block, count, watch)]
     while rounds[-1].contended and len(rounds) <= REPEATS and patience >= GLANCE:
         patience -= _wait_for_quiet(watch, patience)
         rounds.append(_round(block, count, watch))
-    best = rounds[-1] if rounds[-1].contended is None else min(rounds, key=lambda one: one.block_seconds)
+    best = rounds[-1] if rounds[-1].contended is None else min(rounds, key=lambda candidate: candidate.block_seconds)
     steps = list(chain.from_iterable(best.steps))
     return {
         "step_seconds_median": float(np.median(steps)),
@@ -87,13 +93,13 @@ def in_blocks(block: Callable[[], list[float]], count: int, watch: Watching) -> 
 
 
 def _round(block: Callable[[], list[float]], count: int, watch: Watching) -> Round:
-    began = watch.read()
+    start = watch.read()
     steps = [block() for _ in range(count)]
-    return Round(steps, watch.since(began))
+    return Round(steps, watch.since(start))
 
 
 def _wait_for_quiet(watch: Watching, patience: float) -> float:
-    """Wait until nothing else runs, at most so many seconds. Returns the seconds waited."""
+    """Wait until nothing else runs, but not longer than `patience` seconds. Return the seconds waited."""
     waited = 0.0
     while waited + GLANCE <= patience:
         waited += GLANCE

@@ -1,4 +1,4 @@
-"""How long one answer takes: without the method, with its parts beside the model, and with them merged into it."""
+"""Measure inference latency without the method, with it attached to the model, and with it merged into the model."""
 
 import copy
 import time
@@ -25,11 +25,20 @@ def merging(
     batch: int,
     compute: Compute,
 ) -> dict[str, Any]:
-    """Compare a trained model with its merged form, and both with the bare model, in turns.
+    """Compare a trained model with its merged form, and both with the bare model.
 
-    merge: None where the method cannot be merged. rows: real data; batch 1 takes the row of median length.
-    Gives `latency` (seconds: median and p95 per model and batch size, None for what cannot be) and `merge_difference`,
-    the largest absolute difference between the logits of the two forms over a batch (None likewise).
+    Args:
+        model: The trained model with its method attached.
+        merge: Merges a copy of the model. None if the method cannot be merged.
+        bare: The model without the method.
+        rows: Real data. Batch size 1 takes the row of median length.
+        batch: The larger of the two batch sizes.
+        compute: Device and precision.
+
+    Returns:
+        A dictionary with two entries. `latency` holds the seconds per forward pass, median and 95th percentile, by
+        model and batch size. `merge_difference` is the largest absolute difference between the logits of the two forms
+        over a batch. Entries of the merged form are None if the method cannot be merged.
     """
     order = by_length(rows, batch)
     middle = order[len(order) // 2]
@@ -38,31 +47,31 @@ def merging(
         str(batch): collate(rows, middle).to(compute.device),
     }
     models = {"bare": bare, "adapted": model, "merged": merge(copy.deepcopy(model)) if merge else None}
-    there = {name: one.eval() for name, one in models.items() if one is not None}
+    available = {name: module.eval() for name, module in models.items() if module is not None}
     with torch.inference_mode(), compute.autocast():
-        seconds = {size: _in_turns(there, one) for size, one in batches.items()}
-    with torch.inference_mode():  # in the weights' own precision: what merging changes, not what rounding does
-        difference = _difference(there, batches[str(batch)]) if merge else None
+        seconds = {size: _interleaved_seconds(available, inputs) for size, inputs in batches.items()}
+    with torch.inference_mode():  # in the weights' own precision, so that only the effect of merging is seen
+        difference = _difference(available, batches[str(batch)]) if merge else None
     latency = {name: {size: seconds[size].get(name) for size in batches} for name in models}
     return {"latency": latency, "merge_difference": difference}
 
 
-def _in_turns(models: dict[str, nn.Module], batch: Batch) -> dict[str, dict[str, float]]:
-    """Seconds per forward pass; each round runs every model once, so that what disturbs one disturbs all."""
-    taken: dict[str, list[float]] = {name: [] for name in models}
+def _interleaved_seconds(models: dict[str, nn.Module], batch: Batch) -> dict[str, dict[str, float]]:
+    """Time a forward pass of each model. Each round runs every model once, so that a disturbance affects all alike."""
+    times: dict[str, list[float]] = {name: [] for name in models}
     for number in range(WARM + ROUNDS):
         for name, model in models.items():
             began = time.perf_counter()
             _ = forward(model, batch).cpu()  # waits for the device
             if number >= WARM:
-                taken[name].append(time.perf_counter() - began)
+                times[name].append(time.perf_counter() - began)
     return {
         name: {"median": float(np.median(seconds)), "p95": float(np.quantile(seconds, 0.95))}
-        for name, seconds in taken.items()
+        for name, seconds in times.items()
     }
 
 
 def _difference(models: dict[str, nn.Module], batch: Batch) -> float:
-    adapted, merged_one = (forward(models[name], batch) for name in ("adapted", "merged"))
-    largest: Tensor = (adapted - merged_one).abs().max()
+    adapted, merged = (forward(models[name], batch) for name in ("adapted", "merged"))
+    largest: Tensor = (adapted - merged).abs().max()
     return float(largest)

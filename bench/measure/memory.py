@@ -1,4 +1,4 @@
-"""Peak memory of this process, which runs one cell and nothing else, and what it is for."""
+"""Measure the peak memory of this process, which runs only one cell, and what a training step uses memory for."""
 
 import resource
 import sys
@@ -14,11 +14,15 @@ from bench.train.batches import Batch
 from bench.train.device import Compute
 from bench.train.memory import kept_bytes, storages
 
-FORGET_PEAK = "5"  # written to clear_refs: the peak is what is resident now (Linux, man 5 proc_pid_clear_refs)
+FORGET_PEAK = "5"  # written to clear_refs, it resets the peak to the current size (Linux, man 5 proc_pid_clear_refs)
 
 
 def reset_peak(device: torch.device) -> None:
-    """Begin a new peak, on the accelerator and of the process; the latter where the system can (Linux)."""
+    """Reset the peak memory of the accelerator and of the process. The process's peak is reset only on Linux.
+
+    Args:
+        device: The device on which the cell is computed.
+    """
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text(FORGET_PEAK, encoding="ascii")
     if device.type == "cuda":
@@ -26,17 +30,24 @@ def reset_peak(device: torch.device) -> None:
 
 
 def resident_bytes() -> int:
-    """What the process holds in memory now, with what it shares with the server that it was forked from."""
+    """Return the resident memory of the process in bytes, with pages shared with the server that forked it."""
     return int(psutil.Process().memory_info().rss)
 
 
 def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, compute: Compute) -> dict[str, int]:
-    """Bytes of a training step by what they are for, computed from what there is: the same on every device.
+    """Compute the memory of a training step by purpose. It is computed from the tensors and alike on every device.
 
-    activations: what the forward pass over the largest batch, or the part of one that goes through the model at once,
-    keeps for the backward pass. Temporary kernel workspace is not included.
+    Args:
+        model: The model with its method attached.
+        optimizer: The optimizer whose state is counted.
+        largest: The largest batch, or the part of it that goes through the model at once.
+        compute: Device and precision.
+
+    Returns:
+        Bytes of the `weights`, `gradients`, `optimizer` state and `activations`. Activations are the tensors that the
+        forward pass over the largest batch keeps for the backward pass. Temporary kernel workspace is not included.
     """
-    weights = {address: size for tensor in _held(model) for address, size in storages(tensor).items()}
+    weights = {address: size for tensor in _tensors(model) for address, size in storages(tensor).items()}
     state = [value for states in optimizer.state.values() for value in states.values() if torch.is_tensor(value)]
     return {
         "weights": sum(weights.values()),
@@ -46,7 +57,7 @@ def memory_split(model: nn.Module, optimizer: Optimizer, largest: Batch, compute
     }
 
 
-def _held(model: nn.Module) -> list[torch.Tensor]:
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers()]
 
 
@@ -55,7 +66,15 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def peak_bytes(device: torch.device) -> dict[str, int | None]:
-    """Peaks since `reset_peak`: allocated and reserved on the accelerator (None on a CPU), resident of the process."""
+    """Return the peaks since `reset_peak`, in bytes.
+
+    Args:
+        device: The device on which the cell is computed.
+
+    Returns:
+        The memory that was allocated and reserved on the accelerator, each None on a CPU, and the resident memory of
+        the process.
+    """
     on_cuda = device.type == "cuda"
     kilobyte = 1 if sys.platform == "darwin" else 1024  # getrusage counts in bytes on macOS, in KiB on Linux
     return {

@@ -1,4 +1,4 @@
-"""What else the machine did while something was measured: CPU time of other processes, stolen time, a shared GPU."""
+"""Find out what else the machine did during a measurement: other processes, stolen CPU time, a shared GPU."""
 
 import os
 import time
@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import torch
 
-SHARE = 0.1  # of the cores: what others may take before a measurement counts as disturbed
-SHORTEST = 0.25  # seconds; the system counts CPU time in ticks of 0.01 s, too coarse for less
+SHARE = 0.1  # share of the cores that others may use before a measurement counts as disturbed
+SHORTEST = 0.25  # seconds; CPU time is counted in ticks of 0.01 s, which is too coarse for shorter measurements
 WORKING = ("user", "nice", "system", "irq", "softirq")
 
 
@@ -21,9 +21,9 @@ class Counters:
     """Counters at one moment, in seconds.
 
     Attributes:
-        wall: A clock that only goes forward.
-        epoch: The time of day; NVML's samples are marked with it.
-        busy: CPU time that the cores this process may use have worked, for whomever.
+        wall: A monotonic clock.
+        epoch: Unix time, which NVML's samples are stamped with.
+        busy: CPU time spent by all processes on the cores that this process may use.
         own: CPU time of this process and its children.
         stolen: CPU time that the hypervisor gave to other virtual machines.
     """
@@ -37,15 +37,15 @@ class Counters:
 
 @dataclass(frozen=True)
 class Load:
-    """What ran between two readings. A core is one CPU second per second.
+    """The load between two readings. One core is one CPU second per second.
 
     Attributes:
-        seconds: How long it was watched.
-        cores: Cores that this process may use.
-        own_cores: Used by this process and its children.
-        other_cores: Used by other processes, on the same cores.
-        stolen_cores: Given to other virtual machines.
-        gpu_processes: Other processes that computed on the GPU; None on a CPU, or where NVML cannot be read.
+        seconds: Time between the readings.
+        cores: Number of cores that this process may use.
+        own_cores: Cores used by this process and its children.
+        other_cores: Of the same cores, those used by other processes.
+        stolen_cores: Cores given to other virtual machines.
+        gpu_processes: Number of other processes that computed on the GPU. None on a CPU, or if NVML cannot be read.
     """
 
     seconds: float
@@ -57,7 +57,7 @@ class Load:
 
     @classmethod
     def between(cls, first: Counters, last: Counters, cores: int, gpu_processes: int | None = None) -> "Load":
-        """The load from one reading to a later one."""
+        """Return the load from one reading to a later one."""
         seconds = max(last.wall - first.wall, 1e-9)
         own = (last.own - first.own) / seconds
         others = (last.busy - first.busy) / seconds - own
@@ -66,16 +66,16 @@ class Load:
 
     @property
     def disturbances(self) -> list[str]:
-        """What ran beside this process, in words; empty where that was nothing that matters, or cannot be told."""
-        found = []
+        """Significant load from others, in words. Empty if there was none, or the time was too short to tell."""
+        messages = []
         if self.seconds >= SHORTEST and self.other_cores + self.stolen_cores > SHARE * self.cores:
             if self.other_cores >= self.stolen_cores:
-                found.append(f"other processes used {self.other_cores:.1f} of {self.cores} cores")
+                messages.append(f"other processes used {self.other_cores:.1f} of {self.cores} cores")
             else:
-                found.append(f"other virtual machines took {self.stolen_cores:.1f} of {self.cores} cores")
+                messages.append(f"other virtual machines took {self.stolen_cores:.1f} of {self.cores} cores")
         if self.gpu_processes:
-            found.append(f"{self.gpu_processes} other processes computed on the GPU")
-        return found
+            messages.append(f"{self.gpu_processes} other processes computed on the GPU")
+        return messages
 
     @property
     def recorded(self) -> dict[str, float | int | None]:
@@ -84,31 +84,35 @@ class Load:
 
 
 class Watch:
-    """Reads the machine's counters."""
+    """Reads the machine's counters.
+
+    Args:
+        device: The device on which the cell is computed.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._process = psutil.Process()
-        # Not on macOS, where every process may use every core.
+        # macOS has no affinity: every process may use every core.
         affinity = getattr(self._process, "cpu_affinity", None)
         self._numbers: list[int] = affinity() if affinity else list(range(os.cpu_count() or 1))
         self._gpu_processes = _gpu_counter(device)
 
     def read(self) -> Counters:
-        """The counters now."""
-        every = psutil.cpu_times(percpu=True)
-        usable = [every[number] for number in self._numbers if number < len(every)]
+        """Return the current counters."""
+        cores = psutil.cpu_times(percpu=True)
+        usable = [cores[number] for number in self._numbers if number < len(cores)]
         busy = sum(getattr(core, name, 0.0) for core in usable for name in WORKING)
         stolen = sum(getattr(core, "steal", 0.0) for core in usable)
         return Counters(time.perf_counter(), time.time(), busy, self._own(), stolen)
 
     def since(self, first: Counters) -> Load:
-        """The load from a reading until now."""
+        """Return the load from a reading until now."""
         last = self.read()
-        beside = self._gpu_processes(first.epoch) if self._gpu_processes else None
-        return Load.between(first, last, len(self._numbers), beside)
+        gpu_processes = self._gpu_processes(first.epoch) if self._gpu_processes else None
+        return Load.between(first, last, len(self._numbers), gpu_processes)
 
     def pause(self, seconds: float) -> Load:
-        """Sleep, and watch what runs meanwhile."""
+        """Sleep for some seconds and return the load meanwhile."""
         first = self.read()
         time.sleep(seconds)
         return self.since(first)
@@ -116,16 +120,16 @@ class Watch:
     def _own(self) -> float:
         seconds = time.process_time()
         for child in self._process.children(recursive=True):
-            with suppress(psutil.Error):  # it has just ended
+            with suppress(psutil.Error):  # the child has just ended
                 times = child.cpu_times()
                 seconds += times.user + times.system
         return seconds
 
 
 def _gpu_counter(device: torch.device) -> Callable[[float], int | None] | None:
-    """A function that counts the other processes that computed on a GPU since a time of day; None without NVML.
+    """Return a function that counts the other processes on a GPU since a Unix time, or None without NVML.
 
-    Has not been run on a GPU yet.
+    Not run on a GPU yet.
     """
     if device.type != "cuda":
         return None
@@ -133,15 +137,15 @@ def _gpu_counter(device: torch.device) -> Callable[[float], int | None] | None:
         nvml: Any = import_module("pynvml")
         nvml.nvmlInit()
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}")
-    except Exception:  # noqa: BLE001 - not installed, no driver, a part of a GPU: it cannot be watched
+    except Exception:  # noqa: BLE001 - NVML is not installed, there is no driver, or the device is a part of a GPU
         return None
 
     def count(since: float) -> int | None:
         try:
             samples = nvml.nvmlDeviceGetProcessUtilization(handle, int(since * 1e6))
-        except nvml.NVMLError:  # no sample since then, or the driver does not tell
+        except nvml.NVMLError:  # no sample since then, or the driver does not support it
             return None
-        # In a container NVML's process numbers are the host's, so that ours cannot be found among them: it is one.
+        # In a container, NVML reports process ids of the host, so ours cannot be identified. It is one of them.
         return max(0, len({sample.pid for sample in samples if sample.smUtil}) - 1)
 
     return count

@@ -1,4 +1,4 @@
-"""How many parameters a method trains."""
+"""Count the parameters that a method trains."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,13 @@ from bench.models.structure import is_head
 
 @dataclass(frozen=True)
 class Parameters:
-    """Counts of a model with its method attached. head: the part of `trainable` that belongs to the task's head."""
+    """Parameter counts of a model with its method attached.
+
+    Attributes:
+        trainable: Trained parameters.
+        head: The trained parameters that belong to the task's head.
+        total: All parameters.
+    """
 
     trainable: int
     head: int
@@ -18,11 +24,12 @@ class Parameters:
 
     @property
     def percent(self) -> float:
+        """Trained parameters in percent of all."""
         return 100 * self.trainable / self.total
 
 
 def count(model: nn.Module) -> Parameters:
-    """Count parameters; the frozen copy that PEFT keeps of a trained head is not counted."""
+    """Count the parameters of a model. The frozen copy that PEFT keeps of a trained head is not counted."""
     named = [(name, parameter) for name, parameter in model.named_parameters() if ".original_module." not in name]
     trained = [(name, parameter.numel()) for name, parameter in named if parameter.requires_grad]
     return Parameters(
@@ -33,6 +40,6 @@ def count(model: nn.Module) -> Parameters:
 
 
 def _size(parameter: nn.Parameter) -> int:
-    """Numbers that a parameter stands for: a 4-bit one holds two in a byte."""
+    """Return how many numbers a parameter represents. A 4-bit parameter stores two in a byte."""
     packed = getattr(parameter, "quant_state", None)
     return parameter.numel() if packed is None else math.prod(packed.shape)

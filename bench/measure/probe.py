@@ -1,4 +1,4 @@
-"""The cost of a cell: a few warm steps of one trial, alone in the process, before any trial trains."""
+"""Measure the cost of a cell: a few warm steps of one trial, alone in the process, before any trial trains."""
 
 import time
 from typing import Any
@@ -18,8 +18,8 @@ from bench.train.packed.start import EVALUATED, rehearse
 from bench.train.settings import Training
 from bench.train.step import Stepper
 
-LENGTHS = 8  # steps of a block: batches spread evenly over the lengths of the data
-# What there is to tell of steps, and is None where there are none.
+LENGTHS = 8  # steps of a block, whose batches are spread evenly over the lengths of the data
+# The keys that describe steps. They are None if a method trains nothing.
 OF_STEPS = (
     "warm_up_seconds",
     "step_seconds_median",
@@ -34,17 +34,23 @@ OF_STEPS = (
 
 
 def probe(model: nn.Module, training: Training, *, steps: int, lr: float, fast: Fast) -> dict[str, Any]:
-    """Measure warm steps over batches spread evenly over the lengths of the data; the largest has run before them.
+    """Measure warm steps over batches spread evenly over the lengths of the data. The largest batch runs first.
 
-    The same LENGTHS batches run in steps // LENGTHS blocks, fewer steps in one block. Rounds of blocks that something
-    disturbed are measured again (blocks.py). The model is used up: its weights have moved by some steps at the given
-    rate.
+    The same LENGTHS batches run in steps // LENGTHS blocks, or fewer steps in one block. A disturbed round of blocks is
+    measured again (blocks.py). Do not use the model afterwards: its weights have changed.
+
+    Args:
+        model: The model with its method attached.
+        training: Data, plan and recipe of the training.
+        steps: How many steps to measure in a round.
+        lr: Learning rate of the steps.
+        fast: The speedups to apply.
 
     Returns:
-        Counts of parameters; seconds per step (median, 95th percentile) and per block (median, spread), and apart from
-        them the seconds of the first step of each length (kernels are chosen, blocks are compiled); samples and tokens
-        (the data's own: neither padding nor virtual tokens) per second of the median block; what disturbed the
-        measurement; peak bytes of training; seconds to evaluate the select part.
+        Parameter counts. Seconds per step (median, 95th percentile) and per block (median, spread). Apart from them,
+        the seconds of the first step of each length, which chooses kernels and compiles blocks. Samples and tokens per
+        second of the median block, without padding and virtual tokens. What disturbed the measurement. Peak bytes of
+        training. Seconds to evaluate the select part.
     """
     data, plan, recipe, device = training.data, training.plan, training.recipe, training.compute.device
     rehearse(model, training)
@@ -54,22 +60,22 @@ def probe(model: nn.Module, training: Training, *, steps: int, lr: float, fast: 
     rates = {"lr": lr, "lr_ratio": recipe.lr_ratio, "head_lr": recipe.head_lr}
     optimizer = make_optimizer(model, recipe.build, weight_decay=plan.weight_decay, **rates)
     step = Stepper(model, optimizer, recipe.hooks, clip=plan.clip, compute=training.compute, parts=plan.parts)
-    recipe.hooks.begin(model, training.steps)  # the first steps of a whole training
+    recipe.hooks.begin(model, training.steps)  # as at the start of a full training
     model.train()
     reset_peak(device)
 
-    def timed(some: list[Batch]) -> list[float]:
-        return [_seconds(step, batch, device) for batch in some]
+    def time_steps(step_batches: list[Batch]) -> list[float]:
+        return [_seconds(step, batch, device) for batch in step_batches]
 
-    # Once before it counts: kernels are chosen and built at the first sight of a length.
-    first = timed([largest, *batches])
-    measured = in_blocks(lambda: timed(batches), max(1, steps // LENGTHS), Watch(device))
+    # Warm up: kernels are chosen and built when a length first occurs.
+    warm_up = time_steps([largest, *batches])
+    measured = in_blocks(lambda: time_steps(batches), max(1, steps // LENGTHS), Watch(device))
     peaks = peak_bytes(device)
     return {
         **_evaluated(model, training),
         **peaks,
         "memory": memory_split(model, optimizer, plan.parts(largest)[0].to(device), training.compute),
-        "warm_up_seconds": sum(first),
+        "warm_up_seconds": sum(warm_up),
         **measured,
         "samples_per_second": sum(batch.rows for batch in batches) / measured["block_seconds_median"],
         "tokens_per_second": sum(batch.tokens for batch in batches) / measured["block_seconds_median"],
@@ -86,7 +92,18 @@ def _seconds(step: Stepper, batch: Batch, device: torch.device) -> float:
 
 
 def probe_untrained(model: nn.Module, training: Training, *, fast: Fast) -> dict[str, Any]:
-    """What a method costs that trains nothing: an evaluation of the select part, after one of a few rows; its peaks."""
+    """Measure the cost of a method that trains nothing.
+
+    A few rows are evaluated first, to warm up.
+
+    Args:
+        model: The model with its method attached.
+        training: Data and plan.
+        fast: The speedups to apply.
+
+    Returns:
+        Parameter counts, seconds to evaluate the select part, and peak bytes. The keys of OF_STEPS are None.
+    """
     compute = training.compute
     quicken(model, fast)
     predict(model, training.data.select.first(EVALUATED), training.plan.eval_batch, compute)
@@ -95,7 +112,7 @@ def probe_untrained(model: nn.Module, training: Training, *, fast: Fast) -> dict
 
 
 def _evaluated(model: nn.Module, training: Training) -> dict[str, Any]:
-    """How many parameters there are, and how long the select part takes."""
+    """Return the parameter counts and the seconds to evaluate the select part."""
     counts, select = count(model), training.data.select
     began = time.perf_counter()
     predict(model, select, training.plan.eval_batch, training.compute)
@@ -110,7 +127,11 @@ def _evaluated(model: nn.Module, training: Training) -> dict[str, Any]:
 
 
 def _spread(cut: list[Tensor], steps: int) -> list[Tensor]:
-    """The middles of equally many equal parts of the batches, which are sorted by length: their mean is the data's."""
+    """Choose batches spread evenly over the lengths of the data.
+
+    The batches, sorted by length, are divided into equal parts. The middle of each part is taken, so that the mean
+    length is that of the data.
+    """
     steps = min(steps, len(cut))
     return [cut[int((part + 0.5) * len(cut) / steps)] for part in range(steps)]
 

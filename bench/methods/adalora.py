@@ -1,4 +1,4 @@
-"""AdaLoRA's schedule and regulariser (Zhang et al. 2023, arXiv:2303.10512) for PEFT's AdaLoraModel."""
+"""AdaLoRA's rank schedule and regulariser (Zhang et al. 2023, arXiv:2303.10512) for PEFT's AdaLoraModel."""
 
 from typing import Any
 
@@ -9,12 +9,17 @@ from bench.hooks import Hooks
 
 
 class RankSchedule(Hooks):
-    """Prune from the initial to the target rank, between two shares of the steps.
+    """Prune from the initial rank to the target rank during training.
 
-    warmup: share at the full rank. final: share at the end with the ranks fixed. every: steps between two prunings.
+    Attributes:
+        warmup: Share of the steps at the beginning with the full rank.
+        final: Share of the steps at the end with fixed ranks.
+        every: Number of steps between two prunings.
+        steps: Steps of the training, set by `begin`.
+        fixed_from: The step from which the ranks are fixed, set by `begin`.
     """
 
-    alone: str | None = "AdaLoRA moves ranks about while it trains"
+    alone: str | None = "AdaLoRA reallocates ranks during training"
 
     def __init__(self, warmup: float, final: float, every: int) -> None:
         self.warmup, self.final, self.every = warmup, final, every
@@ -23,14 +28,19 @@ class RankSchedule(Hooks):
     def begin(self, model: nn.Module, steps: int) -> None:
         tuner = _tuner(model)
         config = tuner.peft_config[tuner.trainable_adapter_name]
-        # The ranks are fixed at the second step at the earliest: what is important must have been seen once.
+        # Ranks are fixed at the second step at the earliest, because importance must have been measured once.
         self.steps, self.fixed_from = steps, max(2, steps - round(self.final * steps))
         config.tinit, config.tfinal = min(round(self.warmup * steps), self.fixed_from - 1), steps - self.fixed_from
         config.deltaT, config.total_step = self.every, steps
         tuner.rankallocator.set_total_step(steps)
 
     def penalty(self, model: nn.Module) -> Tensor:
-        """Mean Frobenius distance of the singular vectors from orthonormal ones, times its weight (equation 4)."""
+        """Return the regulariser of equation 4.
+
+        Returns:
+            A scalar: the mean Frobenius distance of the singular vectors' Gram matrices from the identity, times its
+            weight.
+        """
         tuner = _tuner(model)
         distances = []
         for name, matrix in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Bottleneck adapters: two small matrices after a sublayer, or beside the feed-forward.
+"""Bottleneck adapters: two small matrices after a sublayer, or in parallel to the feed-forward.
 
 Houlsby et al. 2019 (arXiv:1902.00751), Pfeiffer et al. 2021 (arXiv:2005.00247), He et al. 2022 (arXiv:2110.04366),
 Rücklé et al. 2021 (arXiv:2010.11918).
@@ -12,11 +12,11 @@ from transformers.activations import ACT2FN
 from bench.models.structure import architecture, blocks, train_head_alone
 from bench.models.structure import width as width_of
 
-INIT_STD = 1e-3  # adapter-bert: near the identity, so that training starts from the pretrained model
+INIT_STD = 1e-3  # as in adapter-bert: near the identity, so that training starts from the pretrained model
 
 
 class Squeeze(nn.Module):
-    """up(activation(down(x))). x: [..., hidden]; the inner width is the method's rank."""
+    """Compute up(activation(down(x))) for x: [..., hidden]. The inner width is the method's rank."""
 
     def __init__(self, hidden_size: int, width: int, activation: str) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Squeeze(nn.Module):
 
 
 class Bottleneck(Squeeze):
-    """x + up(activation(down(x))), near the identity at first."""
+    """Compute x + up(activation(down(x))), which is close to the identity at the start."""
 
     def __init__(self, hidden_size: int, width: int, activation: str) -> None:
         super().__init__(hidden_size, width, activation)
@@ -43,7 +43,7 @@ class Bottleneck(Squeeze):
 
 
 class Adapted(nn.Module):
-    """A sublayer's last module followed by its adapter: before the residual sum and its layer norm."""
+    """The last module of a sublayer followed by an adapter, before the residual sum and its layer norm."""
 
     def __init__(self, inner: nn.Module, adapter: Bottleneck) -> None:
         super().__init__()
@@ -56,7 +56,10 @@ class Adapted(nn.Module):
 
 
 class Parallel(nn.Module):
-    """A feed-forward with an adapter beside it: FFN(x) + scale * up(activation(down(x))); zero at first."""
+    """A feed-forward with a parallel adapter: FFN(x) + scale * up(activation(down(x))).
+
+    The adapter's output is zero at the start.
+    """
 
     def __init__(self, inner: nn.Module, adapter: Squeeze, scale: float) -> None:
         super().__init__()
@@ -68,7 +71,15 @@ class Parallel(nn.Module):
             nn.init.zeros_(tensor)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        """x: [..., hidden], or with a residual the inner activation: BERT's output layer adds the two itself."""
+        """Run the feed-forward and its adapter.
+
+        Args:
+            x: [..., hidden], or [..., inner] if a residual is given.
+            residual: [..., hidden]. BERT's output layer takes the inner activation and adds the residual itself.
+
+        Returns:
+            [..., hidden].
+        """
         if residual is None:
             changed: Tensor = self.inner(x) + self.scale * self.adapter(x)
         else:
@@ -79,18 +90,31 @@ class Parallel(nn.Module):
 def attach(
     model: nn.Module, *, width: int, after: Sequence[str], layer_norms: bool, activation: str, skip: float = 0.0
 ) -> nn.Module:
-    """Freeze the model and put an adapter after the named sublayers of every block.
+    """Freeze the model and put an adapter after sublayers of every block.
 
-    after: any of attention, feed_forward (both: Houlsby). layer_norms: train those of the blocks too. skip: share of
-    the blocks, from the input, that get none (AdapterDrop), rounded down.
-    Trainable: per adapter 2 * hidden * width + hidden + width. ValueError: an unknown place.
+    Each adapter has 2 * hidden * width + hidden + width trainable parameters.
+
+    Args:
+        model: Changed in place.
+        width: Inner width of the adapters.
+        after: The sublayers: attention, feed_forward or both (both: Houlsby).
+        layer_norms: Whether to train the layer norms of the blocks too.
+        activation: Name of the activation function in transformers.
+        skip: Share of the blocks, counted from the input, without adapters (AdapterDrop). It is rounded down to whole
+            blocks.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: The architecture has no such sublayer.
     """
     kind = architecture(model)
     if unknown := [place for place in after if place not in kind.adapters]:
         raise ValueError(f"method.attach.after: {unknown[0]!r} is unknown; choose from {', '.join(kind.adapters)}")
     train_head_alone(model)
-    found = blocks(model)
-    for block in found[int(skip * len(found)) :]:
+    all_blocks = blocks(model)
+    for block in all_blocks[int(skip * len(all_blocks)) :]:
         for norm in kind.norms:
             block.get_submodule(norm).requires_grad_(layer_norms)
         for place in after:
@@ -101,9 +125,18 @@ def attach(
 
 
 def attach_parallel(model: nn.Module, *, width: int, scale: float, activation: str) -> nn.Module:
-    """Freeze the model and put an adapter beside the feed-forward of every block (scaled parallel adapter).
+    """Freeze the model and add a scaled parallel adapter to the feed-forward of every block.
 
-    Trainable: per block 2 * hidden * width + hidden + width.
+    Each block has 2 * hidden * width + hidden + width trainable parameters.
+
+    Args:
+        model: Changed in place.
+        width: Inner width of the adapters.
+        scale: Factor of the adapter's output.
+        activation: Name of the activation function in transformers.
+
+    Returns:
+        The same model.
     """
     path = architecture(model).feed_forward
     train_head_alone(model)

@@ -1,4 +1,4 @@
-"""Adapters on disk: what PEFT writes for its own methods, and the same two files for ours."""
+"""Save and load adapters: PEFT's own format for its methods, and the same two files for ours."""
 
 import json
 from dataclasses import fields
@@ -22,52 +22,79 @@ WEIGHTS = "adapter_model.safetensors"
 def save_adapter(model: nn.Module, folder: Path, attach: dict[str, Any]) -> None:
     """Write the trained tensors and what is needed to attach them again.
 
-    attach: the resolved `attach` node of the method. What PEFT writes loads with `PeftModel.from_pretrained` onto the
-    model as it was published; ours load with `load_adapter`.
+    An adapter in PEFT's format loads with `PeftModel.from_pretrained` onto the published model. Our own adapters load
+    with `load_adapter`.
+
+    Args:
+        model: The trained model with its method attached.
+        folder: Created if it does not exist.
+        attach: The resolved `attach` node of the method.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if _is_peft_format(model):
         _save_peft(model, folder)
         return
-    save_file(_own(attach, "state", trained_state)(model), folder / WEIGHTS)
-    about = {"peft_type": "BENCH", "attach": attach, "new_modules": list(getattr(model, "new_modules", ()))}
-    (folder / CONFIG).write_text(json.dumps(about, indent=1) + "\n")
+    save_file(_method_function(attach, "state", trained_state)(model), folder / WEIGHTS)
+    config = {"peft_type": "BENCH", "attach": attach, "new_modules": list(getattr(model, "new_modules", ()))}
+    (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 
 def load_adapter(model: nn.Module, folder: Path, trusted: tuple[str, ...] = ("bench.methods.",)) -> nn.Module:
     """Attach one of our own adapters to its base model and fill in the trained weights.
 
-    trusted: beginnings of the names of functions that the folder's config may call; add your own method's module.
-    ValueError: the folder holds no adapter of ours, or one that does not fit the model.
+    Args:
+        model: The base model.
+        folder: The folder that `save_adapter` wrote.
+        trusted: Prefixes of the functions that the folder's configuration may call. Add the module of your own method.
+
+    Returns:
+        The model with the adapter.
+
+    Raises:
+        ValueError: The folder holds no adapter of ours, calls a function that is not trusted, or does not fit the
+            model.
     """
     try:
         config, trained = json.loads((folder / CONFIG).read_text()), load_file(folder / WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must be there, and whole") from error
+        raise ValueError(f"{folder} holds no adapter: {CONFIG} and {WEIGHTS} must exist and be complete") from error
     if config.get("peft_type") != "BENCH":
-        raise ValueError(f"{folder} holds no adapter of this package; PEFT's own load with PeftModel.from_pretrained")
+        raise ValueError(
+            f"{folder} holds no adapter of this package; load PEFT's own adapters with PeftModel.from_pretrained"
+        )
     attach = with_current_paths(config["attach"])
     if untrusted := [name for name in targets_of(attach) if not _is_trusted(name, trusted)]:
         raise ValueError(
-            f"{folder} wants to call {untrusted[0]}; allowed are what {', '.join(trusted)} defines and PEFT's "
+            f"{folder} wants to call {untrusted[0]}; allowed: functions defined in {', '.join(trusted)} and PEFT's "
             "configurations"
         )
     model.new_modules = tuple(config.get("new_modules", ()))  # type: ignore[assignment]
     model = call(attach)(model)
     try:
-        _own(attach, "restore", restore_trained)(model, trained)
+        _method_function(attach, "restore", restore_trained)(model, trained)
     except ValueError as error:
         raise ValueError(f"{folder} was saved from another model: its tensors do not fit this one") from error
     return model
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """What is trained. A method's module may define its own `state` and `restore` where that is not what to keep."""
+    """Return the trained tensors by name, detached.
+
+    A method's module may define its own `state` and `restore` if something else must be saved.
+    """
     return {name: tensor.detach().contiguous() for name, tensor in model.named_parameters() if tensor.requires_grad}
 
 
 def restore_trained(model: nn.Module, trained: dict[str, Tensor]) -> None:
-    """Fill in what `trained_state` gave. ValueError: names or shapes differ."""
+    """Fill in the tensors that `trained_state` returned.
+
+    Args:
+        model: A model with the same method attached. Changed in place.
+        trained: Tensors by parameter name.
+
+    Raises:
+        ValueError: The names or shapes differ from the model's trained parameters.
+    """
     shapes = {name: tensor.shape for name, tensor in model.named_parameters() if tensor.requires_grad}
     if shapes != {name: tensor.shape for name, tensor in trained.items()}:
         raise ValueError("tensors do not fit")
@@ -75,58 +102,73 @@ def restore_trained(model: nn.Module, trained: dict[str, Tensor]) -> None:
 
 
 def merge_adapter(model: nn.Module, attach: dict[str, Any]) -> nn.Module:
-    """The model with the adapter merged into its weights, as plain transformers knows it. Uses the model up."""
+    """Merge the adapter into the weights.
+
+    Args:
+        model: A model with its method attached. It must not be used afterwards.
+        attach: The resolved `attach` node of the method.
+
+    Returns:
+        The merged model, as an ordinary transformers model.
+    """
     from peft import PeftModel
     from peft.utils import ModulesToSaveWrapper
 
     if isinstance(model, PeftModel):
         base = model.get_base_model()
-        # Unwrapped first: PEFT looks for a `weight` in what it unwraps, and a head may be a module of several layers.
+        # Unwrap the head first: PEFT expects a `weight` in what it unwraps, but a head may consist of several layers.
         for name, module in list(base.named_modules()):
             if isinstance(module, ModulesToSaveWrapper):
                 base.set_submodule(name, module.modules_to_save[module.active_adapter])
-        plain: nn.Module = model.merge_and_unload()
-        return plain
-    changed: nn.Module = _own(attach, "merged", lambda same: same)(model)
-    return changed
+        unloaded: nn.Module = model.merge_and_unload()
+        return unloaded
+    merged: nn.Module = _method_function(attach, "merged", lambda unchanged: unchanged)(model)
+    return merged
 
 
 def save_merged(model: nn.Module, folder: Path, attach: dict[str, Any], labels: list[str]) -> None:
-    """Write the merged model as plain transformers loads it. Uses the model up."""
-    plain: Any = merge_adapter(model, attach)
-    if labels:  # else a number is predicted
-        plain.config.id2label = dict(enumerate(labels))
-        plain.config.label2id = {label: number for number, label in enumerate(labels)}
-    plain.save_pretrained(folder)
+    """Write the merged model in the format that transformers loads.
+
+    Args:
+        model: A model with its method attached. It must not be used afterwards.
+        folder: Where to write.
+        attach: The resolved `attach` node of the method.
+        labels: Names of the labels, in order. Empty for regression.
+    """
+    merged: Any = merge_adapter(model, attach)
+    if labels:
+        merged.config.id2label = dict(enumerate(labels))
+        merged.config.label2id = {label: number for number, label in enumerate(labels)}
+    merged.save_pretrained(folder)
 
 
 def adapter_bytes(folder: Path) -> int:
-    """Size of the weights on disk."""
+    """Return the size of the weights on disk, in bytes."""
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def _own(attach: dict[str, Any], name: str, default: Any) -> Any:
-    """A function of the module that the method lives in, or the default."""
+def _method_function(attach: dict[str, Any], name: str, default: Any) -> Any:
+    """Return a function of the module that defines the method, or the default if the module has none."""
     return getattr(import_module(attach["_target_"].rpartition(".")[0]), name, default)
 
 
 def _is_trusted(name: str, trusted: tuple[str, ...]) -> bool:
-    """Whether a name is defined, and not merely imported, by a trusted module; or is a class of PEFT."""
+    """Return whether a trusted module defines the name (importing it is not enough), or it is a class of PEFT."""
     import peft
 
-    place, _, attribute = name.rpartition(".")
-    if place == "peft":
+    module, _, attribute = name.rpartition(".")
+    if module == "peft":
         return isinstance(getattr(peft, attribute, None), type)
     if not name.startswith(trusted):
         return False
     try:
-        return getattr(getattr(import_module(place), attribute, None), "__module__", None) == place
+        return getattr(getattr(import_module(module), attribute, None), "__module__", None) == module
     except ImportError:
         return False
 
 
 def _is_peft_format(model: nn.Module) -> bool:
-    """Whether PEFT writes all that is trained: its class for LLaMA-Adapter knows nothing of a head."""
+    """Return whether PEFT saves everything that is trained. Its class for LLaMA-Adapter does not save a head."""
     from peft import PeftModel
 
     if not isinstance(model, PeftModel):
@@ -135,11 +177,12 @@ def _is_peft_format(model: nn.Module) -> bool:
 
 
 def _save_peft(model: Any, folder: Path) -> None:
-    """What PEFT writes; where the start was taken out of the base weights, as a plain LoRA of twice the rank.
+    """Save in PEFT's format.
 
-    With the start A0, B0 the model computes W - B0 A0 + B A = W + [B, -B0] [A; A0].
+    If the initial value was subtracted from the base weights, save an ordinary LoRA of twice the rank: with the initial
+    A0 and B0 the model computes W - B0 A0 + B A = W + [B, -B0] [A; A0].
     """
-    # "auto" would ask the hub whether the vocabulary was resized; it never is here.
+    # "auto" would ask the hub whether the vocabulary was resized. It never is.
     model.save_pretrained(folder, save_embedding_layers=False)
     start = getattr(model, "start", None)
     if start is None:
@@ -152,6 +195,6 @@ def _save_peft(model: Any, folder: Path) -> None:
             trained[name] = torch.cat([tensor, -start[name].to(tensor)], dim=1)
     save_file(trained, folder / WEIGHTS, metadata={"format": "pt"})
     config = json.loads((folder / CONFIG).read_text())
-    scale = 2**0.5 if config["use_rslora"] else 2  # alpha / sqrt(r) or alpha / r: it must stay the same
+    scale = 2**0.5 if config["use_rslora"] else 2  # keeps alpha / sqrt(r) or alpha / r the same
     config |= {"r": 2 * config["r"], "lora_alpha": scale * config["lora_alpha"], "init_lora_weights": True}
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True))

@@ -1,4 +1,4 @@
-"""Several methods at once."""
+"""Combine several methods in one model."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,15 @@ from torch import nn
 
 
 def attach(model: nn.Module, *, leaves: Sequence[Callable[[nn.Module], nn.Module]]) -> nn.Module:
-    """Apply leaves one after another; what any of them trains is trained in the end."""
+    """Apply several methods one after another.
+
+    Args:
+        model: Changed in place, and possibly wrapped.
+        leaves: Each attaches one method and returns the model.
+
+    Returns:
+        The model with all methods. A parameter is trained if any of them trains it.
+    """
     trained: set[nn.Parameter] = set()
     for leaf in leaves:
         model = leaf(model)

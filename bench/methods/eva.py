@@ -1,4 +1,4 @@
-"""EVA: LoRA's A from the singular vectors of the activations (Paischer et al. 2024, arXiv:2410.07170)."""
+"""EVA: start LoRA's A from the singular vectors of the activations (Paischer et al. 2024, arXiv:2410.07170)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,12 +10,12 @@ from bench.hooks import Hooks
 
 
 class FromActivations(Hooks):
-    """Runs batches of the training data through the model until the singular vectors settle."""
+    """Initialises LoRA from the activations of training batches, run until the singular vectors converge."""
 
     def prepare(self, model: nn.Module, batches: Sequence[dict[str, Any]]) -> None:
         from peft.tuners.lora.eva import initialize_lora_eva_weights
 
-        # The library wants a mask, also where nothing is padded.
+        # The library needs a mask even if nothing is padded.
         masked = [batch | {"attention_mask": _mask(batch)} for batch in batches]
         initialize_lora_eva_weights(model, dataloader=masked, show_progress_bar=False)
 

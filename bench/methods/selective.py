@@ -1,4 +1,4 @@
-"""Methods that train a part of the model's own weights, all or none: leaves without new parameters."""
+"""Methods without new parameters: they train some, all or none of the model's own weights."""
 
 from torch import nn
 
@@ -6,22 +6,30 @@ from bench.models.structure import blocks, is_head, train_head_alone
 
 
 def full(model: nn.Module) -> nn.Module:
-    """Train every parameter."""
+    """Train every parameter. Return the same model."""
     return model.requires_grad_(requires_grad=True)
 
 
 def none(model: nn.Module) -> nn.Module:
-    """Train nothing."""
+    """Train nothing. Return the same model."""
     return model.requires_grad_(requires_grad=False)
 
 
 def head(model: nn.Module) -> nn.Module:
-    """Train the task's head alone, over frozen features (a linear probe)."""
+    """Train only the task's head, on frozen features (a linear probe). Return the same model."""
     return train_head_alone(model)
 
 
 def top_k(model: nn.Module, *, layers: int) -> nn.Module:
-    """Train the last `layers` transformer blocks and the head; all blocks where there are no more."""
+    """Train the last transformer blocks and the head.
+
+    Args:
+        model: Changed in place.
+        layers: How many blocks to train. All blocks are trained if the model has no more.
+
+    Returns:
+        The same model.
+    """
     train_head_alone(model)
     for block in list(blocks(model))[-layers:]:
         block.requires_grad_(requires_grad=True)
@@ -29,7 +37,7 @@ def top_k(model: nn.Module, *, layers: int) -> nn.Module:
 
 
 def bitfit(model: nn.Module) -> nn.Module:
-    """Train only the bias terms and the head (Ben Zaken et al., 2022, arXiv:2106.10199)."""
+    """Train only the bias terms and the head (Ben Zaken et al., 2022, arXiv:2106.10199). Return the same model."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.endswith(".bias") or is_head(name, model)
     return model

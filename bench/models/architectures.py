@@ -1,35 +1,43 @@
-"""The one description of each architecture: all that the code knows about how a kind of model is built.
+"""The description of each architecture: everything the code knows about how a kind of model is built.
 
 A new architecture is one entry in ARCHITECTURES. Before anything is trained, `described_wrongly`
-(bench/models/description.py) holds the entry against the model itself and names what is wrong or missing.
+(bench/models/description.py) compares the entry with the model itself and lists what is wrong or missing.
 """
 
 from dataclasses import dataclass, replace
 
-WEIGHT_TYPES = ("q", "k", "v", "o", "gate", "up", "down")  # the LoRA paper's words and order; gate: a second way up
+WEIGHT_TYPES = (
+    "q",
+    "k",
+    "v",
+    "o",
+    "gate",
+    "up",
+    "down",
+)  # in the LoRA paper's terms and order; gate is a second up projection
 MLP = ("gate", "up", "down")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """How the models of one kind are built. Paths are those of `torch.nn.Module.get_submodule`.
+    """How the models of one kind are built. Paths are arguments of `torch.nn.Module.get_submodule`.
 
     Attributes:
-        blocks: From the backbone to the list of its transformer blocks.
-        weights: The linear layers of a block by weight type, in the order of WEIGHT_TYPES.
-        norms: The layer norms of a block.
-        adapters: Where a sublayer ends, before its residual sum: an adapter goes after this module of a block.
-        feed_forward: The module of a block that a parallel adapter runs beside.
-        head: The modules above the backbone when it classifies sequences; new for every task.
-        masked_head: The module above the backbone when it predicts masked words; None: it does not.
-        decoder: Whether a token sees only those before it, so that a text is read at its last token.
-        reads_first: Whether the head reads the first token and no other, through BERT's own attention classes.
-        dropout: The keys of config.json that hold a probability of dropout.
+        blocks: Path from the backbone to the list of its transformer blocks.
+        weights: Paths of a block's linear layers by weight type, in the order of WEIGHT_TYPES.
+        norms: Paths of a block's layer norms.
+        adapters: Path of the last module of each sublayer, before the residual sum. An adapter is put after it.
+        feed_forward: Path of the module of a block that a parallel adapter runs next to.
+        head: The modules above the backbone of a sequence classifier. They are new for every task.
+        masked_head: The module above the backbone of a masked language model. None if the architecture has none.
+        decoder: Whether a token attends only to earlier tokens, so that a text is read at its last token.
+        dropout: The keys of config.json that hold a dropout probability.
+        reads_first: Whether the head reads only the first token, through BERT's own attention classes.
         width: The key of config.json with the width of the residual stream.
-        inner: The key with the width of the feed-forward.
+        inner: The key with the inner width of the feed-forward.
         layers: The key with the number of blocks.
         positions: The key with the number of positions.
-        reserved_positions: Of them, those that no token gets.
+        reserved_positions: How many of the positions no token can have.
     """
 
     blocks: str
@@ -68,7 +76,7 @@ BERT = Architecture(
     dropout=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
     reads_first=True,
 )
-ROBERTA = replace(BERT, masked_head="lm_head", reserved_positions=2)  # its numbering begins after the padding's number
+ROBERTA = replace(BERT, masked_head="lm_head", reserved_positions=2)  # positions are numbered from padding_idx + 1
 LLAMA = Architecture(
     blocks="layers",
     weights={
@@ -88,7 +96,7 @@ LLAMA = Architecture(
     decoder=True,
     dropout=("attention_dropout",),
 )
-# By what transformers calls a model's type.
+# Keyed by the model type in transformers.
 ARCHITECTURES = {
     "bert": BERT,
     "roberta": ROBERTA,
@@ -99,7 +107,14 @@ ARCHITECTURES = {
 
 
 def architecture_of(model_type: str) -> Architecture:
-    """The description of a type of model. ValueError: there is none."""
+    """Return the description of a type of model.
+
+    Args:
+        model_type: The architecture's name in transformers.
+
+    Raises:
+        ValueError: ARCHITECTURES has no entry for the type.
+    """
     if model_type not in ARCHITECTURES:
         raise ValueError(
             f"bench/models/architectures.py has no entry for a model of type {model_type!r}; choose one of type "

@@ -1,4 +1,4 @@
-"""Modules that get another way of doing what they do, and stay what they are: by name, by weights, on disk."""
+"""Change how a module computes by swapping its class. Its name, weights and saved form stay the same."""
 
 from functools import cache
 
@@ -6,20 +6,25 @@ from torch import nn
 
 
 def swap(module: nn.Module, kind: type[nn.Module]) -> None:
-    """Give a module a class that is derived from its own."""
+    """Set a module's class to a subclass of its current one."""
     module.__class__ = kind
 
 
 def mix_in(module: nn.Module, way: type[nn.Module]) -> None:
-    """Let the methods of a class go before the module's own."""
+    """Let the methods of a class override the module's own.
+
+    Args:
+        module: Changed in place.
+        way: The class with the methods. It comes first in the method resolution order.
+    """
     swap(module, _mixed(way, type(module)))  # type: ignore[arg-type]
 
 
 def swap_back(module: nn.Module) -> None:
-    """Give a module the class that it had before."""
+    """Restore the class that a module had before `swap` or `mix_in`."""
     module.__class__ = type(module).__bases__[-1]
 
 
 @cache
-def _mixed(way: type[nn.Module], kind: type[nn.Module]) -> type[nn.Module]:
-    return type(kind.__name__, (way, kind), {})
+def _mixed(way: type[nn.Module], original: type[nn.Module]) -> type[nn.Module]:
+    return type(original.__name__, (way, original), {})

@@ -1,4 +1,4 @@
-"""The description of an architecture held against a model of it: a wrong or a missing part is named."""
+"""Compare the description of an architecture with a model of it, and name every wrong or missing part."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,48 +9,61 @@ from bench.models.architectures import WEIGHT_TYPES, Architecture
 from bench.models.load import empty_model
 from bench.models.source import Source
 
-PLACES = ("attention", "feed_forward")  # of adapters
+PLACES = ("attention", "feed_forward")  # where adapters go
 
 
 def described_wrongly(source: Source) -> list[str]:
-    """What the architecture's entry says wrongly of the source's model, or does not say; empty: it is whole.
+    """List what the architecture's entry gets wrong about the source's model, or leaves out.
 
-    One block without weights is enough, classifying two labels: it takes some milliseconds.
+    The model is one block without weights that classifies two labels, which takes a few milliseconds.
+
+    Args:
+        source: The model whose architecture is checked.
+
+    Returns:
+        One text per mistake. Empty if the entry is right and complete.
     """
     model: Any = empty_model(source, 2)
-    return list(_wrong(source.architecture, model))
+    return list(_mistakes(source.architecture, model))
 
 
 def check_described(source: Source) -> None:
-    """Refuse a model that its architecture's entry does not describe. ValueError: what is wrong with the entry."""
-    if wrong := described_wrongly(source):
+    """Refuse a model that its architecture's entry does not describe.
+
+    Args:
+        source: The model whose architecture is checked.
+
+    Raises:
+        ValueError: The entry has mistakes. The message lists them.
+    """
+    if mistakes := described_wrongly(source):
         raise ValueError(
             f"the entry {source.model_type!r} of bench/models/architectures.py does not describe {source.label}: "
-            f"{'; '.join(wrong)}"
+            f"{'; '.join(mistakes)}"
         )
 
 
-def _wrong(entry: Architecture, model: Any) -> Iterator[str]:
+def _mistakes(entry: Architecture, model: Any) -> Iterator[str]:
     yield from _sizes(entry, model.config)
     try:
-        listed = model.base_model.get_submodule(entry.blocks)
+        blocks = model.base_model.get_submodule(entry.blocks)
     except AttributeError:
-        listed = None
-    if not isinstance(listed, nn.ModuleList):
-        lists = [name for name, part in model.base_model.named_modules() if isinstance(part, nn.ModuleList)]
-        yield f"blocks={entry.blocks!r} is no list of blocks (there is {', '.join(lists) or 'none'})"
+        blocks = None
+    if not isinstance(blocks, nn.ModuleList):
+        lists = [name for name, module in model.base_model.named_modules() if isinstance(module, nn.ModuleList)]
+        yield f"blocks={entry.blocks!r} is not a list of blocks (lists in the model: {', '.join(lists) or 'none'})"
         return
-    parts = dict(listed[0].named_modules())
+    parts = dict(blocks[0].named_modules())
     yield from _weights(entry, parts)
     yield from _norms(entry, parts)
     for place in PLACES:
         if entry.adapters.get(place) not in parts:
-            yield f"adapters[{place!r}] is {entry.adapters.get(place)!r}, which no block has"
+            yield f"adapters[{place!r}] is {entry.adapters.get(place)!r}, which is not a module of a block"
     if entry.feed_forward not in parts:
-        yield f"feed_forward={entry.feed_forward!r} is in no block"
-    looks_back = any(getattr(part, "is_causal", False) for part in parts.values())
-    if looks_back is not entry.decoder:
-        yield f"decoder={entry.decoder}, but a token sees {'only those before it' if looks_back else 'all others'}"
+        yield f"feed_forward={entry.feed_forward!r} is not a module of a block"
+    is_causal = any(getattr(part, "is_causal", False) for part in parts.values())
+    if is_causal is not entry.decoder:
+        yield f"decoder={entry.decoder}, but a token attends to {'earlier tokens only' if is_causal else 'all tokens'}"
     yield from _head(entry, model)
 
 
@@ -59,32 +72,32 @@ def _sizes(entry: Architecture, config: Any) -> Iterator[str]:
         key = getattr(entry, name)
         if getattr(config, key, None) != getattr(config, standard, None):
             yield f"{name}={key!r} is not the configuration's {standard}"
-    drops = {key for key in config.to_dict() if "drop" in key and not key.startswith("layer")}
-    if left := sorted(drops - set(entry.dropout)):
-        yield f"dropout lacks {', '.join(left)}"
+    dropout_keys = {key for key in config.to_dict() if "drop" in key and not key.startswith("layer")}
+    if missing := sorted(dropout_keys - set(entry.dropout)):
+        yield f"dropout lacks {', '.join(missing)}"
 
 
 def _weights(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
     linear = {name for name, part in parts.items() if isinstance(part, nn.Linear)}
     for kind, path in entry.weights.items():
         if kind not in WEIGHT_TYPES:
-            yield f"weights[{kind!r}] is no weight type (those are {', '.join(WEIGHT_TYPES)})"
+            yield f"weights[{kind!r}] is not a weight type (valid types: {', '.join(WEIGHT_TYPES)})"
         if path not in linear:
-            yield f"weights[{kind!r}] is {path!r}, which is no linear layer of a block"
-    if left := sorted(linear - set(entry.weights.values())):
-        yield f"weights lacks {', '.join(left)}"
+            yield f"weights[{kind!r}] is {path!r}, which is not a linear layer of a block"
+    if missing := sorted(linear - set(entry.weights.values())):
+        yield f"weights lacks {', '.join(missing)}"
 
 
 def _norms(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
     norms = {name for name, part in parts.items() if "norm" in type(part).__name__.lower()}
-    if left := sorted(norms - set(entry.norms)):
-        yield f"norms lacks {', '.join(left)}"
+    if missing := sorted(norms - set(entry.norms)):
+        yield f"norms lacks {', '.join(missing)}"
     if surplus := sorted(set(entry.norms) - norms):
-        yield f"norms has {', '.join(surplus)}, which no block has"
+        yield f"norms has {', '.join(surplus)}, which is not a norm of a block"
 
 
 def _head(entry: Architecture, model: nn.Module) -> Iterator[str]:
     backbone = getattr(model, "base_model_prefix", "")
-    above = {name for name, part in model.named_children() if name != backbone and any(True for _ in part.parameters())}
-    if above != set(entry.head):
-        yield f"head is {', '.join(entry.head) or 'empty'}, and above the backbone lies {', '.join(sorted(above))}"
+    head = {name for name, part in model.named_children() if name != backbone and any(True for _ in part.parameters())}
+    if head != set(entry.head):
+        yield f"head is {', '.join(entry.head) or 'empty'}, but above the backbone are {', '.join(sorted(head))}"

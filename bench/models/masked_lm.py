@@ -1,4 +1,4 @@
-"""A masked language model that is read at one position of each row: the vocabulary is wide."""
+"""Read a masked language model at one position of each row: logits over the vocabulary are large."""
 
 from typing import Any
 
@@ -8,11 +8,12 @@ from transformers.modeling_outputs import MaskedLMOutput
 from bench.models.class_swap import mix_in
 from bench.models.structure import architecture
 
-NEW = "transform"  # the part of BERT's that a checkpoint without the whole lacks; the words' own vectors are never new
+# The part of BERT's masked head that a checkpoint may lack. The word embeddings are never new.
+NEW = "transform"
 
 
 def at_mask(model: nn.Module) -> nn.Module:
-    """Let the model give logits where it is told to."""
+    """Make the model compute logits only at the positions that its caller names. Return the same model."""
     mix_in(model, _AtMask)
     return model
 
@@ -29,8 +30,20 @@ class _AtMask(nn.Module):
         from_end: Tensor,
         **_: Any,
     ) -> MaskedLMOutput:
-        """input_ids: [rows, length]. from_end: [rows], how many tokens before the end, padding and all, each row is
-        read: virtual tokens go before. Gives logits [rows, vocabulary].
+        """Compute the logits at one position of each row.
+
+        The position is counted from the end because virtual tokens are put in front.
+
+        Args:
+            input_ids: [rows, length].
+            attention_mask: [rows, length], with the prefix if there is one.
+            token_type_ids: [rows, length].
+            inputs_embeds: [rows, length, width], instead of `input_ids`.
+            past_key_values: Keys and values of a prefix.
+            from_end: [rows]. The distance of the position from the end of the padded row, in tokens.
+
+        Returns:
+            An output with logits [rows, vocabulary].
         """
         backbone: Any = self.base_model
         hidden: Tensor = backbone(
@@ -46,9 +59,17 @@ class _AtMask(nn.Module):
 
 
 def new_parts(missing: list[str], location: str) -> tuple[str, ...]:
-    """What of the masked head a checkpoint lacks, and is new. missing: names of its tensors that are not there.
+    """Return the parts of the masked head that a checkpoint lacks and that are therefore new.
 
-    ValueError: it lacks one that cannot be made anew.
+    Args:
+        missing: Names of the tensors that the checkpoint lacks.
+        location: The model's folder or repository, for the message.
+
+    Returns:
+        Names of modules, possibly none.
+
+    Raises:
+        ValueError: The checkpoint lacks a part that cannot be drawn anew.
     """
     if any(key.startswith("lm_head.") for key in missing):
         raise ValueError(

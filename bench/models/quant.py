@@ -1,4 +1,4 @@
-"""A base whose frozen matrices are stored in fewer bits: in 4 or 8 by bitsandbytes, or in bf16."""
+"""Store the frozen matrices of the base in fewer bits: in 4 or 8 with bitsandbytes, or in bf16."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +17,27 @@ SWITCH = "support_avx512bf16_for_cpu"
 
 @dataclass(frozen=True)
 class Quant:
-    """name: nf4, fp4 or int8. double: the block scales are quantised too (4 bits only). compute: of the products."""
+    """How bitsandbytes quantises the base.
+
+    Attributes:
+        name: nf4, fp4 or int8.
+        double: Whether the block scales are quantised too (4 bits only).
+        compute: The dtype of the matrix products.
+    """
 
     name: str
     double: bool
     compute: torch.dtype
 
     def settings(self, skip: list[str]) -> Any:
-        """What transformers needs to load a quantised model. skip: modules that are left as they are."""
+        """Return the configuration with which transformers loads a quantised model.
+
+        Args:
+            skip: Names of the modules that are not quantised.
+
+        Returns:
+            A `BitsAndBytesConfig`.
+        """
         from transformers import BitsAndBytesConfig
 
         if self.name == "int8":
@@ -39,30 +52,45 @@ class Quant:
 
 
 def quant_of(conf: QuantConf, dtype: torch.dtype) -> Quant | None:
-    """Read the `quant` node of a configuration; None for a base that needs no bitsandbytes. dtype: the cell's."""
+    """Read the `quant` node of a configuration.
+
+    Args:
+        conf: The node.
+        dtype: The cell's dtype, used for the products unless the node names another one.
+
+    Returns:
+        The settings, or None if the base does not need bitsandbytes.
+    """
     if conf.name in {"none", "bf16"}:
         return None
-    chosen = {None: dtype, ComputeType.fp32: torch.float32, ComputeType.bf16: torch.bfloat16}[conf.compute]
-    return Quant(conf.name, conf.double, chosen)
+    compute = {None: dtype, ComputeType.fp32: torch.float32, ComputeType.bf16: torch.bfloat16}[conf.compute]
+    return Quant(conf.name, conf.double, compute)
 
 
 def halve(model: nn.Module) -> nn.Module:
-    """Store the base's matrices in bf16. What is trained, the head, norms and biases stay in fp32, and so does what
-    flows from block to block.
+    """Store the base's matrices in bf16.
+
+    Trained parameters, the head, norms and biases stay in fp32. So do the activations between blocks.
+
+    Args:
+        model: Changed in place.
+
+    Returns:
+        The same model.
     """
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Embedding)) and not is_head(f"{name}.weight", model):
             module.weight.data = module.weight.data.to(torch.bfloat16)
         if isinstance(module, nn.Embedding):
-            module.register_forward_hook(lambda _, __, found: found.float())
+            module.register_forward_hook(lambda _, __, output: output.float())
     return model
 
 
 def keep_gradients(model: nn.Module) -> nn.Module:
-    """Keep 4-bit layers able to train after an evaluation.
+    """Keep 4-bit layers trainable after an evaluation. Return the same model.
 
-    On a CPU with AVX512_BF16 an eval-mode forward of bitsandbytes 0.50 repacks them into a layout that has no gradient
-    and outlives `.train()`: every adapter below the head would stand still, unnoticed.
+    On a CPU with AVX512_BF16, an eval-mode forward pass of bitsandbytes 0.50 repacks these layers. The new layout has
+    no gradient and stays after `.train()`, so every adapter below the head would silently stop learning.
     """
     for module in model.modules():
         if hasattr(module, SWITCH):
@@ -71,7 +99,7 @@ def keep_gradients(model: nn.Module) -> nn.Module:
 
 
 def map_over_trials(model: nn.Module) -> nn.Module:
-    """Let vmap pass through quantised layers, which know nothing of it: they see more rows."""
+    """Make quantised layers work under vmap by passing them mapped inputs as more rows. Return the same model."""
     for module in model.modules():
         if type(module).__module__.startswith("bitsandbytes.nn"):
             mix_in(module, _Folding)

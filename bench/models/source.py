@@ -1,6 +1,6 @@
-"""Where a model comes from and which bytes it is, found out without loading it (and without torch).
+"""Find out where a model comes from and which bytes it consists of, without loading it and without torch.
 
-Three kinds of names: `package:IMPORT_NAME/FOLDER`, an existing local folder, a repository on the hub.
+A model's name is `package:IMPORT_NAME/FOLDER`, an existing local folder, or a repository on the hub.
 """
 
 import json
@@ -22,10 +22,15 @@ OTHER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.
 
 @dataclass(frozen=True)
 class Source:
-    """A model that was found.
+    """A model that was located.
 
-    location: the folder or hub repository of the tokenizer and, unless the weights are random, of the weights.
-    identity: names the bytes for good. config: what config.json says.
+    Attributes:
+        label: The short name that tables and file paths use.
+        location: The folder or hub repository of the tokenizer and, unless the weights are random, of the weights.
+        revision: The commit on the hub. None for a local model.
+        identity: Identifies the exact bytes of the model.
+        random: Whether the weights are random.
+        config: The content of config.json.
     """
 
     label: str
@@ -37,17 +42,17 @@ class Source:
 
     @property
     def model_type(self) -> str:
-        """The architecture's name in transformers: bert, roberta ..."""
+        """The architecture's name in transformers, such as bert or roberta."""
         return str(self.config["model_type"])
 
     @property
     def architecture(self) -> Architecture:
-        """How models of this type are built."""
+        """The description of how models of this type are built."""
         return architecture_of(self.model_type)
 
     @property
     def hidden_size(self) -> int:
-        """Width of the residual stream, and so the largest rank an adapted matrix can have."""
+        """Width of the residual stream, which is the largest rank that an adapted matrix can have."""
         return self._size(self.architecture.width)
 
     @property
@@ -57,19 +62,19 @@ class Source:
 
     @property
     def parameters(self) -> int:
-        """About how many parameters the model has, from its architecture alone."""
+        """Approximate number of parameters, computed from the configuration alone."""
         inner = int(self.config.get(self.architecture.inner, 4 * self.hidden_size))
         blocks = self.num_layers * self.hidden_size * (4 * self.hidden_size + 3 * inner)
         return blocks + int(self.config.get("vocab_size", 0)) * self.hidden_size
 
     @property
     def is_decoder(self) -> bool:
-        """Whether a token sees only those before it, so that the last one stands for the text."""
+        """Whether a token attends only to earlier tokens, so that the last one represents the text."""
         return self.architecture.decoder
 
     @property
     def positions(self) -> int:
-        """Longest input in tokens."""
+        """Maximum length of an input, in tokens."""
         return self._size(self.architecture.positions) - self.architecture.reserved_positions
 
     def _size(self, key: str) -> int:
@@ -82,9 +87,17 @@ class Source:
 
 
 def find_model(model: ModelConf) -> Source:
-    """Locate a model and read its architecture. ValueError: it cannot be had, with what to do."""
+    """Locate a model and read its configuration.
+
+    Args:
+        model: The `model` node of a configuration.
+
+    Raises:
+        ValueError: The model cannot be found, is not complete, is not the pinned one, or has an unknown architecture.
+            The message says what to do.
+    """
     if model.weights is Weights.random and model.architecture and model.name in model.pins:
-        source = _written(model)
+        source = _from_yaml(model)
     elif model.name.startswith("package:"):
         source = _in_folder(model, package_folder(model.name))
     elif _looks_local(model.name):
@@ -98,7 +111,9 @@ def find_model(model: ModelConf) -> Source:
     return source
 
 
-def _source(model: ModelConf, location: str, revision: str | None, identity: str, config: dict[str, Any]) -> Source:
+def _make_source(
+    model: ModelConf, location: str, revision: str | None, identity: str, config: dict[str, Any]
+) -> Source:
     random = model.weights is Weights.random
     name = model.label if model.name in model.pins else Path(model.name).expanduser().resolve().name
     return Source(
@@ -111,13 +126,15 @@ def _source(model: ModelConf, location: str, revision: str | None, identity: str
     )
 
 
-def _written(model: ModelConf) -> Source:
-    """Random weights of the architecture that the yaml spells out: only a tokenizer must be found."""
+def _from_yaml(model: ModelConf) -> Source:
+    """Return a model with random weights whose architecture is given in the yaml. It needs only a tokenizer."""
     if model.tokenizer is None:
-        raise ValueError("model.architecture needs model.tokenizer beside it: a package:, a folder or a hub name")
+        raise ValueError("model.architecture needs model.tokenizer too: a package: name, a local folder or a hub name")
     package = model.tokenizer.startswith("package:")
     location = str(package_folder(model.tokenizer)) if package else model.tokenizer
-    return _source(model, location, None, json.dumps([model.architecture, model.tokenizer]), dict(model.architecture))
+    return _make_source(
+        model, location, None, json.dumps([model.architecture, model.tokenizer]), dict(model.architecture)
+    )
 
 
 def _in_folder(model: ModelConf, folder: Path) -> Source:
@@ -133,16 +150,16 @@ def _in_folder(model: ModelConf, folder: Path) -> Source:
             "save it again with save_pretrained, or use model.weights=random"
         )
     _verify(model, weights)
-    rest = [folder / name for name in OTHER_FILES if (folder / name).is_file()]
-    identity = f"sha256:{sha256_of(weights + rest)}"
-    return _source(model, str(folder), None, identity, _read_config(folder / "config.json"))
+    others = [folder / name for name in OTHER_FILES if (folder / name).is_file()]
+    identity = f"sha256:{sha256_of(weights + others)}"
+    return _make_source(model, str(folder), None, identity, _read_config(folder / "config.json"))
 
 
 def _on_hub(model: ModelConf) -> Source:
-    needs = () if model.weights is Weights.random else WEIGHTS_ON_HUB
+    needed = () if model.weights is Weights.random else WEIGHTS_ON_HUB
     wanted = model.revision or model.pins.get(model.name) or "main"
-    config, revision = _read_hub(model.name, wanted, needs, model.open_copy)
-    return _source(model, model.name, revision, f"{model.name}@{revision}", config)
+    config, revision = _read_hub(model.name, wanted, needed, model.open_copy)
+    return _make_source(model, model.name, revision, f"{model.name}@{revision}", config)
 
 
 def _looks_local(name: str) -> bool:
@@ -154,16 +171,16 @@ def _verify(model: ModelConf, weights: list[Path]) -> None:
     if not pin.startswith("sha256:") or model.weights is Weights.random:
         return
     for path in weights:
-        if (found := sha256(path)) != pin.removeprefix("sha256:"):
+        if (digest := sha256(path)) != pin.removeprefix("sha256:"):
             raise ValueError(
-                f"model {model.name!r}: {path.name} has sha256 {found}, but {pin.removeprefix('sha256:')} is pinned; "
-                "the weights are not the published ones: install the package again"
+                f"model {model.name!r}: {path.name} has sha256 {digest}, but {pin.removeprefix('sha256:')} is pinned; "
+                "these are not the published weights: install the package again"
             )
 
 
 @lru_cache(maxsize=64)
 def _read_hub(repo: str, revision: str, needs: tuple[str, ...], open_copy: str | None) -> tuple[dict[str, Any], str]:
-    """Fetch (or find in the local cache) a repository's config.json; gives it with the commit it belongs to."""
+    """Fetch a repository's config.json, or find it in the local cache. Return it with the commit that it belongs to."""
     from huggingface_hub import hf_hub_download
 
     download = partial(hf_hub_download, repo, "config.json", revision=revision)
@@ -171,15 +188,17 @@ def _read_hub(repo: str, revision: str, needs: tuple[str, ...], open_copy: str |
     if open_copy and open_copy != repo:
         remedy = f"use the open copy model.name={open_copy}, or {remedy}"
     path = fetch(download, repo, revision, needs=needs, remedy=remedy)
-    # The cache keeps each commit in a folder of its own: snapshots/<commit>/config.json.
+    # The cache has one folder per commit: snapshots/<commit>/config.json.
     return _read_config(path), path.parent.name
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path}: not a whole JSON file ({error}); fetch it again, or set model.name= anew") from error
-    if not isinstance(found, dict) or not found.get("model_type"):
-        raise ValueError(f"{path}: names no model_type; set model.name= to a folder saved by save_pretrained")
-    return found
+        raise ValueError(
+            f"{path}: not a complete JSON file ({error}); download it again, or set another model.name="
+        ) from error
+    if not isinstance(config, dict) or not config.get("model_type"):
+        raise ValueError(f"{path}: has no model_type; set model.name= to a folder saved by save_pretrained")
+    return config

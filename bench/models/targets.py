@@ -1,7 +1,7 @@
-"""Weight types in the LoRA paper's words, resolved exactly for each architecture.
+"""Weight types in the LoRA paper's terms, resolved to the exact modules of each architecture.
 
-Plain suffixes are not enough: in BERT `output.dense` ends the attention's output and the feed-forward's alike.
-So a target becomes one regular expression over full module names, anchored at the layer's number.
+Suffixes of names are ambiguous: in BERT, `output.dense` ends both the attention's and the feed-forward's output layer.
+So a target is one regular expression over full module names, anchored at the layer's number.
 """
 
 import re
@@ -15,48 +15,74 @@ LAYER = r"(?:.*\.)?{blocks}\.\d+"
 
 @dataclass(frozen=True)
 class Target:
-    """A resolved target: `pattern` matches the full names of the adapted linear layers, and nothing else.
+    """The linear layers that a method adapts.
 
-    `down_pattern` matches those among them that read the feed-forward's inner activation (IA3 rescales their
-    input, where it rescales the output of all others); None where there are none.
+    Attributes:
+        pattern: Regular expression that matches the full names of the adapted linear layers and nothing else.
+        down_pattern: Regular expression for those that read the feed-forward's inner activation. IA3 rescales the input
+            of these layers and the output of all others. None if there are none.
     """
 
     pattern: str
     down_pattern: str | None
 
     def matches(self, module_name: str) -> bool:
-        """Whether the linear layer of that full name is adapted."""
+        """Return whether the linear layer with this full name is adapted."""
         return re.fullmatch(self.pattern, module_name) is not None
 
 
 def spelled_out(parts: Sequence[str], model_type: str) -> tuple[str, ...]:
-    """The weight types that a list means, each once: `mlp` is all of the feed-forward, `all` is everything."""
+    """Expand the groups in a list of weight types.
+
+    Args:
+        parts: Weight types, `mlp` (all of the feed-forward) or `all` (every type).
+        model_type: The architecture's name in transformers.
+
+    Returns:
+        Weight types, each once. Unknown names are kept as they are.
+    """
     types = list(architecture_of(model_type).weights)
     groups = {"mlp": [part for part in types if part in MLP], "all": types}
     return tuple(dict.fromkeys(part for name in parts for part in groups.get(name, [name])))
 
 
 def resolve(parts: Sequence[str], model_type: str) -> Target:
-    """Turn weight types into module names. ValueError: a type that the architecture lacks."""
-    architecture, meant = architecture_of(model_type), spelled_out(parts, model_type)
+    """Turn weight types into patterns of module names.
+
+    Args:
+        parts: Weight types, `mlp` or `all`.
+        model_type: The architecture's name in transformers.
+
+    Raises:
+        ValueError: The list is empty or names a type that the architecture lacks.
+    """
+    architecture, types = architecture_of(model_type), spelled_out(parts, model_type)
     paths = architecture.weights
-    if unknown := [part for part in meant if part not in paths]:
+    if unknown := [part for part in types if part not in paths]:
         raise ValueError(
             f"target part {unknown[0]!r} is unknown for {model_type}; choose from {', '.join(paths)}, mlp, all "
             "(target.parts=[...]), or a named target: see conf/target"
         )
-    if not meant:
+    if not types:
         raise ValueError(f"target.parts is empty; choose from {', '.join(paths)}, mlp, all")
     layer = LAYER.format(blocks=re.escape(architecture.blocks))
 
-    def pattern(those: Sequence[str]) -> str:
-        return rf"{layer}\.(?:{'|'.join(re.escape(paths[part]) for part in those)})"
+    def pattern(selected: Sequence[str]) -> str:
+        return rf"{layer}\.(?:{'|'.join(re.escape(paths[part]) for part in selected)})"
 
-    return Target(pattern(meant), pattern(["down"]) if "down" in meant else None)
+    return Target(pattern(types), pattern(["down"]) if "down" in types else None)
 
 
 def name_of(parts: Sequence[str], model_type: str) -> str:
-    """Name a list of weight types in the LoRA paper's words: qv, qkvo, mlp, all; others joined by a plus."""
+    """Name a list of weight types in the LoRA paper's terms.
+
+    Args:
+        parts: Weight types of the architecture, without groups.
+        model_type: The architecture's name in transformers.
+
+    Returns:
+        `all`, `mlp`, or the types in order: single letters first (qv, qkvo), then longer names, joined by a plus.
+    """
     types = list(architecture_of(model_type).weights)
     if set(parts) == set(types):
         return "all"

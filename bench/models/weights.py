@@ -1,4 +1,4 @@
-"""Whether a model's weight files are all there and whole, seen from their headers: nothing is loaded."""
+"""Check from their headers that a model's weight files are all present and complete, without loading them."""
 
 import json
 from collections.abc import Iterator
@@ -8,14 +8,19 @@ from safetensors import SafetensorError, safe_open
 
 from bench.models.source import Source
 
-SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"  # in the order in which transformers looks
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"  # in the order in which transformers looks for them
 
 
 def check_weights(source: Source) -> None:
-    """Open every weight file of a model. Of a model on the hub, those that have been downloaded.
+    """Open every weight file of a model and read its header.
+
+    For a model on the hub, only files that have been downloaded are opened.
+
+    Args:
+        source: The model. Nothing is checked if its weights are random.
 
     Raises:
-        ValueError: A file is missing, or is not whole.
+        ValueError: A file is missing or incomplete.
     """
     if source.random:
         return
@@ -25,36 +30,36 @@ def check_weights(source: Source) -> None:
                 opened.keys()
         except (SafetensorError, OSError) as error:
             raise ValueError(
-                f"model {source.label!r}: {path} is not a whole file of weights ({error}); copy or download it again"
+                f"model {source.label!r}: {path} is not a complete weight file ({error}); copy or download it again"
             ) from error
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The weight files of a folder that save_pretrained has written."""
+    """Return the weight files of a folder written by save_pretrained."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if not (folder / INDEX).is_file():
-        found = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))[:3])
+        others = ", ".join(sorted(path.name for path in folder.glob("*.safetensors"))[:3])
         raise ValueError(
-            f"model.name={folder}: neither {SINGLE} nor {INDEX} is there, but {found or 'no weights'}; save the model "
-            "again with save_pretrained"
+            f"model.name={folder}: neither {SINGLE} nor {INDEX} exists (weight files: {others or 'none'}); save the "
+            "model again with save_pretrained"
         )
     names = _named_in(folder / INDEX)
     if missing := [name for name in names if not (folder / name).is_file()]:
         raise ValueError(
-            f"model.name={folder}: {missing[0]} is missing, which {INDEX} names ({len(missing)} of {len(names)} files "
-            "are); copy or download it again"
+            f"model.name={folder}: {missing[0]}, listed in {INDEX}, is missing (missing: {len(missing)} of "
+            f"{len(names)} files); copy or download it again"
         )
     return [folder / name for name in names]
 
 
 def _cached(source: Source) -> Iterator[Path]:
-    """The weight files of a model on the hub that lie in the local cache; the others are still to be downloaded."""
+    """Yield the weight files of a model on the hub that are in the local cache. Others are not downloaded yet."""
     from huggingface_hub import try_to_load_from_cache
 
     def path_of(name: str) -> Path | None:
-        found = try_to_load_from_cache(source.location, name, revision=source.revision)
-        return Path(found) if isinstance(found, str) else None
+        path = try_to_load_from_cache(source.location, name, revision=source.revision)
+        return Path(path) if isinstance(path, str) else None
 
     if single := path_of(SINGLE):
         yield single
@@ -63,9 +68,9 @@ def _cached(source: Source) -> Iterator[Path]:
 
 
 def _named_in(index: Path) -> list[str]:
-    """The files that an index names, each once."""
+    """Return the names of the files that an index lists, each once."""
     try:
-        named: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        return sorted(set(named.values()))
+        file_of_tensor: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return sorted(set(file_of_tensor.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index} is no index of weight files; copy or download it again") from error
+        raise ValueError(f"{index} is not an index of weight files; copy or download it again") from error

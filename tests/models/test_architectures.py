@@ -50,19 +50,27 @@ def test_another_architecture_takes_one_entry(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("kind", "wrong", "named"),
     [
-        ("qwen2", {"decoder": False}, "decoder=False, but a token sees only those before it"),
-        ("distilbert", {"decoder": True}, "decoder=True, but a token sees all others"),
-        ("qwen2", {"weights": {**LLAMA.weights, "gate": "mlp.gate"}}, r"weights\['gate'\] is 'mlp.gate', which is no"),
+        ("qwen2", {"decoder": False}, "decoder=False, but a token attends to earlier tokens only"),
+        ("distilbert", {"decoder": True}, "decoder=True, but a token attends to all tokens"),
+        ("qwen2", {"weights": {**LLAMA.weights, "gate": "mlp.gate"}}, r"weights\['gate'\] is 'mlp.gate', which is not"),
         ("qwen2", {"weights": {"q": "self_attn.q_proj"}}, "weights lacks mlp.down_proj, mlp.gate_proj, .*self_attn.v"),
-        ("qwen2", {"weights": {**LLAMA.weights, "x": "mlp.up_proj"}}, r"weights\['x'\] is no weight type"),
-        ("qwen2", {"blocks": "encoder.layer"}, r"blocks='encoder.layer' is no list of blocks \(there is layers\)"),
+        ("qwen2", {"weights": {**LLAMA.weights, "x": "mlp.up_proj"}}, r"weights\['x'\] is not a weight type"),
+        (
+            "qwen2",
+            {"blocks": "encoder.layer"},
+            r"blocks='encoder.layer' is not a list of blocks \(lists in the model: layers\)",
+        ),
         ("distilbert", {"norms": ("sa_layer_norm",)}, "norms lacks output_layer_norm"),
-        ("distilbert", {"norms": (*DISTILBERT.norms, "norm")}, "norms has norm, which no block has"),
-        ("distilbert", {"head": ("classifier",)}, "head is classifier, and above .* lies classifier, pre_classifier"),
+        ("distilbert", {"norms": (*DISTILBERT.norms, "norm")}, "norms has norm, which is not a norm of a block"),
+        ("distilbert", {"head": ("classifier",)}, "head is classifier, but above .* are classifier, pre_classifier"),
         ("distilbert", {"width": "hidden_dim"}, "width='hidden_dim' is not the configuration's hidden_size"),
         ("distilbert", {"dropout": ("dropout",)}, "dropout lacks attention_dropout, qa_dropout, seq_classif_dropout"),
-        ("distilbert", {"adapters": {"attention": "ffn"}}, r"adapters\['feed_forward'\] is None, which no block has"),
-        ("distilbert", {"feed_forward": "mlp"}, "feed_forward='mlp' is in no block"),
+        (
+            "distilbert",
+            {"adapters": {"attention": "ffn"}},
+            r"adapters\['feed_forward'\] is None, which is not a module",
+        ),
+        ("distilbert", {"feed_forward": "mlp"}, "feed_forward='mlp' is not a module of a block"),
     ],
 )
 def test_what_an_entry_lacks_is_named(

@@ -78,7 +78,7 @@ def test_a_tokenizer_of_special_tokens_alone_is_refused(folder: Path) -> None:
     content = json.loads((folder / "tokenizer.json").read_text())
     content["model"]["vocab"] = special
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    assert "has 5 entries and no words" in refused(folder)
+    assert "has 5 entries but no words" in refused(folder)
 
 
 def test_a_tokenizer_that_cannot_pad_is_refused(folder: Path) -> None:

@@ -62,23 +62,23 @@ def test_a_missing_file_of_weights_is_named(sharded: Path, refused: Callable[...
     lost = sorted(sharded.glob("model-*.safetensors"))[1]
     lost.unlink()
     line = refused(f"model.name={sharded}")
-    assert f"{lost.name} is missing, which model.safetensors.index.json names" in line
+    assert f"{lost.name}, listed in model.safetensors.index.json, is missing" in line
 
 
 @pytest.mark.parametrize("end", [-64, 100, 4, 0])
 def test_a_file_of_weights_that_was_cut_off_is_named(end: int, folder: Path, refused: Callable[..., str]) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:end])
-    assert f"{path} is not a whole file of weights" in refused(f"model.name={folder}")
+    assert f"{path} is not a complete weight file" in refused(f"model.name={folder}")
 
 
 def test_a_broken_index_and_files_of_another_name_are_named(sharded: Path) -> None:
     source = Source("x", str(sharded), None, "sha256:0", random=False, config={})
     (sharded / "model.safetensors.index.json").write_text('{"metadata": {}}')
-    with pytest.raises(ValueError, match=r"index\.json is no index of weight files"):
+    with pytest.raises(ValueError, match=r"index\.json is not an index of weight files"):
         weights.check_weights(source)
     (sharded / "model.safetensors.index.json").unlink()
-    with pytest.raises(ValueError, match=r"neither model\.safetensors nor .* but model-00001-of"):
+    with pytest.raises(ValueError, match=r"neither model\.safetensors nor .*weight files: model-00001-of"):
         weights.check_weights(source)
 
 
@@ -89,7 +89,7 @@ def test_of_a_model_on_the_hub_what_was_downloaded_is_looked_at(sharded: Path, m
     here = {path.name: str(path) for path in sharded.iterdir()}
     monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name, revision: here.get(name))
     source = Source("x", "somebody/model", "0" * 40, "somebody/model@0", random=False, config={})
-    with pytest.raises(ValueError, match=rf"{files[0].name} is not a whole file"):
+    with pytest.raises(ValueError, match=rf"{files[0].name} is not a complete weight file"):
         weights.check_weights(source)
     files[0].unlink()
     here.pop(files[0].name)

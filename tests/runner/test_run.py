@@ -214,7 +214,7 @@ def test_what_cannot_train_together_trains_one_by_one_and_says_why(
     arguments = [*override(tiny, seeds="[0,1]", rank="8"), "protocol.batch=4"]
     assert inline("-m", *arguments, "method=adalora,oft").returncode == 0
     why = {record["cell"]["method"]: record["cost"]["pack_why"] for record in trials(tmp_path / "results")}
-    assert why["adalora"] == "AdaLoRA moves ranks about while it trains"
+    assert why["adalora"] == "AdaLoRA reallocates ranks during training"
     assert why["oft"].startswith("it does not map over trials: vmap: index_put_")
     assert {record["cost"]["pack"] for record in trials(tmp_path / "results")} == {1}
     assert inline(*override(tiny, seeds="[2,3]", rank="8"), "protocol.batch=64", "method=lora").returncode == 0

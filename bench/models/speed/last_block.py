@@ -1,6 +1,6 @@
-"""The last block at the one position that is read: BERT's classifiers look at the first token and at no other.
+"""Compute the last block only at the first token, the only position that BERT's classifiers read.
 
-Its keys and values are still those of all positions. Exact: what is left out is never used.
+Its keys and values are still computed at all positions. The result is exact: the skipped outputs are never used.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ class _First(nn.Module):
         past_key_values: Any = None,
         **_: Any,
     ) -> tuple[Tensor, None]:
-        """hidden_states: [rows, length, width]; gives [rows, 1, width]."""
+        """Compute the attention's output at the first token: [rows, length, width] to [rows, 1, width]."""
         inner: Any = self.self
         first = hidden_states[:, :1]
 
@@ -48,7 +48,15 @@ class _First(nn.Module):
 
 
 def compute_first_token(model: nn.Module) -> bool:
-    """Switch the last block over, where the architecture is known to read the first position; says whether it is."""
+    """Compute the last block only at the first token, if the model's head reads no other.
+
+    Args:
+        model: A model, possibly wrapped by PEFT. Changed in place.
+
+    Returns:
+        Whether the block was switched over. The model must be a sequence classifier whose architecture reads the first
+        token, with this package's attention.
+    """
     base: Any = plain_model(model)
     classifies = type(base).__name__.endswith("ForSequenceClassification")
     if not (classifies and architecture(base).reads_first) or base.config._attn_implementation != NAME:  # noqa: SLF001
@@ -60,7 +68,7 @@ def compute_first_token(model: nn.Module) -> bool:
 
 
 def compute_all_tokens(model: nn.Module) -> None:
-    """Switch it back."""
+    """Compute the last block at all positions again, undoing `compute_first_token`."""
     for module in model.modules():
         if isinstance(module, _First):
             swap_back(module)

@@ -1,7 +1,7 @@
-"""Products with frozen matrices through oneDNN, which lays the weights out for the CPU once instead of at each product.
+"""Multiply by frozen matrices through oneDNN, which lays the weights out for the CPU once, not at every product.
 
-The arithmetic is that of `nn.Linear`: fp32 products stay fp32 (they differ by the order of summation, by less than 2e-6
-of the largest entry), and under bf16 autocast weights and inputs are rounded to bf16 as autocast does.
+The arithmetic is that of `nn.Linear`. Products in fp32 stay in fp32. They differ only in the order of summation, by
+less than 2e-6 of the largest entry. Under bf16 autocast, weights and inputs are rounded to bf16 as autocast does.
 """
 
 from typing import Any
@@ -11,48 +11,73 @@ from torch import Tensor, nn
 
 from bench.models.class_swap import swap
 
-ROWS = 512  # what the layout is tuned for
+ROWS = 512  # rows of input that the layout is tuned for
 
 
 class FrozenLinear(nn.Linear):
-    """An nn.Linear whose weight and bias never change, with both laid out for oneDNN."""
+    """An nn.Linear whose weight and bias never change, with both laid out for oneDNN.
+
+    Attributes:
+        layouts: The result of `laid_out` by dtype, filled in when a dtype is first used.
+        source: The weight that was laid out.
+    """
 
     layouts: dict[torch.dtype, tuple[Tensor, Tensor, Tensor | None]]
-    source: tuple[Tensor]  # in a tuple, or it would be a parameter a second time
+    source: tuple[Tensor]  # in a tuple, so that it is not registered as a parameter again
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        if self.weight is not self.source[0] or self.weight.requires_grad:  # another trial's weight stands in for it
+        if self.weight is not self.source[0] or self.weight.requires_grad:  # replaced by another trial's weight
             return super().forward(input)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype
         if dtype not in (torch.float32, torch.bfloat16) or self.weight.dtype not in (torch.float32, dtype):
             return super().forward(input)
         if dtype not in self.layouts:
             self.layouts[dtype] = laid_out(self, dtype)
-        # Two dimensions inside: the product of more is a view, and PEFT adds to it in place.
+        # Multiply in two dimensions: a product with more would be a view, and PEFT adds to it in place.
         flat = input.to(dtype).reshape(-1, self.in_features)
         product: Tensor = _Product.apply(flat, *self.layouts[dtype])  # type: ignore[no-untyped-call]
         return product.view(*input.shape[:-1], self.out_features)
 
 
 def lay_out(model: nn.Module) -> nn.Module:
-    """Let every frozen linear layer of the model run through oneDNN. Its weights stay where they are."""
+    """Run every frozen linear layer of the model through oneDNN. Its weights stay in place. Return the same model."""
     for module in model.modules():
-        frozen = type(module) is nn.Linear and not any(part.requires_grad for part in module.parameters())
-        if frozen and not module._forward_hooks:  # noqa: SLF001 - a hook may exchange the weight
+        frozen = type(module) is nn.Linear and not any(parameter.requires_grad for parameter in module.parameters())
+        if frozen and not module._forward_hooks:  # noqa: SLF001 - a hook may replace the weight
             swap(module, FrozenLinear)
             module.layouts, module.source = {}, (module.weight,)  # type: ignore[assignment]
     return model
 
 
 def laid_out(layer: nn.Linear, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The weight for the way forward, the same for the way back, and the bias."""
+    """Lay out a linear layer's weight and bias for oneDNN.
+
+    Args:
+        layer: The layer, with a weight [out, in].
+        dtype: The dtype of the copies: fp32 or bf16.
+
+    Returns:
+        The weight in oneDNN's layout for the forward pass, its transpose in that layout for the backward pass, and the
+        bias, or None if there is none.
+    """
     with torch.no_grad():
         weight = layer.weight.to(dtype)
-        forth, back = (torch.ops.mkldnn._reorder_linear_weight(one.contiguous(), ROWS) for one in (weight, weight.T))  # noqa: SLF001
-        return forth, back, None if layer.bias is None else layer.bias.to(dtype)
+        reorder = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001
+        forward_weight, backward_weight = (reorder(matrix.contiguous(), ROWS) for matrix in (weight, weight.T))
+        return forward_weight, backward_weight, None if layer.bias is None else layer.bias.to(dtype)
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute a linear layer through oneDNN.
+
+    Args:
+        x: [rows, in].
+        weight: In oneDNN's layout, from `laid_out`.
+        bias: [out], or None.
+
+    Returns:
+        [rows, out].
+    """
     product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # noqa: SLF001
     return product
 
@@ -61,26 +86,28 @@ class _Product(torch.autograd.Function):
     """x @ weight.T + bias. The weight and the bias get no gradient."""
 
     @staticmethod
-    def forward(x: Tensor, forth: Tensor, back: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
-        return multiply(x, forth, bias)
+    def forward(x: Tensor, forward_weight: Tensor, backward_weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG004
+        return multiply(x, forward_weight, bias)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG004
-        ctx.forth, ctx.back = inputs[1:3]  # not saved for backward: they are opaque to autograd
+        ctx.forward_weight, ctx.backward_weight = inputs[
+            1:3
+        ]  # not save_for_backward: autograd cannot handle the layout
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        found = _Product.apply(grad, ctx.back, ctx.forth, None)  # type: ignore[no-untyped-call]
-        return found, None, None, None
+        gradient = _Product.apply(grad, ctx.backward_weight, ctx.forward_weight, None)  # type: ignore[no-untyped-call]
+        return gradient, None, None, None
 
     @staticmethod
     def vmap(
         info: Any,  # noqa: ARG004
         in_dims: tuple[int | None, ...],
         x: Tensor,
-        forth: Tensor,
-        back: Tensor,
+        forward_weight: Tensor,
+        backward_weight: Tensor,
         bias: Tensor | None,
     ) -> Any:
-        where = in_dims[0] or 0
-        return _Product.apply(x.movedim(where, 0), forth, back, bias), 0  # type: ignore[no-untyped-call]
+        leading = x.movedim(in_dims[0] or 0, 0)
+        return _Product.apply(leading, forward_weight, backward_weight, bias), 0  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Faster ways to the same numbers, each a setting, chosen once per cell and told in its records."""
+"""Faster ways to compute the same numbers. Each is a setting, chosen once per cell and kept in its records."""
 
 import platform
 from dataclasses import asdict, dataclass
@@ -16,19 +16,24 @@ from bench.models.speed.last_block import compute_all_tokens, compute_first_toke
 from bench.models.speed.onednn_linear import FrozenLinear, lay_out
 from bench.models.structure import blocks, plain_model
 
-BUCKET = 32  # tokens: compiled blocks are made for few lengths, and batches are padded to these
-MODES = {"default": "default", "cudagraphs": "reduce-overhead"}  # torch.compile's words
+BUCKET = 32  # tokens; blocks are compiled for multiples of this length, and batches are padded to them
+MODES = {"default": "default", "cudagraphs": "reduce-overhead"}  # torch.compile's names
 COMPILER = "inductor"
-SHARE = 0.25  # of the machine's memory that weights laid out anew may take
-# Of CPUs on which oneDNN multiplies much faster than the library that torch uses, Intel's MKL: on two cores of an EPYC
-# fp32 at 430 against 210 GFLOP/s. On a Xeon MKL is at the peak in fp32, and bf16 is no faster through oneDNN.
+SHARE = 0.25  # largest share of the machine's memory for copies of the weights in oneDNN's layout
+# Vendors of CPUs on which oneDNN multiplies much faster than Intel's MKL, which torch uses: 430 against 210 GFLOP/s in
+# fp32 on two cores of an EPYC. On a Xeon, MKL reaches the peak in fp32, and oneDNN is no faster in bf16.
 ONEDNN_VENDORS = {"AuthenticAMD"}
 
 
 @dataclass(frozen=True)
 class Fast:
-    """linear: torch or onednn, for products with frozen matrices. last_layer: all positions, or those that are read.
-    compile: how the blocks of a trial that trains alone are compiled. attention: own, or transformers' name of one.
+    """The speedups of a cell.
+
+    Attributes:
+        linear: The library for products with frozen matrices: torch or onednn.
+        last_layer: The positions at which the last block is computed: all, or only those that are read.
+        compile: How the blocks of a trial that trains alone are compiled: none, default or cudagraphs.
+        attention: The attention implementation: own, or the name of one in transformers.
     """
 
     linear: str
@@ -38,45 +43,56 @@ class Fast:
 
     @property
     def multiple(self) -> int:
-        """What the lengths of batches are padded to a multiple of."""
+        """The number of tokens whose multiples batches are padded to."""
         return 1 if self.compile == "none" else BUCKET
 
     def told(self) -> dict[str, Any]:
-        """What a record says of it."""
+        """Return the settings as they go into a record."""
         return asdict(self)
 
 
 def pick_fast(conf: FastConf, device: torch.device, dtype: torch.dtype, weights: int) -> Fast:
-    """Turn `auto` into oneDNN on an AMD CPU and torch elsewhere: a rule, so that the same machine always does the same.
+    """Choose the speedups of a cell.
+
+    `auto` becomes oneDNN on an AMD CPU and torch elsewhere. This is a fixed rule and not a measurement, so the same
+    machine always chooses the same.
 
     Args:
-        conf: the `fast` node of a configuration.
-        device: where the cell is computed.
-        dtype: of its forward pass.
-        weights: how many numbers the linear layers hold; two copies of them are laid out anew where memory allows.
+        conf: The `fast` node of a configuration.
+        device: The device on which the cell is computed.
+        dtype: The dtype of its forward pass.
+        weights: How many numbers the linear layers hold. oneDNN needs memory for two copies of them.
     """
     linear = conf.linear.value
     if device.type != "cpu":
         linear = "torch"
     elif linear == "auto":
         fits = 2 * dtype.itemsize * weights < SHARE * psutil.virtual_memory().total
-        there = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        linear = "onednn" if there and fits and cpu_vendor() in ONEDNN_VENDORS else "torch"
+        available = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        linear = "onednn" if available and fits and cpu_vendor() in ONEDNN_VENDORS else "torch"
     return Fast(linear, conf.last_layer.value, conf.compile.value, conf.attention.value)
 
 
 @cache
 def cpu_vendor() -> str:
-    """Who made the CPU, in its own words: AuthenticAMD, GenuineIntel. Empty where the system does not tell."""
+    """Return the CPU's vendor id, such as AuthenticAMD or GenuineIntel. Empty if the system does not report it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # Windows says it at the end: AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD
+    except OSError:  # on Windows it is the last word: AMD64 Family 25 Model 17 Stepping 1, AuthenticAMD
         return platform.processor().rpartition(" ")[2]
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
 
 
 def quicken(model: nn.Module, fast: Fast) -> nn.Module:
-    """Switch a prepared model over. Its weights and what it computes stay the same."""
+    """Apply the speedups to a model. Its weights and its outputs stay the same.
+
+    Args:
+        model: A model with its method attached. Changed in place.
+        fast: The speedups to apply.
+
+    Returns:
+        The same model.
+    """
     if fast.linear == "onednn":
         lay_out(model)
     if fast.last_layer == "read":
@@ -87,9 +103,13 @@ def quicken(model: nn.Module, fast: Fast) -> nn.Module:
 
 
 def compile_blocks(model: nn.Module, how: str) -> None:
-    """Compile each block by itself: blocks are alike, so most of them find their code made already.
+    """Compile each block separately. Blocks are alike, so most of them reuse code that is already compiled.
 
-    Has not been run on a GPU yet; CUDA graphs have not been run at all.
+    Not run on a GPU yet; CUDA graphs have not been run at all.
+
+    Args:
+        model: Changed in place.
+        how: A key of MODES.
     """
     torch._dynamo.config.recompile_limit = 1024  # noqa: SLF001 - one per length and kind of block
     torch._dynamo.config.accumulated_recompile_limit = 4096  # noqa: SLF001
@@ -100,11 +120,11 @@ def compile_blocks(model: nn.Module, how: str) -> None:
 
 
 def undo_speedups(model: nn.Module) -> nn.Module:
-    """Switch it back, for whoever changes frozen weights: a merge does."""
+    """Undo `quicken`. Do this before frozen weights are changed, for example by a merge. Return the same model."""
     for module in model.modules():
         if type(module) is FrozenLinear:
             del module.layouts, module.source
             swap_back(module)
-        module._compiled_call_impl = None  # noqa: SLF001 - what `compile` has set
+        module._compiled_call_impl = None  # noqa: SLF001 - set by `compile`
     compute_all_tokens(model)
     return model

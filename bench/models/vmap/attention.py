@@ -1,6 +1,6 @@
-"""Attention that trials can share: the trial axis is folded into the batch, and no mask is looked at on the way.
+"""Attention that trials can share: it folds the trial axis into the batch and never inspects the mask's values.
 
-Registered with transformers under NAME, so that every architecture that asks for its attention by name gets it.
+It is registered with transformers under NAME. Every architecture that looks up its attention by name can use it.
 """
 
 from functools import partial
@@ -19,7 +19,13 @@ NAME = "peftgrid"
 
 
 class How(NamedTuple):
-    """causal: no position looks ahead. scale: of the products, before the softmax. dropout: of what comes after it."""
+    """Settings of one attention call.
+
+    Attributes:
+        causal: Whether a position attends only to itself and earlier positions.
+        scale: Factor of the query-key products, before the softmax.
+        dropout: Probability of dropping an attention weight, after the softmax.
+    """
 
     causal: bool
     scale: float
@@ -38,10 +44,23 @@ def attend(
     is_causal: bool | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Softmax attention. query: [batch, heads, length, width]; attention_mask: bool, true where it may look, or None.
+    """Compute softmax attention, with the signature that transformers calls.
 
-    Gives [batch, length, heads, width], as transformers wants it. On a CPU plain products are as fast as the fused
-    kernel at the lengths of sentences; elsewhere the fused kernel runs.
+    On a CPU, plain matrix products are as fast as the fused kernel at sentence lengths. The fused kernel runs on other
+    devices.
+
+    Args:
+        module: The attention layer. Its `num_key_value_groups` and `is_causal` are read if it has them.
+        query: [batch, heads, length, width].
+        key: [batch, key heads, key length, width].
+        value: [batch, key heads, key length, width].
+        attention_mask: Bool, true where a query may attend. None if nothing is masked.
+        dropout: Probability of dropping an attention weight.
+        scaling: Factor of the query-key products. None for 1 / sqrt(width).
+        is_causal: Whether to mask later positions. None to use the module's own setting.
+
+    Returns:
+        The result, [batch, length, heads, width], and None in place of the attention weights.
     """
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
@@ -49,9 +68,9 @@ def attend(
         is_causal = bool(getattr(module, "is_causal", False))
     causal = is_causal and attention_mask is None and query.shape[2] > 1
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    # The fused kernel's own dropout would draw from no trial's stream.
-    way = _plain if query.device.type == "cpu" or dropout else _fused
-    attended = way(query, key, value, attention_mask, How(causal, scale, dropout))
+    # The fused kernel's own dropout would not draw from the trial's stream.
+    kernel = _plain if query.device.type == "cpu" or dropout else _fused
+    attended = kernel(query, key, value, attention_mask, How(causal, scale, dropout))
     return attended.transpose(1, 2).contiguous(), None
 
 
@@ -70,7 +89,10 @@ def _fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: 
 
 
 def _mask(*, attention_mask: Tensor | None = None, **settings: Any) -> Tensor | None:
-    """A bool mask [batch, 1, queries, keys]; None where nothing is padded, which the caller says by giving none."""
+    """Return a bool mask [batch, 1, queries, keys].
+
+    Returns None if nothing is padded. The caller says so by passing no attention mask.
+    """
     skip = attention_mask is None
     settings |= {
         name: settings.get(name, default) and skip

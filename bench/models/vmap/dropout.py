@@ -1,7 +1,7 @@
-"""Random numbers of their own for every trial, also where trials are trained together.
+"""Separate random numbers for every trial, even when trials are trained together.
 
-A trial's masks are drawn from a stream that its seed and the number of the update decide, and nothing else: they are
-the same whichever pack the trial runs in.
+A trial's dropout masks come from a stream that depends only on its seed and the number of the update. They are the same
+in whichever pack the trial runs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,78 +14,97 @@ from torch.autograd.function import FunctionCtx
 
 from bench.models.class_swap import swap
 
-LEVELS = 256  # a mask's probability is a multiple of 1/256: eight masks come out of one 64-bit draw
+LEVELS = 256  # a mask's probability is a multiple of 1/256, so one 64-bit draw yields eight mask entries
 
 
 class Streams:
-    """One generator per trial, on the device that draws. Fresh for every update."""
+    """One generator per trial, on the device that draws, reseeded for every update."""
 
     def __init__(self, seeds: Sequence[int], device: torch.device) -> None:
         self.seeds = list(seeds)
         self.generators = [torch.Generator(device) for _ in seeds]
 
     def start(self, step: int) -> None:
-        """Begin update number `step` of every trial."""
+        """Reseed the generator of every trial for update number `step`."""
         for seed, generator in zip(self.seeds, self.generators, strict=True):
             generator.manual_seed(seed * 1_000_003 + step)
 
 
 class _Current:
-    """The streams in use, and which of them the trial at hand has: a scalar, or one per trial inside vmap."""
+    """The streams in use, and the number of the current trial's stream.
+
+    The number is a scalar, or one per trial inside vmap.
+    """
 
     streams: Streams | None = None
     number: Tensor | None = None
 
 
 def drawing(streams: Streams) -> AbstractContextManager[None]:
-    """Let dropout draw from these streams instead of torch's own."""
-    return _set("streams", streams)
+    """Return a context in which dropout draws from these streams instead of torch's own."""
+    return _override("streams", streams)
 
 
 def of_trial(number: Tensor) -> AbstractContextManager[None]:
-    """The trial whose forward pass this is, as the number of its stream."""
-    return _set("number", number)
+    """Return a context for the forward pass of one trial.
+
+    Args:
+        number: The index of the trial's stream: a scalar, or one per trial inside vmap.
+    """
+    return _override("number", number)
 
 
 @contextmanager
-def _set(name: str, value: Any) -> Iterator[None]:
-    before = getattr(_Current, name)
+def _override(name: str, value: Any) -> Iterator[None]:
+    previous = getattr(_Current, name)
     setattr(_Current, name, value)
     try:
         yield
     finally:
-        setattr(_Current, name, before)
+        setattr(_Current, name, previous)
 
 
 def replaying() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Contexts for a checkpoint: what is drawn while a block runs is drawn again when it is run a second time."""
+    """Return two contexts for activation checkpointing, so that a block draws the same numbers when it is run again.
+
+    Returns:
+        The context of the first run, and the context of the recomputation.
+    """
     streams, number = _Current.streams, _Current.number
     generators = streams.generators if streams else []
-    before: list[Tensor] = []
+    states_before: list[Tensor] = []
 
     @contextmanager
-    def first() -> Iterator[None]:
-        before.extend(generator.get_state() for generator in generators)
+    def first_run() -> Iterator[None]:
+        states_before.extend(generator.get_state() for generator in generators)
         yield
 
     @contextmanager
-    def again() -> Iterator[None]:
-        after = [generator.get_state() for generator in generators]
-        _rewind(generators, before)
-        with _set("streams", streams), _set("number", number):
+    def recomputation() -> Iterator[None]:
+        states_now = [generator.get_state() for generator in generators]
+        _set_states(generators, states_before)
+        with _override("streams", streams), _override("number", number):
             yield
-        _rewind(generators, after)
+        _set_states(generators, states_now)
 
-    return first(), again()
+    return first_run(), recomputation()
 
 
-def _rewind(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
+def _set_states(generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
     for generator, state in zip(generators, states, strict=True):
         generator.set_state(state)
 
 
 def drop(x: Tensor, p: float) -> Tensor:
-    """Dropout from the trial's own stream. p is rounded to a multiple of 1/256, and what is kept is scaled by that."""
+    """Apply dropout, drawn from the trial's own stream, or from torch's if no stream is set.
+
+    Args:
+        x: Any shape.
+        p: Probability of dropping an entry. A stream rounds it to a multiple of 1/256.
+
+    Returns:
+        The tensor in the same shape. The entries that are kept are scaled by 1 / (1 - rounded p).
+    """
     if p == 0.0:
         return x
     if _Current.streams is None or _Current.number is None:
@@ -102,7 +121,7 @@ class Dropout(nn.Dropout):
 
 
 def own_streams(model: nn.Module) -> nn.Module:
-    """Let every dropout of the model draw from the trial's stream."""
+    """Let every dropout of the model draw from the trial's stream. Return the model."""
     for module in model.modules():
         if type(module) is nn.Dropout:
             swap(module, Dropout)
@@ -110,7 +129,10 @@ def own_streams(model: nn.Module) -> nn.Module:
 
 
 class _Drop(torch.autograd.Function):
-    """x: [..., any shape], number: the leading dimensions that count trials, and no other."""
+    """Dropout of x: [*trials, ...] with the trials' stream numbers: [*trials].
+
+    The shape of `number` is exactly the leading dimensions of x that count trials.
+    """
 
     @staticmethod
     def forward(x: Tensor, number: Tensor, p: float) -> tuple[Tensor, Tensor]:
@@ -143,5 +165,5 @@ class _Drop(torch.autograd.Function):
 
 
 def _leading(tensor: Tensor, dimension: int | None, size: int) -> Tensor:
-    """The dimension that vmap maps over, in front; what is the same for all is repeated."""
+    """Move the dimension that vmap maps over to the front. A tensor that is not mapped is repeated."""
     return tensor.expand(size, *tensor.shape) if dimension is None else tensor.movedim(dimension, 0)

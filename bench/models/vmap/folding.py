@@ -1,4 +1,4 @@
-"""A way through `vmap` for calls that know nothing of it: what is mapped goes into the first dimension, as rows."""
+"""Run code that knows nothing of `vmap` under it: fold the mapped dimension into the first one, as more rows."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,14 +9,21 @@ from torch.autograd.function import FunctionCtx
 
 
 def is_mapped(tensor: Tensor | None) -> bool:
-    """Whether vmap is mapping over a dimension of the tensor."""
-    return tensor is not None and torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 - there is no public word
+    """Return whether vmap is mapping over a dimension of the tensor."""
+    return tensor is not None and torch._C._functorch.is_batchedtensor(tensor)  # noqa: SLF001 - torch has no public function
 
 
 def folded(call: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
-    """The call's result, row by row, for tensors whose first dimension counts rows, whether they are mapped or not.
+    """Run a function that works row by row, whether or not vmap maps over its arguments.
 
-    Gradients flow through the call itself: it sees ordinary tensors.
+    Gradients flow through the function itself: it sees ordinary tensors.
+
+    Args:
+        call: Takes the tensors in this order. It must treat their rows independently.
+        *tensors: Their first dimension counts rows. Any of them may be mapped, and any may be None.
+
+    Returns:
+        The result of the call. It is mapped if one of the tensors is.
     """
     if any(map(is_mapped, tensors)):
         return _Folded.apply(call, *tensors)  # type: ignore[no-untyped-call, no-any-return]
@@ -24,15 +31,15 @@ def folded(call: Callable[..., Tensor], *tensors: Tensor | None) -> Tensor:
 
 
 class _Folded(torch.autograd.Function):
-    """One level of mapping."""
+    """Fold one level of vmap. Nested levels are folded one after another."""
 
     @staticmethod
     def forward(*_: Any) -> Tensor:
-        raise AssertionError("only for what is mapped")
+        raise AssertionError("only for tensors that vmap maps over")
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple[Any, ...], output: Any) -> None:
-        """Nothing is kept."""
+        """Save nothing: autograd differentiates the call itself."""
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], call: Callable[..., Tensor], *tensors: Tensor | None) -> Any:
@@ -41,8 +48,8 @@ class _Folded(torch.autograd.Function):
         def fold(tensor: Tensor | None, dimension: int | None) -> Tensor | None:
             if tensor is None:
                 return None
-            there = tensor.expand(size, *tensor.shape) if dimension is None else tensor.movedim(dimension, 0)
-            return there.flatten(0, 1)
+            leading = tensor.expand(size, *tensor.shape) if dimension is None else tensor.movedim(dimension, 0)
+            return leading.flatten(0, 1)
 
         result = folded(call, *(fold(*pair) for pair in zip(tensors, in_dims[1:], strict=True)))
         return result.view(size, -1, *result.shape[1:]), 0
