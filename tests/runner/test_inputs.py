@@ -18,6 +18,7 @@ from bench.config.compose import cells
 from bench.models import weights
 from bench.models.source import Source
 from bench.runner import worker
+from bench.runner.build import load_data
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -191,5 +192,5 @@ def test_what_the_check_has_encoded_is_not_encoded_again(
     assert stored
     monkeypatch.setattr("bench.tasks.encoding.token_cache.replace_file", lambda *_: pytest.fail("it was encoded again"))
     for cell in jobs:
-        worker.load_data(cell)
+        load_data(cell)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()} == stored

@@ -105,7 +105,7 @@ def quicken(model: nn.Module, fast: Fast) -> nn.Module:
 def compile_blocks(model: nn.Module, how: str) -> None:
     """Compile each block separately. Blocks are alike, so most of them reuse code that is already compiled.
 
-    Not run on a GPU yet; CUDA graphs have not been run at all.
+    On an H100 the losses were those of uncompiled blocks within 7e-7 (results/perf/gpu-h100.md).
 
     Args:
         model: Changed in place.
