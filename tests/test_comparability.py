@@ -360,7 +360,7 @@ def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path
     assert not any(word in out for word in ("p =", "significant", "chance"))
     assert "with one seed there is no test between methods" in ask("recommend")[1]
     notes = made("cells", *found).notes
-    assert "95%: t interval over examples, this trained model only: other seeds score differently." in notes
+    assert "95%: t interval over examples for this trained model only: other seeds score differently." in notes
     assert "Ties are not marked: with one seed there is no test between methods; train at least three." in notes
     assert not any("over seeds" in line for line in notes)
 
@@ -368,4 +368,4 @@ def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path
 def test_cells_of_one_seed_among_others_are_named() -> None:
     notes = made("cells", cell(0.8, 0.82), cell(0.8, 0.81, method="ia3", offset=5), cell(0.9, method="full")).notes
     assert any(line.startswith("Not tested: full r=8 qv;") for line in notes)
-    assert "95%: t interval over seeds and examples; with one seed over examples, this trained model only." in notes
+    assert "95%: t interval over seeds and examples; with one seed, over examples for this trained model only." in notes
