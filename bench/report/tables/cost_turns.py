@@ -1,6 +1,6 @@
-"""The table of costs that were measured in turns.
+"""The table of costs that were measured in turns, every cell once per round.
 
-Cells are compared within a round, so that a slow minute of the machine affects all of them alike.
+Cells are compared within a round, so a slow minute of the machine affects all of them alike.
 """
 
 from collections.abc import Mapping, Sequence

@@ -95,6 +95,7 @@ def _styled(table: Table, style: Callable[[str, str], str]) -> pd.DataFrame:
 
 
 def _sides(table: Table) -> list[str]:
+    """Return the alignment of each column."""
     return ["left" if name in table.words else "right" for name in table.body]
 
 
