@@ -217,7 +217,7 @@ def test_a_cost_measured_beside_other_load_is_marked_in_every_table(name: str, h
     assert list(table.body["trainable"]) == ["1,234,567"] * 2
     for write in FORMATS.values():
         assert "~120" in write(table).replace(r"\textasciitilde{}", "~")
-    assert any(note.startswith("~: measured while something else was running") for note in notes_with_legend(table))
+    assert any(note.startswith("~: measured under other load") for note in notes_with_legend(table))
     assert not any(note.startswith("~") for note in notes_with_legend(made(name, *mixed())))
 
 
@@ -247,7 +247,7 @@ def test_a_cost_measured_beside_other_load_makes_no_ratio(ask: Ask, tmp_path: Pa
     assert "times the peak memory of lora r=8 qv" in out
     assert "times the time per step" not in out
     assert "samples/s 100 ~120" in out
-    assert "~: measured while something else was running" in out
+    assert "~: measured under other load" in out
 
 
 # ---- Memory of a process -------------------------------------------------------------------------------------------
