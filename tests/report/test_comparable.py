@@ -217,7 +217,7 @@ def test_a_cost_measured_beside_other_load_is_marked_in_every_table(name: str, h
     assert list(table.body["trainable"]) == ["1,234,567"] * 2
     for write in FORMATS.values():
         assert "~120" in write(table).replace(r"\textasciitilde{}", "~")
-    assert any(note.startswith("~: measured while something else was running") for note in notes_with_legend(table))
+    assert any(note.startswith("~: measured under other load") for note in notes_with_legend(table))
     assert not any(note.startswith("~") for note in notes_with_legend(made(name, *mixed())))
 
 
@@ -247,7 +247,7 @@ def test_a_cost_measured_beside_other_load_makes_no_ratio(ask: Ask, tmp_path: Pa
     assert "times the peak memory of lora r=8 qv" in out
     assert "times the time per step" not in out
     assert "samples/s 100 ~120" in out
-    assert "~: measured while something else was running" in out
+    assert "~: measured under other load" in out
 
 
 # ---- Memory of a process -------------------------------------------------------------------------------------------
@@ -360,7 +360,7 @@ def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path
     assert not any(word in out for word in ("p =", "significant", "chance"))
     assert "with one seed there is no test between methods" in ask("recommend")[1]
     notes = made("cells", *found).notes
-    assert "95%: t interval over examples, this trained model only: other seeds score differently." in notes
+    assert "95%: t interval over examples for this trained model only: other seeds score differently." in notes
     assert "Ties are not marked: with one seed there is no test between methods; train at least three." in notes
     assert not any("over seeds" in line for line in notes)
 
@@ -368,4 +368,4 @@ def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path
 def test_cells_of_one_seed_among_others_are_named() -> None:
     notes = made("cells", cell(0.8, 0.82), cell(0.8, 0.81, method="ia3", offset=5), cell(0.9, method="full")).notes
     assert any(line.startswith("Not tested: full r=8 qv;") for line in notes)
-    assert "95%: t interval over seeds and examples; with one seed over examples, this trained model only." in notes
+    assert "95%: t interval over seeds and examples; with one seed, over examples for this trained model only." in notes

@@ -115,7 +115,7 @@ def test_what_trains_nothing_is_not_held_against_the_probe() -> None:
 
 def test_where_no_probe_is_recorded_that_is_said_once() -> None:
     def notes(*cells: list[Record]) -> list[str]:
-        return [note for note in made("cells", *cells).notes if "below head is not known" in note]
+        return [note for note in made("cells", *cells).notes if "below head is unknown" in note]
 
     head = cell(0.7, 0.7, method="head", rank=None, target=None)
     assert len(notes(cell(0.9), cell(0.8, method="ia3"))) == 1

@@ -216,7 +216,7 @@ def test_tuned_once_a_method_races_at_its_first_rank_and_the_others_take_its_rat
     done = inline("-m", "method=lora", "rank=2,4", "target=q,v", *given, "tune=once")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 to train, 1 learning rate to tune" in done.stdout
-    assert "At the rate that the race of lora r=2 q found (tune=once): lora r=2 v, lora r=4 q" in done.stdout
+    assert "Trained at the rate chosen by the race of lora r=2 q (tune=once): lora r=2 v, lora r=4 q" in done.stdout
     races = {
         one.cell["title"]: one for one in records.read_all(tmp_path / "results", pytest.fail) if one.kind == "race"
     }

@@ -1,4 +1,4 @@
-"""The Pareto front: cells that no other one beats in both of two numbers."""
+"""The Pareto front: cells that no other cell beats in both cost and score."""
 
 from typing import Any
 
@@ -6,8 +6,17 @@ import pandas as pd
 
 
 def front(cells: pd.DataFrame, cost: str, score: str = "report_score") -> "pd.Series[Any]":
-    """Whether each cell is on the front; less of `cost` is better, more of `score` is. What is unknown is not on it."""
+    """Mark the cells on the Pareto front.
+
+    Args:
+        cells: One row per cell.
+        cost: Column to minimise.
+        score: Column to maximise.
+
+    Returns:
+        Whether each cell is on the front; False if its cost or score is unknown.
+    """
     known = cells[cells[cost].notna() & cells[score].notna()]
     ordered = known.sort_values([cost, score], ascending=[True, False])[score]
-    before = ordered.cummax().shift(fill_value=float("-inf"))
-    return cells.index.to_series().isin(ordered.index[ordered > before])
+    best_cheaper = ordered.cummax().shift(fill_value=float("-inf"))
+    return cells.index.to_series().isin(ordered.index[ordered > best_cheaper])

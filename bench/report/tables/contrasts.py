@@ -1,6 +1,7 @@
-"""Our differences between ranks and between targets, beside those of the LoRA paper's Tables 5 and 6.
+"""Compare our differences between ranks and between targets with those of the LoRA paper's Tables 5 and 6.
 
-Scores of other models on other tasks are not comparable; whether more rank or more weight types helped is.
+Scores of other models on other tasks are not comparable. Whether a higher rank or more weight types helped is
+comparable.
 """
 
 import math
@@ -17,21 +18,26 @@ from bench.report.tables.published import lora_paper
 from bench.report.tables.table import DASH, Table, text
 from bench.report.tuning import is_tuned
 
-BASE_TARGET = "qv"  # what the paper adapts unless it says otherwise
+BASE_TARGET = "qv"  # the weight types that the paper adapts by default
 COLUMN = "difference"
-CONTRASTED = ("5", "6")  # the paper's tables that vary rank and target alone
+CONTRASTED = ("5", "6")  # the paper's tables that vary only rank and target
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a value of the paper's table belongs to."""
+    """The setting of a value in the paper's table.
+
+    Attributes:
+        target: Adapted weight types, by our name.
+        rank: Rank of the adapters.
+    """
 
     target: str
     rank: int
 
     @property
     def title(self) -> str:
-        """Our title of the cell."""
+        """The title of our cell with this setting."""
         return f"lora r={self.rank} {self.target}"
 
     def __str__(self) -> str:
@@ -40,7 +46,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Contrast:
-    """The score of one setting less that of another."""
+    """The score of one setting minus that of another.
+
+    Attributes:
+        of: The setting of interest.
+        less: The setting whose score is subtracted.
+    """
 
     of: Setting
     less: Setting
@@ -50,45 +61,60 @@ class Contrast:
 
 
 def contrasts(table: str) -> list[Contrast]:
-    """The differences that a published table is about: from the lowest rank of a target, then from q and v."""
+    """List the differences that a published table shows.
+
+    Args:
+        table: Number of the paper's table, "5" or "6".
+
+    Returns:
+        Differences from the lowest rank of the same target, then differences from the base target, q and v.
+    """
     rows = lora_paper(table)
     pairs = zip(rows["target"], rows["rank"], strict=True)
     settings = list(dict.fromkeys(Setting(target, rank) for target, rank in pairs))
-    lowest = {one.target: min((it for it in settings if it.target == one.target), key=_rank) for one in settings}
-    from_lowest = [Contrast(one, lowest[one.target]) for one in settings]
-    from_base = [Contrast(one, base) for one in settings for base in settings if _is_base(base, one, settings)]
-    return [one for one in [*from_lowest, *from_base] if one.of != one.less]
+    lowest = {
+        setting.target: min((other for other in settings if other.target == setting.target), key=_rank)
+        for setting in settings
+    }
+    from_lowest = [Contrast(setting, lowest[setting.target]) for setting in settings]
+    from_base = [
+        Contrast(setting, base) for setting in settings for base in settings if _is_base(base, setting, settings)
+    ]
+    return [contrast for contrast in [*from_lowest, *from_base] if contrast.of != contrast.less]
 
 
 def _rank(setting: Setting) -> int:
     return setting.rank
 
 
-def _is_base(base: Setting, one: Setting, settings: list[Setting]) -> bool:
-    """Whether a setting is that of q and v to which another is compared: of its rank, or the only one."""
-    ranks = [setting.rank for setting in settings if setting.target == BASE_TARGET]
-    return base.target == BASE_TARGET and base.rank == (one.rank if one.rank in ranks else ranks[0])
+def _is_base(candidate: Setting, setting: Setting, settings: list[Setting]) -> bool:
+    """Whether a candidate is the base of a setting: the base target at the same rank, or else at its first rank."""
+    ranks = [other.rank for other in settings if other.target == BASE_TARGET]
+    return candidate.target == BASE_TARGET and candidate.rank == (setting.rank if setting.rank in ranks else ranks[0])
 
 
 def beside_paper(study: Study, table: str) -> Table | None:
-    """Our differences with their intervals, beside the paper's, in points; None where we have none of them.
+    """Build the table of our differences with their intervals next to the paper's differences, in points.
 
     Args:
         study: Comparable cells.
-        table: The paper's, "5" or "6".
+        table: Number of the paper's table, "5" or "6".
+
+    Returns:
+        The table; None if we have none of the differences.
     """
-    asked = contrasts(table)
-    titles = {setting.title for one in asked for setting in (one.of, one.less)}
+    wanted = contrasts(table)
+    titles = {setting.title for contrast in wanted for setting in (contrast.of, contrast.less)}
     scored = study.cells[study.cells["report_score"].notna() & study.cells["title"].isin(titles)]
     ours = {
-        str(task): {str(one): shown for one in asked if (shown := _ours(study, cells, one)) is not None}
+        str(task): {str(contrast): entry for contrast in wanted if (entry := _ours(study, cells, contrast)) is not None}
         for task, cells in scored.groupby("task", sort=False)
     }
     ours = {task: values for task, values in ours.items() if values}
     if not ours:
         return None
-    names = [str(one) for one in asked]
-    paper = dict(_published(table, asked))
+    names = [str(contrast) for contrast in wanted]
+    paper = dict(_published(table, wanted))
     columns = {f"{task}, ours": [values.get(name, DASH) for name in names] for task, values in ours.items()}
     columns |= {f"{task}, the paper's": [values.get(name, DASH) for name in names] for task, values in paper.items()}
     body = pd.DataFrame({COLUMN: names, **columns}, dtype=object)
@@ -98,31 +124,30 @@ def beside_paper(study: Study, table: str) -> Table | None:
 
 
 def _ours(study: Study, cells: pd.DataFrame, contrast: Contrast) -> str | None:
-    """Our difference with its interval; None where a cell has no score."""
-    rows = [cells[cells["title"] == one.title] for one in (contrast.of, contrast.less)]
-    if any(found.empty for found in rows):
+    """Format our difference with its interval; None if a cell has no score."""
+    matches = [cells[cells["title"] == setting.title] for setting in (contrast.of, contrast.less)]
+    if any(rows.empty for rows in matches):
         return None
-    found = difference(study, *(found.iloc[0] for found in rows))
-    return _shown(found)
+    return _difference_text(difference(study, *(rows.iloc[0] for rows in matches)))
 
 
-def _shown(found: Difference) -> str:
-    """A difference in points, with the 95% interval where there is one."""
-    if found.interval is None:
-        return f"{100 * found.score:+.1f}"
-    low, high = (100 * edge for edge in found.interval)
-    return f"{100 * found.score:+.1f} ({low:.1f} to {high:.1f})"
+def _difference_text(measured: Difference) -> str:
+    """Format a difference in points, with its 95% interval if known."""
+    if measured.interval is None:
+        return f"{100 * measured.score:+.1f}"
+    low, high = (100 * edge for edge in measured.interval)
+    return f"{100 * measured.score:+.1f} ({low:.1f} to {high:.1f})"
 
 
-def _published(table: str, asked: list[Contrast]) -> Iterator[tuple[str, dict[str, str]]]:
-    """The paper's differences by task. The spread of a difference is that of two values."""
+def _published(table: str, wanted: list[Contrast]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the paper's differences by task. The spread of a difference combines the spreads of its two values."""
     for task, rows in lora_paper(table).groupby("task", sort=False):
         known: dict[tuple[str, int], Any] = {(row["target"], row["rank"]): row for _, row in rows.iterrows()}
         values = {}
-        for one in asked:
-            of, less = (known[setting.target, setting.rank] for setting in (one.of, one.less))
+        for contrast in wanted:
+            of, less = (known[setting.target, setting.rank] for setting in (contrast.of, contrast.less))
             spread = math.hypot(of["spread"], less["spread"])
-            values[str(one)] = f"{of['value'] - less['value']:+.1f} +- {text(spread, '{:.1f}')}"
+            values[str(contrast)] = f"{of['value'] - less['value']:+.1f} +- {text(spread, '{:.1f}')}"
         yield str(task), values
 
 
@@ -132,7 +157,7 @@ def _notes(cells: pd.DataFrame) -> list[str]:
     single = "; with one seed, over examples alone" if tested < len(cells) else ""
     untuned = ["No interval where a cell's learning rate was not tuned."] if not is_tuned(cells).all() else []
     return [
-        f"{ours}, which holds for all pairs of our table together{single}.",
+        f"{ours} that holds for all pairs of our table together{single}.",
         *untuned,
-        "The paper's: difference of the printed values +- the spread over seeds of two values.",
+        "The paper's: difference of the printed values +- the combined spread of both values over seeds.",
     ]

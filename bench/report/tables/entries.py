@@ -1,4 +1,4 @@
-"""How cells are shown: who they are and what they score as texts, row by row or by rank."""
+"""Show cells as text: columns that identify them and columns with their values, row by row or by rank."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -20,85 +20,122 @@ TASK, METRIC = "task", "metric"
 WORDS = (*SHORT[::2], *MORE, TASK, METRIC, "model", "cell", "outcome", "error", "trial", "tuning", "flags")
 
 
-def pivoted(name: str, study: Study, found: pd.DataFrame, rows: Sequence[str], metric: str) -> Table:
-    """Cells by rank."""
-    rows, judged = [*rows, *varying(found), *several_metrics(found)], standings(study, found)
+def pivoted(name: str, study: Study, cells: pd.DataFrame, rows: Sequence[str], metric: str) -> Table:
+    """Build a table with one column per rank.
+
+    Args:
+        name: Name of the table on the command line.
+        study: Comparable cells.
+        cells: The cells to show.
+        rows: Columns that identify a row. Settings in which the cells differ are added.
+        metric: Column of the frame of cells to show.
+    """
+    rows, verdicts = [*rows, *varying(cells), *several_metrics(cells)], standings(study, cells)
     body = []
-    for key, cells in alike(with_plain_metric(found), rows).items():
-        by_rank = {f"r={cell['rank']}": shown(cell, metric, judged, counted=False) for cell in cells}
+    for key, group in alike(with_plain_metric(cells), rows).items():
+        by_rank = {f"r={cell['rank']}": shown(cell, metric, verdicts, counted=False) for cell in group}
         body.append(dict(zip(rows, key, strict=True)) | by_rank)
-    ranks = [f"r={rank}" for rank in sorted(found["rank"].unique())]
-    return table_of(name, study, found, pd.DataFrame(body, columns=[*rows, *ranks], dtype=object).fillna(DASH))
+    ranks = [f"r={rank}" for rank in sorted(cells["rank"].unique())]
+    return table_of(name, study, cells, pd.DataFrame(body, columns=[*rows, *ranks], dtype=object).fillna(DASH))
 
 
-def alike(found: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[Any, Any]]]:
-    """The cells by what they have in common, as people read it; in their order."""
+def alike(cells: pd.DataFrame, keys: Sequence[str]) -> dict[tuple[str, ...], list[Mapping[Any, Any]]]:
+    """Group cells by some columns.
+
+    Args:
+        cells: One row per cell.
+        keys: Columns to group by.
+
+    Returns:
+        The cells of each group, by their formatted values in these columns. Groups and cells keep their order.
+    """
     groups: dict[tuple[str, ...], list[Mapping[Any, Any]]] = defaultdict(list)
-    for cell in found.to_dict("records"):
+    for cell in cells.to_dict("records"):
         groups[tuple(value_name(cell[key]) for key in keys)].append(cell)
     return groups
 
 
-def who(found: pd.DataFrame, *, scored: bool = True) -> dict[str, Any]:
-    """Columns that name the cells: their task where there are several, and what it is scored by where that differs.
+def who(cells: pd.DataFrame, *, scored: bool = True) -> dict[str, Any]:
+    """Return the columns that identify the cells.
 
-    scored: whether the table shows scores.
+    The task is among them if there are several tasks, and the metric if the tasks use different metrics.
+
+    Args:
+        cells: One row per cell.
+        scored: Whether the table shows scores. If not, the metric is left out.
     """
-    columns = [*([TASK] if len(found[TASK].unique()) > 1 else []), *SHORT]
-    columns += [one for one in MORE if found[one].notna().any()]
-    columns += several_metrics(found) if scored else []
-    plain = with_plain_metric(found)
-    return {name: plain[name].map(value_name) for name in columns}
+    columns = [*([TASK] if len(cells[TASK].unique()) > 1 else []), *SHORT]
+    columns += [name for name in MORE if cells[name].notna().any()]
+    columns += several_metrics(cells) if scored else []
+    readable = with_plain_metric(cells)
+    return {name: readable[name].map(value_name) for name in columns}
 
 
-def tuning_column(found: pd.DataFrame) -> dict[str, Any]:
-    """How the rates were found, where the cells differ in it."""
-    texts = tuning_texts(found)
+def tuning_column(cells: pd.DataFrame) -> dict[str, Any]:
+    """Return a column that says how the rates were found; none if all cells agree."""
+    texts = tuning_texts(cells)
     return {"tuning": texts} if len(texts.unique()) > 1 else {}
 
 
-def tuning_texts(found: pd.DataFrame) -> "pd.Series[Any]":
-    """How the rate of every cell was found."""
-    pairs = zip(found["tuning"], found["rates"], strict=True)
-    return pd.Series([tuning_text(*pair) for pair in pairs], found.index, dtype=object)
+def tuning_texts(cells: pd.DataFrame) -> "pd.Series[Any]":
+    """Describe how the rate of each cell was found."""
+    pairs = zip(cells["tuning"], cells["rates"], strict=True)
+    return pd.Series([tuning_text(*pair) for pair in pairs], cells.index, dtype=object)
 
 
-def flags_column(found: pd.DataFrame) -> dict[str, Any]:
-    """The flags of every cell, where some cell has one."""
-    return {"flags": found["flags"].map(text)} if found["flags"].notna().any() else {}
+def flags_column(cells: pd.DataFrame) -> dict[str, Any]:
+    """Return a column with the flags of each cell; none if no cell has a flag."""
+    return {"flags": cells["flags"].map(text)} if cells["flags"].notna().any() else {}
 
 
-def with_plain_metric(found: pd.DataFrame) -> pd.DataFrame:
-    """The cells with their metrics as people write them."""
-    return found.assign(metric=found[METRIC].str.replace("_", " "))
+def with_plain_metric(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells with readable metric names: spaces instead of underscores."""
+    return cells.assign(metric=cells[METRIC].str.replace("_", " "))
 
 
-def varying(found: pd.DataFrame) -> list[str]:
-    return [name for name in MORE if len(found[name].fillna("").unique()) > 1]
+def varying(cells: pd.DataFrame) -> list[str]:
+    """Return the settings in MORE in which the cells differ."""
+    return [name for name in MORE if len(cells[name].fillna("").unique()) > 1]
 
 
-def several_metrics(found: pd.DataFrame) -> list[str]:
-    """The column that says what each cell is scored by, where tasks differ in it."""
-    return [METRIC] if len(found[METRIC].dropna().unique()) > 1 else []
+def several_metrics(cells: pd.DataFrame) -> list[str]:
+    """Return the name of the metric column if the cells use different metrics, else nothing."""
+    return [METRIC] if len(cells[METRIC].dropna().unique()) > 1 else []
 
 
 def value_name(value: Any) -> str:
+    """Format a setting: a dash for a missing value, `yes` for True, whole numbers without a decimal point."""
     return text(value).replace("True", "yes").removesuffix(".0")
 
 
-def head_of(found: pd.DataFrame, metric: str) -> str:
-    return f"{metric_of(found).replace('_', ' ')} %" if metric == SCORE else metric.replace("_", " ")
+def head_of(cells: pd.DataFrame, metric: str) -> str:
+    """Return the heading of a metric's column. Scores are headed by the name of their metric, in percent."""
+    return f"{metric_of(cells).replace('_', ' ')} %" if metric == SCORE else metric.replace("_", " ")
 
 
-def column(found: pd.DataFrame, metric: str, judged: dict[str, str]) -> "pd.Series[Any]":
-    """The metric of every cell."""
-    entries = [shown(row, metric, judged) for row in found.to_dict("records")]
-    return pd.Series(entries, index=found.index, dtype=object)  # as text, pandas would forget who stands where
+def column(cells: pd.DataFrame, metric: str, verdicts: dict[str, str]) -> "pd.Series[Any]":
+    """Format a metric of each cell.
+
+    Args:
+        cells: One row per cell.
+        metric: Column of the frame of cells to show.
+        verdicts: BEST or TIED by cell id.
+    """
+    entries = [shown(row, metric, verdicts) for row in cells.to_dict("records")]
+    return pd.Series(entries, index=cells.index, dtype=object)  # pandas' text type would drop the standing of an Entry
 
 
-def shown(row: Mapping[Any, Any], metric: str, judged: dict[str, str], *, counted: bool = True) -> Entry | str:
+def shown(row: Mapping[Any, Any], metric: str, verdicts: dict[str, str], *, counted: bool = True) -> Entry | str:
+    """Format a metric of one cell.
+
+    Args:
+        row: The cell.
+        metric: Column of the frame of cells to show.
+        verdicts: BEST or TIED by cell id.
+        counted: Whether a score shows its number of seeds.
+    """
     if metric == SCORE:
-        return score_text(row, judged.get(row["cell"], ""), counted=counted)
+        return score_text(row, verdicts.get(row["cell"], ""), counted=counted)
     if pd.isna(row[metric]):
         return what_went_wrong(row["outcome"])
     marked = CONTENDED if metric in TIMED and row["contended"] else ""
@@ -106,20 +143,30 @@ def shown(row: Mapping[Any, Any], metric: str, judged: dict[str, str], *, counte
 
 
 def number_text(value: float, metric: str) -> str:
+    """Format the value of a metric; scores are in percent."""
     if metric in {SCORE, "select_score", "report_std"}:
         return f"{100 * value:.1f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
 
 
 def span_text(span: tuple[float, float] | float) -> str:
-    """An interval in percent; a dash where it is not known."""
+    """Format an interval in percent; a dash if it is unknown."""
     return f"{100 * span[0]:.1f} to {100 * span[1]:.1f}" if isinstance(span, tuple) else DASH
 
 
-def title_of(study: Study, found: pd.DataFrame) -> str:
-    return f"{', '.join(study.cells['model'].unique())} on {', '.join(found['task'].unique())}"
+def title_of(study: Study, cells: pd.DataFrame) -> str:
+    """Return the title of a table: the models of the study and the tasks of the cells shown."""
+    return f"{', '.join(study.cells['model'].unique())} on {', '.join(cells['task'].unique())}"
 
 
-def table_of(name: str, study: Study, found: pd.DataFrame, body: pd.DataFrame) -> Table:
-    notes = notes_of(study, found, rates="lr" not in body, flags="flags" not in body)
-    return Table(name, title_of(study, found), body, notes, WORDS)
+def table_of(name: str, study: Study, cells: pd.DataFrame, body: pd.DataFrame) -> Table:
+    """Build a table with its title and notes.
+
+    Args:
+        name: Name of the table on the command line.
+        study: Comparable cells.
+        cells: The cells shown.
+        body: The entries as text.
+    """
+    notes = notes_of(study, cells, rates="lr" not in body, flags="flags" not in body)
+    return Table(name, title_of(study, cells), body, notes, WORDS)

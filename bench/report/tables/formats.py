@@ -1,4 +1,4 @@
-"""A table as Markdown, LaTeX (booktabs), HTML or CSV: FORMATS names them."""
+"""Render a table as Markdown, LaTeX (booktabs), HTML or CSV. FORMATS lists the formats."""
 
 import html
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import pandas as pd
 from bench.report.tables.table import BEST, CONTENDED, TIED, Entry, Table, is_marked
 
 DISTURBED = (
-    f"{CONTENDED}: measured while something else was running, or unsteadily; no ratio, limit or front uses it, and the "
-    "next run measures it again."
+    f"{CONTENDED}: measured under other load, or unsteady; excluded from ratios, limits and fronts, and measured again "
+    "by the next run."
 )
 LEGEND = {
     BEST: "Bold: the best.",
@@ -17,12 +17,12 @@ LEGEND = {
     "omit the mark from a cell that is as good).",
 }
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    one: f"\\{one}" for one in "&%$#_{}"
+    character: f"\\{character}" for character in "&%$#_{}"
 }
 
 
 def markdown(table: Table) -> str:
-    """A pipe table with its notes."""
+    """Render a pipe table with its notes."""
     body = _styled(table, lambda text, standing: {BEST: f"**{text}**", TIED: f"{text}*"}.get(standing, text))
     body = body.map(lambda text: text.replace("|", r"\|"))
     notes = "\n".join(notes_with_legend(table))
@@ -30,7 +30,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A `table` float, for the package booktabs."""
+    """Render a LaTeX `table` float that needs the package booktabs."""
     styled = _styled(table, lambda text, standing: _latex_entry(_latex(text), standing))
     columns = "".join("l" if name in table.words else "r" for name in styled)
     head = " & ".join(_latex(str(name)) for name in styled)
@@ -53,7 +53,7 @@ def latex(table: Table) -> str:
 
 
 def web(table: Table) -> str:
-    """A `table` element with a caption."""
+    """Render an HTML `table` element with a caption and its notes."""
     styled = _styled(table, lambda text, standing: _web_entry(html.escape(text).replace("+-", "&plusmn;"), standing))
     sides = ["left" if name in table.words else "right" for name in styled]
     head = "".join(
@@ -72,7 +72,7 @@ def web(table: Table) -> str:
 
 
 def comma(table: Table) -> str:
-    """The texts alone, with a column that says how the score of each row stands where one is marked."""
+    """Render CSV without notes. Marked scores are followed by their standing, `best` or `tied`."""
     return _styled(table, lambda text, standing: f"{text} {standing}".strip()).to_csv(index=False)
 
 
@@ -80,7 +80,7 @@ FORMATS: dict[str, Callable[[Table], str]] = {"markdown": markdown, "latex": lat
 
 
 def notes_with_legend(table: Table) -> list[str]:
-    """What stands under the table; what the marks mean, where there are any."""
+    """Return the notes of a table, after a legend of the marks it uses."""
     marks = {entry.standing for entry in table.body.to_numpy().flatten() if isinstance(entry, Entry)}
     legend = " ".join(text for mark, text in LEGEND.items() if mark in marks)
     disturbed = [DISTURBED] if table.body.map(is_marked).to_numpy().any() else []
@@ -88,17 +88,19 @@ def notes_with_legend(table: Table) -> list[str]:
 
 
 def _styled(table: Table, style: Callable[[str, str], str]) -> pd.DataFrame:
+    """Format every entry of a table from its text and its standing."""
     return table.body.astype(object).map(
         lambda entry: style(str(entry), entry.standing if isinstance(entry, Entry) else "")
     )
 
 
 def _sides(table: Table) -> list[str]:
+    """Return the alignment of each column."""
     return ["left" if name in table.words else "right" for name in table.body]
 
 
 def _latex(text: str) -> str:
-    return "".join(LATEX.get(one, one) for one in text).replace("+-", r"$\pm$")
+    return "".join(LATEX.get(character, character) for character in text).replace("+-", r"$\pm$")
 
 
 def _latex_entry(text: str, standing: str) -> str:

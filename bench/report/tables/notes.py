@@ -1,4 +1,4 @@
-"""What must stand under a table for a reader to trust it."""
+"""The notes under a table: how its numbers were made, how certain they are, and what is missing."""
 
 import json
 from collections import Counter, defaultdict
@@ -18,10 +18,15 @@ VERSIONS = ("torch", "transformers", "peft", "bitsandbytes")  # packages that ca
 
 
 def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True, flags: bool = True) -> list[str]:
-    """Seeds, rates, flags, parts, protocol, resolution, ties, and what is missing; one line each.
+    """Return the notes of a table, one line each.
 
-    rates: whether to name the chosen learning rates, where the table has no column of them. flags: whether to name the
-    cells that are flagged, likewise.
+    They cover seeds, rates, flags, parts, protocol, resolution, ties, and missing cells.
+
+    Args:
+        study: Comparable cells.
+        cells: The cells shown.
+        rates: Whether to name the chosen learning rates, because the table has no column of them.
+        flags: Whether to name the flagged cells, because the table has no column of flags.
     """
     members = [record for name in cells["cell"] for record in study.members[name]]
     seeds = sorted({int(count) for count in cells["seeds"] if count})
@@ -31,27 +36,27 @@ def notes_of(study: Study, cells: pd.DataFrame, *, rates: bool = True, flags: bo
     )
     lines = [first, *rate_notes(study, cells, named=rates), *flag_notes(study, cells, named=flags)]
     lines += [
-        *_trained(members),
+        *_protocols(members),
         *_scales(members),
         *costs_elsewhere(cells),
         *mixture(members),
         *_resolution(study, cells),
     ]
     scored = [record.scores for record in members if record.scores and "chance" in record.scores]
-    lines += [_known_nothing(scored[0])] if scored else []
+    lines += [_chance_note(scored[0])] if scored else []
     lines += dict.fromkeys(f"Note: {note}." for record in members for note in record.provenance.get("notes", ()))
-    return [*lines, *unknown_ties(study, cells), *_unchosen(cells), *missing(cells)]
+    return [*lines, *unknown_ties(study, cells), *_unchosen_rates(cells), *missing(cells)]
 
 
-def _unchosen(cells: pd.DataFrame) -> list[str]:
-    """Cells whose rates cannot be compared."""
+def _unchosen_rates(cells: pd.DataFrame) -> list[str]:
+    """Name the cells whose rates cannot be compared."""
     scored = cells["outcome"].fillna("").str.contains(" ok") & ~cells["random"].astype(bool)
     names = cells.loc[scored & cells["report_score"].isna(), "title"].tolist()
     return [f"No learning rate is chosen for {some_of(names)}: its rates have no seed in common."] if names else []
 
 
 def costs_elsewhere(cells: pd.DataFrame) -> list[str]:
-    """Where cost was measured, and whose figures are left out because that was another machine."""
+    """Say where cost was measured, and which cells show none because they were measured on another machine."""
     lines = []
     for _, group in cells.groupby("table"):
         names = group.loc[group["elsewhere"], "title"].tolist()
@@ -65,93 +70,109 @@ def costs_elsewhere(cells: pd.DataFrame) -> list[str]:
 
 
 def mixture(members: Iterable[Record]) -> list[str]:
-    """One line where records of several commits or versions stand together: their numbers may differ for that alone."""
+    """Return a note if records of several commits or versions are mixed, as this alone can change numbers."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for record in members:
-        made = record.provenance
+        provenance = record.provenance
         for package in VERSIONS:
-            if version := (made.get("packages") or {}).get(package):
+            if version := (provenance.get("packages") or {}).get(package):
                 counts[package][version] += 1
-        if commit := made.get("commit"):
-            counts["commit"][f"{commit[:10]}{' with changes' if made.get('dirty') else ''}"] += 1
-        elif version := made.get("version"):
+        if commit := provenance.get("commit"):
+            counts["commit"][f"{commit[:10]}{' with changes' if provenance.get('dirty') else ''}"] += 1
+        elif version := provenance.get("version"):
             counts["peftgrid"][version] += 1
-    mixed = [f"{name} {_counted(versions)}" for name, versions in counts.items() if len(versions) > 1]
+    mixed = [f"{name} {_version_counts(versions)}" for name, versions in counts.items() if len(versions) > 1]
     return [f"Mixed versions, in records: {'; '.join(mixed)}."] if mixed else []
 
 
-def _counted(versions: Counter[str]) -> str:
+def _version_counts(versions: Counter[str]) -> str:
     return ", ".join(f"{version} ({count})" for version, count in versions.most_common(MOST))
 
 
 def what_differs(tables: list[str], number: int) -> str | None:
-    """Say what sets one of several tables apart from the others; None where it is the only one."""
+    """Say which settings distinguish one of several tables from the others.
+
+    Args:
+        tables: The settings that the cells of each table share, as JSON.
+        number: Number of the table, from 1.
+
+    Returns:
+        One line; None if there is only one table.
+    """
     settings = [_leaves("", json.loads(shared)) for shared in tables]
-    one = settings[number - 1]
-    names = dict.fromkeys(name for other in settings for name in other)
-    own = [f"{name}={one.get(name, 'unset')}" for name in names if len({other.get(name) for other in settings}) > 1]
+    current = settings[number - 1]
+    names = dict.fromkeys(name for values in settings for name in values)
+    own = [
+        f"{name}={current.get(name, 'unset')}" for name in names if len({values.get(name) for values in settings}) > 1
+    ]
     return f"Table {number} of {len(tables)}, not to be compared with the others: {', '.join(own)}." if own else None
 
 
 def missing(cells: pd.DataFrame) -> list[str]:
-    """What the grid of methods, ranks and targets lacks: combinations that others of the same method have."""
+    """Name the cells that the grid lacks: combinations of a method's ranks and targets, and cells without a trial."""
     lacking = []
     for method, group in cells.groupby("method"):
         ranks, targets = group["rank"].dropna().unique(), group["target"].dropna().unique()
-        there = set(zip(group["rank"], group["target"], strict=True))
+        present = set(zip(group["rank"], group["target"], strict=True))
         if len(ranks) and len(targets):
             lacking += [
-                f"{method} r={rank} {target}" for rank in ranks for target in targets if (rank, target) not in there
+                f"{method} r={rank} {target}" for rank in ranks for target in targets if (rank, target) not in present
             ]
     unrun = cells.loc[cells["outcome"].isna(), "title"].tolist()
     lines = [f"Missing from the grid: {some_of(lacking)}."] if lacking else []
-    return lines + ([f"Without a trial so far: {some_of(unrun)}."] if unrun else [])
+    return lines + ([f"No trial so far: {some_of(unrun)}."] if unrun else [])
 
 
 def _leaves(name: str, node: Any) -> dict[str, str]:
+    """Flatten nested settings to dotted names with values as JSON."""
     if not isinstance(node, dict):
         return {name: json.dumps(node)}
     return {leaf: text for key in node for leaf, text in _leaves(f"{name}.{key}".lstrip("."), node[key]).items()}
 
 
-def _trained(members: list[Record]) -> list[str]:
-    """One line for each protocol: a table over several tasks may have one for each of them."""
+def _protocols(members: list[Record]) -> list[str]:
+    """Return one note per protocol. A table over several tasks may have one protocol per task."""
     lines: dict[str, None] = {}
     for of_task in grouped(members, lambda record: record.cell["task"]).values():
-        where = [one.provenance for one in of_task if one.provenance.get("dtype")]  # known once a worker is ready
-        machines = dict.fromkeys(f"{known['dtype']} on {known['device_name']}" for known in where)
-        own = any((one.config.get("method") or {}).get("head_at_lr") for one in of_task)
-        for record in {json.dumps(one.config["protocol"]): one for one in of_task}.values():
-            arithmetic = f"precision {record.config['precision']} ({', '.join(machines) or DASH})"
+        started = [record.provenance for record in of_task if record.provenance.get("dtype")]  # set by a ready worker
+        machines = dict.fromkeys(f"{provenance['dtype']} on {provenance['device_name']}" for provenance in started)
+        own_head_rate = any((record.config.get("method") or {}).get("head_at_lr") for record in of_task)
+        for record in {json.dumps(record.config["protocol"]): record for record in of_task}.values():
+            precision = f"precision {record.config['precision']} ({', '.join(machines) or DASH})"
             cost = "Cost is the probe's: one trial alone, warm steps."
-            lines[f"Protocol: {_settings(record, own=own)}; {arithmetic}. {cost}"] = None
+            lines[f"Protocol: {_protocol_text(record, own_head_rate=own_head_rate)}; {precision}. {cost}"] = None
     return list(lines)
 
 
-def _settings(record: Record, *, own: bool) -> str:
-    """The protocol's numbers. own: whether a method is there that trains the head at its own rate."""
+def _protocol_text(record: Record, *, own_head_rate: bool) -> str:
+    """Format the protocol of a record.
+
+    own_head_rate: whether the table has a method that trains the head at the method's own learning rate.
+    """
     protocol = record.config["protocol"]
     steps, warm, every = (protocol.get(key) for key in ("steps", "warmup_steps", "eval_steps"))
     head = "head_lr" in (record.identity.get("protocol") or {})
-    told = [
+    parts = [
         f"{protocol['epochs']} epochs" if steps is None else f"{steps:,} steps",
-        f" over {_rows(protocol['train_rows'])}, {_batch(protocol)}",
+        f" over {_rows_text(protocol['train_rows'])}, {_batch_text(protocol)}",
         f", head's learning rate {protocol['head_lr']:g}" if head else "",
-        " (method head: its own)" if head and own else "",
+        " (method head: its own)" if head and own_head_rate else "",
         f", weight decay {protocol['weight_decay']}",
         f", warm-up {protocol['warmup']}" if warm is None else f", warm-up {warm} steps",
         f", clip {protocol['clip']}",
-        f", select judged every {every} steps" if every else "",
+        f", select evaluated every {every} steps" if every else "",
     ]
-    return "".join(told)
+    return "".join(parts)
 
 
 def _scales(members: list[Record]) -> list[str]:
-    """What the names of scales stand for."""
+    """Explain the names of the scales in use."""
     used = sorted({record.cell["scale"] for record in members if record.cell.get("scale")})
-    known = {one["name"]: one for one in (record.config.get("scale") for record in members) if one}
-    told = [f"{name} is alpha = {known[name]['alpha']} divided by {_divisor(known[name])}" for name in used]
-    return [f"Scale of LoRA's update: {', '.join(told)}; the default is alpha = r, divided by r."] if told else []
+    scales = {scale["name"]: scale for scale in (record.config.get("scale") for record in members) if scale}
+    meanings = [f"{name} is alpha = {scales[name]['alpha']} divided by {_divisor(scales[name])}" for name in used]
+    if not meanings:
+        return []
+    return [f"Scale of LoRA's update: {', '.join(meanings)}; the default is alpha = r, divided by r."]
 
 
 def _divisor(scale: dict[str, Any]) -> str:
@@ -159,7 +180,7 @@ def _divisor(scale: dict[str, Any]) -> str:
 
 
 def _resolution(study: Study, cells: pd.DataFrame) -> list[str]:
-    """How small a difference means anything, task by task."""
+    """Say for each task how large the standard error of an accuracy is."""
     lines = []
     for task, group in cells[cells["report_score"].notna()].groupby("task"):
         trials = study.trials[study.trials["cell"].isin(group["cell"])]["trial"]
@@ -174,16 +195,16 @@ def _resolution(study: Study, cells: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _known_nothing(scores: dict[str, Any]) -> str:
-    """What multiple-choice scores must be seen beside."""
+def _chance_note(scores: dict[str, Any]) -> str:
+    """Return the baselines of multiple-choice scores: guessing, and always giving the most frequent answer."""
     chance, majority = 100 * scores["chance"], 100 * scores["majority"]
     return f"Guessing scores {chance:.1f} % on the report part, its most frequent answer {majority:.1f} %."
 
 
-def _batch(protocol: dict[str, Any]) -> str:
+def _batch_text(protocol: dict[str, Any]) -> str:
     tokens = protocol.get("tokens")
     return f"batch {protocol['batch']}" if tokens is None else f"batches of at most {tokens:,} tokens"
 
 
-def _rows(limit: int | None) -> str:
+def _rows_text(limit: int | None) -> str:
     return "all rows" if limit is None else f"at most {limit:,} rows"

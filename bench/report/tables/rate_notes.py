@@ -1,4 +1,4 @@
-"""What must stand under a table about its learning rates and its flags."""
+"""The notes under a table about its learning rates and its flags."""
 
 from collections import defaultdict
 from typing import Any
@@ -15,14 +15,22 @@ QUICK = "quick"
 
 
 def rate_notes(study: Study, cells: pd.DataFrame, *, named: bool) -> list[str]:
-    """How the learning rates were found. named: whether to name the chosen ones."""
+    """Say how the learning rates were found.
+
+    Args:
+        study: Comparable cells.
+        cells: The cells shown.
+        named: Whether to name the chosen rates.
+    """
     tried = sorted({int(count) for count in cells["rates"] if count})
-    line = f"Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}{_chosen(cells) if named else ''}."
-    return [line, *rate_rules(study, cells[cells["tuning"] == TUNED]), *_carried(study, cells)]
+    line = (
+        f"Learning rates tried per cell: {', '.join(map(str, tried)) or DASH}{_chosen_rates(cells) if named else ''}."
+    )
+    return [line, *rate_rules(study, cells[cells["tuning"] == TUNED]), *_carried_rates(study, cells)]
 
 
-def _carried(study: Study, cells: pd.DataFrame) -> list[str]:
-    """One line where cells train at the rate of another cell's race."""
+def _carried_rates(study: Study, cells: pd.DataFrame) -> list[str]:
+    """Return one note per race whose rate other cells reuse."""
     titles = dict(zip(study.cells["cell"], study.cells["title"], strict=True))
     by_leader: dict[str, list[str]] = defaultdict(list)
     for name, title in zip(cells["cell"], cells["title"], strict=True):
@@ -30,22 +38,22 @@ def _carried(study: Study, cells: pd.DataFrame) -> list[str]:
         if record and record.race and (leader := record.race.get("of")):
             by_leader[titles.get(leader, leader)].append(title)
     return [
-        f"At the rate that the race of {leader} found (tune=once): {some_of(found)}."
-        for leader, found in by_leader.items()
+        f"Trained at the rate chosen by the race of {leader} (tune=once): {some_of(followers)}."
+        for leader, followers in by_leader.items()
     ]
 
 
-def _chosen(cells: pd.DataFrame) -> str:
-    """The chosen rates by method."""
+def _chosen_rates(cells: pd.DataFrame) -> str:
+    """List the chosen rates by method."""
     known = cells[cells["lr"].notna()].groupby("method")["lr"]
     by_method = [f"{method} {' or '.join(f'{lr:g}' for lr in sorted(rates.unique()))}" for method, rates in known]
     if len(by_method) > MOST:
-        return "; the table of cells has the chosen ones"
+        return "; the chosen rates are in table=cells"
     return f"; chosen: {', '.join(by_method)}" if by_method else ""
 
 
 def rate_rules(study: Study, tuned: pd.DataFrame) -> list[str]:
-    """One line for each rule by which rates were raced for; cells are named where there are several rules."""
+    """Return one note per rule of the races. The notes name their cells if there are several rules."""
     by_rule: dict[str, list[str]] = defaultdict(list)
     for name, title in zip(tuned["cell"], tuned["title"], strict=True):
         record = race_of(study.members[name])
@@ -57,25 +65,31 @@ def rate_rules(study: Study, tuned: pd.DataFrame) -> list[str]:
 
 
 def rule_text(rule: dict[str, Any]) -> str:
-    """The rule of a race in a sentence or two."""
+    """Describe the rule of a race in a sentence or two."""
     count, apart, first = rule["candidates"], rule["apart"], rule["first_part"]
     distance = {0.5: "half a decade", 1.0: "a decade"}.get(apart, f"{apart:g} decades")
     part = {0.333: "a third", 0.5: "half"}.get(round(first, 3), f"{100 * first:.0f}%")
     wider = f", up to {rule['widenings']} more where the best is at an edge" if rule.get("widenings") else ""
     text = (
         f"{count} candidates {distance} apart around the published rate{wider}; each trains {part} of the schedule on "
-        f"seed {rule['seed']}, the best {rule['finalists']} all of it, and the lowest loss on select wins."
+        f"seed {rule['seed']}, the best {rule['finalists']} train all of it, and the lowest loss on select wins."
     )
     if count >= WHOLE:
         return text
-    return f"{text} That is the quick rule (protocol={QUICK}); protocol=standard in its place runs the whole one."
+    return f"{text} This is the quick rule (protocol={QUICK}); use protocol=standard for the whole rule."
 
 
 def flag_notes(study: Study, cells: pd.DataFrame, *, named: bool) -> list[str]:
-    """What each flag means that one of the cells has. named: whether to name the cells, where no column shows flags."""
+    """Explain the flags that the cells have.
+
+    Args:
+        study: Comparable cells.
+        cells: The cells shown.
+        named: Whether to name the flagged cells, because no column shows flags.
+    """
     lines = []
     for flag, meaning in FLAGS.items():
-        titles = [title for title, found in zip(cells["title"], cells["flags"], strict=True) if flag in listed(found)]
+        titles = [title for title, flags in zip(cells["title"], cells["flags"], strict=True) if flag in listed(flags)]
         if titles:
             where = f" ({some_of(list(dict.fromkeys(titles)))})" if named else ""
             lines.append(f"Flag {flag}{where}: {meaning}.")
@@ -83,11 +97,9 @@ def flag_notes(study: Study, cells: pd.DataFrame, *, named: bool) -> list[str]:
 
 
 def _unknown_heads(study: Study, cells: pd.DataFrame) -> list[str]:
-    """One line where some cells cannot be compared with a linear probe, as none is recorded."""
-    asked = cells[cells["report_score"].notna() & cells["tuning"].notna() & (cells["method"] != HEAD)]
-    unknown = set(asked["table"]) - set(probe_scores(study.cells))
-    return (
-        [f"Whether a cell is {BELOW_HEAD} is not known (-): no tuned method={HEAD} is among these records."]
-        if unknown
-        else []
-    )
+    """Return a note if some cells cannot be compared with a linear probe, because none is recorded."""
+    scored = cells[cells["report_score"].notna() & cells["tuning"].notna() & (cells["method"] != HEAD)]
+    unknown = set(scored["table"]) - set(probe_scores(study.cells))
+    if not unknown:
+        return []
+    return [f"Whether a cell is {BELOW_HEAD} is unknown (-): these records hold no tuned method={HEAD}."]

@@ -1,4 +1,4 @@
-"""What a table is before it has a format: texts in rows and columns, with what must be said under it."""
+"""A table before it is rendered: entries as text, in rows and columns, with notes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,36 @@ import pandas as pd
 DASH = "-"
 MIB = 2**20
 BEST, TIED = "best", "tied"
-CONTENDED = "~"  # before a time or a speed that was measured beside other load
+CONTENDED = "~"  # marks a time or speed that was measured under other load
 
 
 class Entry(str):
-    """A text with its standing: BEST, TIED (it cannot be told from the best), or nothing."""
+    """An entry of a table, with its standing among comparable cells.
+
+    Attributes:
+        standing: BEST, TIED (not significantly worse than the best), or empty.
+    """
 
     __slots__ = ("standing",)
     standing: str
 
     def __new__(cls, text: str, standing: str = "") -> "Entry":
-        made = super().__new__(cls, text)
-        made.standing = standing
-        return made
+        entry = super().__new__(cls, text)
+        entry.standing = standing
+        return entry
 
 
 @dataclass(frozen=True)
 class Table:
-    """name: as on the command line. body: a text in every entry; columns in `words` are to the left. notes: lines."""
+    """A table of texts.
+
+    Attributes:
+        name: Name on the command line.
+        title: Title shown above the table.
+        body: The entries, all of them text.
+        notes: Lines shown under the table.
+        words: Columns of words, which are aligned to the left. All others are aligned to the right.
+    """
 
     name: str
     title: str
@@ -36,33 +48,49 @@ class Table:
 
 
 def text(value: Any, form: str = "{}") -> str:
-    """A value as people read it, a dash where there is none."""
+    """Format a value; a dash if it is missing."""
     return DASH if pd.isna(value) else form.format(value)
 
 
 def ratio_text(ratio: float) -> str:
-    """A ratio as people read it: 1,935, 32, 3.16, 0.32, 0.0012."""
+    """Format a ratio to a readable precision: 1,935, 32, 3.16, 0.32, 0.0012."""
     return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
 
 
 def timed(cells: pd.DataFrame, key: str, form: str, scale: float = 1.0) -> "pd.Series[Any]":
-    """The texts of a time or a speed of every cell, marked where its measurement was disturbed."""
+    """Format a time or speed of each cell, marked if its measurement was disturbed.
+
+    Args:
+        cells: One row per cell.
+        key: Column of the time or speed.
+        form: Format of the value, such as "{:,.0f}".
+        scale: Factor to multiply the value by, such as 1000 for milliseconds.
+    """
     rows = zip(cells[key], cells["contended"], strict=True)
-    return pd.Series([timed_text(value * scale, form, contended=bad) for value, bad in rows], cells.index, dtype=object)
+    texts = [timed_text(value * scale, form, contended=contended) for value, contended in rows]
+    return pd.Series(texts, cells.index, dtype=object)
 
 
 def timed_text(value: Any, form: str, *, contended: bool) -> str:
-    """A time or a speed, marked where its measurement was disturbed; a dash where there is none."""
+    """Format a time or speed, marked if its measurement was disturbed; a dash if it is missing."""
     return f"{CONTENDED if contended and pd.notna(value) else ''}{text(value, form)}"
 
 
 def is_marked(entry: object) -> bool:
-    """Whether an entry of a table is such a text."""
+    """Whether an entry is marked as a disturbed measurement."""
     return isinstance(entry, str) and entry.startswith(CONTENDED)
 
 
 def score_text(row: Mapping[Any, Any], standing: str = "", *, counted: bool = True) -> Entry:
-    """Mean +- standard deviation (n) in percent; what went wrong where there is no score; a dash for random weights."""
+    """Format the score of a cell as mean +- standard deviation (n), in percent.
+
+    A cell without a score shows its failure, or a dash. Random weights have no score and show a dash.
+
+    Args:
+        row: The cell.
+        standing: BEST, TIED, or empty.
+        counted: Whether to show the number of seeds.
+    """
     if pd.notna(row["report_score"]):
         spread = f" +- {100 * row['report_std']:.1f}" if pd.notna(row["report_std"]) else ""
         seeds = f" ({row['seeds']})" if counted else ""
@@ -71,17 +99,17 @@ def score_text(row: Mapping[Any, Any], standing: str = "", *, counted: bool = Tr
 
 
 def what_went_wrong(outcome: str | None) -> str:
-    """OOM, DIVERGED ... where that is all that happened; a dash where some trial ended well, or none was run."""
+    """Return the failure of a cell, such as OOM or DIVERGED; a dash if any trial ended well or none was run."""
     if outcome is None or pd.isna(outcome) or " ok" in outcome:
         return DASH
     return outcome.split(", ")[0].partition(" ")[2].upper()
 
 
 def peak_of(cells: pd.DataFrame) -> tuple[str, "pd.Series[Any]"]:
-    """The name of the peak memory that is known, and its MiB.
+    """Return the heading and the values, in MiB, of the most specific peak memory that is recorded.
 
-    The accelerator's, or on a CPU the cell's own: without what the process held before the model was loaded. Old
-    records have the whole process's alone.
+    This is the peak on the accelerator. On a CPU it is the cell's own peak, without the memory the process held before
+    the model was loaded. Old records have only the peak of the whole process.
     """
     if cells["peak_allocated_bytes"].notna().any():
         return "peak MiB", cells["peak_allocated_bytes"] / MIB
@@ -91,13 +119,13 @@ def peak_of(cells: pd.DataFrame) -> tuple[str, "pd.Series[Any]"]:
 
 
 def needed_bytes(cells: pd.DataFrame) -> "pd.Series[Any]":
-    """What a cell needs to run: on the accelerator, or on a CPU of the whole process."""
+    """Return the bytes a cell needs to run: the peak on the accelerator, or on a CPU that of the whole process."""
     if cells["peak_allocated_bytes"].notna().any():
         return cells["peak_allocated_bytes"]
     return cells["peak_resident_bytes"]
 
 
 def metric_of(cells: pd.DataFrame) -> str:
-    """What cells are scored by: `score` where their tasks differ in it, accuracy where nothing has been scored."""
+    """Return the metric of the cells: `score` if they use several, `accuracy` if nothing has been scored."""
     known = cells["metric"].dropna().unique()
     return "score" if len(known) > 1 else str(known[0]) if len(known) else "accuracy"

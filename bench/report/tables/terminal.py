@@ -1,4 +1,4 @@
-"""Tables on a terminal: as wide as their entries, and still readable where the window is not."""
+"""Print tables on a terminal: as wide as their entries, with fewer columns in a narrow window."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,9 @@ from bench.report.tables import table as report
 from bench.report.tables.formats import notes_with_legend
 from bench.report.tables.table import BEST, TIED, Entry
 
-PIPE_WIDTH = 120  # at least, where no window is the limit
-WIDEST = 10_000  # a table's lines are never broken
-# What a narrow terminal goes without, in this order; method, rank and score always stay.
+PIPE_WIDTH = 120  # smallest width of output that goes to a pipe
+WIDEST = 10_000  # width while a table is printed, so that its lines are never broken
+# Columns that a narrow terminal leaves out, in this order. Method, rank and score always stay.
 DISPENSABLE = (
     "cell",
     "lr",
@@ -32,28 +32,31 @@ DISPENSABLE = (
 )
 
 
-def show(asked: report.Table, console: Console) -> None:
-    """Print a table. A narrow terminal gets fewer columns, and is told which; a pipe gets all of them."""
-    shown, notes = asked.body, "\n".join(notes_with_legend(asked))
+def show(table: report.Table, console: Console) -> None:
+    """Print a table with its notes.
+
+    A narrow terminal shows fewer columns and a note that names the missing ones. A pipe gets all columns.
+    """
+    shown, notes = table.body, "\n".join(notes_with_legend(table))
     if console.is_terminal:
-        shown, left_out = _narrowed(asked, console)
+        shown, left_out = _narrow(table, console)
         if left_out:
             notes += f"\nLeft out on this narrow terminal: {', '.join(left_out)}; a wider one shows them."
     else:
         console.width = max(console.width, PIPE_WIDTH)
-    console.print(f"\n{asked.title}\n", soft_wrap=True)
+    console.print(f"\n{table.title}\n", soft_wrap=True)
     width, console.width = console.width, WIDEST
-    console.print(_table(shown, asked.words), crop=False)
+    console.print(_rich_table(shown, table.words), crop=False)
     console.width = width
     console.print(f"\n{notes}" if notes else "")
 
 
-def _narrowed(asked: report.Table, console: Console) -> tuple[pd.DataFrame, list[str]]:
-    """As many columns as the console has room for, and which it has none for."""
-    shown, left_out = asked.body, []
+def _narrow(table: report.Table, console: Console) -> tuple[pd.DataFrame, list[str]]:
+    """Drop columns until the table fits the console. Returns the remaining body and the dropped columns."""
+    shown, left_out = table.body, []
     for column in DISPENSABLE:
-        table = _table(shown, asked.words)
-        if Measurement.get(console, console.options.update(max_width=WIDEST), table).maximum <= console.width:
+        printed = _rich_table(shown, table.words)
+        if Measurement.get(console, console.options.update(max_width=WIDEST), printed).maximum <= console.width:
             break
         if column in shown and not _misleads_without(shown, column):
             shown = shown.drop(columns=column)
@@ -61,7 +64,7 @@ def _narrowed(asked: report.Table, console: Console) -> tuple[pd.DataFrame, list
     return shown, left_out
 
 
-def _table(shown: pd.DataFrame, words: Sequence[str]) -> Table:
+def _rich_table(shown: pd.DataFrame, words: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for name in map(str, shown.columns):
         table.add_column(name.replace(" (", "\n("), justify="left" if name in words else "right", no_wrap=True)
@@ -71,13 +74,16 @@ def _table(shown: pd.DataFrame, words: Sequence[str]) -> Table:
 
 
 def _marked(entry: str) -> Text:
-    """The best in bold, what cannot be told from it with a star."""
+    """Style an entry: the best in bold, tied entries with a star."""
     standing = entry.standing if isinstance(entry, Entry) else ""
     return Text(f"{entry}*" if standing == TIED else entry, style="bold" if standing == BEST else "")
 
 
 def _misleads_without(shown: pd.DataFrame, column: str) -> bool:
-    """Whether a reader needs the column: rows differ in their tuning or in their target alone, or did not end well."""
+    """Whether hiding a column would mislead.
+
+    It would if rows differ in their tuning, differ only in their target, or have failed trials.
+    """
     if column == "tuning":
         return len(shown["tuning"].unique()) > 1
     if column == "outcome":

@@ -74,7 +74,7 @@ def test_the_table_sets_ranks_against_full_fine_tuning_and_says_what_a_carried_r
     assert [rows[rank]["x full"] for rank in ("1", "10", "100", "-")] == ["10", "3.16", "1.00", "1.00"]
     assert [rows[rank]["loses"] for rank in ("1", "10", "100", "-")] == ["-", "+5.0", "+10.0", "-"]
     (line,) = [note for note in table.notes if note.startswith("lora")]
-    assert "ten times the rank has 0.32 times the best rate" in line
+    assert "a rank ten times higher has 0.32 times the best rate" in line
     assert "1.00 to 10 times full fine-tuning's best rate (geometric mean 3.16)" in line
     assert "the best rate of lora r=1 qv costs the others 7.5 points on average, 10.0 at most" in line
 

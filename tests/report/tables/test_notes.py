@@ -30,7 +30,7 @@ def scaled(name: str, alpha: int, *, root: bool, lr: float) -> Record:
     ({"head_lr": 1e-3}, "batch 32, head's learning rate 0.001, weight decay"),
     ({"warmup_steps": 20}, "warm-up 20 steps, clip"),
     ({"warmup_steps": 0}, "warm-up 0 steps, clip"),
-    ({"eval_steps": 50}, "clip 1.0, select judged every 50 steps;"),
+    ({"eval_steps": 50}, "clip 1.0, select evaluated every 50 steps;"),
 ])  # fmt: skip
 def test_the_protocols_note_says_what_was_used(protocol: dict[str, Any], words: str) -> None:
     assert words in noted(record_of(**protocol))

@@ -180,7 +180,7 @@ def test_the_chosen_rates_stand_under_tables_that_have_no_column_of_them() -> No
     assert "; chosen: ia3 0.001, lora 0.001." in "".join(made("methods", found).notes)
     assert "chosen:" not in "".join(made("cells", found).notes)
     many = [record for number in range(9) for record in cell(0.8, method=f"method{number}")]
-    assert "the table of cells has the chosen ones" in "".join(made("methods", many).notes)
+    assert "the chosen rates are in table=cells" in "".join(made("methods", many).notes)
 
 
 def test_retention_tells_the_loss_before_and_after() -> None:
@@ -193,7 +193,7 @@ def test_retention_tells_the_loss_before_and_after() -> None:
     assert (found["loss before"], found["loss after"], found["forgotten"]) == ("2.500", "2.800 +- 0.141", "+0.300")
     assert rows["sst2", "full", "-", "-"]["loss after"] == "3.500"
     assert "texts" not in table.body
-    assert table.notes[0].startswith("Loss: mean cross-entropy on texts that are not the task's, in nats per token")
+    assert table.notes[0].startswith("Loss: mean cross-entropy on texts outside the task, in nats per token")
 
 
 def test_retention_on_other_texts_is_told_apart() -> None:

@@ -272,7 +272,7 @@ def test_the_rule_of_the_race_stands_under_the_table() -> None:
     (note,) = [note for note in made("cells", cell(0.9)).notes if note.startswith("Tuned by a race")]
     assert note == (
         "Tuned by a race: 7 candidates half a decade apart around the published rate, up to 2 more where the best is "
-        "at an edge; each trains half of the schedule on seed 1000, the best 3 all of it, and the lowest loss on "
+        "at an edge; each trains half of the schedule on seed 1000, the best 3 train all of it, and the lowest loss on "
         "select wins."
     )
 
@@ -281,7 +281,7 @@ def test_a_smaller_rule_is_named_with_the_whole_one() -> None:
     quick = [*cell(0.9, tuned=False), race_record(rule={"candidates": 5, "finalists": 2})]
     (note,) = [note for note in made("cells", quick).notes if note.startswith("Tuned by a race")]
     assert "5 candidates half a decade apart" in note
-    assert note.endswith("the quick rule (protocol=quick); protocol=standard in its place runs the whole one.")
+    assert note.endswith("the quick rule (protocol=quick); use protocol=standard for the whole rule.")
     notes = [note for note in made("cells", quick, cell(0.8, method="ia3")).notes if note.startswith("Tuned by a race")]
     assert [note.split(":")[0] for note in notes] == ["Tuned by a race, ia3 r=8 qv", "Tuned by a race, lora r=8 qv"]
 
