@@ -52,7 +52,9 @@ def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
         ValueError: bf16 is requested, but the device does not support it at all.
     """
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError(f"precision=bf16, but {torch.cuda.get_device_name(device)} has none; use precision=fp32")
+        raise ValueError(
+            f"precision=bf16, but {torch.cuda.get_device_name(device)} does not support it; use precision=fp32"
+        )
     return DTYPES[precision]
 
 
@@ -76,7 +78,7 @@ def check_rule(assumed: str, device: torch.device) -> None:
     if not on_cuda:
         reason = f"PyTorch {torch.__version__} cannot use the machine's GPU ({_why_unusable()}); use device=cpu"
     elif actual == "fp32":
-        reason = f"{torch.cuda.get_device_name(device)} has none; use precision=fp32"
+        reason = f"{torch.cuda.get_device_name(device)} does not support it; use precision=fp32"
     else:
         reason = (
             f"PyTorch computes on {torch.cuda.get_device_name(device)}, which no device file shows; use precision=bf16"
