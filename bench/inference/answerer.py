@@ -1,4 +1,4 @@
-"""What was kept of a trial, ready to answer."""
+"""Load the saved model of a trial and answer requests with it."""
 
 import json
 import tempfile
@@ -26,49 +26,61 @@ from bench.train.device import Compute, exact_products, pick_device, pick_dtype
 from bench.train.evaluate import weigh
 
 LETTERS = "ABCDEF"
-FEWEST = 2  # options of a question
+FEWEST = 2  # the smallest number of options of a question
 
 
 def select_trial(records: Sequence[Record], name: str) -> Record:
-    """The trial of that name; of a cell's, the one that is best on select. ValueError: none of them can answer.
+    """Return the record of the trial to answer with.
 
-    Of a cell that has held a race for its learning rate, the trials at the winner's rate can answer.
+    Args:
+        records: All records.
+        name: The id of a trial or of a cell. For a cell, the trial with the best score on select is chosen. If the cell
+            raced its learning rates, only trials at the winning rate are considered.
+
+    Raises:
+        ValueError: No record has this name, or no matching trial was saved.
     """
-    rates = {one.cell["id"]: one.race["lr"] for one in records if one.race and one.race["lr"] is not None}
-    of_name = [one for one in records if one.trial and _is_named(one, name, rates)]
-    able = [one for one in of_name if one.scores and (one.saved or not one.config["method"].get("trains", True))]
-    if not able and of_name:
-        raise ValueError(f"record={name}: nothing was kept of it; run it again with save=adapter")
-    if not able:
-        kept = list(dict.fromkeys(str(one.trial["id"]) for one in records if one.trial and one.saved))
-        there = f"kept were {', '.join(kept[:5])}" if kept else "none was kept yet: run a cell with save=adapter"
-        raise ValueError(f"record={name} is not among the {len(records)} records; {there}")
-    return max(able, key=lambda one: (one.scores or {})["select"])
+    rates = {
+        record.cell["id"]: record.race["lr"] for record in records if record.race and record.race["lr"] is not None
+    }
+    matching = [record for record in records if record.trial and _is_named(record, name, rates)]
+    usable = [
+        record
+        for record in matching
+        if record.scores and (record.saved or not record.config["method"].get("trains", True))
+    ]
+    if not usable and matching:
+        raise ValueError(f"record={name}: its model was not saved; run it again with save=adapter")
+    if not usable:
+        saved = list(dict.fromkeys(str(record.trial["id"]) for record in records if record.trial and record.saved))
+        hint = f"saved trials: {', '.join(saved[:5])}" if saved else "no trial was saved: run a cell with save=adapter"
+        raise ValueError(f"record={name} is not among the {len(records)} records; {hint}")
+    return max(usable, key=lambda record: (record.scores or {})["select"])
 
 
 def _is_named(record: Record, name: str, rates: Mapping[str, float]) -> bool:
-    """Whether a trial goes by its own name, or by its cell's. rates: of races, by cell."""
+    """Whether a name is that of the trial, or of its cell. rates: winning learning rates of races, by cell."""
     trial, cell = record.trial or {}, record.cell["id"]
     return bool(name == trial["id"] or (name == cell and trial["lr"] == rates.get(cell, trial["lr"])))
 
 
 class Answerer:
-    """A trial's model, in the arithmetic in which it was trained."""
+    """The saved model of a trial. It runs in the arithmetic in which it was trained."""
 
     def __init__(self, record: Record, own: Path | None = None) -> None:
-        """Load what a record says was kept.
+        """Load the model of a record.
 
         Args:
-            record: of a trial.
-            own: the user's folder of yaml files, where the record names functions of theirs.
+            record: The record of a trial.
+            own: The user's folder of yaml files, needed if the record names the user's own functions.
 
         Raises:
-            ValueError: the base or what was kept is not what the record says, or it names a function that no
-                configuration names.
+            ValueError: The base model or the saved weights do not match the record, or the record names a function
+                that no configuration names.
         """
-        ours, known = known_targets(), known_targets(own)
+        built_in, known = known_targets(), known_targets(own)
         check_targets(record.config, known, f"record {(record.trial or {})['id']}")
-        trusted = ("bench.methods.", *sorted(known - ours))
+        trusted = ("bench.methods.", *sorted(known - built_in))
         self.cell = _cell_of(record)
         exact_products()
         device = pick_device("auto")
@@ -80,7 +92,7 @@ class Answerer:
 
     @property
     def wants(self) -> Wants:
-        """What can be asked."""
+        """The kind of request that this model answers."""
         task = self.cell.conf.task
         if not self.cell.form.asks:
             return Wants(pairs=bool(task.load.get("second")))
@@ -88,35 +100,42 @@ class Answerer:
         return Wants(options=(FEWEST, most))
 
     def __call__(self, asked: Sequence[Request]) -> list[Answer]:
-        """Answer everything at once, in its order."""
+        """Answer all requests together.
+
+        Args:
+            asked: The requests.
+
+        Returns:
+            One answer per request, in the same order.
+        """
         task, batch = self.cell.conf.task, self.cell.conf.protocol.eval_batch
         labels: Any = [0] * len(asked) if task.labels else [0.0] * len(asked)
         split = Split(
-            [one.text for one in asked],
+            [request.text for request in asked],
             labels,
-            second=[one.second or "" for one in asked] if self.wants.pairs else None,
-            options=[list(one.options or ()) for one in asked] if self.wants.options else None,
+            second=[request.second or "" for request in asked] if self.wants.pairs else None,
+            options=[list(request.options or ()) for request in asked] if self.wants.options else None,
         )
-        with tempfile.TemporaryDirectory() as unused:
-            rows = encoded(self.cell, Task(split, split, split), self.beside, Path(unused)).report
-        found, weights = weigh(self.model, rows, batch, self.compute)
-        every = [None] * len(asked) if weights is None else list(weights)
-        return [self._answer(*one) for one in zip(asked, found.tolist(), every, strict=True)]
+        with tempfile.TemporaryDirectory() as cache:  # the tokens of requests are not kept
+            rows = encoded(self.cell, Task(split, split, split), self.beside, Path(cache)).report
+        predictions, probabilities = weigh(self.model, rows, batch, self.compute)
+        by_request = [None] * len(asked) if probabilities is None else list(probabilities)
+        return [self._answer(*parts) for parts in zip(asked, predictions.tolist(), by_request, strict=True)]
 
-    def _answer(self, asked: Request, found: float, weights: Tensor | None) -> Answer:
+    def _answer(self, request: Request, prediction: float, probabilities: Tensor | None) -> Answer:
         labels = self.cell.conf.task.labels or []
-        if asked.options is None and not labels:
-            return Answer(found)
-        names = labels if asked.options is None else LETTERS[: len(asked.options)]
-        likely = None if weights is None else dict(zip(names, weights.tolist(), strict=False))
-        if found == UNPARSED or found >= len(names):
+        if request.options is None and not labels:
+            return Answer(prediction)
+        names = labels if request.options is None else LETTERS[: len(request.options)]
+        by_name = None if probabilities is None else dict(zip(names, probabilities.tolist(), strict=False))
+        if prediction == UNPARSED or prediction >= len(names):
             return Answer(None)
-        return Answer(names[int(found)], asked.options[int(found)] if asked.options else None, likely)
+        return Answer(names[int(prediction)], request.options[int(prediction)] if request.options else None, by_name)
 
 
 def _cell_of(record: Record) -> Cell:
-    """The cell as it was; its data need not be there any more."""
-    # What has become a setting since the record was written stands at what it was.
+    """The cell of a record, as it was when it ran. Its data need not exist any more."""
+    # Settings that were added since the record was written get the value that was in effect then.
     config = with_current_paths(completed(Config, record.config))
     config["fast"] = {"attention": "own"} | record.config["fast"]
     conf = typed(Config, config)
@@ -132,30 +151,34 @@ def _cell_of(record: Record) -> Cell:
 
 
 def _load(cell: Cell, saved: str | None, seed: int, compute: Compute, trusted: tuple[str, ...]) -> nn.Module:
-    """The model with what was kept of the trial; as it is where nothing was trained. trusted: as for `load_adapter`."""
+    """The model with the saved weights of the trial. If nothing was trained, and so nothing saved, the model as it is.
+
+    trusted: as for `load_adapter`.
+    """
     if saved is None:
         return build(cell, seed=seed, compute=compute)
     folder = Path(saved)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is gone, where the trial was kept; run it again with save={folder.name}")
+        raise ValueError(f"{folder}, where the trial was saved, is gone; run it again with save={folder.name}")
     if folder.name == "merged":
         merged = find_model(ModelConf(label="merged", name=str(folder.resolve())))
         return load_model(merged, cell.outputs, seed=seed, speaks=cell.form.speaks, dropout=0.0).to(compute.device)
-    base, ours = load_backbone(cell, seed=seed, compute=compute), _is_ours(folder)
-    return placed(load_adapter(base, folder, trusted) if ours else _from_peft(base, folder), cell, compute)
+    base, own_format = load_backbone(cell, seed=seed, compute=compute), _has_own_format(folder)
+    return placed(load_adapter(base, folder, trusted) if own_format else _from_peft(base, folder), cell, compute)
 
 
-def _is_ours(folder: Path) -> bool:
+def _has_own_format(folder: Path) -> bool:
+    """Whether an adapter was saved in the format of this package, and not in PEFT's."""
     try:
         return bool(json.loads((folder / CONFIG).read_text())["peft_type"] == "BENCH")
     except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder} holds no adapter: {CONFIG} must be there, and whole") from error
+        raise ValueError(f"{folder} holds no adapter: {CONFIG} is missing or broken") from error
 
 
 def _from_peft(model: nn.Module, folder: Path) -> nn.Module:
     from peft import PeftModel
 
-    if not (folder / WEIGHTS).is_file():  # PEFT would look for pickled ones
-        raise ValueError(f"{folder} holds no adapter: {WEIGHTS} must be there")
+    if not (folder / WEIGHTS).is_file():  # otherwise PEFT would look for pickled weights
+        raise ValueError(f"{folder} holds no adapter: {WEIGHTS} is missing")
     adapted: nn.Module = PeftModel.from_pretrained(model, str(folder), trust_remote_code=False)
     return adapted

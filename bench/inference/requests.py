@@ -1,4 +1,4 @@
-"""What can be asked of a trained model, from a command line or from JSON lines."""
+"""Requests to a trained model, from a command line or from JSON lines."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,13 @@ from bench.tasks.loaders.options import option_text
 
 @dataclass(frozen=True)
 class Request:
-    """A text (and a second one, of pairs), or a question with its options."""
+    """A text, a pair of texts, or a question with options.
+
+    Attributes:
+        text: The text or the question.
+        second: The second text of a pair.
+        options: The options of a question.
+    """
 
     text: str
     second: str | None = None
@@ -21,8 +27,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """answer: a label, a letter, or a number; None: what was written names no option. option: the letter's text.
-    probabilities: of every label or letter; None where answers are written out, or are numbers.
+    """The answer to one request.
+
+    Attributes:
+        answer: A label, a letter, or a number. None if the generated text names no option.
+        option: The text of the option that the letter stands for.
+        probabilities: The probability of every label or letter. None if answers are generated, or are numbers.
     """
 
     answer: str | float | None
@@ -30,27 +40,38 @@ class Answer:
     probabilities: dict[str, float] | None = None
 
     def told(self) -> dict[str, Any]:
-        """As plain data."""
-        about = {"answer": self.answer, "option": self.option, "probabilities": self.probabilities}
-        return {key: value for key, value in about.items() if value is not None or key == "answer"}
+        """Return the answer as plain data, without the keys that are None. The key `answer` is always there."""
+        fields = {"answer": self.answer, "option": self.option, "probabilities": self.probabilities}
+        return {key: value for key, value in fields.items() if value is not None or key == "answer"}
 
 
 @dataclass(frozen=True)
 class Wants:
-    """What a model answers. pairs: texts come in twos. options: how few and how many a question may have; None: it is
-    asked texts.
+    """The kind of request that a model answers.
+
+    Attributes:
+        pairs: Whether a request is a pair of texts.
+        options: The smallest and the largest number of options of a question. None if requests are texts.
     """
 
     pairs: bool = False
     options: tuple[int, int] | None = None
 
     def read(self, row: dict[str, Any], where: str) -> Request:
-        """Check one thing that is asked. ValueError: it is not what the model answers."""
+        """Check one request.
+
+        Args:
+            row: The request as plain data.
+            where: Where the request came from, for messages.
+
+        Raises:
+            ValueError: The model does not answer such a request.
+        """
         check_text(json.dumps(row, ensure_ascii=False), where)
         fields = ["question", "options"] if self.options else ["text", "second"] if self.pairs else ["text"]
         for name in fields:
-            kind: Any = list if name == "options" else str
-            if not isinstance(row.get(name), kind) or not row[name]:
+            expected: Any = list if name == "options" else str
+            if not isinstance(row.get(name), expected) or not row[name]:
                 raise ValueError(f"{where} has no {name}; this model answers {self.told}")
         if self.options is None:
             return Request(row["text"], row["second"] if self.pairs else None)
@@ -63,7 +84,7 @@ class Wants:
 
     @property
     def told(self) -> str:
-        """In words."""
+        """A description of such requests, for messages."""
         if self.options:
             return 'questions: {"question": "...", "options": ["...", "..."]}, or --question and --options'
         second = ', "second": "..."' if self.pairs else ""
@@ -78,8 +99,19 @@ def _option(value: Any, where: str) -> str:
 
 
 def read_asked(path: Path, wants: Wants) -> list[tuple[dict[str, Any], Request]]:
-    """All that a file of JSON lines asks, each with its line. ValueError: no such file, or a line that asks nothing."""
+    """Read requests from a file of JSON lines.
+
+    Args:
+        path: The file.
+        wants: The kind of request that the model answers.
+
+    Returns:
+        Each row of the file with its request.
+
+    Raises:
+        ValueError: The file does not exist, or a row is not such a request.
+    """
     if not path.is_file():
-        raise ValueError(f"--input {path} is not a file; give one with JSON lines, one question or text each")
+        raise ValueError(f"--input {path} is not a file; give a file of JSON lines, one question or text per line")
     rows = read_lines(path, "write one JSON object per line")
     return [(row, wants.read(row, f"{path}: row {number}")) for number, row in enumerate(rows, 1)]

@@ -1,4 +1,4 @@
-"""A small page on 127.0.0.1 that asks a trained model."""
+"""A small web page on 127.0.0.1 that sends requests to a trained model."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,7 +10,20 @@ HOST = "127.0.0.1"
 
 
 def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Request]], list[Answer]]) -> Any:
-    """The page, not yet shown. ValueError: Gradio is not installed."""
+    """Build the page, without serving it.
+
+    Args:
+        title: The title of the page.
+        note: A line below the title.
+        wants: The kind of request that the model answers.
+        ask: Answers a list of requests.
+
+    Returns:
+        A Gradio `Blocks` object.
+
+    Raises:
+        ValueError: Gradio is not installed.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio
@@ -19,11 +32,11 @@ def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Reque
 
     def answer(*fields: str) -> tuple[str, dict[str, float] | None]:
         try:
-            asked = wants.read(_row(wants, fields), "the form")
+            request = wants.read(_row(wants, fields), "the form")
         except ValueError as error:
             raise gradio.Error(str(error), print_exception=False) from error
-        (found,) = ask([asked])
-        return said(found), readable(found, asked)
+        (reply,) = ask([request])
+        return said(reply), readable(reply, request)
 
     with gradio.Blocks(title=title, analytics_enabled=False) as page:
         gradio.Markdown(f"# {title}\n{note}")
@@ -33,13 +46,22 @@ def make_page(title: str, note: str, wants: Wants, ask: Callable[[Sequence[Reque
             labels = ["Text", "Second text"] if wants.pairs else ["Text"]
             fields = [gradio.Textbox(label=label, lines=3) for label in labels]
         button = gradio.Button("Answer", variant="primary")
-        shown = [gradio.Textbox(label="Answer", interactive=False), gradio.Label(label="Probabilities")]
-        button.click(answer, fields, shown, api_name="answer")
+        outputs = [gradio.Textbox(label="Answer", interactive=False), gradio.Label(label="Probabilities")]
+        button.click(answer, fields, outputs, api_name="answer")
     return page
 
 
 def serve_page(page: Any, port: int | None, say: Callable[[str], None]) -> None:
-    """Show the page until Ctrl-C. port: None takes a free one from 7860 on. ValueError: it is taken."""
+    """Serve the page until Ctrl-C.
+
+    Args:
+        page: A page from `make_page`.
+        port: The port, or None for the first free one from 7860 on.
+        say: Prints a line for the user.
+
+    Raises:
+        ValueError: The port is taken.
+    """
     try:
         _, address, _ = page.launch(
             server_name=HOST, server_port=port, share=False, inbrowser=False, quiet=True, prevent_thread_lock=True
@@ -51,23 +73,32 @@ def serve_page(page: Any, port: int | None, say: Callable[[str], None]) -> None:
 
 
 def said(answer: Answer) -> str:
-    """An answer in a line."""
+    """Return an answer as one line of text."""
     if answer.answer is None:
-        return "no option was named"
+        return "the generated text names no option"
     if isinstance(answer.answer, float):
         return f"{answer.answer:.3f}"
     return answer.answer if answer.option is None else f"{answer.answer}. {answer.option}"
 
 
 def readable(answer: Answer, asked: Request) -> dict[str, float] | None:
-    """The probabilities by what people read: labels, or letters with their options."""
+    """Return the probabilities with readable names.
+
+    Args:
+        answer: The answer.
+        asked: The request that it answers.
+
+    Returns:
+        Probabilities by label, or by letter and option. None if the answer has no probabilities.
+    """
     if answer.probabilities is None or asked.options is None:
         return answer.probabilities
     pairs = zip(answer.probabilities.items(), asked.options, strict=True)
-    return {f"{letter}. {option}": share for (letter, share), option in pairs}
+    return {f"{letter}. {option}": probability for (letter, probability), option in pairs}
 
 
 def _row(wants: Wants, fields: Sequence[str]) -> dict[str, Any]:
+    """The fields of the form as plain data."""
     if not wants.options:
         return dict(zip(("text", "second"), fields, strict=False))
     lines = [line.strip() for line in (fields[1] or "").splitlines()]

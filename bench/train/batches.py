@@ -1,7 +1,7 @@
-"""Batches by length: rows of a batch are equally long or nearly so, and almost nothing is padding.
+"""Batches by length: the rows of a batch have similar lengths, so there is little padding.
 
-The sequence of batch lengths is a function of the data alone, so that all trials of a cell see the same shapes. Which
-rows fill a batch is a function of the trial's seed alone.
+The sequence of batch lengths depends only on the data, so all trials of a cell see the same shapes. Which rows fill a
+batch depends only on the trial's seed.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,25 +15,38 @@ from torch import Tensor
 from bench.tasks.encoding.rows import Rows
 from bench.tasks.outputs import HEAD, OutputReader
 
-PADDING = 100  # tokens; calling MiniLM once more takes as long: 64 rows were 2.6 times as fast as in one batch, 640 1.0
-# The tensors of a batch: those with a row for each sequence, those with a number for each row, and one for the whole.
+# Tokens of padding that cost as much time as one more call of MiniLM. With this limit, 64 rows were evaluated 2.6 times
+# as fast as in one batch, and 640 rows equally fast.
+PADDING = 100
+# The tensors of a batch: per sequence, per row, and for the whole batch.
 BY_SEQUENCE = ("input_ids", "types", "attention_mask")
 BY_ROW = ("labels", "answer", "options", "from_end")
 COLUMNS = (*BY_SEQUENCE, *BY_ROW, "share")
 
-MASKS_OF_SEEDS = 3  # dimensions of a mask that is not the same for all seeds
+MASKS_OF_SEEDS = 3  # dimensions of an attention mask that differs between seeds
 
 
 @dataclass(frozen=True)
 class Batch:
-    """input_ids: [rows, length]. attention_mask: the same, or None where nothing is padded. labels: [rows]. types: as
-    input_ids, which of two texts a token belongs to; None where there is one.
+    """A padded batch of rows.
 
-    Where trials of several seeds go together: input_ids and types [seeds, rows, length], labels [seeds, rows]; the mask
-    is one, unless each row is several sequences: then all three have [rows * each] of them. tokens: of one trial.
-    answer, options, read: as in the rows. from_end: as `mask` there, but before the end of the padding. keep: the last
-    positions at which a language model gives logits; None where it is none. share: where this is a part of a batch,
-    what of that one's loss: [] or [seeds].
+    If trials of several seeds run together, every tensor has a leading dimension [seeds]. The attention mask has it
+    only if each row has several sequences; otherwise all seeds use the same mask.
+
+    Attributes:
+        input_ids: Token ids, [rows * each, length].
+        attention_mask: 1 for tokens and 0 for padding, shaped as `input_ids`. None if nothing is padded.
+        labels: Labels, [rows].
+        tokens: The number of tokens of one trial, without padding.
+        types: Which of two texts each token belongs to, shaped as `input_ids`. None if there is one text.
+        answer: Tokens of each row's answer, as in `Rows`, [rows].
+        options: How many options each row has, as in `Rows`, [rows].
+        from_end: Position of each row's mask token, counted from the end of the padded row (the last is 1), [rows].
+            None if there is no mask token.
+        read: How to read the model's output, as in `Rows`.
+        keep: How many of the last positions need logits from a language model. None for other models.
+        share: For a part of a batch, its share of the whole batch's loss, [] or [seeds].
+        each: Sequences per row.
     """
 
     input_ids: Tensor
@@ -51,6 +64,7 @@ class Batch:
 
     @property
     def rows(self) -> int:
+        """The number of rows."""
         return self.labels.shape[-1]
 
     @property
@@ -61,18 +75,22 @@ class Batch:
     @property
     def columns(self) -> dict[str, Tensor]:
         """The tensors that the batch has."""
-        named = {name: getattr(self, name) for name in COLUMNS}
-        return {name: part for name, part in named.items() if part is not None}
+        columns = {name: getattr(self, name) for name in COLUMNS}
+        return {name: column for name, column in columns.items() if column is not None}
 
     @property
     def own(self) -> dict[str, Tensor]:
-        """What each seed has of the batch by itself; where the lengths are the same, so is the mask."""
+        """The tensors that differ between seeds. The mask is one of them only if the seeds have different masks."""
         mask = self.attention_mask
-        apart = mask is not None and mask.ndim == MASKS_OF_SEEDS
-        return {name: part for name, part in self.columns.items() if apart or name != "attention_mask"}
+        masks_differ = mask is not None and mask.ndim == MASKS_OF_SEEDS
+        return {name: column for name, column in self.columns.items() if masks_differ or name != "attention_mask"}
 
     def parts(self, rows: int | None) -> "list[Batch]":
-        """The batch in parts of so many rows, whose losses by their shares add up to its own. None: whole."""
+        """Split the batch. The losses of the parts, weighted by `share`, add up to the loss of the whole batch.
+
+        Args:
+            rows: The number of rows per part, or None for a single part.
+        """
         if rows is None or rows >= self.rows:
             return [self]
         whole = self.read.weight(self)
@@ -83,40 +101,47 @@ class Batch:
     def _part(self, cut: slice) -> "Batch":
         sequences = slice(cut.start * self.each, cut.stop * self.each)
         columns = self.columns
-        some: dict[str, Any] = {name: columns[name][..., sequences, :] for name in BY_SEQUENCE if name in columns}
-        some |= {name: columns[name][..., cut] for name in BY_ROW if name in columns}
-        return replace(self, **some)
+        selected: dict[str, Any] = {name: columns[name][..., sequences, :] for name in BY_SEQUENCE if name in columns}
+        selected |= {name: columns[name][..., cut] for name in BY_ROW if name in columns}
+        return replace(self, **selected)
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device, by way of pinned memory, so that nobody waits for the copy."""
+        """Return the batch on a device. It is copied from pinned memory, so the host does not wait for the copy."""
         if device.type == "cpu":
             return self
 
-        return self.map(lambda part: part.pin_memory().to(device, non_blocking=True))
+        return self.map(lambda column: column.pin_memory().to(device, non_blocking=True))
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        """All tensors changed in the same way."""
-        changed: dict[str, Any] = {name: change(part) for name, part in self.columns.items()}
+        """Return the batch with a function applied to all of its tensors."""
+        changed: dict[str, Any] = {name: change(column) for name, column in self.columns.items()}
         return replace(self, **changed)
 
 
 def ahead(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
-    """The batches on the device, each on its way while the one before is worked on."""
-    waiting = None
+    """Yield the batches on the device. Each is copied while the batch before it is processed."""
+    ready = None
     for batch in batches:
-        coming = batch.to(device)
-        if waiting is not None:
-            yield waiting
-        waiting = coming
-    if waiting is not None:
-        yield waiting
+        copying = batch.to(device)
+        if ready is not None:
+            yield ready
+        ready = copying
+    if ready is not None:
+        yield ready
 
 
 def by_length(rows: Rows, batch: int, seed: int | None = None, *, tokens: int | None = None) -> list[Tensor]:
-    """Cut the rows, sorted by length, into batches of row numbers; equally long rows change places by the seed.
+    """Sort the rows by length and split them into batches.
 
-    batch: rows of each; with `tokens` as many rows as make at most so many tokens with their padding, at least one.
-    seed: None keeps their order (evaluation).
+    Args:
+        rows: The rows.
+        batch: Rows per batch. Ignored if `tokens` is given.
+        seed: Determines the order of rows of equal length. None keeps their order, for evaluation.
+        tokens: The maximum number of tokens per batch, padding included. A batch has at least one row. None for no
+            limit.
+
+    Returns:
+        The row numbers of each batch, from the shortest rows to the longest.
     """
     lengths = rows.longest.numpy()
     ties = np.arange(len(lengths)) if seed is None else np.random.default_rng(seed).permutation(len(lengths))
@@ -126,9 +151,18 @@ def by_length(rows: Rows, batch: int, seed: int | None = None, *, tokens: int | 
 
 
 def for_evaluation(rows: Rows, batch: int, device: torch.device) -> list[Tensor]:
-    """Cut the rows, sorted by length, into batches of row numbers; on a CPU fewer to each where many would be padded.
+    """Sort the rows by length and split them into batches for evaluation.
 
-    batch: rows of each at most. An accelerator takes them all: it would wait longer for a call than for padding.
+    On a CPU, a batch ends early if it would have more than PADDING tokens of padding. An accelerator always gets full
+    batches, because there another call takes longer than padding.
+
+    Args:
+        rows: The rows.
+        batch: The maximum number of rows per batch.
+        device: Where the rows are evaluated.
+
+    Returns:
+        The row numbers of each batch, from the shortest rows to the longest.
     """
     (order,) = by_length(rows, max(1, len(rows)))
     lengths = (rows.each * rows.longest[order]).tolist()
@@ -136,7 +170,7 @@ def for_evaluation(rows: Rows, batch: int, device: torch.device) -> list[Tensor]
 
 
 def _within(lengths: list[int], tokens: int) -> list[int]:
-    """Sizes of batches whose rows times the longest stay within a budget. lengths: rising."""
+    """Sizes of batches whose tokens (rows times longest row) stay within a budget. lengths: ascending."""
     sizes = [0]
     for length in lengths:
         if sizes[-1] and (sizes[-1] + 1) * length > tokens:
@@ -146,47 +180,65 @@ def _within(lengths: list[int], tokens: int) -> list[int]:
 
 
 def _tight(lengths: list[int], batch: int) -> list[int]:
-    """Sizes of batches of at most so many rows and PADDING tokens of padding. lengths: rising."""
-    sizes, padding, before = [0], 0, 0
+    """Sizes of batches with at most `batch` rows and PADDING tokens of padding. lengths: ascending."""
+    sizes, padding, previous = [0], 0, 0
     for length in lengths:
-        padding += sizes[-1] * (length - before)
+        padding += sizes[-1] * (length - previous)
         if sizes[-1] == batch or padding > PADDING:
             sizes.append(0)
             padding = 0
         sizes[-1] += 1
-        before = length
+        previous = length
     return sizes
 
 
 def epoch(
     rows: Rows, batch: int, *, number: int, seed: int, data_seed: int, tokens: int | None = None
 ) -> Iterator[Batch]:
-    """Batches of one pass: the order of the lengths comes from `data_seed`, their rows from `seed`."""
+    """Yield the batches of one pass over the rows.
+
+    Args:
+        rows: The rows.
+        batch: Rows per batch. Ignored if `tokens` is given.
+        number: The number of the pass, from 0.
+        seed: Determines which rows fill each batch.
+        data_seed: Determines the order of the batches, and so of their lengths.
+        tokens: The maximum number of tokens per batch, padding included, or None for no limit.
+    """
     batches = by_length(rows, batch, seed * 1_000_003 + number, tokens=tokens)
     for position in np.random.default_rng([data_seed, number]).permutation(len(batches)):
         yield collate(rows, batches[position])
 
 
 def lockstep(passes: Sequence[Iterator[Batch]]) -> Iterator[Batch]:
-    """Passes of several seeds side by side. Their batches have the same lengths at the same step, row by row."""
+    """Combine the passes of several seeds: yield one batch per step, with the seeds stacked.
+
+    Args:
+        passes: One pass per seed. At each step the rows of all seeds have the same lengths, row by row.
+    """
     if len(passes) == 1:
         yield from passes[0]
         return
     for batches in zip(*passes, strict=True):
-        parts = {name: [one.columns[name] for one in batches] for name in batches[0].own}
-        if batches[0].each > 1:  # their sequences are not equally long one by one
-            parts["attention_mask"] = [masked(one) for one in batches]
-        keep = None if batches[0].keep is None else max(one.keep or 0 for one in batches)
-        yield replace(batches[0], keep=keep, **{name: torch.stack(tensors) for name, tensors in parts.items()})
+        columns = {name: [batch.columns[name] for batch in batches] for name in batches[0].own}
+        if batches[0].each > 1:  # the lengths agree by row, but not by sequence
+            columns["attention_mask"] = [masked(batch) for batch in batches]
+        keep = None if batches[0].keep is None else max(batch.keep or 0 for batch in batches)
+        yield replace(batches[0], keep=keep, **{name: torch.stack(tensors) for name, tensors in columns.items()})
 
 
 def masked(batch: Batch) -> Tensor:
-    """The mask, also where nothing is padded: [rows, length]."""
+    """Return the attention mask, all ones if nothing is padded: [rows, length]."""
     return torch.ones_like(batch.input_ids) if batch.attention_mask is None else batch.attention_mask
 
 
 def collate(rows: Rows, numbers: Tensor) -> Batch:
-    """Gather rows and pad them to the longest."""
+    """Return a batch of some rows, padded to the longest sequence (and to `Rows.multiple`).
+
+    Args:
+        rows: The rows to select from.
+        numbers: The numbers of the selected rows.
+    """
     sequences = (numbers[:, None] * rows.each + torch.arange(rows.each)).flatten()
     lengths, starts = rows.lengths[sequences], rows.starts[sequences]
     longest = rows.padded(int(lengths.max()))

@@ -1,4 +1,4 @@
-"""What the device is, and which arithmetic is done on it."""
+"""Choose the device and the arithmetic, and describe them."""
 
 import platform
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ class Compute:
     """Where a model runs, and the arithmetic of its forward pass. Its weights stay in fp32.
 
     Attributes:
-        device: Of the model and of what it is given.
+        device: The device of the model and of its inputs.
         dtype: float32 or bfloat16.
     """
 
@@ -23,83 +23,103 @@ class Compute:
     dtype: torch.dtype
 
     def autocast(self) -> AbstractContextManager[None]:
-        """A context in which a forward pass is computed in the arithmetic."""
+        """Return a context in which a forward pass is computed in this arithmetic."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16)
 
 
 def pick_device(wanted: str) -> torch.device:
-    """Turn `auto` into the accelerator where there is one. ValueError: cuda is wanted and not there."""
+    """Return the device for a setting.
+
+    Args:
+        wanted: `cpu`, `cuda`, or `auto` for CUDA if there is a CUDA device.
+
+    Raises:
+        ValueError: `cuda` is requested, but there is no CUDA device.
+    """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda, but PyTorch sees no CUDA device here; use device=cpu or device=auto")
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """Torch's type for fp32 or bf16. ValueError: the device has no bf16 at all."""
+    """Return torch's type for a precision.
+
+    Args:
+        precision: `fp32` or `bf16`.
+        device: Where it will be used.
+
+    Raises:
+        ValueError: bf16 is requested, but the device does not support it at all.
+    """
     if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        raise ValueError(f"precision=bf16, but {torch.cuda.get_device_name(device)} has none; use precision=fp32")
+        raise ValueError(
+            f"precision=bf16, but {torch.cuda.get_device_name(device)} does not support it; use precision=fp32"
+        )
     return DTYPES[precision]
 
 
 def check_rule(assumed: str, device: torch.device) -> None:
-    """See that `precision=auto` means on this device what the command line took it to mean.
+    """Check that `precision=auto` means the same on this device as the command line assumed.
 
-    It names the cell before torch is imported, from what the system says of its GPU (bench/cells/arithmetic.py).
+    The command line names the cell before torch is imported. It relies on what the system reports about its GPU
+    (bench/cells/arithmetic.py).
 
     Args:
-        assumed: what the cell is named by, fp32 or bf16.
-        device: where torch will compute.
+        assumed: The precision in the cell's name, fp32 or bf16.
+        device: Where torch will compute.
 
     Raises:
-        ValueError: The device computes otherwise.
+        ValueError: The device computes in another precision.
     """
     on_cuda = device.type == "cuda"
-    here = "bf16" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if here == assumed:
+    actual = "bf16" if on_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if actual == assumed:
         return
     if not on_cuda:
-        why = f"PyTorch {torch.__version__} cannot use the machine's GPU ({_unusable()}); use device=cpu"
-    elif here == "fp32":
-        why = f"{torch.cuda.get_device_name(device)} has none; use precision=fp32"
+        reason = f"PyTorch {torch.__version__} cannot use the machine's GPU ({_why_unusable()}); use device=cpu"
+    elif actual == "fp32":
+        reason = f"{torch.cuda.get_device_name(device)} does not support it; use precision=fp32"
     else:
-        why = (
+        reason = (
             f"PyTorch computes on {torch.cuda.get_device_name(device)}, which no device file shows; use precision=bf16"
         )
-    raise ValueError(f"precision=auto was taken to mean {assumed}, but {why}")
+    raise ValueError(f"precision=auto was taken to mean {assumed}, but {reason}")
 
 
-def _unusable() -> str:
-    """Why torch may not see a GPU that is there."""
+def _why_unusable() -> str:
+    """The likely reason why torch does not see a GPU that the machine has."""
     return "its driver may be too old" if torch.version.cuda or torch.version.hip else "it is built for CPUs only"
 
 
 def exact_products() -> None:
-    """Let fp32 be fp32, whatever the machine's environment says.
+    """Make fp32 products exact, regardless of the machine's environment.
 
-    NVIDIA's containers set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE, under which fp32 products round their inputs to 10 bits.
+    NVIDIA's containers set TORCH_ALLOW_TF32_CUBLAS_OVERRIDE. With it, fp32 products round their inputs to 10 bits.
     """
     torch.set_float32_matmul_precision("highest")
 
 
 def notes_on(wanted: str, compute: Compute, *, gpu: bool) -> list[str]:
-    """What a user would not expect of the device and the arithmetic; a line each.
+    """Return notes about the device and the arithmetic that a user may not expect, one line each.
 
-    wanted: the device as it was asked for. gpu: whether the machine seems to have one.
+    Args:
+        wanted: The requested device.
+        compute: The device and the arithmetic in use.
+        gpu: Whether the machine seems to have a GPU.
     """
     device = compute.device
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         name, bf16 = torch.cuda.get_device_name(device), compute.dtype is torch.bfloat16
-        how = "emulates bf16, which is slow: precision=fp32 may be faster" if bf16 else "has no bf16: trained in fp32"
-        return [f"{name} {how}"]
+        note = "emulates bf16, which is slow: precision=fp32 may be faster" if bf16 else "has no bf16: trained in fp32"
+        return [f"{name} {note}"]
     if device.type == "cpu" and wanted == "auto" and gpu:
-        return [
-            f"the machine has a GPU, but PyTorch {torch.__version__} cannot use it ({_unusable()}): trained on the CPU"
-        ]
+        version, reason = torch.__version__, _why_unusable()
+        return [f"the machine has a GPU, but PyTorch {version} cannot use it ({reason}): trained on the CPU"]
     return []
 
 
 def describe_device(compute: Compute) -> dict[str, Any]:
-    """What a record says about the machine: names, memory, driver, threads and the arithmetic that was used."""
+    """Return what a record stores about the machine: names, memory, CUDA version, threads, and the arithmetic used."""
     device = compute.device
     on_cuda = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_cuda else torch.cpu.get_capabilities().get("cpu_name")

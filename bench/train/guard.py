@@ -1,4 +1,4 @@
-"""What must hold of every trial, or its score means nothing: what is trained moves, what is frozen does not."""
+"""Check that a trial is sound: its trained weights change, and its frozen weights do not."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,17 @@ from bench.train.outcome import Unsound
 
 
 class Guard:
-    """Takes fingerprints of a model before training and compares them afterwards."""
+    """Take fingerprints of a model before training and compare them afterwards."""
 
     def __init__(self, model: nn.Module) -> None:
+        """Take the fingerprints.
+
+        Args:
+            model: The model before training.
+
+        Raises:
+            Unsound: The task's head is frozen, or a weight is not finite.
+        """
         if head_names(model) and not any(is_head(name, model) for name in _trained(model)):
             raise Unsound("the task's head is frozen: the method must train it")
         self.frozen = fingerprints(_frozen(model))
@@ -22,7 +30,11 @@ class Guard:
         check_finite(model, self.frozen | self.trained)
 
     def check(self, model: nn.Module) -> None:
-        """Compare. Unsound: what is frozen has moved, or nothing but the head has."""
+        """Compare the model with the fingerprints.
+
+        Raises:
+            Unsound: A frozen tensor has changed, or no trained tensor except those of the head has.
+        """
         self.check_frozen(model)
         trained = fingerprints(_trained(model))
         body = [name for name in trained if not is_head(name, model)]
@@ -30,7 +42,11 @@ class Guard:
             raise Unsound(f"none of the {len(body)} trained tensors moved, except the head: no gradient reaches them")
 
     def check_frozen(self, model: nn.Module) -> None:
-        """Unsound: what is frozen has moved."""
+        """Compare the frozen tensors with the fingerprints.
+
+        Raises:
+            Unsound: A frozen tensor has changed.
+        """
         frozen = fingerprints(_frozen(model))
         if moved := [name for name in self.frozen if frozen.get(name) != self.frozen[name]]:
             raise Unsound(
@@ -39,25 +55,41 @@ class Guard:
 
     @staticmethod
     def alive(body_norms: list[float], step: int) -> None:
-        """Unsound: the body's gradients were exactly zero in all of some consecutive updates."""
+        """Check that gradients reach the weights below the head.
+
+        Args:
+            body_norms: The gradient norms below the head in consecutive updates.
+            step: The number of the last of these updates.
+
+        Raises:
+            Unsound: All of these norms are exactly zero.
+        """
         if body_norms and not any(body_norms):
             raise Unsound(
-                f"steps {step - len(body_norms) + 1} to {step}: the gradients of all that is trained, except the head, "
+                f"steps {step - len(body_norms) + 1} to {step}: the gradients of all trained weights, except the head, "
                 "are exactly zero: nothing is learned below the head"
             )
 
 
 def check_finite(model: nn.Module, prints: Mapping[str, Any] | None = None) -> None:
-    """Unsound: a weight is NaN or infinite before anything is trained. prints: fingerprints of the parameters."""
+    """Check that all weights are finite before training.
+
+    Args:
+        model: The model before training.
+        prints: Fingerprints of the parameters. None to compute them.
+
+    Raises:
+        Unsound: A weight is NaN or infinite.
+    """
     parameters: dict[str, Tensor] = dict(model.named_parameters())
     known = fingerprints(parameters) if prints is None else prints
     for name, parameter in parameters.items():
         if name not in known or math.isfinite(known[name][1]):
             continue
-        if wrong := int((~torch.isfinite(parameter)).sum()):
+        if not_finite := int((~torch.isfinite(parameter)).sum()):
             raise Unsound(
-                f"the model's weights are not finite before anything is trained: {name} has {wrong:,} of "
-                f"{parameter.numel():,} that are NaN or infinite; the checkpoint is broken, use another one"
+                f"the model's weights are not finite before training: {name} has {not_finite:,} of "
+                f"{parameter.numel():,} values that are NaN or infinite; the checkpoint is broken, use another one"
             )
 
 
@@ -77,10 +109,16 @@ def _tensors(model: nn.Module) -> Iterable[tuple[str, Tensor]]:
 
 @torch.no_grad()
 def fingerprints(tensors: dict[str, Tensor]) -> dict[str, tuple[int, float]]:
-    """A hash of each tensor's bits, with its norm: the hash is blind to equal changes of an even number of entries."""
-    found = {name: tensor.detach() for name, tensor in tensors.items() if tensor.numel()}
-    if not found:
+    """Return a hash of each tensor's bits, with its norm.
+
+    The norm is needed because the hash cannot see equal changes of an even number of entries.
+
+    Args:
+        tensors: The tensors by name. Empty ones are skipped.
+    """
+    nonempty = {name: tensor.detach() for name, tensor in tensors.items() if tensor.numel()}
+    if not nonempty:
         return {}
-    hashes = torch.stack([torch.hash_tensor(tensor).to(torch.int64) for tensor in found.values()]).tolist()
-    norms = torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in found.values()]).tolist()
-    return dict(zip(found, zip(hashes, norms, strict=True), strict=True))
+    hashes = torch.stack([torch.hash_tensor(tensor).to(torch.int64) for tensor in nonempty.values()]).tolist()
+    norms = torch.stack([torch.linalg.vector_norm(tensor.float()) for tensor in nonempty.values()]).tolist()
+    return dict(zip(nonempty, zip(hashes, norms, strict=True), strict=True))

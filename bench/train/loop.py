@@ -1,4 +1,4 @@
-"""The trials of a pack: train, choose each one's checkpoint on select, show the result on report."""
+"""The training loop: train the trials of a pack, choose each trial's checkpoint on select, and score it on report."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,13 @@ Settled = tuple[Member, Ended | Exception]
 
 
 class Pack(Protocol):
-    """Trials that are trained together: `Alone` is one in its model, `Packed` are several over one frozen model.
+    """Trials that are trained together.
 
-    seeds: of the trials, each once: what orders the rows of a batch.
+    `Alone` is a single trial in its own model. `Packed` is several trials over one frozen model.
+
+    Attributes:
+        training: The settings that the trials share.
+        seeds: The distinct seeds of the trials. A seed determines which rows fill each batch.
     """
 
     training: Training
@@ -37,45 +41,81 @@ class Pack(Protocol):
 
     @property
     def is_final(self) -> bool:
-        """Whether the models are results of the method by now, or still on the way to one."""
+        """Whether the models are results of the method yet, or still intermediate states."""
 
     def train(self) -> None:
         """Switch to training mode."""
 
     def step(self, batch: Batch) -> list[Measured]:
-        """Update every member once."""
+        """Update every member once and return one measurement per member."""
 
     def predict(self, rows: Rows, batch: int) -> Tensor:
-        """The answers, on the CPU: [members, rows]."""
+        """Return the answers of every member, on the CPU.
+
+        Args:
+            rows: The rows to answer.
+            batch: The maximum number of rows per forward pass.
+
+        Returns:
+            Answers in the rows' order, [members, rows].
+        """
 
     def judge(self, rows: Rows, batch: int) -> tuple[Tensor, Tensor]:
-        """The answers and their losses, on the CPU: both [members, questions]."""
+        """Return the answers of every member and their losses, on the CPU.
+
+        Args:
+            rows: The rows to answer.
+            batch: The maximum number of rows per forward pass.
+
+        Returns:
+            Answers and losses in the rows' order, both [members, questions].
+        """
 
     def check(self) -> None:
-        """Unsound: what is frozen has moved."""
+        """Check the frozen weights.
+
+        Raises:
+            Unsound: A frozen tensor has changed.
+        """
 
     def check_moved(self, member: Member) -> None:
-        """Unsound: what the trial trains has not moved."""
+        """Check the trained weights of one member.
+
+        Raises:
+            Unsound: Training did not change them.
+        """
 
     def drop(self, members: Sequence[Member]) -> None:
-        """Go on without them."""
+        """Remove these members and continue without them."""
 
     def model_of(self, member: Member) -> nn.Module:
-        """The model with that trial's weights in it, until the next call."""
+        """Return the model with this member's weights loaded. It is valid until the next call."""
 
 
 def run_trials(pack: Pack, emit: Callable[[Event], None], retained: Retained | None = None) -> Iterator[Settled]:
-    """Train a pack to the end and score its trials; gives each with its end. Arguments and errors: as for `Run`."""
+    """Train a pack to the end and score its trials.
+
+    Args:
+        pack: The trials to train.
+        emit: Receives the events of the trials.
+        retained: Texts on which to measure forgetting, or None to skip it.
+
+    Yields:
+        Each trial with its result, or with the exception that ended it.
+
+    Raises:
+        Unsound: A frozen tensor has changed. Errors that are not specific to one trial are raised as well.
+    """
     run = Run(pack, emit)
     yield from run.advance(run.total)
     yield from run.finish(retained)
 
 
 class Run:
-    """The training of a pack, which may stop on the way: what goes on, goes on from where it stood.
+    """The training of a pack. It can pause after any update and resume from there.
 
-    A trial that diverges or does not learn ends with its exception, and the others go on. Both methods give the trials
-    that ended, and raise what makes all of them fail.
+    A trial that diverges or does not learn ends with its exception; the other trials continue. `advance` and `finish`
+    yield the trials that ended. They raise errors that affect all trials.
     """
 
     def __init__(self, pack: Pack, emit: Callable[[Event], None]) -> None:
@@ -87,18 +127,36 @@ class Run:
             emit(Started(member.wanted.trial, self.total))
 
     def advance(self, until: int) -> Iterator[Settled]:
-        """Train up to that update. Select is judged there, at three quarters of all, and where that is due: after every
-        epoch, or every `eval_steps` updates, and at the end. Only where it is due weights are kept.
+        """Train until update number `until`.
+
+        The select part is evaluated at `until`, at three quarters of all updates, and at every regular evaluation:
+        after each epoch (or every `eval_steps` updates) and at the end. Only a regular evaluation can keep the weights
+        as the best checkpoint.
+
+        Args:
+            until: The number of the last update to run, counted from the start of training.
+
+        Yields:
+            Trials that ended on the way, each with its exception.
         """
         late = three_quarters(self.total)
         while self.steps < until and self.pack.members:
             due = min((self.steps // self.every + 1) * self.every, self.total)
             yield from self._train(min(until, due, late if self.steps < late else due))
-            self._judge(keep=self.steps == due)
+            self._evaluate_select(regular=self.steps == due)
 
     def finish(self, retained: Retained | None = None) -> Iterator[Settled]:
-        """Score every trial that is left at its best checkpoint, whose weights are in place (`pack.model_of`) when it
-        is given. retained: texts that the trials should still predict.
+        """Score every remaining trial at its best checkpoint.
+
+        Args:
+            retained: Texts on which to measure forgetting, or None to skip it.
+
+        Yields:
+            Each trial with its result or exception. When a scored trial is yielded, the weights of its best checkpoint
+            are restored, so `pack.model_of` returns that model.
+
+        Raises:
+            Unsound: A frozen tensor has changed.
         """
         pack, plan = self.pack, self.plan
         yield from _settle(pack, lambda member, _: member.curve.finish())
@@ -108,79 +166,84 @@ class Run:
         with _clock(pack, "eval"):
             for member in pack.members:
                 member.best.restore()
-            shown = {"report": self.data.report, **self.data.further}
-            found = {name: dict(_predictions(pack, rows, plan.eval_batch)) for name, rows in shown.items()}
+            scored_parts = {"report": self.data.report, **self.data.further}
+            predictions = {name: dict(_predictions(pack, rows, plan.eval_batch)) for name, rows in scored_parts.items()}
         retention, error = _retention(pack, retained)
         for member in pack.members:
-            more = {"retention": retention[member]} if member in retention else {}
-            ended = _ended(member, self.data, {name: by_member[member] for name, by_member in found.items()}, more)
+            extra = {"retention": retention[member]} if member in retention else {}
+            own_predictions = {name: by_member[member] for name, by_member in predictions.items()}
+            ended = _ended(member, self.data, own_predictions, extra)
             yield member, replace(ended, error=error)
 
     def _passes(self) -> Iterator[Batch]:
-        """The batches of one pass after the other, on the device."""
+        """The batches of successive passes over train, without end, on the device."""
         for number in count():
             passes = [self.plan.one_pass(self.data.train, number=number, seed=seed) for seed in self.pack.seeds]
             yield from ahead(lockstep(passes), self.pack.training.compute.device)
 
     def _train(self, until: int) -> list[Settled]:
-        """Train up to that update; gives the trials that ended on the way."""
-        pack, gone = self.pack, []
+        """Train until this update and return the trials that ended on the way."""
+        pack, ended = self.pack, []
         pack.train()
         with _clock(pack, "train"):
             for member in pack.members:
                 member.curve.resume()
             while self.steps < until and pack.members:
                 batch = next(self.batches)
-                measured, together = pack.step(batch), len(pack.members)
+                measured, trials = pack.step(batch), len(pack.members)
                 self.steps += 1
-                gone += _settle(pack, lambda member, place: member.add(measured[place], batch, together))  # noqa: B023
-            gone += _settle(pack, lambda member, _: member.curve.flush())
-        return gone
+                ended += _settle(pack, lambda member, place: member.add(measured[place], batch, trials))  # noqa: B023
+            ended += _settle(pack, lambda member, _: member.curve.flush())
+        return ended
 
-    def _judge(self, *, keep: bool) -> None:
-        """Take every member's loss and score on select. keep: its weights may be the best checkpoint."""
+    def _evaluate_select(self, *, regular: bool) -> None:
+        """Record every member's loss on select.
+
+        A regular evaluation also records the score and may keep the weights as the best checkpoint.
+        """
         if not self.pack.members:
             return
         with _clock(self.pack, "eval"):
-            answers, losses = self._judged(answered=keep)
+            answers, losses = self._select_answers(scored=regular)
             for place, member in enumerate(self.pack.members):
                 member.note(self.steps, self.total, losses[place].double())
                 if answers is not None:
-                    found = answers[place]
-                    member.best.offer(chosen_by(self.data, found), found, final=self.pack.is_final)
+                    predictions = answers[place]
+                    score = chosen_by(self.data, predictions)
+                    member.best.offer(score, predictions, final=self.pack.is_final)
 
-    def _judged(self, *, answered: bool) -> tuple[Tensor | None, Tensor]:
-        """The answers to select and their losses, both [members, questions]. answered: whether answers are needed."""
+    def _select_answers(self, *, scored: bool) -> tuple[Tensor | None, Tensor]:
+        """Answers to select (None unless scored) and their losses, both [members, questions]."""
         pack, data, batch = self.pack, self.data, self.plan.eval_batch
         if data.taught is None:
             answers, losses = pack.judge(data.select, batch)
-            return answers if answered else None, losses
+            return answers if scored else None, losses
         losses = -pack.predict(data.taught, batch)
-        return pack.predict(data.select, batch) if answered else None, losses
+        return pack.predict(data.select, batch) if scored else None, losses
 
 
 def _retention(pack: Pack, retained: Retained | None) -> tuple[dict[Member, dict[str, Any]], dict[str, str] | None]:
-    """What each trial retains of the texts, and what went wrong: no trial loses its scores by that."""
+    """Measure each trial's forgetting on the texts. A failure is returned, so that no trial loses its scores."""
     if retained is None:
         return {}, None
     try:
-        found = _predictions(pack, retained.rows, AT_ONCE)
-        return {member: retained.told(predictions) for member, predictions in found}, None
-    except Exception as error:  # noqa: BLE001 - every position of every text has logits for the whole vocabulary
+        log_likelihoods = _predictions(pack, retained.rows, AT_ONCE)
+        return {member: retained.told(by_text) for member, by_text in log_likelihoods}, None
+    except Exception as error:  # noqa: BLE001 - logits for the whole vocabulary at every position need much memory
         return {}, failure(error, "retain=")
 
 
 def _settle(pack: Pack, judge: Callable[[Member, int], object]) -> list[Settled]:
-    """Judge every member; drop those that raise Diverged or Unsound, and give them with that."""
-    gone: list[Settled] = []
+    """Judge every member. Drop those that raise Diverged or Unsound, and return them with their exceptions."""
+    ended: list[Settled] = []
     for place, member in enumerate(pack.members):
         try:
             judge(member, place)
         except (Diverged, Unsound) as error:
-            gone.append((member, error))
-    if gone:
-        pack.drop([member for member, _ in gone])
-    return gone
+            ended.append((member, error))
+    if ended:
+        pack.drop([member for member, _ in ended])
+    return ended
 
 
 def _predictions(pack: Pack, rows: Rows, batch: int) -> list[tuple[Member, Tensor]]:
@@ -189,19 +252,22 @@ def _predictions(pack: Pack, rows: Rows, batch: int) -> list[tuple[Member, Tenso
     return list(zip(pack.members, pack.predict(rows, batch), strict=True))
 
 
-def _ended(member: Member, data: Encoded, shown: dict[str, Tensor], more: dict[str, Any]) -> Ended:
-    """shown: what the best checkpoint predicts for report and the further parts. more: scores beside those of them."""
-    best, found = member.best, {"select": member.best.predictions, **shown}
-    scores = scores_of(data, found, best.history, best.epoch)
-    scores |= {"select_losses": [list(pair) for pair in member.finite_losses], "rise": member.rise} | more
-    predictions = {part: found[part].tolist() for part in found}
-    return Ended(member.wanted.trial, "ok", scores, predictions, member.cost)
+def _ended(member: Member, data: Encoded, predictions: dict[str, Tensor], extra: dict[str, Any]) -> Ended:
+    """The result of a scored trial.
+
+    predictions: of the best checkpoint, for the report part and the further parts. extra: entries added to the scores.
+    """
+    best, by_part = member.best, {"select": member.best.predictions, **predictions}
+    scores = scores_of(data, by_part, best.history, best.epoch)
+    scores |= {"select_losses": [list(pair) for pair in member.finite_losses], "rise": member.rise} | extra
+    listed = {part: by_part[part].tolist() for part in by_part}
+    return Ended(member.wanted.trial, "ok", scores, listed, member.cost)
 
 
 @contextmanager
-def _clock(pack: Pack, what: str) -> Iterator[None]:
-    """Share the seconds that something took among the members that are left."""
+def _clock(pack: Pack, activity: str) -> Iterator[None]:
+    """Time an activity, and divide the seconds equally among the members that remain after it."""
     began = time.perf_counter()
     yield
     for member in pack.members:
-        member.seconds[what] += (time.perf_counter() - began) / len(pack.members)
+        member.seconds[activity] += (time.perf_counter() - began) / len(pack.members)

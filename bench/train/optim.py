@@ -1,4 +1,4 @@
-"""The optimizer and its schedule."""
+"""Build the optimizer and its learning-rate schedule."""
 
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -12,12 +12,22 @@ from bench.models.structure import trained
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Matrices decay; biases and layer norms do not (as BERT was trained), nor do IA3's factors, which start at 1."""
+    """Return whether weight decay applies to a parameter.
+
+    It applies to matrices. It does not apply to biases and layer norms, as in the training of BERT, nor to the factors
+    of IA3, which start at 1.
+    """
     return parameter.ndim > 1 and ".ia3_l." not in name
 
 
 def make_optimizer(model: nn.Module, build: Callable[..., Optimizer], **settings: Any) -> Optimizer:
-    """An optimizer over what a model trains; settings as for `optimizer_over`."""
+    """Build an optimizer over the trained parameters of a model.
+
+    Args:
+        model: The model.
+        build: As for `optimizer_over`.
+        **settings: Further arguments of `optimizer_over`.
+    """
     head, body = trained(model)
     parameters = {name: parameter for name, parameter in model.named_parameters() if name in head | body}
     return optimizer_over(parameters, head, build, **settings)
@@ -33,20 +43,21 @@ def optimizer_over(
     lr_ratio: Mapping[str, float],
     head_lr: float | None = None,
 ) -> Optimizer:
-    """Build an optimizer over what is trained.
+    """Build an optimizer over some parameters.
 
     Args:
-        parameters: what is trained, by name.
-        head: which of the names are the task's head.
-        build: takes groups of parameters and `lr=`.
-        lr: the trial's learning rate.
-        weight_decay: of matrices.
-        lr_ratio: multiplies the rate of parameters below the head whose name holds the key.
-        head_lr: the head's own rate; None: the trial's.
+        parameters: The trained parameters, by name.
+        head: The names that belong to the task's head.
+        build: Builds an optimizer from groups of parameters and `lr=`.
+        lr: The trial's learning rate.
+        weight_decay: The weight decay of matrices.
+        lr_ratio: Factors on the learning rate. A factor applies to the parameters below the head whose name contains
+            its key.
+        head_lr: The learning rate of the head. None for the trial's rate.
 
     Returns:
-        The optimizer. The rate of its first group is the plain one where any parameter has that, and the head's own
-        only where nothing else is trained.
+        The optimizer. The first group has the trial's rate if any parameter has it. It has the rate of the head only if
+        nothing else is trained.
     """
 
     def rate_of(name: str) -> float:
@@ -65,7 +76,14 @@ def optimizer_over(
 
 
 def make_schedule(optimizer: Optimizer, steps: int, warmup: float, warmup_steps: int | None = None) -> LRScheduler:
-    """Linear warm-up, then linear to zero. warmup: a share of the steps. warmup_steps: their number; goes before it."""
-    rising = round(warmup * steps) if warmup_steps is None else warmup_steps
-    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, rising, steps)
+    """Build a schedule that rises linearly during the warm-up and then falls linearly to zero.
+
+    Args:
+        optimizer: The optimizer.
+        steps: Updates of the whole training.
+        warmup: The warm-up as a share of the steps.
+        warmup_steps: The warm-up in steps. It takes precedence over `warmup`.
+    """
+    rising_steps = round(warmup * steps) if warmup_steps is None else warmup_steps
+    schedule: LRScheduler = get_linear_schedule_with_warmup(optimizer, rising_steps, steps)
     return schedule

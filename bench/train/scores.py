@@ -1,4 +1,4 @@
-"""What a trial's predictions are worth: by every metric of the task, on every part, and on the groups of a part."""
+"""Score a trial's predictions: by every metric of the task, on every part, and on groups of the report part."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,45 +10,62 @@ from bench.tasks.encoding.rows import Encoded
 from bench.tasks.encoding.written import UNPARSED, Written
 from bench.tasks.metrics import score
 
-MEAN_OF = 2  # questions at least, for a standard error
+MEAN_OF = 2  # the smallest number of questions that has a standard error
 
 
 def chosen_by(data: Encoded, predictions: Tensor) -> float:
-    """The score on select that chooses learning rate and checkpoint. predictions: [questions]."""
+    """Return the score on select by which the learning rate and the checkpoint are chosen.
+
+    Args:
+        data: The task.
+        predictions: The answers to select, [questions].
+    """
     return score(data.metrics[0], predictions, data.select.truth)
 
 
 def scores_of(
     data: Encoded, found: Mapping[str, Tensor], by_epoch: Sequence[float] = (), best_epoch: int = 0
 ) -> dict[str, Any]:
-    """A trial's scores as its record tells them. found: what the checkpoint that was best predicts for every part.
+    """Return a trial's scores as its record stores them.
 
-    by_epoch: scores on select after each epoch or, under `eval_steps`, evaluation. best_epoch: which of them was best,
-    from 1; 0 is the model before any.
+    Args:
+        data: The task.
+        found: The predictions of the best checkpoint, by part, each [questions].
+        by_epoch: The scores on select after each epoch, or after each evaluation under `eval_steps`.
+        best_epoch: The number of the best one of them, from 1. 0 is the model before training.
+
+    Returns:
+        The scores. Key `all` is there if the task has several metrics or further parts. Keys `by`, `chance` and
+        `majority` are there if the report part has groups.
     """
-    every = {
+    by_part = {
         part: {name: score(name, predictions, data.parts[part].truth) for name in data.metrics}
         for part, predictions in found.items()
     }
     scores = {
         "metric": data.metrics[0],
-        "select": every["select"][data.metrics[0]],
-        "report": every["report"][data.metrics[0]],
+        "select": by_part["select"][data.metrics[0]],
+        "report": by_part["report"][data.metrics[0]],
         "select_by_epoch": list(by_epoch),
         "best_epoch": best_epoch,
     }
     if len(data.metrics) > 1 or data.further:
-        scores["all"] = every
+        scores["all"] = by_part
     if data.about:
         scores |= _of_groups(data, found["report"])
     return scores
 
 
 def rise_of(late: Tensor, end: Tensor) -> dict[str, float] | None:
-    """How far the loss on select fell over the last quarter of a training, by mean, and its paired standard error.
+    """Return how far the loss on select fell over the last quarter of a training.
 
-    late, end: the loss of each question after three quarters of the updates and after all, [questions]. None: it is not
-    known of all of them, or there is one.
+    Args:
+        late: The loss of each question after three quarters of the updates, [questions].
+        end: The loss of each question after all updates, [questions].
+
+    Returns:
+        The mean decrease and its paired standard error. None if a loss is not finite, or if there are fewer than two
+        questions.
     """
     fell = late - end
     if len(fell) < MEAN_OF or not bool(fell.isfinite().all()):
@@ -57,15 +74,15 @@ def rise_of(late: Tensor, end: Tensor) -> dict[str, float] | None:
 
 
 def _of_groups(data: Encoded, predictions: Tensor) -> dict[str, Any]:
-    """Accuracy on the groups of the report part, with their sizes; and what knowing nothing would score.
+    """Accuracy on the groups of the report part, with their sizes, and baseline accuracies.
 
-    chance: of guessing among each question's options. majority: of the report part's most frequent answer. unparsed:
-    how many written answers named no option; they count as wrong.
+    Key `chance` is the accuracy of guessing among each question's options. Key `majority` is that of the report part's
+    most frequent answer. Key `unparsed` counts generated answers that name no option; they are scored as wrong.
     """
     right, truth = predictions == data.report.truth, data.report.truth.tolist()
     by = {
         name: {
-            group: {"accuracy": float(right[[kind == group for kind in column]].double().mean()), "rows": count}
+            group: {"accuracy": float(right[[value == group for value in column]].double().mean()), "rows": count}
             for group, count in Counter(column).most_common()
         }
         for name, column in data.about.items()

@@ -1,4 +1,4 @@
-"""A pack of one: the trial trains in the model itself, by ordinary backpropagation."""
+"""A pack with a single trial, which trains in its own model by ordinary backpropagation."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,9 +18,20 @@ from bench.train.trial_state import Member
 
 
 class Alone:
-    """One trial and its model, freshly attached and prepared."""
+    """One trial and its model."""
 
     def __init__(self, model: nn.Module, wanted: Wanted, training: Training, emit: Callable[[Event], None]) -> None:
+        """Prepare the training.
+
+        Args:
+            model: A fresh model with the method attached and initialised.
+            wanted: The trial.
+            training: The settings of the cell.
+            emit: Receives the events of the trial.
+
+        Raises:
+            Unsound: The task's head is frozen, or a weight is not finite.
+        """
         plan, recipe = training.plan, training.recipe
         self.model, self.training, self.hooks = model, training, recipe.hooks
         self.seeds = [wanted.seed]
@@ -37,43 +48,52 @@ class Alone:
         )
         self.members = [member]
         self.guard = Guard(model)
-        torch.manual_seed(wanted.seed)  # what a method draws besides dropout
+        torch.manual_seed(wanted.seed)  # for random numbers that a method draws besides dropout
         recipe.hooks.begin(model, training.steps)
 
     def train(self) -> None:
+        """Switch to training mode."""
         self.model.train()
 
     def step(self, batch: Batch) -> list[Measured]:
-        """Update once from a batch that is on the model's device."""
+        """Update once and return one measurement.
+
+        Args:
+            batch: A batch on the model's device.
+        """
         measured = self.stepper(batch)
         self.members[0].advance()
         return [measured]
 
     def predict(self, rows: Rows, batch: int) -> Tensor:
-        """The likeliest labels: [1, rows]."""
+        """Return the answers in the rows' order, [1, questions], on the CPU."""
         return predict(self.model, rows, batch, self.training.compute)[None]
 
     def judge(self, rows: Rows, batch: int) -> tuple[Tensor, Tensor]:
-        """The answers and their losses: both [1, questions]."""
+        """Return the answers and their losses in the rows' order, both [1, questions], on the CPU."""
         answers, losses = judge(self.model, rows, batch, self.training.compute)
         return answers[None], losses[None]
 
     @property
     def is_final(self) -> bool:
-        """Whether the model is a result of the method by now."""
+        """Whether the model is a result of the method yet, or still an intermediate state."""
         return self.hooks.is_final(self.stepper.steps)
 
     def check(self) -> None:
-        """Unsound: the frozen weights have moved, or the trained ones have not."""
+        """Check the weights.
+
+        Raises:
+            Unsound: A frozen tensor has changed, or no trained tensor except those of the head has.
+        """
         self.guard.check(self.model)
 
     def check_moved(self, member: Member) -> None:
-        """As for a pack; `check` has seen it."""
+        """Do nothing, because `check` compares the trained weights as well."""
 
     def drop(self, members: Sequence[Member]) -> None:
         """End the trial."""
         self.members = [member for member in self.members if member not in members]
 
     def model_of(self, member: Member) -> nn.Module:  # noqa: ARG002 - there is one
-        """The model with the trial's weights in it."""
+        """Return the model with the trial's weights."""
         return self.model

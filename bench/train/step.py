@@ -1,4 +1,4 @@
-"""One update of one trial in the model itself, the same for every method."""
+"""One update of one trial in its own model. It is the same for every method."""
 
 from collections.abc import Callable
 
@@ -17,10 +17,7 @@ from bench.train.evaluate import forward, loss_of
 
 
 class Stepper:
-    """Forward, backward, clip, update. seed: of the trial's own random numbers.
-
-    parts: cuts a batch into what goes through the model at once; None: all of it does.
-    """
+    """Update a model from a batch: forward, backward, clip, optimizer step."""
 
     def __init__(
         self,
@@ -33,6 +30,17 @@ class Stepper:
         parts: Callable[[Batch], list[Batch]] | None = None,
         seed: int = 0,
     ) -> None:
+        """Prepare the updates.
+
+        Args:
+            model: The model.
+            optimizer: The optimizer over its trained parameters.
+            hooks: The hooks of the method.
+            clip: The maximum gradient norm.
+            compute: The device and the arithmetic.
+            parts: Splits a batch into the parts of separate forward passes. None for one forward pass.
+            seed: The seed of the trial's own random numbers.
+        """
         self.model, self.optimizer, self.hooks, self.clip, self.compute = model, optimizer, hooks, clip, compute
         self.parts = parts or (lambda batch: [batch])
         head, body = trained(model)
@@ -41,7 +49,11 @@ class Stepper:
         self.steps = 0
 
     def __call__(self, batch: Batch) -> Measured:
-        """Update once from a batch that is on the model's device."""
+        """Update once and return the measurements.
+
+        Args:
+            batch: A batch on the model's device.
+        """
         self.streams.start(self.steps)
         losses, penalty = [], None
         for part in self.parts(batch):
@@ -49,7 +61,7 @@ class Stepper:
                 logits = forward(self.model, part)
             loss = loss_of(logits, part)
             losses.append(loss.detach())
-            if penalty is None:  # once for the whole batch
+            if penalty is None:  # the penalty counts once per batch, not once per part
                 penalty = self.hooks.penalty(self.model)
                 loss = loss if penalty is None else loss + penalty
             loss.backward()  # type: ignore[no-untyped-call]
@@ -75,12 +87,13 @@ def clip_rows(gradients: Tensor, head: int, clip: float) -> tuple[Tensor, Tensor
     """Clip the gradients of several trials in place, each by its own norm.
 
     Args:
-        gradients: [trials, numbers].
-        head: how many numbers at the beginning of a row are the head's.
-        clip: the largest norm that is left.
+        gradients: The gradients, [trials, numbers].
+        head: How many numbers at the beginning of a row belong to the head.
+        clip: The maximum norm after clipping.
 
     Returns:
-        Norms before clipping, each [trials]: of the whole row, and below the head; None where nothing is.
+        Norms before clipping, both [trials]: those of the whole rows, and those below the head. The latter are None if
+        only the head is trained.
     """
     parts = [part for part in (gradients[:, :head], gradients[:, head:]) if part.shape[1]]
     norms = [torch.linalg.vector_norm(part, dim=1) for part in parts]

@@ -1,4 +1,4 @@
-"""One trial of a pack: its own optimizer, schedule, curve and best checkpoint, whoever it shares the model with."""
+"""The state of one trial: its own optimizer, schedule, curve and best checkpoint, also if trials share a model."""
 
 import math
 from collections import defaultdict
@@ -17,14 +17,19 @@ from bench.train.settings import Training, Wanted
 
 
 def three_quarters(total: int) -> int:
-    """The updates after which the last quarter begins, which shows whether a trial still improves."""
+    """Return after how many updates the last quarter begins. That quarter shows whether a trial still improves.
+
+    Args:
+        total: Updates of the whole training.
+    """
     return 3 * total // 4
 
 
 class Best:
-    """The trained weights at the best score on select so far, kept in main memory; the last of equals wins.
+    """The trained weights at the best score on select so far, kept in main memory.
 
-    Few questions leave many checkpoints equal, and the later one was trained to a lower rate.
+    Of equal scores the last one wins. With few questions many checkpoints score the same, and the later one has been
+    trained down to a lower learning rate.
     """
 
     def __init__(self, parameters: list[nn.Parameter]) -> None:
@@ -35,7 +40,13 @@ class Best:
         self.predictions = torch.empty(0)
 
     def offer(self, score: float, predictions: Tensor, *, final: bool = True) -> None:
-        """Keep the weights if the score is the best yet. final: whether they may be the method's result at all."""
+        """Keep the current weights if their score is the best so far.
+
+        Args:
+            score: The score on select.
+            predictions: The answers to select, [questions].
+            final: Whether the weights can be a result of the method. If not, they are never kept.
+        """
         self.history.append(score)
         if final and score >= self.score:
             self.kept = [parameter.detach().to("cpu", copy=True) for parameter in self.parameters]
@@ -43,12 +54,13 @@ class Best:
 
     @torch.no_grad()
     def restore(self) -> None:
+        """Copy the kept weights back into the parameters."""
         for parameter, kept in zip(self.parameters, self.kept, strict=True):
             parameter.copy_(kept)
 
 
 class Member:
-    """A trial. parameters: what it trains, by name, with a `.grad` that whoever steps the pack fills."""
+    """One trial in training."""
 
     def __init__(
         self,
@@ -58,6 +70,15 @@ class Member:
         training: Training,
         emit: Callable[[Event], None],
     ) -> None:
+        """Build the trial's optimizer and schedule.
+
+        Args:
+            wanted: The trial.
+            parameters: The trained parameters, by name. The pack fills their `.grad`.
+            head: The names of the parameters that belong to the task's head.
+            training: The settings that the trials share.
+            emit: Receives the events of the trial.
+        """
         plan, recipe = training.plan, training.recipe
         self.wanted, self.parameters = wanted, parameters
         self.optimizer = optimizer_over(
@@ -71,14 +92,20 @@ class Member:
         )
         self.schedule = make_schedule(self.optimizer, training.steps, plan.warmup, plan.warmup_steps)
         self.curve, self.best = Curve(wanted.trial, emit), Best(list(parameters.values()))
-        self.select_losses: list[tuple[int, float]] = []  # by number of updates: the mean loss on select
-        self.late: Tensor | None = None  # the loss of each question of select at three quarters of the updates
+        self.select_losses: list[tuple[int, float]] = []  # number of updates, and the mean loss on select after them
+        self.late: Tensor | None = None  # the loss of each select question after three quarters of the updates
         self.rise: dict[str, float] | None = None
         self.rate = wanted.lr
         self.seconds: dict[str, float] = defaultdict(float)
 
     def note(self, steps: int, total: int, losses: Tensor) -> None:
-        """Note the losses on select, [questions], after so many updates of all."""
+        """Record the losses on select.
+
+        Args:
+            steps: Updates so far.
+            total: Updates of the whole training.
+            losses: The loss of each question of select, [questions].
+        """
         self.select_losses.append((steps, float(losses.mean())))
         if steps == total and self.late is not None:
             self.rise = rise_of(self.late, losses)
@@ -87,21 +114,31 @@ class Member:
 
     @property
     def finite_losses(self) -> list[tuple[int, float | None]]:
-        """`select_losses` for records, which hold no number that is not finite; None stands in its place."""
+        """`select_losses` for records, which hold only finite numbers: any other loss becomes None."""
         return [(step, loss if math.isfinite(loss) else None) for step, loss in self.select_losses]
 
     def advance(self) -> None:
-        """Note the rate that the optimizer has just used, and set the next one."""
+        """Store the rate that the optimizer has just used, and set the next one."""
         self.rate = float(self.schedule.get_last_lr()[0])
         self.schedule.step()
 
     def add(self, measured: Measured, batch: Batch, trials: int) -> None:
-        """Note what the update told. trials: how many shared it. Diverged, Unsound: the trial ends here."""
+        """Add the measurements of an update to the curve.
+
+        Args:
+            measured: The measurements.
+            batch: The batch of the update.
+            trials: How many trials shared the update.
+
+        Raises:
+            Diverged: The trial ends here.
+            Unsound: The trial ends here.
+        """
         self.curve.add(measured, self.rate, batch, trials)
 
     @property
     def cost(self) -> dict[str, Any]:
-        """What this trial took; of what was done for the whole pack at once, its share."""
+        """The time, steps, rows and tokens of this trial. Time spent on a whole pack is divided among its trials."""
         curve, seconds = self.curve, self.seconds["train"]
         return {
             "train_seconds": seconds,

@@ -53,7 +53,9 @@ def test_a_cell_that_is_named_by_another_arithmetic_than_the_device_has_is_refus
             check_rule("fp32", GPU)
     else:
         check_rule("fp32", GPU)
-        with pytest.raises(ValueError, match=r"taken to mean bf16, but Tesla T4 has none; use precision=fp32$"):
+        with pytest.raises(
+            ValueError, match=r"taken to mean bf16, but Tesla T4 does not support it; use precision=fp32$"
+        ):
             check_rule("bf16", GPU)
 
 
@@ -83,7 +85,7 @@ def test_the_environment_does_not_round_the_products_of_fp32() -> None:
 def test_bf16_that_the_gpu_lacks_is_refused(bf16: str) -> None:
     assert pick_dtype("fp32", GPU) is FP32
     if bf16 == "lacks":
-        with pytest.raises(ValueError, match=r"^precision=bf16, but Tesla T4 has none; use precision=fp32$"):
+        with pytest.raises(ValueError, match=r"^precision=bf16, but Tesla T4 does not support it; use precision=fp32$"):
             pick_dtype("bf16", GPU)
     else:
         assert pick_dtype("bf16", GPU) is BF16
@@ -169,4 +171,4 @@ def test_a_precision_that_the_gpu_lacks_leaves_the_others_alone(monkeypatch: pyt
     pretend("lacks", monkeypatch)
     found = cells("precision=bf16,fp32,auto")
     misfits = checked(found, monkeypatch)
-    assert misfits == {found[0].id: "lora r=8 qv: precision=bf16, but Tesla T4 has none; use precision=fp32"}
+    assert misfits == {found[0].id: "lora r=8 qv: precision=bf16, but Tesla T4 does not support it; use precision=fp32"}

@@ -156,8 +156,8 @@ def test_an_option_that_is_no_text_is_not_asked() -> None:
     ("words", "message"),
     [
         (["--text", "x"], "record= is missing"),
-        (["record=nothing", "--text", "x"], "record=nothing is not among the 2 records; none was kept yet"),
-        (["record={trial}", "--text", "x"], "nothing was kept of it; run it again with save=adapter"),
+        (["record=nothing", "--text", "x"], "record=nothing is not among the 2 records; no trial was saved"),
+        (["record={trial}", "--text", "x"], "its model was not saved; run it again with save=adapter"),
         (["record={trial}"], "asked nothing; choose one of --text"),
         (["record={trial}", "--text", "x", "--serve"], "asked --text and --serve; choose one"),
         (
@@ -214,7 +214,7 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     shutil.rmtree(record.saved)
     code, _, err = ask(f"record={record.cell['id']}", "--text", "a film")
     assert code == 2
-    assert "is gone, where the trial was kept; run it again with save=adapter" in err
+    assert ", where the trial was saved, is gone; run it again with save=adapter" in err
 
 
 def test_a_label_of_the_data_is_answered_as_it_stands(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_model_that_is_partly_new_is_not_scored_as_it_is(inline: Run, tiny: li
     AutoTokenizer.from_pretrained(whole).save_pretrained(folder)
     done = inline(*tiny, *CLOZE, "method=zero_shot", f"model.name={folder}")
     assert done.returncode == 1
-    assert "the checkpoint lacks the model's transform, which is drawn at random" in done.stdout
+    assert "the checkpoint lacks the model's transform, which is randomly initialised" in done.stdout
 
 
 def test_packed_and_alone_agree_at_the_mask(tiny: list[str]) -> None:

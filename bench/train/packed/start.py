@@ -1,4 +1,4 @@
-"""Before the first step: what a method takes from the data, and where the trials of a pack begin."""
+"""Before the first step: initialise a method from data, and record where the trials of a pack start."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,18 +16,22 @@ from bench.train.device import Compute
 from bench.train.evaluate import arguments, forward, loss_of, predict
 from bench.train.settings import Training
 
-PREPARING = 16  # batches that a method may look at before it trains
-EVALUATED = 2  # rows
+PREPARING = 16  # batches that a method may use to initialise itself
+EVALUATED = 2  # rows of the rehearsal's evaluation
 
 
 class Unpackable(Exception):  # noqa: N818 - the trials run one by one instead
-    """Why the trials of a cell cannot be trained together."""
+    """The trials of a cell cannot be trained together. The message is the reason."""
 
 
 def rehearse(model: nn.Module, training: Training) -> None:
-    """What comes before the first step: the method's start from data, and an evaluation of a few rows.
+    """Prepare a model for its first step: initialise the method from data, and evaluate a few rows.
 
-    The evaluation is there for its after-effects: what it breaks must show in training, where the guard sees it.
+    The evaluation is run for its side effects: if it breaks the model, the guard must see that in training.
+
+    Args:
+        model: A model with the method attached.
+        training: The settings of the cell.
     """
     data, plan, compute = training.data, training.plan, training.compute
     model.eval()
@@ -39,35 +43,57 @@ def rehearse(model: nn.Module, training: Training) -> None:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each trained tensor lies in a trial's row of numbers. The head's come first, `head` numbers in all."""
+    """The position of each trained tensor in a trial's row of numbers.
+
+    Attributes:
+        shapes: The shape of each trained tensor, by name, in the order of the row. The head comes first.
+        names_of_head: The names of the tensors that belong to the task's head.
+    """
 
     shapes: dict[str, torch.Size]
     names_of_head: frozenset[str]
 
     @classmethod
     def of(cls, model: nn.Module) -> "Layout":
-        """Unpackable: the trained tensors are not all in fp32."""
+        """Return the layout of a model's trained tensors.
+
+        Raises:
+            Unpackable: A trained tensor is not in fp32.
+        """
         head, body = trained(model)
-        named = head | body
-        if other := [name for name, parameter in named.items() if parameter.dtype is not torch.float32]:
-            raise Unpackable(f"{other[0]} is trained in {named[other[0]].dtype}")
-        return cls({name: parameter.shape for name, parameter in named.items()}, frozenset(head))
+        parameters = head | body
+        if not_fp32 := [name for name, parameter in parameters.items() if parameter.dtype is not torch.float32]:
+            raise Unpackable(f"{not_fp32[0]} is trained in {parameters[not_fp32[0]].dtype}")
+        return cls({name: parameter.shape for name, parameter in parameters.items()}, frozenset(head))
 
     @property
     def head(self) -> int:
+        """How many numbers at the beginning of a row belong to the head."""
         return sum(prod(shape) for name, shape in self.shapes.items() if name in self.names_of_head)
 
     def split(self, row: Tensor) -> dict[str, Tensor]:
-        """The tensors by name. row: [numbers]."""
+        """Return the tensors of a row by name, as views.
+
+        Args:
+            row: The trained numbers of one trial, [numbers].
+        """
         parts = torch.split(row, [prod(shape) for shape in self.shapes.values()])
         return {name: part.view(shape) for part, (name, shape) in zip(parts, self.shapes.items(), strict=True)}
 
     def join(self, tensors: dict[str, Tensor]) -> Tensor:
-        """The row of the tensors."""
+        """Return the row that holds these tensors, [numbers]. It is the inverse of `split`."""
         return torch.cat([tensors[name].detach().flatten() for name in self.shapes])
 
     def point(self, parameters: Mapping[str, nn.Parameter], row: Tensor, gradient: Tensor) -> None:
-        """Let parameters and their gradients be views of two rows; they stay the objects that an optimizer holds."""
+        """Make parameters and their gradients views of two rows.
+
+        The parameter objects stay the same, so an optimizer that holds them stays valid.
+
+        Args:
+            parameters: The trained parameters, by name.
+            row: The numbers that the parameters shall view, [numbers].
+            gradient: The numbers that their gradients shall view, [numbers].
+        """
         parts, gradients = self.split(row), self.split(gradient)
         for name, parameter in parameters.items():
             parameter.data = parts[name]
@@ -76,9 +102,13 @@ class Layout:
 
 @dataclass(frozen=True)
 class Start:
-    """Where the trials of one seed begin. row: the trained numbers. gradient: theirs on the sample, in their own model.
+    """The starting point of the trials of one seed.
 
-    other: the tensors that the seed draws and the method leaves frozen, as far as the seeds differ in them.
+    Attributes:
+        seed: The seed.
+        row: The trained numbers, [numbers].
+        gradient: Their gradient on the sample, computed in the seed's own model, [numbers].
+        other: Frozen tensors that depend on the seed, by name. Only those that differ between seeds are kept.
     """
 
     seed: int
@@ -88,19 +118,29 @@ class Start:
 
 
 def gather(models: Iterable[tuple[int, nn.Module]], sample: Batch, compute: Compute) -> tuple[nn.Module, list[Start]]:
-    """Keep one model of all seeds' and, of the others, where they begin. Unpackable: they differ in more than numbers.
+    """Keep the model of the first seed, and the starting point of every seed.
 
-    models: prepared ones with their seeds; only two are alive at a time.
+    Args:
+        models: Each seed with its prepared model. Only two models are alive at a time.
+        sample: The batch for the gradients.
+        compute: The device and the arithmetic.
+
+    Returns:
+        The first model, and one starting point per seed.
+
+    Raises:
+        Unpackable: The models differ in more than their numbers, or a trained tensor is not in fp32 or gets no
+            gradient.
     """
-    given = iter(models)
-    first, frame = next(given)
+    remaining = iter(models)
+    first_seed, frame = next(remaining)
     layout = Layout.of(frame)
-    starts = [_start(first, frame, frame, layout, sample, compute)]
-    starts += [_start(seed, model, frame, layout, sample, compute) for seed, model in given]
+    starts = [_start(first_seed, frame, frame, layout, sample, compute)]
+    starts += [_start(seed, model, frame, layout, sample, compute) for seed, model in remaining]
     names = {name for start in starts for name in start.other}
-    own = _frozen(frame, layout)
+    frozen = _frozen(frame, layout)
     for start in starts:
-        start.other.update({name: own[name].detach().clone() for name in names - set(start.other)})
+        start.other.update({name: frozen[name].detach().clone() for name in names - set(start.other)})
     return frame, starts
 
 
@@ -111,23 +151,23 @@ def _start(seed: int, model: nn.Module, frame: nn.Module, layout: Layout, sample
 
 
 def sample_of(rows: Rows) -> Batch:
-    """Two rows, a short one and one of median length: padded, and fast."""
+    """Return a batch of two rows, the shortest one and one of median length. It is padded, and fast to compute."""
     order = by_length(rows, 1)
     return collate(rows, torch.cat([order[0], order[len(order) // 2]]))
 
 
 def _frozen(model: nn.Module, layout: Layout) -> dict[str, Tensor]:
-    named = [*model.named_parameters(), *model.named_buffers()]
-    return {name: tensor for name, tensor in named if name not in layout.shapes}
+    tensors = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor for name, tensor in tensors if name not in layout.shapes}
 
 
 def _differing(frame: nn.Module, model: nn.Module, layout: Layout) -> Iterator[tuple[str, Tensor]]:
-    """The frozen tensors in which a model differs from the frame."""
+    """The frozen tensors of a model that differ from those of the frame."""
     if Layout.of(model).shapes != layout.shapes:
-        raise Unpackable("the seeds differ in the shapes of what they train")
-    ours, theirs = _frozen(frame, layout), _frozen(model, layout)
-    for name, tensor in ours.items():
-        other = theirs.get(name)
+        raise Unpackable("the seeds differ in the shapes of their trained tensors")
+    frame_tensors, model_tensors = _frozen(frame, layout), _frozen(model, layout)
+    for name, tensor in frame_tensors.items():
+        other = model_tensors.get(name)
         if other is None or other.shape != tensor.shape or other.dtype is not tensor.dtype:
             raise Unpackable(f"the seeds differ in the shape of {name}")
         if frame is not model and not torch.equal(tensor, other):
@@ -135,16 +175,16 @@ def _differing(frame: nn.Module, model: nn.Module, layout: Layout) -> Iterator[t
 
 
 def _gradient(model: nn.Module, layout: Layout, sample: Batch, seed: int, compute: Compute) -> Tensor:
-    """The gradient of the sample's loss by ordinary backpropagation: [numbers]. Unpackable: some tensor gets none."""
+    """The gradient of the sample's loss by ordinary backpropagation, [numbers]. Unpackable if a tensor gets none."""
     model.train()
     streams = Streams([seed], compute.device)
     streams.start(0)
     with drawing(streams), of_trial(torch.tensor(0)), compute.autocast():
         logits = forward(model, sample)
     loss_of(logits, sample).backward()  # type: ignore[no-untyped-call]
-    named = dict(model.named_parameters())
-    gradients = {name: named[name].grad for name in layout.shapes}
+    parameters = dict(model.named_parameters())
+    gradients = {name: parameters[name].grad for name in layout.shapes}
     model.zero_grad(set_to_none=True)
-    if idle := [name for name, gradient in gradients.items() if gradient is None]:
-        raise Unpackable(f"{idle[0]} gets no gradient")
+    if unreached := [name for name, gradient in gradients.items() if gradient is None]:
+        raise Unpackable(f"{unreached[0]} gets no gradient")
     return layout.join(gradients)  # type: ignore[arg-type]

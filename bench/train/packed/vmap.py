@@ -1,4 +1,4 @@
-"""A function of one trial, mapped over many."""
+"""Map a function of one trial over many trials."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,34 +21,46 @@ def over_trials(
     *,
     shares: bool,
 ) -> Tensor:
-    """What the function gives for each trial, stacked.
+    """Apply a function to each trial and return the stacked results.
 
-    function: of a trial's row, its number, its seed's other tensors and its batch. rows: [trials, numbers]. numbers:
-    [trials]. seeds: each trial's, as an index into the first dimension of `other` and of the batch; those of one seed
-    lie side by side. shares: what depends on the seed alone is computed once for the trials that have it.
+    Args:
+        function: Takes a trial's row, its number, the other tensors of its seed, and its batch.
+        rows: The trained numbers of each trial, [trials, numbers].
+        numbers: The number of each trial, [trials].
+        seeds: The seed of each trial, as an index into the first dimension of `other` and of the batch. Trials of the
+            same seed are adjacent.
+        other: Tensors that differ between seeds, by name, [seeds, ...].
+        batch: The batch of all seeds together, or one batch that every seed uses.
+        shares: Whether to compute what depends only on the seed once for all trials of that seed.
+
+    Returns:
+        The results, [trials, ...].
     """
 
-    def one(row: Tensor, number: Tensor, other: dict[str, Tensor], parts: dict[str, Tensor]) -> Tensor:
-        return function(row, number, other, replace(batch, **cast("dict[str, Any]", parts)))
+    def call(row: Tensor, number: Tensor, own_other: dict[str, Tensor], columns: dict[str, Tensor]) -> Tensor:
+        return function(row, number, own_other, replace(batch, **cast("dict[str, Any]", columns)))
 
-    def of(some: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """What these seeds have, stacked; a batch that is the same for all seeds is repeated."""
+    def inputs_of(chosen: Sequence[int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The other tensors and the batch columns of these seeds, stacked. A batch without seeds is repeated."""
 
-        def pick(many: Tensor) -> Tensor:
-            return torch.stack([many[seed] for seed in some])
+        def pick(by_seed: Tensor) -> Tensor:
+            return torch.stack([by_seed[seed] for seed in chosen])
 
-        parts = batch.own
+        columns = batch.own
         if batch.labels.ndim == 1:
-            parts = {name: part.expand(1 + max(some), *part.shape) for name, part in parts.items()}
-        # Not by index: a list of numbers would have to travel to the device, and the host would wait for it.
-        return {name: pick(many) for name, many in other.items()}, {name: pick(part) for name, part in parts.items()}
+            columns = {name: column.expand(1 + max(chosen), *column.shape) for name, column in columns.items()}
+        # Indexing with a list would copy the list to the device, and the host would wait for that copy.
+        return (
+            {name: pick(by_seed) for name, by_seed in other.items()},
+            {name: pick(column) for name, column in columns.items()},
+        )
 
     distinct = list(dict.fromkeys(seeds))
     within = len(seeds) // len(distinct)
-    # Where some trials of a seed have ended, the rest are no rectangle of seeds and rates.
+    # Once some trials have ended, the others may no longer form a full grid of seeds and rates.
     if not shares or list(seeds) != [seed for seed in distinct for _ in range(within)]:
-        return vmap(one)(rows, numbers, *of(seeds))
-    per_seed = vmap(one, in_dims=(0, 0, None, None))
+        return vmap(call)(rows, numbers, *inputs_of(seeds))
+    per_seed = vmap(call, in_dims=(0, 0, None, None))
     rows, numbers = (part.view(len(distinct), within, *part.shape[1:]) for part in (rows, numbers))
-    found: Tensor = vmap(per_seed)(rows, numbers, *of(distinct))
-    return found.flatten(0, 1)
+    results: Tensor = vmap(per_seed)(rows, numbers, *inputs_of(distinct))
+    return results.flatten(0, 1)
