@@ -307,9 +307,9 @@ def test_one_table_in_one_format_goes_to_the_terminal_and_nowhere_else(ask: Ask,
         (["task=nothing"], "none of the"),
         (["compare", "a=lora"], "b= is missing"),
         (["compare", "a=lora", "b=nobody"], "'nobody' is no cell's id, title or method"),
-        (["recommend", "memory_gb=much"], "memory_gb=much must be a number of gigabytes above 0"),
+        (["recommend", "memory_gb=much"], "memory_gb=much must be a number above 0 (gigabytes)"),
         (["figures", "figure=nine"], "figure=nine is unknown; choose from score_by_parameters"),
-        (["paint"], "'paint' is no command; choose from tables, figures, compare"),
+        (["paint"], "unknown command 'paint'; choose from tables, figures, compare"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(words: list[str], message: str, ask: Ask, tmp_path: Path) -> None:
