@@ -243,11 +243,11 @@ def test_a_run_of_untuned_cells_ends_without_a_best_one_and_with_the_command_tha
     with Remembered(tmp_path, command, lambda: asked, pytest.fail) as remembered:
         remembered.exit = 0
     said = ask("run=last")[1]
-    assert "No best cell of minilm on sst2. No verdicts, so no bold and no marks" in said
+    assert "No best cell for minilm on sst2. No verdicts, so no bold and no marks" in said
     assert "Next, tune the learning rates: python -m bench.run -m method=m0 Next" in said
     remember(tmp_path, *(record for some in [*tuned, *untuned] for record in some))
     said = ask("run=last")[1]
-    assert "Best of minilm on sst2: lora r=8 qv" in said
+    assert "Best for minilm on sst2: lora r=8 qv" in said
     assert re.search(r"Next, compare the best two: python -m bench.report compare a=\w+ b=\w+ run=", said)
 
 
