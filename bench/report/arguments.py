@@ -195,7 +195,7 @@ def select_records(asked: Arguments, complain: Callable[[str], None]) -> list[Re
         raise ValueError(f"run={asked.run.id} has recorded nothing yet; its command was: {asked.run.shown}")
     if not recorded:
         raise ValueError(nothing_recorded(asked.results))
-    # Records of one cell may name its model differently, so a cell passes as a whole if one of its records passes.
+    # Records of the same cell may name its model differently. A cell passes as a whole if one of its records does.
     passing = {
         record.cell["id"]
         for record in recorded

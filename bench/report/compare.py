@@ -62,15 +62,15 @@ def difference(study: Study, a: "pd.Series[Any]", b: "pd.Series[Any]") -> Differ
     return pairs.between(a["cell"], b["cell"])
 
 
-def _pair(study: Study, one: str, other: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:
+def _pair(study: Study, name_a: str, name_b: str) -> tuple["pd.Series[Any]", "pd.Series[Any]"]:
     """Return the pair of matching cells of one table with the best scores on select. Tuned pairs come first."""
     scored = study.cells[study.cells["report_score"].notna()].assign(tuned=is_tuned)
-    left, right = (_matching(study, scored, name) for name in (one, other))
+    left, right = (_matching(study, scored, name) for name in (name_a, name_b))
     pairs = left.merge(right, on="table", suffixes=("", "_other"))
     pairs = pairs[pairs["cell"] != pairs["cell_other"]]
     if pairs.empty:
         raise ValueError(
-            f"a={one} and b={other} share no table: they differ in model, task, data or protocol, or are the same "
+            f"a={name_a} and b={name_b} share no table: they differ in model, task, data or protocol, or are the same "
             "cell; 'python -m bench.report' shows which cells may be compared"
         )
     total = pairs["select_score"] + pairs["select_score_other"]

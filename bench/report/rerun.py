@@ -49,9 +49,8 @@ def _settings(members: Sequence[Record]) -> Iterator[tuple[str, Any]]:
     model, task, protocol = ({**(config.get(key) or {})} for key in ("model", "task", "protocol"))
     label = model.get("label", cell["model"])
     yield "model", label
-    if (
-        cell["model"] not in {label, f"{label}-random"} and "name" in model
-    ):  # neither the label's model nor a pinned one
+    # The label's own model, and one that is pinned, need no name.
+    if cell["model"] not in {label, f"{label}-random"} and "name" in model:
         yield "model.name", model["name"]
     if model.get("weights") == "random":
         yield "model.weights", "random"
