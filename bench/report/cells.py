@@ -105,7 +105,7 @@ def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
 
 
 def _of_one_machine(cells: pd.DataFrame) -> pd.DataFrame:
-    """Blank the measurements of cells that another machine measured than most cells of their table.
+    """Blank the measurements of cells that were not measured on the machine of most cells of their table.
 
     If several machines measured equally many cells, the first one is kept.
     """
@@ -118,7 +118,7 @@ def _of_one_machine(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def _sort_key(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Sort weight types as the LoRA paper does: few before many, then in the order q, k, v, o."""
+    """Return a sort key. It orders targets as the LoRA paper does: few weight types first, then q, k, v, o."""
     if column.name != "target":
         return column
     return column.map(lambda value: value if pd.isna(value) else f"{len(value):2}{[*map('qkvo'.find, value)]}")

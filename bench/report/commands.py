@@ -23,11 +23,8 @@ from bench.report.tables.terminal import show
 from bench.report.write import show_cells, write_all
 
 RENDERED = ("table.md", "table.csv", "tables.md", "dashboard.html", "figures/*.*")  # files next to the records
-PUBLISHED = {
-    "rank_by_target": "6",
-    "target_at_budget": "5",
-    "methods": "2",
-}  # our table: the table of the LoRA paper to show with it
+# Our table: the table of the LoRA paper that is shown with it.
+PUBLISHED = {"rank_by_target": "6", "target_at_budget": "5", "methods": "2"}
 
 
 def tables(asked: Arguments, console: Console, complaints: Console) -> None:

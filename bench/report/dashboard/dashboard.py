@@ -172,7 +172,7 @@ def _race(members: Sequence[Record]) -> list[list[Any]]:
 
 
 def _order(trial: Mapping[str, Any]) -> tuple[float, int]:
-    """Sort trials by learning rate, then by seed."""
+    """Return the sort key of a trial: its learning rate, then its seed."""
     return trial["lr"] or 0, trial["seed"]
 
 
