@@ -8,8 +8,8 @@ python -m bench.report recommend [memory_gb=8] [params=1e6] [latency_ms=5] [minu
 python -m bench.report serve [port=8000]
 python -m bench.report wandb [project=NAME] [entity=NAME]
 
-results_dir, study, run, model, task and method go with every command. Without them the first one writes all tables and
-the dashboard beside the records; a study, a run or a filter is only shown.
+results_dir, study, run, model, task and method can be used with every command. The first command writes every table and
+the dashboard next to the records. With a study, a run or a filter it only prints the tables.
 """
 
 import sys
@@ -21,19 +21,26 @@ from bench.report.arguments import parse
 
 
 def cli(arguments: list[str] | None = None) -> int:
-    """Render what is asked. Gives 0; 2 where the command line is wrong or nothing can be shown; 130: interrupted."""
-    given = sys.argv[1:] if arguments is None else arguments
-    return carried_out(lambda console, complaints: _answer(given, console, complaints))
+    """Run a report command.
+
+    Args:
+        arguments: Words of the command line; None reads `sys.argv`.
+
+    Returns:
+        The exit code: 0 on success, 2 if the command line is wrong or there is nothing to show, 130 if interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    return carried_out(lambda console, complaints: _run(words, console, complaints))
 
 
-def _answer(given: list[str], console: Console, complaints: Console) -> None:
-    if {"--help", "-h", "help"} & set(given):
+def _run(words: list[str], console: Console, complaints: Console) -> None:
+    if {"--help", "-h", "help"} & set(words):
         console.print((__doc__ or "").strip(), soft_wrap=True)
         return
-    asked = parse(given)
-    from bench.report.commands import COMMANDS  # pandas takes its time, and a wrong word needs none of it
+    parsed = parse(words)
+    from bench.report.commands import COMMANDS  # slow to import (pandas), and not needed to reject a wrong word
 
-    COMMANDS[asked.command](asked, console, complaints)
+    COMMANDS[parsed.command](parsed, console, complaints)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One row per cell: who it is, what it scores at the chosen rate, and what it costs."""
+"""One row per cell: its identity, its scores at the chosen learning rate, and its cost."""
 
 import json
 from collections import Counter, defaultdict
@@ -35,69 +35,97 @@ MEMORY = ("weights", "gradients", "optimizer", "activations")
 LATENCY = ("bare", "adapted", "merged")
 RETENTION = ("retention_before", "retention_after", "retention_std")
 SCORES = ("report_score", "report_std", "select_score", "train_seconds", *RETENTION)
-# What depends on the machine: it is shown for the cells of one machine, and of no other, in any one table.
+# Columns that other load on the machine falsifies.
 TIMED = (
     *RATES[1:],
     "train_seconds",
-    *(f"latency_{one}" for one in LATENCY),
-)  # what other load on the machine falsifies
+    *(f"latency_{state}" for state in LATENCY),
+)
+# Columns that depend on the machine. A table shows them, and the latencies, only for cells of one machine.
 MEASURED = (*(name for name in COUNTS if name.startswith("peak_")), *RATES[1:], "train_seconds")
 
 
 def machine_of(record: Record) -> str | None:
-    """The device that a record comes from and its arithmetic: figures of two machines are never compared."""
-    made = record.provenance
-    if not made.get("device_name"):
+    """Name the machine of a record: device, data type and, on a CPU, threads.
+
+    Measurements of different machines are never compared.
+
+    Args:
+        record: Any record.
+
+    Returns:
+        The name; None if the record does not say which device it used.
+    """
+    provenance = record.provenance
+    if not provenance.get("device_name"):
         return None
-    threads = f", {made['threads']} threads" if made.get("device") == "cpu" and made.get("threads") else ""
-    return f"{made['device_name']}, {made.get('dtype')}{threads}"
+    on_cpu = provenance.get("device") == "cpu"
+    threads = f", {provenance['threads']} threads" if on_cpu and provenance.get("threads") else ""
+    return f"{provenance['device_name']}, {provenance.get('dtype')}{threads}"
 
 
 def fairness(record: Record) -> str:
-    """What two cells must share to stand in one table: all of the identity but the method and its axes."""
+    """Return the table key of a cell: its identity without method, rank and target, as JSON.
+
+    Two cells may share a table if their keys are equal.
+    """
     shared = {key: value for key, value in record.identity.items() if key not in {"method", "rank", "target"}}
     return json.dumps(shared, sort_keys=True)
 
 
 def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:
-    """One row per cell, sorted by model, task, method, rank and target; what is unknown is missing.
+    """Build the frame of cells.
 
-    Who it is: cell, title, model, task, method, family, rank, target, scale, base, optim, checkpointing, random;
-    match_params, the budget that chose its rank; table, what it must share with others to be compared. What it scores:
-    report_score (mean over seeds at the chosen rate), report_std, seeds, lr (chosen on select), tuning and rates (how
-    it was chosen, and among how many: tuning.py), flags (what a reader must know of the score: flags.py), select_score,
-    metric, outcome (such as "2 ok, 1 oom", or "race oom" where no rate came through). What it retains: RETENTION, the
-    loss on texts in nats per token, and which texts. What it costs: COUNTS, RATES, `memory_*` and `latency_*` (seconds
-    for one row) of its probe; train_seconds, of one training alone at the probe's rate; machine, where that was
-    measured; elsewhere, whether its machine is not the table's, so that MEASURED is missing; contended, whether
-    something disturbed that measurement, so that TIMED cannot be believed.
+    The columns:
+
+    * Identity: cell, title, model, task, method, family, rank, target, scale, base, optim, checkpointing, random.
+      match_params is the parameter budget that chose the rank. table is the key that comparable cells share, see
+      `fairness`.
+    * Scores: report_score (mean over seeds at the chosen rate), report_std, seeds, select_score and metric. lr is the
+      rate chosen on select. tuning and rates say how it was chosen, and among how many rates (tuning.py). flags are
+      doubts about the score (flags.py). outcome is such as "2 ok, 1 oom", or "race oom" if the race found no rate.
+    * Retention: RETENTION, the loss on known texts in nats per token, and retention_texts, the name of the texts.
+    * Cost, from the probe: COUNTS, RATES, `memory_*`, and `latency_*` (seconds for one row). train_seconds is the time
+      of one training alone, at the probe's speed. machine is where the cost was measured. elsewhere is true if the
+      machine is not that of the table, so that MEASURED is missing. contended is true if something disturbed the
+      measurement, so that TIMED is unreliable.
+
+    Args:
+        members: The records of each cell, by cell id.
+
+    Returns:
+        One row per cell, sorted by model, task and AXES. Unknown values are missing.
     """
-    frame = with_head(_of_one_machine(pd.DataFrame([_cell(some) for some in members.values()])))
-    kinds = dict.fromkeys(("rank", "match_params", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
-    kinds |= dict.fromkeys((*RATES, *SCORES, *(f"latency_{one}" for one in LATENCY)), "float64")
-    how: Any = {"na_position": "first", "ignore_index": True, "key": _ordered}
-    found: pd.DataFrame = frame.astype(kinds).sort_values(["model", "task", *AXES], **how)
-    return found
+    frame = with_head(_of_one_machine(pd.DataFrame([_cell(records) for records in members.values()])))
+    dtypes = dict.fromkeys(("rank", "match_params", *COUNTS, *(f"memory_{part}" for part in MEMORY)), "Int64")
+    dtypes |= dict.fromkeys((*RATES, *SCORES, *(f"latency_{state}" for state in LATENCY)), "float64")
+    sorting: Any = {"na_position": "first", "ignore_index": True, "key": _sort_key}
+    cells: pd.DataFrame = frame.astype(dtypes).sort_values(["model", "task", *AXES], **sorting)
+    return cells
 
 
 def _of_one_machine(cells: pd.DataFrame) -> pd.DataFrame:
-    """Leave MEASURED to the cells of the machine that measured most cells of their table, the first of equals."""
+    """Blank the measurements of cells that were not measured on the machine of most cells of their table.
+
+    If several machines measured equally many cells, the first one is kept.
+    """
     machines = cells["machine"].fillna("")
-    most = machines.groupby(cells["table"]).transform(lambda some: some.value_counts().index[0])
-    measured = [*MEASURED, *(f"latency_{one}" for one in LATENCY)]
-    elsewhere = (machines != most) & cells[measured].notna().any(axis=1)
+    most_frequent = machines.groupby(cells["table"]).transform(lambda group: group.value_counts().index[0])
+    measured = [*MEASURED, *(f"latency_{state}" for state in LATENCY)]
+    elsewhere = (machines != most_frequent) & cells[measured].notna().any(axis=1)
     cells.loc[elsewhere, measured] = None
     return cells.assign(elsewhere=elsewhere)
 
 
-def _ordered(column: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Weight types in the LoRA paper's order: few before many."""
+def _sort_key(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return a sort key. It orders targets as the LoRA paper does: few weight types first, then q, k, v, o."""
     if column.name != "target":
         return column
     return column.map(lambda value: value if pd.isna(value) else f"{len(value):2}{[*map('qkvo'.find, value)]}")
 
 
 def _cell(members: list[Record]) -> dict[str, Any]:
+    """Return the row of a cell, from its records."""
     cell, config = members[0].cell, members[0].config
     probe = next((record for record in members if record.kind == "probe" and record.cost), None)
     cost: dict[str, Any] = (probe.cost if probe else None) or {}
@@ -114,12 +142,12 @@ def _cell(members: list[Record]) -> dict[str, Any]:
         "table": fairness(members[0]),
         **{key: cost.get(key) for key in COUNTS + RATES},
         **{f"memory_{part}": memory.get(part) for part in MEMORY},
-        **{f"latency_{one}": ((latency.get(one) or {}).get("1") or {}).get("median") for one in LATENCY},
+        **{f"latency_{state}": ((latency.get(state) or {}).get("1") or {}).get("median") for state in LATENCY},
         "lr": choice.lr,
         "tuning": choice.tuning,
         "rates": len(choice.tried),
         "flags": None if cell["random"] else flags_of(choice, metric),
-        "match_params": next((size for one in members if (size := one.config.get("match_params"))), None),
+        "match_params": next((size for record in members if (size := record.config.get("match_params"))), None),
         "report_score": fmean(report) if report else None,
         "report_std": stdev(report) if len(report) > 1 else None,
         "select_score": fmean(select) if select else None,
@@ -134,7 +162,7 @@ def _cell(members: list[Record]) -> dict[str, Any]:
 
 
 def _outcome(choice: Choice, members: list[Record]) -> str | None:
-    """How the trials of the row ended; where there are none, why the race has found no rate."""
+    """Summarise how the trials of the row ended; without trials, how the race failed."""
     outcomes = Counter(record.outcome for record in choice.trials)
     if outcomes:
         return ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
@@ -143,34 +171,38 @@ def _outcome(choice: Choice, members: list[Record]) -> str | None:
 
 
 def _metric(members: list[Record]) -> str | None:
-    """What the cell is scored by; the task's first metric where no trial has a score."""
-    asked = (members[0].config.get("task") or {}).get("metrics") or [None]
-    found: str | None = next((record.scores["metric"] for record in members if record.scores), asked[0])
-    return found
+    """Return the metric that the cell is scored by. Without scores this is the task's first metric."""
+    configured = (members[0].config.get("task") or {}).get("metrics") or [None]
+    metric: str | None = next((record.scores["metric"] for record in members if record.scores), configured[0])
+    return metric
 
 
 def _train_seconds(chosen: list[Record], cost: Mapping[str, Any]) -> float | None:
-    """Seconds of one training alone: its rows at the probe's rate. What a trial took depends on what ran beside it."""
+    """Return the seconds of one training alone: its rows at the probe's speed.
+
+    The measured time of a trial is not used, because it depends on what else was running.
+    """
     rows = [record.cost["samples"] for record in chosen if record.cost and record.cost.get("samples")]
     rate = cost.get("samples_per_second")
     return fmean(rows) / rate if rows and rate else None
 
 
 def _retention(chosen: list[Record]) -> dict[str, Any]:
-    """The loss on texts that the model knew, before training and after it, by mean over seeds."""
-    told = [record.scores["retention"] for record in chosen if record.scores and "retention" in record.scores]
-    told = [one for one in told if None not in (one["before"], one["after"])]
-    if not told:
+    """Return the mean loss over seeds on texts that the model knew, before and after training."""
+    retentions = [record.scores["retention"] for record in chosen if record.scores and "retention" in record.scores]
+    retentions = [retention for retention in retentions if None not in (retention["before"], retention["after"])]
+    if not retentions:
         return dict.fromkeys((*RETENTION, "retention_texts"))
-    before, after = ([one[when] for one in told] for when in ("before", "after"))
-    found = (fmean(before), fmean(after), stdev(after) if len(after) > 1 else None)
+    before, after = ([retention[moment] for retention in retentions] for moment in ("before", "after"))
+    losses = (fmean(before), fmean(after), stdev(after) if len(after) > 1 else None)
     return {
-        **dict(zip(RETENTION, found, strict=True)),
-        "retention_texts": ", ".join(sorted({one["texts"] for one in told})),
+        **dict(zip(RETENTION, losses, strict=True)),
+        "retention_texts": ", ".join(sorted({retention["texts"] for retention in retentions})),
     }
 
 
 def grouped(members: Iterable[Record], key: Callable[[Record], Any]) -> dict[Any, list[Record]]:
+    """Group records by a key, in the order in which the keys first appear."""
     groups: dict[Any, list[Record]] = defaultdict(list)
     for record in members:
         groups[key(record)].append(record)

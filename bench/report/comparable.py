@@ -1,19 +1,26 @@
-"""Parts of a study whose cells may be compared."""
+"""Split a study into parts whose cells may be compared."""
 
 from bench.report.record_frame import Study
 
 
 def comparable(study: Study) -> list[Study]:
-    """Parts whose cells may stand in one table: of each model, and of each task one protocol."""
+    """Split a study into parts whose cells may share a table.
+
+    Args:
+        study: Cells of any models, tasks and protocols.
+
+    Returns:
+        Parts of one model each. A part has at most one protocol per task.
+    """
     parts = []
-    for _, of_model in study.cells.groupby("model"):
-        keys = {task: list(dict.fromkeys(group["table"])) for task, group in of_model.groupby("task")}
+    for _, cells_of_model in study.cells.groupby("model"):
+        keys = {task: list(dict.fromkeys(group["table"])) for task, group in cells_of_model.groupby("task")}
         for number in range(max(map(len, keys.values()))):
-            names = {one[number] for one in keys.values() if number < len(one)}
+            names = {task_keys[number] for task_keys in keys.values() if number < len(task_keys)}
             parts.append(study.only(lambda cells, names=names: cells["table"].isin(names)))  # type: ignore[misc]
     return parts
 
 
 def with_key(study: Study, key: str) -> Study:
-    """The cells of one model, task and protocol."""
+    """Return the part of a study with this table key: the cells of one model, task and protocol."""
     return study.only(lambda cells: cells["table"] == key)

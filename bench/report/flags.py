@@ -1,4 +1,4 @@
-"""What a referee would ask about a score, as flags of a cell: FLAGS names them with what each means."""
+"""Flags for the doubts that a reviewer would raise about a cell's score. FLAGS explains each of them."""
 
 import math
 from statistics import fmean
@@ -9,7 +9,7 @@ import pandas as pd
 from bench.config.enums import Metric
 from bench.report.tuning import ENOUGH, Choice, is_tuned
 
-HEAD = "head"  # the method that trains the head alone, a linear probe
+HEAD = "head"  # the method that trains only the head, a linear probe
 EDGE, RISING, CONSTANT, BELOW_HEAD = "edge", "rising", "constant", "below head"
 FLAGS = {
     EDGE: "the best learning rate is the lowest or the highest one tried, so a better one may lie beyond",
@@ -20,19 +20,33 @@ FLAGS = {
 
 
 def flags_of(choice: Choice, metric: str | None) -> str | None:
-    """The flags that a cell's own records tell, in the order of FLAGS; None where there is none."""
-    found = {
+    """Find the flags that follow from a cell's own records.
+
+    Args:
+        choice: The cell's learning rate and trials.
+        metric: The metric that the cell is scored by.
+
+    Returns:
+        The flags in the order of FLAGS, separated by commas; None if there are none.
+    """
+    flags = {
         EDGE: len(choice.tried) >= ENOUGH and choice.lr in {choice.tried[0], choice.tried[-1]},
         RISING: _is_rising(choice),
         CONSTANT: (metric is None or not Metric(metric).of_numbers) and any(map(_is_constant, choice.chosen)),
     }
-    return ", ".join(name for name, is_set in found.items() if is_set) or None
+    return ", ".join(name for name, is_set in flags.items() if is_set) or None
 
 
 def with_head(cells: pd.DataFrame) -> pd.DataFrame:
-    """The cells with the flag that needs the linear probe of their table.
+    """Add the flag of cells that score less than the linear probe of their table.
 
-    What trains nothing has no head to compare with.
+    Cells that train nothing are not compared with the probe.
+
+    Args:
+        cells: One row per cell.
+
+    Returns:
+        The cells with the column `flags` extended.
     """
     probes = probe_scores(cells)
     below = [
@@ -50,21 +64,28 @@ def with_head(cells: pd.DataFrame) -> pd.DataFrame:
 
 
 def probe_scores(cells: pd.DataFrame) -> dict[str, float]:
-    """The score of the tuned linear probe by table, the best where there are several; none where none is recorded."""
-    found = cells[(cells["method"] == HEAD) & is_tuned(cells) & cells["report_score"].notna()]
-    return {str(key): float(score) for key, score in found.groupby("table")["report_score"].max().items()}
+    """Find the score of the tuned linear probe of each table.
+
+    Args:
+        cells: One row per cell.
+
+    Returns:
+        The best probe's score, by table key. Tables without a tuned probe are absent.
+    """
+    probes = cells[(cells["method"] == HEAD) & is_tuned(cells) & cells["report_score"].notna()]
+    return {str(key): float(score) for key, score in probes.groupby("table")["report_score"].max().items()}
 
 
 def listed(flags: Any) -> list[str]:
-    """The flags of a row."""
+    """Split the `flags` of a row into a list; empty if there are none."""
     return [] if pd.isna(flags) else str(flags).split(", ")
 
 
 def _is_rising(choice: Choice) -> bool:
-    """Whether the fall of the select loss over the last quarter exceeds its standard error, by mean over seeds."""
-    rises = [one.scores["rise"] for one in choice.chosen if one.scores and one.scores.get("rise")]
+    """Whether the select loss fell by more than its standard error over the last quarter, by mean over seeds."""
+    rises = [trial.scores["rise"] for trial in choice.chosen if trial.scores and trial.scores.get("rise")]
     known = [rise for rise in rises if None not in (rise["mean"], rise["standard_error"])]
-    return bool(known) and fmean(one["mean"] for one in known) > fmean(one["standard_error"] for one in known)
+    return bool(known) and fmean(rise["mean"] for rise in known) > fmean(rise["standard_error"] for rise in known)
 
 
 def _is_constant(trial: Any) -> bool:

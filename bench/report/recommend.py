@@ -1,4 +1,4 @@
-"""Which method, rank and target to take under limits, from what is recorded: the answer, how sure it is, what else."""
+"""Recommend a recorded cell within limits: the answer, how certain it is, and the alternatives."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,13 @@ WORDS = ("method", "target", "scale", "base", "optim", "tuning", "flags", "cell"
 
 @dataclass(frozen=True)
 class Limit:
-    """A cell's `column` may be at most so much; None: no limit. told: in people's words."""
+    """An upper limit on a column of the cells.
+
+    Attributes:
+        column: The column, such as "trainable_params".
+        most: Its largest allowed value, in the unit of the column.
+        told: The limit in words, such as "8 GB of memory".
+    """
 
     column: str
     most: float
@@ -29,10 +35,20 @@ class Limit:
 
 
 def limits_of(asked: Arguments) -> list[Limit]:
-    """What the command line allows."""
+    """Read the limits from the command line.
+
+    Args:
+        asked: The parsed command line.
+
+    Returns:
+        The limits that were given; empty if there are none.
+
+    Raises:
+        ValueError: A limit is not a number above 0.
+    """
     memory, params = asked.number("memory_gb", "gigabytes"), asked.number("params", "parameters")
     latency, minutes = asked.number("latency_ms", "milliseconds"), asked.number("minutes", "minutes")
-    found = [
+    limits = [
         Limit("needed", (memory or 0) * 1e9, f"{memory} GB of memory") if memory else None,
         Limit("trainable_params", params or 0, f"{params:,.0f} trained parameters" if params else "")
         if params
@@ -40,18 +56,27 @@ def limits_of(asked: Arguments) -> list[Limit]:
         Limit("latency_adapted", (latency or 0) / 1000, f"{latency} ms for one answer") if latency else None,
         Limit("train_seconds", (minutes or 0) * 60, f"{minutes} minutes for one training") if minutes else None,
     ]
-    return [limit for limit in found if limit is not None]
+    return [limit for limit in limits if limit is not None]
 
 
 def recommend_cells(study: Study, limits: list[Limit]) -> tuple[str, Table | None]:
-    """An answer for comparable cells, and the front that it was chosen from; None where there is nothing to choose."""
+    """Recommend the cell with the best score on select within the limits.
+
+    Args:
+        study: Comparable cells.
+        limits: All of them must be kept.
+
+    Returns:
+        The recommendation in words, and the table of the Pareto front it was chosen from. The table is None if there
+        is nothing to choose from.
+    """
     cells = study.cells.assign(needed=needed_bytes(study.cells))
     where = f"{', '.join(cells['task'].unique())} with {', '.join(cells['model'].unique())}"
     known = cells[cells["select_score"].notna()]
     scored = known[is_tuned(known)]
     under = f" under {' and '.join(limit.told for limit in limits)}" if limits else ""
     if len(scored) < 2:
-        return _cannot_tell(where, len(scored), len(known), len(cells)), None
+        return _too_few_cells(where, len(scored), len(known), len(cells)), None
     unknown = scored[[limit.column for limit in limits]].isna().any(axis=1)
     if any(limit.column in TIMED for limit in limits):
         unknown |= scored["contended"]
@@ -59,74 +84,82 @@ def recommend_cells(study: Study, limits: list[Limit]) -> tuple[str, Table | Non
     for limit in limits:
         fitting = fitting[fitting[limit.column] <= limit.most]
     if fitting.empty:
-        why = f"; of {unknown.sum()} the cost was not measured, or not undisturbed" if unknown.any() else ""
-        return f"For {where} nothing that is recorded stays{under}{why}.", None
-    said = [_answer(study, fitting, where, under), *_left_aside(int(unknown.sum()), len(known) - len(scored))]
-    return " ".join(said), _front(study, fitting)
+        why = (
+            f"; the cost of {unknown.sum()} cells was not measured, or was disturbed by other load"
+            if unknown.any()
+            else ""
+        )
+        return f"For {where} no recorded cell stays{under}{why}.", None
+    sentences = [_answer(study, fitting, where, under), *_left_out(int(unknown.sum()), len(known) - len(scored))]
+    return " ".join(sentences), _front(study, fitting)
 
 
-def _cannot_tell(where: str, tuned: int, scored: int, cells: int) -> str:
-    """Why there is nothing to choose from."""
-    lead = f"For {where} the records cannot tell: {scored} of {cells} cells have a score"
+def _too_few_cells(where: str, tuned: int, scored: int, cells: int) -> str:
+    """Explain why there is nothing to choose from."""
+    lead = f"For {where} there are too few cells to choose from: {scored} of {cells} cells have a score"
     if tuned == scored:
         return f"{lead}."
     return f"{lead}, and {tuned or 'none'} of them a tuned learning rate; {RETUNE}."
 
 
-def _left_aside(unknown: int, untuned: int) -> list[str]:
-    """How many cells had no part in the choice, and why."""
-    lines = [f"Left aside, as their cost was not measured, or not undisturbed: {unknown} cells."] if unknown else []
-    return lines + ([f"Left aside, as their learning rates are not tuned: {untuned} cells."] if untuned else [])
+def _left_out(unknown: int, untuned: int) -> list[str]:
+    """Say how many cells were not considered, and why."""
+    unmeasured = f"Left out, because their cost was not measured or was disturbed by other load: {unknown} cells."
+    untuned_rates = f"Left out, because their learning rates are not tuned: {untuned} cells."
+    return [*([unmeasured] if unknown else []), *([untuned_rates] if untuned else [])]
 
 
 def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str) -> str:
     ordered = fitting.sort_values(["select_score", "trainable_params"], ascending=[False, True])
     best = ordered.iloc[0]
     score = f"{100 * best['report_score']:.1f} % {metric_of(fitting).replace('_', ' ')} on the report part"
-    said = [
+    sentences = [
         f"For {where}{under}: take {best['title']} at learning rate {text(best['lr'], '{:g}')}.",
         f"It is the best of {len(fitting)} cells on the select part, and has {score} (n = {best['seeds']}).",
     ]
     if len(ordered) > 1:
-        said.append(_runner_up(study, best, ordered.iloc[1:]))
+        sentences.append(_runner_up(study, best, ordered.iloc[1:]))
     else:
-        said.append("It is the only one that fits, so nothing was compared.")
+        sentences.append("It is the only cell within the limits, so nothing was compared.")
     if best["seeds"] < 3:
-        said.append(f"With {best['seeds']} seed{'s' if best['seeds'] > 1 else ''} this is a weak answer: train three.")
+        number = f"{best['seeds']} seed{'s' if best['seeds'] > 1 else ''}"
+        sentences.append(f"With {number} this is weak evidence: train at least three.")
     if len(fitting.loc[fitting["tuning"].notna(), "rates"].unique()) > 1 and not (fitting["tuning"] == TUNED).all():
-        said.append("The cells had different numbers of learning rates to choose from, which favours those with more.")
-    return " ".join([*said, *flag_sentences(best)])
+        sentences.append(
+            "The cells had different numbers of learning rates to choose from, which favours those with more."
+        )
+    return " ".join([*sentences, *flag_sentences(best)])
 
 
 def _runner_up(study: Study, best: "pd.Series[Any]", others: pd.DataFrame) -> str:
-    """The next one, and the cheapest that cannot be told from the best."""
+    """Name the runner-up and, if the two do not differ significantly, the smallest cell tied with the best."""
     second = others.iloc[0]
-    found = difference(study, best, second)
-    if found.interval is None:
-        return f"The runner-up is {second['title']}; records without right answers cannot tell how sure that is."
-    if found.p is None:
+    tested = difference(study, best, second)
+    if tested.interval is None:
+        return f"The runner-up is {second['title']}; the records hold no right answers, so this is not tested."
+    if tested.p is None:
         return f"The runner-up is {second['title']}; {ONE_SEED}."
-    if found.p <= LEVEL:
-        how = "worse" if found.score > 0 else "better on the report part"
-        return f"The runner-up, {second['title']}, is significantly {how} ({p_text(found)})."
+    if tested.p <= LEVEL:
+        how = "worse" if tested.score > 0 else "better on the report part"
+        return f"The runner-up, {second['title']}, is significantly {how} ({p_text(tested)})."
     tied = [row for _, row in others.iterrows() if (difference(study, best, row).p or 0) > LEVEL]
     cheapest = min([*tied, best], key=lambda row: row["trainable_params"])
     cheaper = f"; the smallest such cell is {cheapest['title']}" if cheapest["cell"] != best["cell"] else ""
-    return f"It cannot be told from the runner-up, {second['title']} ({p_text(found)}){cheaper}."
+    return f"It does not differ significantly from the runner-up, {second['title']} ({p_text(tested)}){cheaper}."
 
 
 def _front(study: Study, fitting: pd.DataFrame) -> Table:
-    """Those that no other beats in both score and trained parameters."""
-    found = fitting[front(fitting, "trainable_params", "select_score")].sort_values("trainable_params")
-    name, peak = peak_of(found)
+    """Return the table of the cells that no other cell beats in both score on select and trained parameters."""
+    best = fitting[front(fitting, "trainable_params", "select_score")].sort_values("trainable_params")
+    peak_name, peak = peak_of(best)
     body = pd.DataFrame(
         {
-            **who(found),
-            "trainable": found["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
-            name: peak.map(lambda value: text(value, "{:,.0f}")),
-            "samples/s": timed(found, "samples_per_second", "{:,.0f}"),
-            head_of(found, SCORE): column(found, "report_score", standings(study, found)),
-            "cell": found["cell"],
+            **who(best),
+            "trainable": best["trainable_params"].map(lambda value: text(value, "{:,.0f}")),
+            peak_name: peak.map(lambda value: text(value, "{:,.0f}")),
+            "samples/s": timed(best, "samples_per_second", "{:,.0f}"),
+            head_of(best, SCORE): column(best, "report_score", standings(study, best)),
+            "cell": best["cell"],
         }
     )
     title = "What it was chosen from: no other cell has both a better score on select and fewer trained parameters"

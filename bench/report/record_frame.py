@@ -1,4 +1,4 @@
-"""Records to a study: a frame of cells, one of trials, and the predictions of every trial with the right answers."""
+"""Turn records into a study: a frame of cells, a frame of trials, predictions and correct answers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,9 +15,16 @@ TRIAL_SECONDS = ("train_seconds", "eval_seconds")
 
 @dataclass(frozen=True)
 class Study:
-    """cells: one row per cell (see `cells_of`). trials: one row per trial. predictions: by trial id, by part. truth: by
-    cell id, by part, where the records have it. members: by cell id, its records. tested: the paired tests of a family
-    of cells, and intervals: of their scores, by cell id (standing.py), once they are worked out.
+    """The records of some cells, arranged for tables, figures and tests.
+
+    Attributes:
+        cells: One row per cell, see `cells_of`.
+        trials: One row per trial, see `trials_of`.
+        predictions: Predictions by trial id and part.
+        truth: Correct answers by cell id and part, if the records have them.
+        members: The records by cell id.
+        tested: Cache of the paired tests, by family of cell ids (stats/ties.py).
+        intervals: Cache of the 95% intervals of the scores, by cell id (stats/ties.py).
     """
 
     cells: pd.DataFrame
@@ -30,28 +37,50 @@ class Study:
 
     @classmethod
     def of(cls, found: Iterable[Record]) -> "Study":
-        """Gather records by the ids of cells and trials, whatever their folders are called; see `distinct`."""
+        """Build a study from records.
+
+        Args:
+            found: Records of any cells. They are matched by the ids of cells and trials, not by folder. Of several
+                copies one is kept, see `distinct`.
+
+        Returns:
+            The study.
+        """
         records = distinct(found)
         members = grouped(records, lambda record: record.cell["id"])
         trials = [record for record in records if record.trial]
         return cls(
             cells_of(members),
             trials_of(trials),
-            {(one.trial or {})["id"]: one.predictions for one in trials if one.predictions},
-            {name: truth for name, some in members.items() if (truth := _truth(some))},
+            {(trial.trial or {})["id"]: trial.predictions for trial in trials if trial.predictions},
+            {cell: truth for cell, cell_records in members.items() if (truth := _truth(cell_records))},
             members,
         )
 
     def only(self, chosen: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> "Study":
-        """The part of a study whose cells are chosen."""
+        """Restrict the study to some of its cells.
+
+        Args:
+            chosen: Returns for each row of `cells` whether it is kept.
+
+        Returns:
+            The smaller study. It shares predictions, truth and cached tests with this one.
+        """
         cells = self.cells[chosen(self.cells)].reset_index(drop=True)
-        members = {name: self.members[name] for name in cells["cell"]}
+        members = {cell: self.members[cell] for cell in cells["cell"]}
         trials = self.trials[self.trials["cell"].isin(cells["cell"])].reset_index(drop=True)
         return replace(self, cells=cells, trials=trials, members=members)
 
 
 def distinct(found: Iterable[Record]) -> list[Record]:
-    """Each trial, probe and race once: of several copies a final one goes first, then the newest, then the first."""
+    """Keep one record of each trial, probe and race.
+
+    Args:
+        found: Records, possibly with several copies.
+
+    Returns:
+        The records without duplicates. A final copy is preferred, then the newest, then the first in order.
+    """
     kept: dict[tuple[str, str, str | None], Record] = {}
     for record in found:
         key = record.cell["id"], record.kind, (record.trial or {}).get("id")
@@ -65,7 +94,14 @@ def _precedence(record: Record) -> tuple[bool, str]:
 
 
 def trials_of(trials: Iterable[Record]) -> pd.DataFrame:
-    """One row per trial, with the columns of TRIAL; error: its first line."""
+    """Build the frame of trials.
+
+    Args:
+        trials: Records of trials.
+
+    Returns:
+        One row per trial, with the columns TRIAL. `error` holds the first line of the error.
+    """
     return pd.DataFrame([_trial(record) for record in trials], columns=[*TRIAL])
 
 

@@ -1,17 +1,27 @@
-"""The studies that are committed with the project: records with the command and the machine that made them."""
+"""Studies committed to the repository: records, with the command and the machine that made them."""
 
 from pathlib import Path
 
-STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"  # in a checkout; a wheel has none
+STUDIES = Path(__file__).resolve().parents[2] / "results" / "studies"  # exists in a checkout, not in a wheel
 
 
 def study_names() -> list[str]:
-    """Names of the studies that are there; none in an installed wheel."""
+    """Return the names of the committed studies, sorted; empty in an installed wheel."""
     return sorted(path.name for path in STUDIES.iterdir() if path.is_dir()) if STUDIES.is_dir() else []
 
 
 def study_folder(name: str) -> Path:
-    """Folder of a study's records. ValueError: there is no such study, or no study at all."""
+    """Return the folder of a study's records.
+
+    Args:
+        name: Name of the study.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: The study does not exist, or no study does, as in an installed wheel.
+    """
     known = study_names()
     if not known:
         raise ValueError(

@@ -121,7 +121,7 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Capt
     empty = remember(tmp_path, record_of(method="unheard"))
     assert cli(["run=last", f"results_dir={tmp_path}"]) == 2
     assert capsys.readouterr().err.startswith(
-        f"error: run={empty.id} has recorded nothing yet; it was asked: python -m"
+        f"error: run={empty.id} has recorded nothing yet; its command was: python -m"
     )
 
 

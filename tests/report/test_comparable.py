@@ -170,7 +170,7 @@ def test_the_time_of_a_training_is_that_of_one_alone_and_not_of_a_pack() -> None
     assert list(shown.x) == [12.0, 10.0]
     said, _ = recommend_cells(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
     assert "take lora r=8 qv" in said
-    assert "Left aside, as their cost was not measured, or not undisturbed: 1 cells." in said
+    assert "Left out, because their cost was not measured or was disturbed by other load: 1 cells." in said
 
 
 def test_two_machines_are_never_put_in_a_ratio(ask: Ask, tmp_path: Path) -> None:
@@ -348,7 +348,7 @@ def test_compare_and_recommend_correct_for_the_whole_table(ask: Ask, tmp_path: P
         store(tmp_path, *cell(0.84, 0.84, 0.84, method=f"method{number}", offset=100 + 10 * number))
     _, out, _ = ask("compare", "a=lora", "b=ia3")
     assert "both hold for all pairs of the table's 14 cells together): they cannot be told apart." in out
-    assert "It cannot be told from the runner-up" in ask("recommend")[1]
+    assert "It does not differ significantly from the runner-up" in ask("recommend")[1]
 
 
 def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_files_that_cannot_be_written_are_one_line(ask: Ask, tmp_path: Path) -> 
     (store(tmp_path, record_of()) / "minilm" / "sst2" / "table.md").mkdir()
     code, _, err = ask(f"results_dir={tmp_path}")
     assert code == 2
-    assert re.fullmatch(r"error: .*table\.md.* cannot be written \(.*\); a filter, such as task=, only shows\n", err)
+    assert re.fullmatch(r"error: .*table\.md.* cannot be written \(.*\); a filter, such as task=, only prints\n", err)
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def test_a_study_is_read_and_not_written(ask: Ask, studies: Path) -> None:
 @pytest.mark.parametrize(("arguments", "said"), [
     (["study=tails"], "study=tails is unknown; choose from heads"),
     (["study=../studies/heads"], "study=../studies/heads is unknown; choose from heads"),
-    (["study=heads", "results_dir=results"], "results_dir=results and study=heads name two places; give one of them"),
+    (["study=heads", "results_dir=results"], "results_dir=results and study=heads name two folders; give one of them"),
     (
         ["study=heads", "method=lora"],
         "none of the 2 records in {folder}/heads passes the filter; method is one of full, head",
@@ -311,7 +311,7 @@ def test_every_committed_study_is_shown_and_says_how_it_was_made(name: str, ask:
 
 @pytest.mark.parametrize(("arguments", "said"), [
     (["model=nobody"], "none of the 2 records in {folder} passes the filter; model is one of minilm"),
-    (["colour=red"], "unknown setting 'colour=red'; choose from results_dir=, study=, run=, model=, task="),
+    (["colour=red"], "unknown setting 'colour=red'; valid settings: results_dir=, study=, run=, model=, task="),
     (["minilm"], "unknown setting 'minilm'"),
     (["results_dir={folder}/nowhere"], "results_dir={folder}/nowhere is not a folder; run 'python -m bench.run' first"),
     (["results_dir={folder}/empty"], "nothing is recorded in {folder}/empty yet: run 'python -m bench.run"),

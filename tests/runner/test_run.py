@@ -121,7 +121,7 @@ def test_a_run_ends_with_the_table_of_its_own_cells_and_the_report_shows_it_agai
     shown = ending(done.stdout)
     assert [name for name in ("head", "ia3", "bitfit") if f"\n{name} " in shown] == ["head", "ia3"]
     assert "2 cells, 4 trials; " in shown
-    assert re.search(r"\nNo best cell of \S+ on sst2\. No verdicts, so no bold and no marks: ", shown)
+    assert re.search(r"\nNo best cell for \S+ on sst2\. No verdicts, so no bold and no marks: ", shown)
     assert "\nNext, tune the learning rates:  python -m bench.run -m " in shown
     assert inline(*tiny, "method=bitfit", "seeds=[0,1,2]").returncode == 0  # another run, and more of the first's cell
     name = shown.partition("\nRun ")[2].partition(":")[0]

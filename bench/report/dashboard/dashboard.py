@@ -1,7 +1,7 @@
-"""A study as one self-contained HTML page that works from disk: table, Pareto plot, cells, comparisons.
+"""Render a study as one self-contained HTML page that works from disk: table, Pareto plot, cells, comparisons.
 
-What is shown is decided here, how it is drawn in dashboard.js. Many cells share most of their configuration and
-provenance, so that each distinct part is kept once, and cells name it by its number.
+This module decides what is shown; dashboard.js draws it. Cells share most of their configuration and provenance.
+Each distinct part is therefore stored once, and cells refer to it by number.
 """
 
 import base64
@@ -28,18 +28,24 @@ from bench.report.tables.rate_notes import flag_notes, rate_rules
 from bench.report.tables.table import what_went_wrong
 from bench.report.tuning import TUNED, how_untuned, race_of, tuning_text
 
-CURVE_POINTS = 100  # of a trial at most: more than a plot can show
-MESSAGE, TRACEBACK = 600, 1500  # characters of an error that are kept: its beginning, and the end of its traceback
+CURVE_POINTS = 100  # most points of a trial's curve: more than a plot can show
+MESSAGE, TRACEBACK = 600, 1500  # characters kept of an error: the start of its message, the end of its traceback
 
 
 @dataclass
 class Pool:
-    """Values that many cells share, each kept once."""
+    """Values that many cells share, each stored once.
+
+    Attributes:
+        kept: The values, in the order of their numbers.
+        numbers: The number of each value, by its JSON text.
+    """
 
     kept: list[Any] = field(default_factory=list)
     numbers: dict[str, int] = field(default_factory=dict)
 
     def number(self, value: Any) -> int:
+        """Return the number of a value, and store the value if it is new."""
         text = json.dumps(value, sort_keys=True)
         if text not in self.numbers:
             self.numbers[text] = len(self.kept)
@@ -47,18 +53,34 @@ class Pool:
         return self.numbers[text]
 
     def sections(self, found: Iterable[Mapping[str, Any]]) -> list[int]:
-        """Top-level entries of mappings; one that is not the same in all of them is there more than once."""
-        return list(dict.fromkeys(self.number([key, value]) for one in found for key, value in one.items()))
+        """Store the top-level entries of mappings.
+
+        Args:
+            found: Mappings that can be written as JSON.
+
+        Returns:
+            The numbers of the distinct [key, value] pairs. A key whose value differs between mappings is listed once
+            per value.
+        """
+        return list(dict.fromkeys(self.number([key, value]) for mapping in found for key, value in mapping.items()))
 
 
 def dashboard(study: Study, title: str = "peftgrid") -> str:
-    """The page, whole: it asks for nothing but itself."""
-    style, script = _own("dashboard.css"), _own("dashboard.js")
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_own("dashboard.html.j2"))
+    """Render the page.
+
+    Args:
+        study: The cells to show.
+        title: Title of the page.
+
+    Returns:
+        The HTML. It loads nothing from elsewhere.
+    """
+    style, script = _packaged("dashboard.css"), _packaged("dashboard.js")
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_packaged("dashboard.html.j2"))
     return page.render(
         title=title,
         policy=f"default-src 'none'; img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        f"style-src {_hashed(style)}; script-src {_hashed(script)}",
+        f"style-src {_policy_hash(style)}; script-src {_policy_hash(script)}",
         style=style,
         script=script,
         data=embedded(payload(study, title)),
@@ -66,13 +88,31 @@ def dashboard(study: Study, title: str = "peftgrid") -> str:
 
 
 def embedded(value: Any) -> str:
-    """JSON that no text in it can end or leave, whatever a record says."""
+    """Write a value as JSON that is safe inside a script element.
+
+    Args:
+        value: Anything that JSON has, without NaN and infinity.
+
+    Returns:
+        ASCII text without <, > and &, so that no text of a record can end the element.
+
+    Raises:
+        ValueError: A number is not finite.
+    """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))  # ASCII: U+2028 and lone surrogates are escaped
-    return re.sub("[<>&]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    return re.sub("[<>&]", lambda character: f"\\u{ord(character[0]):04x}", text)
 
 
 def payload(study: Study, title: str) -> dict[str, Any]:
-    """What the page knows. Rows and trials are lists in the order of `fields` and of `_trial`."""
+    """Collect the data of the page.
+
+    Args:
+        study: The cells to show.
+        title: Title of the page.
+
+    Returns:
+        Data for dashboard.js. Each row is a list in the order of `fields`, each trial a list in the order of `_trial`.
+    """
     cells, pool = with_intervals(study).assign(table=pd.factorize(study.cells["table"])[0] + 1), Pool()
     return {
         "title": title,
@@ -90,74 +130,97 @@ def payload(study: Study, title: str) -> dict[str, Any]:
 
 
 def _notes(study: Study) -> list[str]:
-    """What stands under the table of cells: how rates were found, what flags mean, what has no verdict, versions."""
+    """Return the notes under the table of cells: tuning, flags, missing verdicts, mixed versions."""
     cells = study.cells
     tuned, scored = cells[cells["tuning"] == TUNED], cells[cells["report_score"].notna()]
     lines = [*rate_rules(study, tuned), *flag_notes(study, cells, named=False), *untuned_notes(scored)]
-    return [*lines, *mixture([record for some in study.members.values() for record in some])]
+    return [*lines, *mixture([record for records in study.members.values() for record in records])]
 
 
 def _cell(row: Mapping[Any, Any], members: Sequence[Record], pool: Pool) -> dict[str, Any]:
-    trials = sorted((one for one in members if one.trial), key=lambda one: _order(one.trial or {}))
-    sizes = [len(one.predictions["report"]) for one in trials if one.predictions]
+    """Return what the page shows of a cell besides its row."""
+    trials = sorted((record for record in members if record.trial), key=lambda record: _order(record.trial or {}))
+    sizes = [len(trial.predictions["report"]) for trial in trials if trial.predictions]
     untuned = how_untuned(row["tuning"], row["rates"])
-    data = [
-        {"model": one.identity.get("model"), "data": (one.identity.get("task") or {}).get("data")} for one in members
+    identities = [
+        {"model": record.identity.get("model"), "data": (record.identity.get("task") or {}).get("data")}
+        for record in members
     ]
     return {
         "title": row["title"],
         "went": what_went_wrong(row["outcome"]),
         "examples": sizes[0] if sizes else None,
-        "config": pool.sections(one.config for one in members),
-        "made": pool.sections([*({"identity": one} for one in data), *(one.provenance for one in members)]),
+        "config": pool.sections(record.config for record in members),
+        "made": pool.sections(
+            [*({"identity": identity} for identity in identities), *(record.provenance for record in members)]
+        ),
         "command": command_of(members),
         "how": tuning_text(row["tuning"], row["rates"]),
         "untuned": untuned,
         "tune": tuning_command(members) if untuned else None,
         "flagged": [f"{flag}: {FLAGS[flag]}" for flag in listed(row["flags"])],
         "race": _race(members),
-        "trials": [_trial(one, pool) for one in trials],
+        "trials": [_trial(trial, pool) for trial in trials],
     }
 
 
 def _race(members: Sequence[Record]) -> list[list[Any]]:
-    """The candidates of the cell's race: rate, lowest loss on select, outcome; empty where none was held."""
+    """Return [rate, lowest loss on select, outcome] of each candidate in the cell's race; empty without a race."""
     record = race_of(members)
     candidates = (record.race or {})["candidates"] if record else []
-    return [[one["lr"], json_value(one["lowest"]), one["outcome"]] for one in candidates]
+    return [[candidate["lr"], json_value(candidate["lowest"]), candidate["outcome"]] for candidate in candidates]
 
 
 def _order(trial: Mapping[str, Any]) -> tuple[float, int]:
+    """Return the sort key of a trial: its learning rate, then its seed."""
     return trial["lr"] or 0, trial["seed"]
 
 
 def _trial(record: Record, pool: Pool) -> list[Any]:
+    """Return a trial as a list, in the order that dashboard.js expects."""
     trial, cost, error = record.trial or {}, record.cost or {}, record.error
     scores = {} if record.cell["random"] else record.scores or {}
-    told = (error.get("type") or "", (error.get("message") or "")[:MESSAGE]) if error else ()
+    message = (error.get("type") or "", (error.get("message") or "")[:MESSAGE]) if error else ()
     steps, losses = thinned(record.curve or {})
     return [
         *(trial[key] for key in ("lr", "seed")),
         record.outcome,
         *(scores.get(key) for key in ("select", "report", "best_epoch")),
         *(json_value(cost.get(key)) for key in ("train_seconds", "eval_seconds", "pack")),
-        pool.number([*told, (error.get("traceback") or "")[-TRACEBACK:]]) if error else None,
+        pool.number([*message, (error.get("traceback") or "")[-TRACEBACK:]]) if error else None,
         pool.number(steps) if steps else None,
         losses,
     ]
 
 
 def thinned(curve: Mapping[str, Sequence[float | None]]) -> tuple[list[float | None], list[float | None]]:
-    """Steps and losses, at most CURVE_POINTS: each the mean of as many steps, at the last of them."""
+    """Thin a training curve to at most CURVE_POINTS points.
+
+    Args:
+        curve: The lists `step` and `loss`, equally long; empty if there is no curve.
+
+    Returns:
+        Steps and losses. Each loss is the mean over an equally long run of steps, at the last step of the run. It is
+        None if the run has no loss.
+    """
     steps, losses = curve.get("step") or [], curve.get("loss") or []
     width = -(-len(steps) // CURVE_POINTS) or 1
     runs = [slice(start, start + width) for start in range(0, len(steps), width)]
-    means = [[loss for loss in losses[run] if loss is not None] for run in runs]
-    return [steps[run][-1] for run in runs], [float(f"{sum(one) / len(one):.4g}") if one else None for one in means]
+    known = [[loss for loss in losses[run] if loss is not None] for run in runs]
+    means = [float(f"{sum(run_losses) / len(run_losses):.4g}") if run_losses else None for run_losses in known]
+    return [steps[run][-1] for run in runs], means
 
 
 def json_value(value: Any, digits: int = 10) -> Any:
-    """As JSON has it: what is missing is None, numbers are no longer than they need to be."""
+    """Convert a value of a frame to JSON's types.
+
+    Args:
+        value: A scalar.
+        digits: Significant digits that are kept of a float.
+
+    Returns:
+        The value; None if it is missing.
+    """
     if pd.isna(value):
         return None
     if isinstance(value, float):
@@ -165,9 +228,11 @@ def json_value(value: Any, digits: int = 10) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _hashed(text: str) -> str:
+def _policy_hash(text: str) -> str:
+    """Return the source expression that allows an inline style or script in a content security policy."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _own(name: str) -> str:
+def _packaged(name: str) -> str:
+    """Read a file that lies next to this module."""
     return files("bench.report.dashboard").joinpath(name).read_text(encoding="utf-8")

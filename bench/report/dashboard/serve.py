@@ -1,4 +1,4 @@
-"""A page on 127.0.0.1 that is made anew when what it shows has changed."""
+"""Serve a page on 127.0.0.1 that is rendered again when its records change."""
 
 import hashlib
 import threading
@@ -8,37 +8,57 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HOST = "127.0.0.1"
-SECONDS = 1.0  # between two looks at the records at least, and ten times as long as a look takes
+SECONDS = 1.0  # least time between two renderings, which is also at least ten times as long as a rendering takes
 
 
 class LivePage:
-    """The page as it is now. Records are looked at only while a browser asks, and never by two at once."""
+    """A page that is kept up to date.
+
+    It is rendered only when a browser requests it, and by one thread at a time.
+    """
 
     def __init__(self, make: Callable[[], str]) -> None:
+        """Render the page for the first time.
+
+        Args:
+            make: Renders the page and returns its HTML.
+        """
         self._make = make
         self._lock = threading.Lock()
-        self._look()
+        self._render()
 
-    def _look(self) -> None:
-        begun = time.monotonic()
+    def _render(self) -> None:
+        began = time.monotonic()
         self._text = self._make()
         self._version = hashlib.sha256(self._text.encode()).hexdigest()
         ended = time.monotonic()
-        self._due = ended + max(SECONDS, 10 * (ended - begun))
+        self._due = ended + max(SECONDS, 10 * (ended - began))
 
     def now(self) -> tuple[str, str]:
-        """The page and its version. What cannot be made at the moment stays as it was."""
+        """Return the page and its version, a hash of its text.
+
+        If the page cannot be rendered at the moment, the last version is returned.
+        """
         with self._lock:
             if time.monotonic() >= self._due:
                 try:
-                    self._look()
+                    self._render()
                 except (OSError, ValueError):  # records are being moved, or all are gone
                     self._due = time.monotonic() + SECONDS
             return self._text, self._version
 
 
 def serve_dashboard(make: Callable[[], str], port: int | None, say: Callable[[str], None]) -> None:
-    """Show the page that `make` gives until Ctrl-C. port: None takes one that is free. ValueError: it is taken."""
+    """Serve a page until Ctrl-C.
+
+    Args:
+        make: Renders the page and returns its HTML.
+        port: The port; None chooses a free one.
+        say: Shows a line to the user.
+
+    Raises:
+        ValueError: The port is taken or invalid.
+    """
     server = bound(LivePage(make), port)
     say(f"open http://{HOST}:{server.server_port} in a browser; Ctrl-C ends it")
     try:
@@ -50,17 +70,29 @@ def serve_dashboard(make: Callable[[], str], port: int | None, say: Callable[[st
 
 
 def bound(page: LivePage, port: int | None) -> ThreadingHTTPServer:
-    """A server that answers this machine alone. ValueError: the port is taken, or is none."""
+    """Create a server that can be reached only from this machine.
+
+    Args:
+        page: The page to serve at /. Its version is at /version.
+        port: The port; None chooses a free one.
+
+    Returns:
+        The server, which is not yet serving.
+
+    Raises:
+        ValueError: The port is taken or invalid.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            # A site whose name leads here must not read the page through its visitor's browser.
+            # Refuse other host names: a website whose name resolves to this machine (DNS rebinding) must not read the
+            # page through its visitor's browser.
             if self.headers.get("Host", "").rpartition(":")[0] not in {HOST, "localhost"}:
                 self._answer(403, "text/plain", f"ask for {HOST}\n")
             elif self.path == "/":
                 text, version = page.now()
-                named = f'<meta name="served" content="{version}"></head>'
-                self._answer(200, "text/html", text.replace("</head>", named, 1))
+                head_end = f'<meta name="served" content="{version}"></head>'
+                self._answer(200, "text/html", text.replace("</head>", head_end, 1))
             elif self.path == "/version":
                 self._answer(200, "text/plain", page.now()[1])
             else:
@@ -72,14 +104,14 @@ def bound(page: LivePage, port: int | None) -> ThreadingHTTPServer:
             self.send_header("Content-Type", f"{kind}; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.send_header("Cache-Control", "no-store")
-            with suppress(ConnectionError):  # a browser that reloads hangs up
+            with suppress(ConnectionError):  # a browser that reloads closes the connection
                 self.end_headers()
                 self.wfile.write(body)
 
         def log_message(self, format: str, *values: object) -> None:  # noqa: A002
-            """A line for every look at the version would bury what matters."""
+            """Log nothing: the browser polls the version, and a line for each request would bury the other output."""
 
     try:
         return ThreadingHTTPServer((HOST, port or 0), Handler)
     except (OSError, OverflowError) as error:
-        raise ValueError(f"port {port} is taken or may not be used; choose another, or leave it out") from error
+        raise ValueError(f"port {port} is taken or not allowed; choose another, or leave it out") from error

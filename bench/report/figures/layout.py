@@ -1,4 +1,4 @@
-"""What all figures have in common: layout, looks, and how they become files."""
+"""What all figures share: layout, style, and how they are written to files."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,33 @@ LAYOUT = {
 
 
 def style_of(study: Study, method: str, mode: str) -> dict[str, Any]:
-    """A method's look, as plotly wants it."""
+    """Return a method's colour and marker as arguments of a plotly trace.
+
+    Args:
+        study: The study whose methods share the figure.
+        method: One of its methods.
+        mode: How plotly draws the trace, such as "lines+markers".
+
+    Returns:
+        The keys mode, line and marker.
+    """
     colour, mark = look_of(method, study.cells["method"])
     return {"mode": mode, "line": {"color": colour}, "marker": {"color": colour, "symbol": mark, "size": 9}}
 
 
 def blank(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis: str | None = None) -> go.Figure:
-    """A figure with its title and axes. x, axis: their names; without `axis` it is the score on that part."""
+    """Create a figure with a title and axes, but no data.
+
+    Args:
+        study: The study, which names model and task in the title.
+        x: Title of the horizontal axis.
+        found: The cells that are drawn, which name the metric.
+        part: The part whose score is on the vertical axis, such as "select".
+        axis: Title of the vertical axis, in place of the score.
+
+    Returns:
+        The figure.
+    """
     title = f"{', '.join(study.cells['model'].unique())} on {', '.join(study.cells['task'].unique())}"
     figure = go.Figure(layout=go.Layout(title=title, **LAYOUT))
     figure.update_xaxes(title=x, showgrid=True)
@@ -36,17 +56,29 @@ def blank(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis:
 
 
 def write_figure(figure: go.Figure, path: Path, form: str) -> Path:
-    """Write a figure; gives its path with the format's ending. ValueError: an unknown format, or no browser to draw."""
+    """Write a figure to a file.
+
+    Args:
+        figure: The figure.
+        path: The file, without an ending. Its folder is created.
+        form: One of FORMS.
+
+    Returns:
+        The path with the ending of the format.
+
+    Raises:
+        ValueError: The format is unknown, or there is no browser to render an image with.
+    """
     if form not in FORMS:
         raise ValueError(f"format={form} is unknown; choose from {', '.join(FORMS)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    found = path.with_name(f"{path.name}.{form}")
+    file = path.with_name(f"{path.name}.{form}")
     if form == "html":
-        figure.write_html(found, include_plotlyjs=True)
-        return found
+        figure.write_html(file, include_plotlyjs=True)
+        return file
     try:
-        figure.write_image(found, scale=2)
-    except (RuntimeError, OSError) as error:  # Kaleido draws with a Chrome or Chromium
+        figure.write_image(file, scale=2)
+    except (RuntimeError, OSError) as error:  # Kaleido renders images with Chrome or Chromium
         why = str(error).strip().splitlines()[0]
         raise ValueError(f"format={form} needs Chrome or Chromium ({why}); use format=html") from error
-    return found
+    return file

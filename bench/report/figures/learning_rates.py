@@ -1,4 +1,4 @@
-"""The figure of learning rates: how much the choice of a rate matters, and where the best one lies."""
+"""The figure of learning rates: how much the choice of a rate matters, and where the best rate lies."""
 
 import math
 from collections.abc import Mapping
@@ -13,12 +13,20 @@ from bench.report.record_frame import Study
 from bench.report.tuning import race_of
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
-SCALE = "Viridis"  # of ranks, which have an order; methods have the colours of looks.py
-BRIGHTEST = 0.85  # of the scale: its end is too pale on white
+SCALE = "Viridis"  # for ranks, which are ordered; methods have the colours of styles.py
+BRIGHTEST = 0.85  # end of the range used, from 0 to 1: the rest of the scale is too pale on white
 
 
 def learning_rates(study: Study) -> go.Figure | None:
-    """Mean score on select by learning rate; where every cell has one rate, the lowest losses of the races."""
+    """Plot the mean score on select against the learning rate.
+
+    Args:
+        study: Comparable cells.
+
+    Returns:
+        The figure. If every cell has one rate, it shows the lowest losses of the races. None if there are too few
+        rates to draw.
+    """
     trials = study.trials[study.trials["select"].notna() & study.trials["lr"].notna()]
     several = trials.groupby("cell")["lr"].nunique()
     if (several > 1).any():
@@ -31,6 +39,7 @@ def learning_rates(study: Study) -> go.Figure | None:
 
 
 def _scores(study: Study, trials: pd.DataFrame) -> go.Figure:
+    """Plot the mean score over seeds by learning rate, with the standard deviation as error bars."""
     figure = blank(study, "learning rate", study.cells, part="select")
     styles = _styles(study)
     for _, cell in study.cells[study.cells["cell"].isin(trials["cell"])].iterrows():
@@ -45,26 +54,34 @@ def _scores(study: Study, trials: pd.DataFrame) -> go.Figure:
 
 
 def _races(study: Study) -> go.Figure | None:
-    """A line for each race; open marks: candidates that were dropped before the end."""
+    """Plot the lowest losses of each race as a line. Open markers are candidates that were dropped early."""
     figure = blank(study, "learning rate", study.cells, axis="lowest loss on select (open: dropped early)")
     styles, lines = _styles(study), 0
     for _, cell in study.cells.iterrows():
         race = race_of(study.members[cell["cell"]])
-        known = [one for one in (race.race or {})["candidates"] if one["lowest"] is not None] if race else []
+        candidates = (race.race or {})["candidates"] if race else []
+        known = [candidate for candidate in candidates if candidate["lowest"] is not None]
         if len(known) < 2:
             continue
         lines += 1
         style = styles[cell["cell"]]
-        symbols = [f"{style['marker']['symbol']}{'-open' * (one['outcome'] != 'finished')}" for one in known]
-        places: dict[str, Any] = {"x": [one["lr"] for one in known], "y": [one["lowest"] for one in known]}
+        symbol = style["marker"]["symbol"]
+        symbols = [f"{symbol}{'-open' * (candidate['outcome'] != 'finished')}" for candidate in known]
+        points: dict[str, Any] = {
+            "x": [candidate["lr"] for candidate in known],
+            "y": [candidate["lowest"] for candidate in known],
+        }
         marker = {**style["marker"], "symbol": symbols}
-        figure.add_trace(go.Scatter(**places, name=cell["title"], **{**style, "marker": marker}))
+        figure.add_trace(go.Scatter(**points, name=cell["title"], **{**style, "marker": marker}))
     return figure if lines else None
 
 
 def _styles(study: Study) -> Mapping[str, dict[str, Any]]:
-    """The look of each cell: its method's, in the colour of its rank where the method has several; dashed by target."""
-    found = {}
+    """Return the style of each cell, by id.
+
+    It has its method's look, and a dash for its target. If the method has several ranks, the colour shows the rank.
+    """
+    styles = {}
     for method, group in study.cells.groupby("method"):
         ranks = sorted(group["rank"].dropna().unique())
         targets = list(group["target"].unique())
@@ -74,12 +91,12 @@ def _styles(study: Study) -> Mapping[str, dict[str, Any]]:
                 colour = _colour(cell["rank"], ranks[0], ranks[-1])
                 style["line"], style["marker"] = {"color": colour}, {**style["marker"], "color": colour}
             dash = DASHES[targets.index(cell["target"]) % len(DASHES)]
-            found[str(cell["cell"])] = style | {"line": {**style["line"], "dash": dash}}
-    return found
+            styles[str(cell["cell"])] = style | {"line": {**style["line"], "dash": dash}}
+    return styles
 
 
 def _colour(rank: int, lowest: int, highest: int) -> str:
-    """Dark for low ranks and bright for high ones, by their logarithm."""
+    """Return the colour of a rank: dark for low ranks and bright for high ones, by logarithm."""
     place = math.log(rank / lowest) / math.log(highest / lowest)
     (colour,) = sample_colorscale(SCALE, [BRIGHTEST * place])
     return str(colour)

@@ -1,6 +1,6 @@
-"""The W&B workspace as code: score against cost, everything at once, and the curves, with the runs grouped by cell.
+"""The W&B workspace as code: score against cost, all settings at once, and training curves, with runs grouped by cell.
 
-Its metrics are those that bench/runner/wandb_runs.py writes. Needs the extra `workspace`.
+It shows the metrics that bench/runner/wandb_runs.py logs. It needs the extra `workspace`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
 
 SCORE = "score/report"
-COSTS = {  # what is known depends on the device: an accelerator tells what it allocates, a CPU's process what it holds
+COSTS = {  # which memory is known depends on the device: allocated bytes on an accelerator, resident bytes on a CPU
     "trained parameters": "cost/trainable_params",
     "peak memory allocated, bytes": "cost/peak_allocated_bytes",
     "peak memory reserved, bytes": "cost/peak_reserved_bytes",
@@ -22,13 +22,28 @@ COSTS = {  # what is known depends on the device: an accelerator tells what it a
     "samples per second": "cost/samples_per_second",
     "seconds of training": "trial/train_seconds",
 }
-SETTINGS = {"method": "method.name", "rank as configured": "rank", "learning rate": "lr"}  # of the run's configuration
+SETTINGS = {
+    "method": "method.name",
+    "rank as configured": "rank",
+    "learning rate": "lr",
+}  # from the run's configuration
 LOGARITHMIC = {"cost/trainable_params", "lr"}
 CURVES = ("train/loss", "train/lr", "train/grad_norm", "train/tokens_per_second")
 
 
 def workspace(entity: str, project: str) -> "Workspace":
-    """The panels over the trials of a project, without asking a server. ValueError: the extra is not installed."""
+    """Build the workspace, without contacting a server.
+
+    Args:
+        entity: User or team.
+        project: Name of the project whose trials are shown.
+
+    Returns:
+        The workspace, not yet saved.
+
+    Raises:
+        ValueError: The extra `workspace` is not installed.
+    """
     if find_spec("wandb_workspaces") is None:
         raise ValueError("the W&B workspace needs wandb-workspaces: pip install -c constraints.txt -e '.[workspace]'")
     import wandb_workspaces.workspaces as ws
@@ -41,20 +56,28 @@ def workspace(entity: str, project: str) -> "Workspace":
         sections=[_against_cost(), _at_once(), _curves()],
         settings=ws.WorkspaceSettings(max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("JobType") == "trial"),  # the report's own run is none
-            groupby=[expr.Metric("Group")],  # track.py: the cell's id
+            filters=expr.And(expr.Metric("JobType") == "trial"),  # leaves out the report's own run
+            groupby=[expr.Metric("Group")],  # wandb_runs.py sets it to the cell's id
             pinned_columns=[f"summary:{SCORE}", "summary:outcome", "summary:cost/trainable_params"],
         ),
     )
 
 
 def save(project: str, entity: str | None, say: Callable[[str], None]) -> None:
-    """Add the workspace to a project as a new view, and say where. What W&B does not take is said, and raises nothing.
+    """Save the workspace in a project as a new view, and say where it is.
 
-    entity: None is the key's own. ValueError: the extra is not installed.
+    A failure of W&B is reported in a line and raises nothing.
+
+    Args:
+        project: Name of the project.
+        entity: User or team; None is the default of the API key.
+        say: Shows a line to the user.
+
+    Raises:
+        ValueError: The extra `workspace` is not installed.
     """
-    made = workspace(entity or "", project)
-    mode, why = mode_of("auto"), "WANDB_MODE says so; "
+    view = workspace(entity or "", project)
+    mode, why = mode_of("auto"), "WANDB_MODE is not online; "
     try:
         if mode == "auto":
             mode, why = begin(mode, **BRIEF)
@@ -63,10 +86,10 @@ def save(project: str, entity: str | None, say: Callable[[str], None]) -> None:
             return
         import wandb
 
-        api = wandb.Api(timeout=INIT_SECONDS)  # the workspace's own would wait longer for a server that does not answer
-        made.entity = entity or api.default_entity
-        say(f"W&B: {made.save().url}")
-    except Exception as error:  # noqa: BLE001 - as with the runs, nothing may fail for it
+        api = wandb.Api(timeout=INIT_SECONDS)  # the default client waits longer for a silent server
+        view.entity = entity or api.default_entity
+        say(f"W&B: {view.save().url}")
+    except Exception as error:  # noqa: BLE001 - as with the runs, a failure of W&B must not end the command
         say(f"W&B: the workspace is not saved ({error_line(error)})")
 
 

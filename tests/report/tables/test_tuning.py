@@ -221,14 +221,16 @@ def test_recommend_chooses_among_tuned_cells_alone(ask: Ask, tmp_path: Path) -> 
     store(tmp_path, *(record for some in [*tuned, *untuned] for record in some))
     said = ask("recommend")[1]
     assert "take lora r=8 qv at learning rate 0.001." in said
-    assert "Left aside, as their learning rates are not tuned: 2 cells." in said
+    assert "Left out, because their learning rates are not tuned: 2 cells." in said
 
 
 def test_recommend_does_not_choose_where_nothing_is_tuned(ask: Ask, tmp_path: Path) -> None:
     store(tmp_path, *(record for some in of_both_kinds()[1] for record in some))
     code, said = ask("recommend")
     assert code == 0
-    assert "the records cannot tell: 2 of 2 cells have a score, and none of them a tuned learning rate; rerun" in said
+    assert (
+        "too few cells to choose from: 2 of 2 cells have a score, and none of them a tuned learning rate; rerun" in said
+    )
 
 
 def test_a_run_of_untuned_cells_ends_without_a_best_one_and_with_the_command_that_tunes(
@@ -241,11 +243,11 @@ def test_a_run_of_untuned_cells_ends_without_a_best_one_and_with_the_command_tha
     with Remembered(tmp_path, command, lambda: asked, pytest.fail) as remembered:
         remembered.exit = 0
     said = ask("run=last")[1]
-    assert "No best cell of minilm on sst2. No verdicts, so no bold and no marks" in said
+    assert "No best cell for minilm on sst2. No verdicts, so no bold and no marks" in said
     assert "Next, tune the learning rates: python -m bench.run -m method=m0 Next" in said
     remember(tmp_path, *(record for some in [*tuned, *untuned] for record in some))
     said = ask("run=last")[1]
-    assert "Best of minilm on sst2: lora r=8 qv" in said
+    assert "Best for minilm on sst2: lora r=8 qv" in said
     assert re.search(r"Next, compare the best two: python -m bench.report compare a=\w+ b=\w+ run=", said)
 
 

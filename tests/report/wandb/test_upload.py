@@ -138,13 +138,13 @@ def test_disabled_uploads_nothing_and_does_not_import_wandb(tmp_path: Path, stud
     env = clean(tmp_path, WANDB_MODE="disabled")
     command = [sys.executable, "-c", check, "1"]
     done = subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True, text=True)
-    assert done.stdout == "W&B: WANDB_MODE says disabled, so nothing is uploaded\n"
+    assert done.stdout == "W&B: WANDB_MODE is disabled, so nothing is uploaded\n"
     assert not (tmp_path / "outputs").exists()
 
 
 def test_a_file_that_is_gone_is_said_and_the_others_arrive(drive: Drive, server: Server, study: Study) -> None:
     lines, _ = drive("rendered/gone.svg", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    assert lines[0] == "W&B: rendered/gone.svg is not there, and not uploaded"
+    assert lines[0] == "W&B: rendered/gone.svg does not exist and is not uploaded"
     assert_arrived(server, study)
 
 

@@ -133,8 +133,8 @@ def test_a_server_that_refuses_it_is_said(drive: Drive, server: Server) -> None:
 
 @pytest.mark.parametrize(("env", "said"), [
     ({}, "no API key is configured ('wandb login' or WANDB_API_KEY); a workspace can only be saved online"),
-    ({"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "WANDB_MODE says so; a workspace can only be saved online"),
-    ({"WANDB_MODE": "disabled"}, "WANDB_MODE says so; a workspace can only be saved online"),
+    ({"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "WANDB_MODE is not online; a workspace can only be saved online"),
+    ({"WANDB_MODE": "disabled"}, "WANDB_MODE is not online; a workspace can only be saved online"),
 ])  # fmt: skip
 def test_offline_there_is_no_workspace_to_save_to(drive: Drive, env: dict[str, str], said: str) -> None:
     assert drive(WANDB_BASE_URL=closed(), **env)[0] == f"W&B: {said}"
