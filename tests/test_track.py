@@ -443,9 +443,9 @@ def test_a_service_that_does_not_start_online_starts_offline(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("track.project='team/grid'", "track.project=team/grid holds '/'"),
-        ("track.project='what?'", "track.project=what? holds '?'"),
-        ("track.entity='a:b'", "track.entity=a:b holds ':'"),
+        ("track.project='team/grid'", "track.project=team/grid contains '/'"),
+        ("track.project='what?'", "track.project=what? contains '?'"),
+        ("track.entity='a:b'", "track.entity=a:b contains ':'"),
         (f"track.project={'x' * 129}", "has 129 characters"),
     ],
 )
