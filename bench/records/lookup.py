@@ -1,4 +1,4 @@
-"""What is recorded of a cell already, whatever its folder is called: its files, and what is still missing."""
+"""Find a cell's records by its id, whatever its folder is called, and decide what is still missing."""
 
 import fcntl
 from collections.abc import Callable, Iterator
@@ -15,18 +15,19 @@ from bench.records.record import Record
 from bench.records.replace import put
 from bench.tasks.loaders.texts import hash_of, read_texts
 
-LOCK = ".race.lock"  # in the cell's folder, held while its race is
-TRIED_AGAIN = ("oom", "failed")  # ends of a race without a winner
+LOCK = ".race.lock"  # in the cell's folder, locked while its race runs
+TRIED_AGAIN = ("oom", "failed")  # a race with one of these outcomes has no winner and runs again
 PROBE, RACE = "probe", "race"
-OF_LATENCY = ("latency", "merge_difference")  # of a cost, measured under merge=true
+OF_LATENCY = ("latency", "merge_difference")  # keys of a cost that are measured only under merge=true
 
 
 @dataclass(frozen=True)
 class Extras:
-    """What a final record must hold besides its scores, as the configuration asks.
+    """What the configuration requires of a final record besides its scores. Not part of a cell's identity.
 
-    save: what is to be kept of the trained model, adapter or merged. texts: the hash of the texts whose retention is to
-    be measured. None: it is not asked for. Neither is part of a cell's identity.
+    Attributes:
+        save: What to save of the trained model, `adapter` or `merged`; None if nothing is saved.
+        texts: Hash of the texts whose retention is measured; None if retention is not measured.
     """
 
     save: str | None
@@ -34,13 +35,25 @@ class Extras:
 
     @classmethod
     def of(cls, cell: Cell) -> "Extras":
-        """ValueError: there are no texts where the configuration says."""
+        """Read the requirements from a cell's configuration.
+
+        Raises:
+            ValueError: The texts of `retain` cannot be read.
+        """
         save, retain = cell.conf.save, cell.conf.retain
         texts = hash_of(read_texts(Path(retain).expanduser())) if retain is not None and cell.trains else None
         return cls(None if save is Save.none else save.value, texts)
 
     def lacking(self, record: Record) -> str:
-        """What a record lacks of it, as the setting that asks for it; empty where nothing is lacking."""
+        """Name the requirements that a record does not meet.
+
+        Args:
+            record: The record of a trial.
+
+        Returns:
+            The settings that are not satisfied, such as "save=adapter and retain=". Empty if none is missing or the
+            outcome is not ok.
+        """
         if record.outcome != "ok":
             return ""
         retention = (record.scores or {}).get("retention") or {}
@@ -53,10 +66,13 @@ class Extras:
 
 
 class Lookup:
-    """The records of one command's cells, found by the cell's id.
+    """Reads and writes the records of one command's cells, found by cell id.
 
-    The same model under two folder names is one cell with one id, whichever name its results were recorded under. The
-    results folders are listed once, so that thousands of cells cost one walk.
+    The same model under two folder names is one cell with one id. Its records are found under either name. Each results
+    folder is listed only once, so that thousands of cells cost one directory walk.
+
+    Args:
+        say: Shows a line to the user.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -65,21 +81,47 @@ class Lookup:
         self._extras: dict[tuple[Save, str | None, bool], Extras] = {}
 
     def extras(self, cell: Cell) -> Extras:
-        """What is asked for beside the scores: found out once, so that no file that goes away costs a result."""
+        """Return what is required besides the scores.
+
+        The result is cached. A text file that disappears during the command therefore costs no result.
+
+        Raises:
+            ValueError: The texts of `retain` cannot be read.
+        """
         key = (cell.conf.save, cell.conf.retain, cell.trains)
         if key not in self._extras:
             self._extras[key] = Extras.of(cell)
         return self._extras[key]
 
     def path_of(self, cell: Cell, what: Trial | str) -> Path:
-        """The file of a trial's record, of the cell's `probe` or of its `race`; of several, of the one that counts."""
+        """Return the path of a record.
+
+        Args:
+            cell: The cell.
+            what: A trial, or `PROBE` or `RACE`.
+
+        Returns:
+            The existing file. If several folders have one, a final record comes before others, then the newest. If
+            none has one, the path where the record belongs.
+        """
         name = what if isinstance(what, str) else what.name
-        places = [folder / f"{name}.json" for folder in self._folders(cell)]
-        there = [place for place in places if place.exists()]
-        return max(there, key=_rank) if len(there) > 1 else (there or places)[0]
+        paths = [folder / f"{name}.json" for folder in self._folders(cell)]
+        existing = [path for path in paths if path.exists()]
+        return max(existing, key=_rank) if len(existing) > 1 else (existing or paths)[0]
 
     def read(self, cell: Cell, what: Trial | str) -> Record | None:
-        """The record that counts. UnreadableError: there is one, of another version, or closed to us."""
+        """Read a record, from the file that `path_of` chooses.
+
+        Args:
+            cell: The cell.
+            what: A trial, or `PROBE` or `RACE`.
+
+        Returns:
+            The record; None if there is none, or if the file is not a record, which the user is told.
+
+        Raises:
+            UnreadableError: The file has another schema version, or it cannot be opened.
+        """
         path = self.path_of(cell, what)
         try:
             return records.read(path) if path.exists() else None
@@ -90,32 +132,35 @@ class Lookup:
             return None
 
     def cost_of(self, cell: Cell) -> dict[str, Any] | None:
-        """What the probe of a cell measured; None where something that is asked for was not."""
+        """Return the recorded cost of a cell, or None if it is missing or lacks a required part."""
         probed = self.read(cell, PROBE)
         return probed.cost if probed and _has_cost(cell, probed) else None
 
     def wants_probe(self, cell: Cell) -> bool:
-        """Whether the cost is to be measured: it is not recorded as a whole, or something disturbed its measurement."""
+        """Return whether to measure the cost: it is not fully recorded, or its measurement was disturbed."""
         cost = self.cost_of(cell)
         return cost is None or bool(cost.get("contended"))
 
     def race_of(self, cell: Cell) -> Race | None:
-        """The race that found the cell's rate, at its end; None: there is none, or not one by its rule.
+        """Return the finished race that found the cell's learning rate.
 
-        One that another cell has held counts only where the configuration asks for that.
+        A race of another cell counts only under `tune=once`.
+
+        Returns:
+            The race, or None if there is none or it followed another rule.
         """
-        there = self.begun_race(cell)
-        return there if there is not None and there.lr is not None else None
+        race = self.begun_race(cell)
+        return race if race is not None and race.lr is not None else None
 
     def begun_race(self, cell: Cell) -> Race | None:
-        """A race for the cell's rate that the present rule agrees with, wherever it stands."""
+        """Return the recorded race of a cell, finished or not, or None if none agrees with the current rule."""
         record = self.read(cell, RACE)
         if record is None or record.race is None or cell.rule is None:
             return None
         try:
             race = Race.read(record.race)
         except ValueError as error:
-            self.say(f"{self.path_of(cell, RACE)}: {error}; it is held again")
+            self.say(f"{self.path_of(cell, RACE)}: {error}; the race runs again")
             return None
         if race.outcome in TRIED_AGAIN:
             return None
@@ -125,19 +170,23 @@ class Lookup:
         return race if agrees and race.published == cell.conf.method.lr else None
 
     def names_recorded(self, cell: Cell) -> frozenset[str]:
-        """Names of the cell's trials that need no training, at whatever rate."""
+        """Return the names of the cell's trials that need no training, at any learning rate."""
         if cell.conf.force:
             return frozenset()
-        extras, found = self.extras(cell), set[str]()
+        extras, names = self.extras(cell), set[str]()
         for path in {path for folder in self._folders(cell) for path in folder.glob("*-seed*.json")}:
             record = records.read_if_there(path, self.say)
             if record is not None and record.is_final and not extras.lacking(record):
-                found.add(path.stem)
-        return frozenset(found)
+                names.add(path.stem)
+        return frozenset(names)
 
     @contextmanager
     def hold_race(self, cell: Cell) -> Iterator[bool]:
-        """Keep other processes from holding the cell's race meanwhile. Gives whether none of them is at it."""
+        """Lock the cell's race against other processes.
+
+        Yields:
+            True if this process holds the lock, False if another one does.
+        """
         path = self._folders(cell)[0] / LOCK
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
@@ -146,10 +195,14 @@ class Lookup:
             except BlockingIOError:
                 yield False
                 return
-            yield True  # closing the file lets go
+            yield True  # closing the file releases the lock
 
     def put_race(self, cell: Cell, record: Record) -> None:
-        """Record the state of a race; one that has ended goes only for another that has."""
+        """Record the state of a race. Only a finished race replaces a finished one.
+
+        Raises:
+            UnreadableError: The stored file may be a result but cannot be read.
+        """
 
         def settle(_: Record, new: Record) -> Record | None:
             return new if cell.conf.force or self.race_of(cell) is None else None
@@ -157,43 +210,63 @@ class Lookup:
         put(self.path_of(cell, RACE), record, settle)
 
     def put_trial(self, cell: Cell, trial: Trial, record: Record) -> Record | None:
-        """Record a trial. Returns the final record that was kept instead, or None."""
+        """Record a trial.
+
+        Args:
+            cell: The cell of the trial.
+            trial: The trial.
+            record: Its new record.
+
+        Returns:
+            The final record that was kept instead, or None if the new one was written.
+
+        Raises:
+            UnreadableError: The stored file may be a result but cannot be read.
+        """
         extras = self.extras(cell)
 
-        def settle(there: Record, new: Record) -> Record | None:
+        def settle(stored: Record, new: Record) -> Record | None:
             if cell.conf.force:
                 return new
-            wanted = extras.lacking(there) and not extras.lacking(new)
-            return _combined(there, new) if wanted and new.outcome == "ok" else None
+            completes = extras.lacking(stored) and not extras.lacking(new)
+            return _combined(stored, new) if completes and new.outcome == "ok" else None
 
         return put(self.path_of(cell, trial), record, settle)
 
     def put_probe(self, cell: Cell, record: Record, *, replaces: bool = False) -> Record | None:
-        """Record a cost. Returns the record that was kept instead, or None.
+        """Record a cost.
 
-        replaces: whether it goes in the place of any that is recorded; where the latency was not measured again, the
-        recorded one stays.
+        Args:
+            cell: The cell.
+            record: The new record.
+            replaces: Whether to replace any recorded cost. A latency that was not measured again is carried over.
+
+        Returns:
+            The final record that was kept instead, or None if the new one was written.
+
+        Raises:
+            UnreadableError: The stored file may be a result but cannot be read.
         """
 
-        def settle(there: Record, new: Record) -> Record | None:
+        def settle(stored: Record, new: Record) -> Record | None:
             if cell.conf.force:
                 return new
-            return _with_latency(there, new) if replaces or _is_better_cost(cell, there, new) else None
+            return _with_latency(stored, new) if replaces or _is_better_cost(cell, stored, new) else None
 
         return put(self.path_of(cell, PROBE), record, settle)
 
     def _folders(self, cell: Cell) -> list[Path]:
-        """The cell's folders, its own first; at least the one that it would get."""
+        """Return the cell's folders, with the one named by its configuration first, even if it does not exist yet."""
         results = Path(cell.conf.results_dir).expanduser()
         if results not in self._listed:
             self._listed[results] = records.folders_by_id(results)
         own = results / cell.folder
-        folders = self._listed[results].setdefault(cell.id, [own])  # the cell stays there under any other name, too
+        folders = self._listed[results].setdefault(cell.id, [own])  # later names of the cell find this folder too
         return sorted(folders, key=lambda folder: folder != own)
 
 
 def _rank(path: Path) -> tuple[bool, str]:
-    """Of two records of one trial, a final one counts; of two such, the newer. Old records do not tell when."""
+    """Return a sort key for records of one trial: final ones last, then by time. Old records have no time."""
     try:
         record = records.read(path)
     except records.RecordError:
@@ -201,15 +274,16 @@ def _rank(path: Path) -> tuple[bool, str]:
     return record.is_final, str(record.provenance.get("written") or "")
 
 
-def _combined(there: Record, new: Record) -> Record | None:
-    """The new record, with what only the old one holds: both are of the same model if they predict the same.
+def _combined(stored: Record, new: Record) -> Record | None:
+    """Add to the new record the retention and the saved model that only the stored one has.
 
-    None: they do not, and what only the old one holds would be lost.
+    Equal predictions show that both records describe the same model. Returns None if the predictions differ and
+    something of the stored record would be lost.
     """
-    scores, old = new.scores or {}, there.scores or {}
+    scores, old = new.scores or {}, stored.scores or {}
     retention = {"retention": old["retention"]} if "retention" in old and "retention" not in scores else {}
-    saved = there.saved if new.saved is None and _is_saved(there) else new.saved
-    if (retention or saved != new.saved) and there.predictions != new.predictions:
+    saved = stored.saved if new.saved is None and _is_saved(stored) else new.saved
+    if (retention or saved != new.saved) and stored.predictions != new.predictions:
         return None
     return replace(new, scores=scores | retention, saved=saved)
 
@@ -222,15 +296,15 @@ def _has_cost(cell: Cell, probed: Record) -> bool:
     return probed.cost is not None and ("latency" in probed.cost or not cell.conf.merge)
 
 
-def _is_better_cost(cell: Cell, there: Record, new: Record) -> bool:
-    """Whether a new measurement of the cost holds what is lacking, or was disturbed no more where the old one was."""
+def _is_better_cost(cell: Cell, stored: Record, new: Record) -> bool:
+    """Return whether the new cost is complete while the stored one is not, or undisturbed while it was disturbed."""
     if not _has_cost(cell, new):
         return False
-    calmed = (there.cost or {}).get("contended") and not (new.cost or {}).get("contended")
-    return bool(calmed) or not _has_cost(cell, there)
+    now_undisturbed = (stored.cost or {}).get("contended") and not (new.cost or {}).get("contended")
+    return bool(now_undisturbed) or not _has_cost(cell, stored)
 
 
-def _with_latency(there: Record, new: Record) -> Record:
-    """The new cost, with the latencies of the old one where they were not measured again."""
-    kept = {name: value for name, value in (there.cost or {}).items() if name in OF_LATENCY}
+def _with_latency(stored: Record, new: Record) -> Record:
+    """Return the new cost, with the stored latencies if they were not measured again."""
+    kept = {name: value for name, value in (stored.cost or {}).items() if name in OF_LATENCY}
     return replace(new, cost={**kept, **(new.cost or {})})

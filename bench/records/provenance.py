@@ -1,4 +1,4 @@
-"""Which code, which packages and which machine a number comes from."""
+"""The code, packages and machine that produced a number."""
 
 import os
 import platform
@@ -16,9 +16,11 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "tokeni
 
 @cache
 def provenance() -> dict[str, Any]:
-    """What does not change while this process runs. Commit and dirty are None outside a git checkout.
+    """Return the facts about code and machine that stay constant while this process runs.
 
-    Dirty means that a tracked file outside results/ differs from the commit.
+    Returns:
+        Version, commit, dirty, package versions, Python version, platform and number of CPUs. `dirty` is True if a
+        tracked file outside results/ differs from the commit. `commit` and `dirty` are None outside a git checkout.
     """
     status = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return {
@@ -33,7 +35,7 @@ def provenance() -> dict[str, Any]:
 
 
 def now() -> str:
-    """The time in UTC, to the millisecond, as text that sorts by time."""
+    """Return the UTC time to the millisecond, as text that sorts by time."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -42,10 +44,10 @@ def _git(*arguments: str) -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
+        completed = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return done.stdout.strip()
+    return completed.stdout.strip()
 
 
 def _version(package: str) -> str | None:

@@ -1,7 +1,7 @@
 """Records: one self-contained JSON file per trial and per probe.
 
-A file is written under a temporary name, flushed to the disk and renamed, so that a reader finds whole records only,
-whoever is killed and however many write at once.
+Each file is written under a temporary name, flushed to disk and then renamed. A reader therefore only finds complete
+records, even if a writer is killed or several processes write at once.
 """
 
 import json
@@ -18,11 +18,11 @@ from bench.files.atomic import replace_file
 SCHEMA = 1
 KINDS = ("trial", "probe", "race")
 OUTCOMES = ("ok", "diverged", "oom", "failed", "interrupted")
-FINAL = ("ok", "diverged")  # the others are tried again
-# Folders of the results that hold no records of the user's: committed studies, benchmarks of the harness, and what
-# commands were asked.
+FINAL = ("ok", "diverged")  # trials with any other outcome are run again
+# Folders below the results folder without records of the user: committed studies, benchmarks of the harness, and the
+# manifests of past commands.
 RESERVED = frozenset({"studies", "perf", ".runs"})
-NEEDED = {  # what a reader may take for granted
+NEEDED = {  # keys that a reader may rely on, by field
     "cell": ("id", "title", "model", "task", "method", "rank", "target", "random"),
     "trial": ("id", "lr", "seed"),
     "scores": ("metric", "select", "report"),
@@ -32,27 +32,41 @@ NEEDED = {  # what a reader may take for granted
     "provenance": (),
     "race": ("rule", "published", "lr", "candidates"),
 }
-OPTIONAL = frozenset({"trial", "scores", "predictions", "race"})  # of NEEDED, what may be absent
-CANDIDATE = frozenset({"lr", "outcome", "lowest"})  # of a race, what a reader takes for granted of each candidate
+OPTIONAL = frozenset({"trial", "scores", "predictions", "race"})  # fields of NEEDED that may be None
+CANDIDATE = frozenset({"lr", "outcome", "lowest"})  # keys that a reader may rely on in each candidate of a race
 
 
 class RecordError(ValueError):
-    """A file that is no record of ours; the message is one line that names it."""
+    """A file is not a valid record. The message is one line that names the file."""
 
 
 class UnreadableError(RecordError):
-    """A file that may well hold a result, but not for us: it is of another version, or may not be read."""
+    """A file may hold a result but cannot be used: it has another schema version, or reading it failed."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A finished trial (kind trial), a measured cost (probe) or a search for the learning rate (race); absent is None.
+    """A finished trial, a measured cost or a race for the learning rate. Absent values are None.
 
-    cell: id, title, model, task, method, rank, target, random. trial: id, lr, seed. error: type, message, traceback.
-    curve: equally long lists. predictions: label numbers (or predicted numbers) per part, in the data's order. saved:
-    the folder of the adapter or merged model. truth: in a probe, the right answers per part, in the same order. race:
-    the rule, the published rate, the chosen one (lr; None while undecided) and the candidates. results/README.md
-    explains every field.
+    results/README.md explains every field.
+
+    Attributes:
+        kind: `trial`, `probe` (a measured cost) or `race` (a search for the learning rate).
+        cell: Id, title, model, task, method, rank, target, random.
+        trial: Id, lr, seed.
+        outcome: One of `OUTCOMES`.
+        error: Type, message, traceback.
+        scores: The metric, its values on select and report, and other scores.
+        predictions: Label numbers (or predicted numbers) per part, in the order of the data.
+        curve: Lists of equal length.
+        cost: Time, memory and parameters: the trial's own, or those that the probe measured.
+        identity: The settings that the cell's id is made from.
+        config: The resolved configuration.
+        provenance: Version, commit, packages, machine and time.
+        saved: The folder of the saved adapter or merged model.
+        truth: Only in a probe: the right answers per part, in the order of the data.
+        race: The rule, the published rate, the chosen rate (`lr`, None while undecided) and the candidates.
+        schema: Version of the record format.
     """
 
     kind: str
@@ -74,15 +88,20 @@ class Record:
 
     @property
     def is_final(self) -> bool:
-        """Whether the trial need not be run again."""
+        """Whether the outcome is final, so that the trial need not run again."""
         return self.outcome in FINAL
 
 
 def write(path: Path, record: Record, *, place: Path | None = None) -> None:
-    """Write a record, whole or not at all, whatever is there. Top-level fields stand on a line each.
+    """Write a record atomically, with one line per top-level field. An existing file is replaced.
 
-    place: the path that a complaint names, where it is not this one. ValueError: a number that is not finite; what is
-    absent is None.
+    Args:
+        path: The file to write.
+        record: The record to store.
+        place: The path to name in error messages, if it differs from `path`.
+
+    Raises:
+        ValueError: A number is not finite. Missing values must be None.
     """
     lines = (f" {json.dumps(key)}: {_dump(value, f'{place or path}: {key}')}" for key, value in asdict(record).items())
     text = "{\n" + ",\n".join(lines) + "\n}\n"
@@ -94,19 +113,24 @@ def _dump(value: Any, where: str) -> str:
     try:
         return json.dumps(value, allow_nan=False)
     except ValueError as error:
-        raise ValueError(f"{where} holds a number that is not finite; write None for what is absent") from error
+        raise ValueError(f"{where} contains a number that is not finite; use None for missing values") from error
 
 
 def read(path: Path) -> Record:
-    """Read one record. RecordError: torn, foreign, or of another version."""
+    """Read one record.
+
+    Raises:
+        UnreadableError: The file has another schema version, or it cannot be opened.
+        RecordError: The file is truncated, or it is not a record of this benchmark.
+    """
     try:
         content = _parsed(path.read_bytes())
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
-        raise RecordError(f"{path}: not a whole JSON file ({error}); delete it and run the cell again") from error
+        raise RecordError(f"{path}: not a complete JSON file ({error}); delete it and run the cell again") from error
     if not isinstance(content, dict) or "schema" not in content:
-        raise RecordError(f"{path}: JSON, but no record of this benchmark; move it elsewhere")
+        raise RecordError(f"{path}: valid JSON, but not a record of this benchmark; move it elsewhere")
     if content["schema"] != SCHEMA:
         raise UnreadableError(
             f"{path}: schema {content['schema']!r}, but this version reads {SCHEMA}; update the package"
@@ -120,7 +144,7 @@ def read(path: Path) -> Record:
 
 
 def _check(record: Record, path: Path) -> None:
-    """RecordError: a field does not hold what a reader takes for granted."""
+    """Raise RecordError unless every field has the keys that a reader relies on."""
     if record.kind not in KINDS or record.outcome not in OUTCOMES:
         raise RecordError(f"{path}: unknown kind {record.kind!r} or outcome {record.outcome!r}")
     for name, keys in NEEDED.items():
@@ -133,66 +157,101 @@ def _check(record: Record, path: Path) -> None:
         raise RecordError(f"{path}: race does not match schema {SCHEMA} or kind {record.kind!r}")
     for name in ("model", "task", "method"):
         if not is_file_name(record.cell[name]):
-            raise RecordError(f"{path}: cell.{name} is {record.cell[name]!r}, which is no name of a file; delete it")
+            raise RecordError(
+                f"{path}: cell.{name} is {record.cell[name]!r}, which is not a valid file name; delete it"
+            )
 
 
 def _is_race(race: dict[str, Any] | None) -> bool:
-    """Whether the rule is an object, and every candidate has what a reader takes for granted."""
-    found = race or {}
-    candidates = found.get("candidates")
+    """Return whether the rule is an object and every candidate has the keys that a reader relies on."""
+    fields = race or {}
+    candidates = fields.get("candidates")
     return (
-        isinstance(found.get("rule"), dict)
+        isinstance(fields.get("rule"), dict)
         and isinstance(candidates, list)
-        and all(isinstance(one, dict) and one.keys() >= CANDIDATE for one in candidates)
+        and all(isinstance(candidate, dict) and candidate.keys() >= CANDIDATE for candidate in candidates)
     )
 
 
 def first_line(error: Mapping[str, str] | None) -> str:
-    """The first line of what a record says went wrong, or its type; empty where nothing did."""
+    """Return the first line of an error message.
+
+    Args:
+        error: The `error` field of a record: type, message, traceback.
+
+    Returns:
+        The first line of the message, the type if there is no message, or "" if there is no error.
+    """
     lines = ((error or {}).get("message") or (error or {}).get("type") or "").strip().splitlines()
     return lines[0] if lines else ""
 
 
 def is_file_name(name: Any) -> bool:
-    """Whether a name can be that of one folder or file: it leads nowhere else, on any system."""
+    """Return whether a name is valid for a single file or folder on any system, without leading to another path."""
     return isinstance(name, str) and name not in {"", ".", ".."} and not set(name) & set("/\\\0:")
 
 
 def _parsed(content: bytes) -> Any:
-    """What a file holds. ValueError, RecursionError: it is no JSON, in the words of the standard library."""
+    """Parse JSON. Raises ValueError or RecursionError with the messages of the standard library."""
     try:
-        return orjson.loads(content)  # three times as fast, and it refuses NaN, but does not say so
+        return orjson.loads(content)  # three times as fast; it rejects NaN too, but with an unclear message
     except orjson.JSONDecodeError:
         return json.loads(content.decode(), parse_constant=_refuse)
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not valid JSON")
 
 
 def files_below(results: Path, pattern: str) -> list[Path]:
-    """The user's own files of a results folder that match a pattern, at any depth, in the order of their paths."""
+    """Return the user's own files below a results folder that match a pattern.
+
+    Args:
+        results: The results folder. Its `RESERVED` folders are skipped.
+        pattern: A glob pattern, matched at any depth.
+
+    Returns:
+        The paths, sorted.
+    """
     return sorted(path for path in results.rglob(pattern) if path.relative_to(results).parts[0] not in RESERVED)
 
 
 def read_all(results: Path, complain: Callable[[str], None]) -> Iterator[Record]:
-    """Read every record of a results folder, in the order of their paths; complain of files that hold none."""
+    """Read every record of a results folder.
+
+    Args:
+        results: The results folder.
+        complain: Called with one line for each file that is not a valid record.
+
+    Returns:
+        The records, in the order of their paths.
+    """
     return _read(files_below(results, "*.json"), complain)
 
 
 def folders_by_id(results: Path) -> dict[str, list[Path]]:
-    """The folders MODEL/TASK/NAME-ID of the results, by the cell's id."""
-    found = defaultdict(list)
+    """Return the folders `MODEL/TASK/NAME-ID` of a results folder, by cell id."""
+    folders = defaultdict(list)
     for folder in sorted(results.glob("*/*/*-*")):
         if folder.relative_to(results).parts[0] not in RESERVED:
-            found[folder.name.rpartition("-")[2]].append(folder)
-    return found
+            folders[folder.name.rpartition("-")[2]].append(folder)
+    return folders
 
 
 def read_cells(results: Path, ids: Collection[str], complain: Callable[[str], None]) -> Iterator[Record]:
-    """Read the records of some cells, without a look at those of others."""
+    """Read the records of some cells. The files of other cells are not opened.
+
+    Args:
+        results: The results folder.
+        ids: Ids of the cells.
+        complain: Called with one line for each file that is not a valid record.
+
+    Returns:
+        The records, in the order of their paths.
+    """
     folders = folders_by_id(results)
-    return _read(sorted(path for name in ids for one in folders.get(name, []) for path in one.glob("*.json")), complain)
+    paths = sorted(path for name in ids for folder in folders.get(name, []) for path in folder.glob("*.json"))
+    return _read(paths, complain)
 
 
 def _read(paths: Iterable[Path], complain: Callable[[str], None]) -> Iterator[Record]:
@@ -204,7 +263,15 @@ def _read(paths: Iterable[Path], complain: Callable[[str], None]) -> Iterator[Re
 
 
 def read_if_there(path: Path, complain: Callable[[str], None]) -> Record | None:
-    """The record at a path; None where there is none, or one that cannot be read."""
+    """Read the record at a path, if there is a valid one.
+
+    Args:
+        path: The file to read.
+        complain: Called with one line if the file is not a valid record.
+
+    Returns:
+        The record, or None if the file is missing or invalid.
+    """
     try:
         return read(path) if path.exists() else None
     except RecordError as error:

@@ -1,7 +1,7 @@
-"""When a record may replace another: the one way in which the runner puts records on disk.
+"""Rules for replacing a record. The runner writes every record through this module.
 
-A final record (outcome ok or diverged) is a result. Nothing but another final record may take its place, and that only
-where it was asked for, whoever writes at the same time.
+A final record (outcome ok or diverged) is a result. Only another final record may replace it, and only if the
+configuration requests it. This holds even if several processes write at the same time.
 """
 
 from collections.abc import Callable
@@ -12,40 +12,40 @@ from bench.records.record import Record, RecordError, UnreadableError, read, wri
 
 
 def put(path: Path, record: Record, settle: Callable[[Record, Record], Record | None]) -> Record | None:
-    """Put a record in its place, unless a result would be lost: only a final record replaces a final one.
+    """Write a record unless a result would be lost: only a final record replaces a final one.
 
     Args:
         path: Where the record belongs.
         record: The new record.
-        settle: Called with the record that is there and the new one where both are final. Returns what to write, or
-            None to keep the one that is there.
+        settle: Called with the stored record and the new one if both are final. Returns the record to write, or None
+            to keep the stored one.
 
     Returns:
-        The final record that was kept, or None where the new one has been written.
+        The final record that was kept, or None if the new one was written.
 
     Raises:
-        UnreadableError: What is there may be a result, and cannot be read.
+        UnreadableError: The stored file may be a result but cannot be read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.new")
     try:
-        while True:  # until no other process has written between our look and our write
-            seen, there = _stamp(path), _final(path)
+        while True:  # repeat if another process writes between our read and our write
+            stamp, stored = _stamp(path), _read_final(path)
             chosen = record
-            if there is not None:
-                settled = settle(there, record) if record.is_final else None
+            if stored is not None:
+                settled = settle(stored, record) if record.is_final else None
                 if settled is None:
-                    return there
+                    return stored
                 chosen = settled
             write(temporary, chosen, place=path)
-            if _take_place(temporary, path, seen):
+            if _move_if_unchanged(temporary, path, stamp):
                 return None
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _final(path: Path) -> Record | None:
-    """The final record at a path; None where there is none, or a file that is no record."""
+def _read_final(path: Path) -> Record | None:
+    """Return the final record at a path, or None if the file is missing, invalid or not final."""
     try:
         record = read(path)
     except UnreadableError:
@@ -58,26 +58,26 @@ def _final(path: Path) -> Record | None:
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
+    """Return inode and modification time, which change when a file is replaced; None if there is no file."""
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return status.st_ino, status.st_mtime_ns
 
 
-def _take_place(temporary: Path, path: Path, seen: tuple[int, int] | None) -> bool:
-    """Move a file to its place if that still holds what was seen there."""
-    if seen is None:
+def _move_if_unchanged(temporary: Path, path: Path, stamp: tuple[int, int] | None) -> bool:
+    """Move a file to its path if the stamp there is still the same; return whether it was moved."""
+    if stamp is None:
         try:
-            path.hardlink_to(temporary)  # unlike a rename, it fails where another process was faster
+            path.hardlink_to(temporary)  # unlike a rename, this fails if another process was faster
         except FileExistsError:
             return False
-        except OSError:  # a file system without links
+        except OSError:  # the file system has no hard links
             pass
         else:
             return True
-    if _stamp(path) != seen:
+    if _stamp(path) != stamp:
         return False
     temporary.replace(path)
     return True

@@ -1,4 +1,4 @@
-"""What is missing of one command's cells: which races, costs and trials are not recorded yet."""
+"""Find what is missing of one command's cells: races, costs and trials that are not recorded yet."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,21 +11,38 @@ from bench.records.lookup import Lookup
 
 
 class Backlog:
-    """What a command has to do. jobs: its cells in order; those that differ in trials alone may be equal."""
+    """What a command has to do.
+
+    Args:
+        jobs: The command's cells in order. Cells that differ only in their trials have the same id.
+        say: Shows a line to the user.
+
+    Attributes:
+        jobs: The cells, without those that were left out.
+        lookup: The records of the cells.
+        recorded: Number of trials that are already recorded.
+        todo: The trials to train. Each trial belongs to the first job that names it.
+        again: Trials that already have a result, with the setting that requires them again.
+        unraced: The first job of each cell whose learning rate is not known, by cell id.
+        unprobed: The first job of each cell whose cost must be measured, by cell id.
+
+    Raises:
+        ValueError: A record cannot be read, or there are no texts for `retain`.
+    """
 
     def __init__(self, jobs: list[Cell], say: Callable[[str], None]) -> None:
         self.jobs = jobs
         self.lookup = Lookup(say)
         self.recorded = 0
-        self.todo: dict[Trial, Cell] = {}  # each trial belongs to the first job that names it
-        self.again: dict[Trial, str] = {}  # those with a result already, and the setting that wants them once more
-        self.unraced: dict[str, Cell] = {}  # the first job of each cell whose learning rate is not known
+        self.todo: dict[Trial, Cell] = {}
+        self.again: dict[Trial, str] = {}
+        self.unraced: dict[str, Cell] = {}
         self.unprobed: dict[str, Cell] = {}
         for cell in _distinct(jobs):
             self._plan(cell)
 
     def _plan(self, cell: Cell) -> None:
-        """Find out what is missing of a cell. ValueError: a record of it cannot be read, or there are no texts."""
+        """Find what is missing of a cell. Raises ValueError if a record cannot be read or there are no texts."""
         force = cell.conf.force
         if force or self.lookup.wants_probe(cell):
             self.unprobed.setdefault(cell.id, cell)
@@ -36,7 +53,7 @@ class Backlog:
         self._plan_trials(cell, race)
 
     def _plan_trials(self, cell: Cell, race: Race | None) -> None:
-        """Find out which trials are missing of a cell. race: that found its rate, where there is one."""
+        """Find which trials of a cell are missing. `race` is the race that found its rate, if there is one."""
         extras, force = self.lookup.extras(cell), cell.conf.force
         for trial in _trials_at(cell, race):
             record = self.lookup.read(cell, trial)
@@ -49,7 +66,12 @@ class Backlog:
                 self.again.setdefault(trial, "force=true" if force else lacking)
 
     def settle(self, cell: Cell, race: Race) -> None:
-        """A cell's rate is found: plan the trials of all jobs that name it."""
+        """Plan the trials of a cell after its race, for all jobs that name it.
+
+        Args:
+            cell: The cell.
+            race: The finished race.
+        """
         self.unraced.pop(cell.id, None)
         for job in _distinct(self.jobs):
             if job.id == cell.id and job.rule:
@@ -57,49 +79,68 @@ class Backlog:
 
     @property
     def waiting(self) -> list[Cell]:
-        """The jobs that have something to train."""
+        """The jobs with something to train or measure, in order."""
         cells = [*self.todo.values(), *self.unraced.values(), *self.unprobed.values()]
-        order = {id(cell): place for place, cell in enumerate(self.jobs)}
-        return sorted({id(cell): cell for cell in cells}.values(), key=lambda cell: order[id(cell)])
+        positions = {id(cell): position for position, cell in enumerate(self.jobs)}
+        return sorted({id(cell): cell for cell in cells}.values(), key=lambda cell: positions[id(cell)])
 
     @property
     def races(self) -> list[Cell]:
-        """The cells whose races are to be held."""
+        """The cells whose races must be run."""
         return [cell for cell in self.unraced.values() if self.leader_of(cell) is cell]
 
     def leader_of(self, cell: Cell) -> Cell:
-        """The cell whose race finds a cell's rate: itself, or the first of the command that shares its tuning."""
+        """Return the cell whose race finds a cell's learning rate.
+
+        Args:
+            cell: A cell with a race.
+
+        Returns:
+            The cell itself, or under `tune=once` the first cell of the command that shares its tuning.
+        """
         if cell.conf.tune is not Tune.once:
             return cell
         return next((job for job in self.jobs if job.rule and _tuned_alike(job) == _tuned_alike(cell)), cell)
 
     @property
     def work(self) -> float:
-        """What there is to train, in whole trainings, if no race is widened."""
+        """The work left to train, in full trainings, if no race is widened."""
         races = sum(cell.rule.trials for cell in self.races if cell.rule)
         return len(self.todo) + races + sum(len(cell.conf.seeds) for cell in self.unraced.values())
 
     def leave_out(self, misfits: Mapping[str, str]) -> list[str]:
-        """Forget the cells of these ids; gives the reasons, each once."""
-        named = [cell.id for cell in self.jobs if cell.id in misfits]
+        """Remove cells from the backlog.
+
+        Args:
+            misfits: The reason for leaving out a cell, by cell id.
+
+        Returns:
+            The distinct reasons of the cells that were removed, in order.
+        """
+        left_out = [cell.id for cell in self.jobs if cell.id in misfits]
         self.jobs = [cell for cell in self.jobs if cell.id not in misfits]
         self.todo = {trial: cell for trial, cell in self.todo.items() if cell.id not in misfits}
         self.unraced, self.unprobed = (
             {name: cell for name, cell in cells.items() if name not in misfits}
             for cells in (self.unraced, self.unprobed)
         )
-        return list(dict.fromkeys(misfits[name] for name in named))
+        return list(dict.fromkeys(misfits[name] for name in left_out))
 
     def trials_of(self, cell: Cell) -> list[Trial]:
-        """The trials of a cell that are to be trained, in whichever job they are named."""
+        """Return the trials of a cell to train, from all jobs that name it."""
         return [trial for trial in self.todo if trial.cell_id == cell.id]
 
     def seeds_of(self, cell: Cell) -> tuple[int, ...]:
-        """Of the report, in whichever job of a cell they are named."""
+        """Return the seeds of the report for a cell, from all jobs that name it."""
         return tuple(dict.fromkeys(seed for job in self.jobs if job.id == cell.id for seed in job.conf.seeds))
 
     def asked(self) -> list[dict[str, Any]]:
-        """The cells that are to be trained or recorded already, with the ids of their trials as far as known."""
+        """Return the cells of the command, recorded or not, for its manifest.
+
+        Returns:
+            One dictionary per cell: id, title, model, task and the ids of its trials. `trials` is empty while the
+            learning rate is not known.
+        """
         return [
             {
                 "id": cell.id,
@@ -112,24 +153,27 @@ class Backlog:
         ]
 
     def trials(self, cell: Cell) -> tuple[Trial, ...]:
-        """The trials of a cell; none where its rate is not known."""
+        """Return the trials of a cell; empty if its learning rate is not known."""
         return _trials_at(cell, self.lookup.race_of(cell) if cell.rule else None)
 
 
 def _tuned_alike(cell: Cell) -> str:
-    """What cells share that take one rate under `tune=once`: everything but rank, target and what follows from them."""
+    """Return a key that is equal for cells with a common rate under `tune=once`.
+
+    It covers everything except rank, target and what follows from them.
+    """
     shared = {key: value for key, value in cell.identity.items() if key not in {"method", "rank", "target"}}
     return json.dumps([cell.method, cell.scale, cell.base, cell.optim, shared], sort_keys=True)
 
 
 def _distinct(jobs: list[Cell]) -> list[Cell]:
-    """The jobs without those that are equal to an earlier one."""
-    found: dict[tuple[str, tuple[Trial, ...]], Cell] = {}
+    """Return the jobs without duplicates of earlier ones."""
+    distinct: dict[tuple[str, tuple[Trial, ...]], Cell] = {}
     for cell in jobs:
-        found.setdefault((cell.id, cell.trials or cell.trials_at([0.0])), cell)
-    return list(found.values())
+        distinct.setdefault((cell.id, cell.trials or cell.trials_at([0.0])), cell)
+    return list(distinct.values())
 
 
 def _trials_at(cell: Cell, race: Race | None) -> tuple[Trial, ...]:
-    """The trials that a cell asks for, as far as its rate is known. race: that found it."""
+    """Return the trials of a cell, at the rate that the race found if the cell is tuned."""
     return cell.trials_at([race.lr]) if cell.rule and race is not None and race.lr is not None else cell.trials

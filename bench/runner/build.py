@@ -1,4 +1,4 @@
-"""From a cell to what is run: its data, its model with the method attached, how that is trained and kept."""
+"""Build what a cell runs: its data, its model with the method attached, its training recipe and its saved results."""
 
 import gc
 import tempfile
@@ -34,19 +34,36 @@ from bench.train.settings import Recipe
 
 
 def load_data(cell: Cell, seed: int | None = None, task: Task | None = None) -> Encoded:
-    """The task's parts as token ids.
+    """Load the parts of a cell's task as token ids.
 
-    seed: of the solved examples that are shown; None: the protocol's. task: what `load_task` gave; None: it is read.
+    Args:
+        cell: The cell.
+        seed: Seed that draws the solved examples of the prompt; None for the protocol's data seed.
+        task: The task as `load_task` returns it; None to read it here.
+
+    Returns:
+        The encoded parts. The train part is empty if the cell trains nothing.
+
+    Raises:
+        ValueError: A file is missing or broken, or a text cannot be encoded.
     """
     task = load_task(cell) if task is None else task
-    beside = examples(cell, task.train, seed)
+    demonstrations = examples(cell, task.train, seed)
     if not cell.trains:
         task = replace(task, train=Split([], []))
-    return encoded(cell, task, beside, Path(cell.conf.cache_dir).expanduser())
+    return encoded(cell, task, demonstrations, Path(cell.conf.cache_dir).expanduser())
 
 
 def load_retained(cell: Cell, compute: Compute) -> Retained | None:
-    """The texts that the model should still predict after training, and how well it does before; None: none asked."""
+    """Load the texts that the model should still predict after training, with its loss on them before training.
+
+    Args:
+        cell: The cell.
+        compute: Device and arithmetic.
+
+    Returns:
+        The texts, or None if the cell measures no retention.
+    """
     texts = retained_texts(cell)
     if texts is None:
         return None
@@ -54,7 +71,14 @@ def load_retained(cell: Cell, compute: Compute) -> Retained | None:
 
 
 def retained_texts(cell: Cell) -> Retained | None:
-    """The texts that the model should still predict after training, as token ids; None: none asked."""
+    """Encode the texts that the model should still predict after training.
+
+    Args:
+        cell: The cell.
+
+    Returns:
+        The texts as token ids, or None if the cell measures no retention.
+    """
     conf = cell.conf
     if conf.retain is None or not cell.trains:
         return None
@@ -63,12 +87,28 @@ def retained_texts(cell: Cell) -> Retained | None:
 
 
 def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
-    """The solved examples that are shown beside a row."""
+    """Return the solved examples that are shown in the prompt of a row.
+
+    Args:
+        cell: The cell.
+        train: The rows to draw from.
+        seed: Seed of the draw; None for the protocol's data seed.
+    """
     return Demonstrations(train, cell.shots, cell.conf.protocol.data_seed if seed is None else seed)
 
 
 def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Encoded:
-    """A task as the cell puts it to the model."""
+    """Encode a task in the way in which the cell presents it to the model.
+
+    Args:
+        cell: The cell.
+        task: The task's texts and labels.
+        beside: Solved examples for the prompt.
+        cache: Folder of the token cache.
+
+    Returns:
+        The parts as token ids.
+    """
     method, conf, tokenizer = cell.conf.method, cell.conf.task, load_tokenizer(cell.source)
     if cell.form is Form.mask:
         return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
@@ -81,7 +121,11 @@ def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Enco
 
 
 def load_task(cell: Cell) -> Task:
-    """Read the data and cut the training part to the protocol's size."""
+    """Read a cell's task and cut its training part to the protocol's size.
+
+    Raises:
+        ValueError: A file is missing or broken, or the task does not fit `task.form`.
+    """
     conf, protocol = cell.conf.task, cell.conf.protocol
     task: Task = call({**conf.load, "_partial_": True})(conf, protocol.data_seed)
     if cell.form.asks is (task.train.options is None):
@@ -92,12 +136,17 @@ def load_task(cell: Cell) -> Task:
 
 
 def load_backbone(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
-    """The backbone, with a fresh head where the task has one, on the device.
+    """Load the backbone onto the device, with a fresh head if the task has one.
 
-    A model that is no longer used is gone by then: it and its hooks refer to each other, and so it would stay in memory
-    until Python's collector happens to run.
+    Args:
+        cell: The cell.
+        seed: Seed of the head's weights.
+        compute: Device and arithmetic.
+
+    Returns:
+        The model, quantised as the configuration says.
     """
-    gc.collect()
+    gc.collect()  # an unused model and its hooks refer to each other, so only the collector frees its memory
     conf = cell.conf
     quant, attention = quant_of(conf.quant, compute.dtype), conf.fast.attention
     model = load_model(
@@ -112,44 +161,58 @@ def load_backbone(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
     )
     if conf.quant.name == "bf16":
         halve(model)
-    return model if quant else model.to(compute.device)  # a quantised base lies there already, and may not be moved
+    return model if quant else model.to(compute.device)  # a quantised base is already on the device and cannot be moved
 
 
 def build(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
-    """A fresh model with the method attached; all that is drawn at random is drawn from the seed."""
+    """Build a fresh model with the method attached, on the device.
+
+    Args:
+        cell: The cell.
+        seed: Seed of everything that is drawn at random.
+        compute: Device and arithmetic.
+    """
     model = own_streams(method_of(cell)(load_backbone(cell, seed=seed, compute=compute)))
     if cell.checkpointing:
-        plain: Any = plain_model(model)
-        plain.activation_checkpointing_enable({"use_reentrant": False, "context_fn": replaying})
+        unwrapped: Any = plain_model(model)
+        unwrapped.activation_checkpointing_enable({"use_reentrant": False, "context_fn": replaying})
     return placed(model, cell, compute)
 
 
 def placed(model: nn.Module, cell: Cell, compute: Compute) -> nn.Module:
-    """The model on the device, where what a method has added may not be yet; 4 and 8 bits may not be moved."""
+    """Move what the method added to the device. Models in 4 and 8 bits cannot be moved and are returned as they are."""
     return model if quant_of(cell.conf.quant, compute.dtype) else model.to(compute.device)
 
 
 def compute_of(cell: Cell) -> Compute:
-    """Where and how the cell is computed. ValueError: there is no such device, or it computes otherwise."""
+    """Return the device and arithmetic of a cell.
+
+    Raises:
+        ValueError: The device does not exist, or it cannot compute in the cell's precision.
+    """
     device = pick_device(cell.conf.device.value)
     return Compute(device, arithmetic(cell, device))
 
 
 def arithmetic(cell: Cell, device: torch.device) -> torch.dtype:
-    """Of the forward pass: the one that the cell is named by. ValueError: this device computes otherwise."""
+    """Return the data type of the forward pass, which is part of the cell's identity.
+
+    Raises:
+        ValueError: The device does not compute in the cell's precision.
+    """
     if cell.conf.precision is Precision.auto and cell.conf.quant.name != "bf16":
         check_rule(cell.precision, device)
     return pick_dtype(cell.precision, device)
 
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:
-    """The cell's method, ready to be applied."""
+    """Return the cell's method as a function that attaches it to a model."""
     method: Callable[..., nn.Module] = call(cell.conf.method.attach)
     return method if cell.modules is None else partial(method, target=cell.modules)
 
 
 def recipe_of(cell: Cell) -> Recipe:
-    """How the cell's method is trained."""
+    """Return how the cell's method is trained: hooks, optimizer and learning rate ratios."""
     method = cell.conf.method
     hooks: Hooks = call(method.hooks) if method.hooks else Hooks()
     head_lr = None if method.head_at_lr else cell.conf.protocol.head_lr
@@ -157,18 +220,29 @@ def recipe_of(cell: Cell) -> Recipe:
 
 
 def keep(model: nn.Module, cell: Cell, trial: Trial) -> str | None:
-    """Save what the configuration wants of a trained model; gives the folder, relative as it was asked for.
+    """Save a trained model as `save` in the configuration says.
 
-    It is written beside its place and moved there when it is whole, so that a run that fails leaves what an earlier one
-    has saved.
+    The files are written to a temporary folder next to the final one and moved once complete. A run that fails
+    therefore leaves what an earlier run saved.
+
+    Args:
+        model: The trained model.
+        cell: The cell.
+        trial: The trial that trained the model.
+
+    Returns:
+        The folder, relative if `save_dir` is relative; None if nothing is saved.
+
+    Raises:
+        OSError: The folder cannot be written.
     """
-    what = cell.conf.save
-    if what is Save.none:
+    form = cell.conf.save
+    if form is Save.none:
         return None
-    folder = Path(cell.conf.save_dir).expanduser() / cell.folder / trial.name / what.value
+    folder = Path(cell.conf.save_dir).expanduser() / cell.folder / trial.name / form.value
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{what.value}.") as beside:
-        new, old = Path(beside) / "new", Path(beside) / "old"
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{form.value}.") as temporary:
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
         _save(model, cell, new)
         if folder.exists():
             folder.rename(old)
@@ -188,7 +262,7 @@ def _save(model: nn.Module, cell: Cell, folder: Path) -> None:
 
 
 def saved_bytes(model: nn.Module, cell: Cell) -> int:
-    """Size of the adapter on disk, found out by saving it."""
+    """Return the size of the adapter on disk in bytes, measured by saving it."""
     with tempfile.TemporaryDirectory() as folder:
         save_adapter(model, Path(folder), cell.conf.method.attach)
         return adapter_bytes(Path(folder))

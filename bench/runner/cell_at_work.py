@@ -1,4 +1,4 @@
-"""One cell at work: what its worker tells goes to the records, to W&B and to the screen."""
+"""Follow one running cell: pass its worker's events to the records, to W&B and to the screen."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -19,10 +19,21 @@ if TYPE_CHECKING:
 class AtWork:
     """Follows the events of one cell.
 
+    Args:
+        recorder: Writes the cell's records.
+        tracker: Writes its runs to W&B.
+        shown: Shows the cell on the screen.
+        trials: Trials to train.
+        again: Trials that already have a result.
+        raced: Called at the end of a race. Returns the trials to train at the winner's rate.
+
     Attributes:
-        left: The trials of the report that have not ended, by id.
+        left: Trials of the report that have not ended, by id.
+        known: Every trial that the worker may mention, by id.
+        race: The race as last reported; None if there is none.
+        racing: Candidates of the race, by the id of their trial.
         ended: How trials of the report ended, without curves and predictions.
-        broken: Why nothing more could be run of the cell: type and message.
+        broken: Why the cell could not continue: type and message; None if it could.
     """
 
     def __init__(
@@ -34,17 +45,14 @@ class AtWork:
         again: Collection[Trial],
         raced: Callable[[Race], Sequence[Trial]],
     ) -> None:
-        """trials: to be trained. again: those that have a result already. raced: called at the end of a race; gives the
-        trials to be trained at the winner's rate.
-        """
         self.recorder, self.tracker, self.shown, self.again, self.raced = recorder, tracker, shown, again, raced
         self.cell: Cell = recorder.cell
         self.left = {trial.id: trial for trial in trials}
-        self.known = dict(self.left)  # every trial that the worker may tell of, by id
+        self.known = dict(self.left)
         self.race: Race | None = None
-        self.racing: dict[str, Candidate] = {}  # candidates of the race, by the ids of their trials
+        self.racing: dict[str, Candidate] = {}
         self.ended: dict[Trial, Record] = {}
-        self.broken: dict[str, str] | None = None  # why nothing more could be run
+        self.broken: dict[str, str] | None = None
 
     def follow(self, event: Event) -> None:
         """Record, track and show an event."""
@@ -80,43 +88,47 @@ class AtWork:
         self._close_race(outcome="interrupted")
 
     def _follow_race(self, race: Race) -> None:
-        """A stage of the race begins, or the race is over."""
+        """Handle the start of a stage or the end of the race."""
         self.race = race
         self.recorder.write_race(race)
-        for one in race.candidates:
-            trial = Trial(self.cell.id, one.lr, race.rule.seed)
-            self.known[trial.id], self.racing[trial.id] = trial, one
+        for candidate in race.candidates:
+            trial = Trial(self.cell.id, candidate.lr, race.rule.seed)
+            self.known[trial.id], self.racing[trial.id] = trial, candidate
         self._close_race()
         if race.stage is None:
             self.left |= {trial.id: trial for trial in self.raced(race)}
             self.known |= self.left
 
     def _close_race(self, outcome: str | None = None) -> None:
-        """Close the runs of the candidates whose race is over, or of all with an outcome."""
-        for name, one in self.racing.items():
+        """Close the tracked runs of the candidates that are out of the race, or of all if an outcome is given.
+
+        The outcome is that of the candidates that were still waiting.
+        """
+        for name, candidate in self.racing.items():
             trial = self.known[name]
-            if trial in self.recorder.running and (outcome or one.outcome != WAITING):
+            if trial in self.recorder.running and (outcome or candidate.outcome != WAITING):
                 del self.recorder.running[trial]
-                told = replace(one, outcome=outcome) if outcome and one.outcome == WAITING else one
-                self.tracker.finish(self.recorder.candidate(trial, told), self.recorder.cost)
+                final = replace(candidate, outcome=outcome) if outcome and candidate.outcome == WAITING else candidate
+                self.tracker.finish(self.recorder.candidate(trial, final), self.recorder.cost)
 
     def _break(self, broken: Broken) -> None:
-        """Nothing more can be run of a cell: its trials end as it did."""
+        """End all remaining trials with the error that broke the cell."""
         self.broken = broken.error
         if self.race is not None and self.race.stage is not None:
             self._close_race(outcome=broken.outcome)
         if not self.left:
-            what = "its learning rate is not found" if self.race is not None else "no cost was measured"
-            self.shown.say(f"{what}: {first_line(broken.error)}")
+            consequence = "no learning rate was found" if self.race is not None else "no cost was measured"
+            self.shown.say(f"{consequence}: {first_line(broken.error)}")
         for trial in list(self.left.values()):
             ended = Ended(trial.id, broken.outcome, error=broken.error)
             self._end(self.left.pop(trial.id), ended)
             self.shown.tell(ended, trial.name)
 
     def _end(self, trial: Trial, ended: Ended) -> None:
+        """Record and track the end of a trial of the report."""
         record, written = self.recorder.write_trial(trial, ended)
         self.ended[trial] = replace(record, curve=None, predictions=None)
         if trial in self.again and written and record.curve:
-            self.tracker.start(self.cell, trial, REPORT)  # only now: opening a run replaces that of the result before
+            self.tracker.start(self.cell, trial, REPORT)  # not earlier: opening a run replaces the previous one
             self.tracker.log(trial.id, record.curve)
         self.tracker.finish(record, self.recorder.cost)

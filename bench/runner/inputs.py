@@ -1,4 +1,4 @@
-"""What a cell reads, opened before anything is trained: its weights, its tokenizer, and its data as token ids."""
+"""Open a cell's inputs before anything is trained: weights, tokenizer, and data as token ids."""
 
 from pathlib import Path
 
@@ -11,12 +11,23 @@ from bench.train.settings import Plan
 
 
 def by_input(cells: list[Cell]) -> list[Cell]:
-    """One cell for each combination of what is read, and of how it is put to the model."""
+    """Keep one cell for each combination of inputs and of how they are presented to the model.
+
+    Args:
+        cells: The cells.
+
+    Returns:
+        The last cell of each combination.
+    """
     return list({_input(cell): cell for cell in cells}.values())
 
 
 def check_input(cell: Cell, task: Task) -> None:
-    """Read what a cell reads, and encode its data as it will be trained on: the token cache serves the cell itself.
+    """Read a cell's inputs and encode its data as training will. The cell later reuses the token cache.
+
+    Args:
+        cell: The cell.
+        task: Its task, as `load_task` returns it.
 
     Raises:
         ValueError: A file is missing or broken, the tokenizer does not fit the model, a text cannot be encoded, or the
@@ -28,7 +39,7 @@ def check_input(cell: Cell, task: Task) -> None:
 
 
 def _check_warm_up(cell: Cell, data: Encoded) -> None:
-    """ValueError: the rate would rise to the end."""
+    """Raise ValueError if the learning rate would still rise at the last update."""
     plan = Plan.of(cell.conf.protocol)
     if cell.trains and plan.warmup_steps is not None and plan.warmup_steps >= (steps := plan.steps(data.train)):
         raise ValueError(
@@ -37,6 +48,7 @@ def _check_warm_up(cell: Cell, data: Encoded) -> None:
 
 
 def _input(cell: Cell) -> tuple[object, ...]:
+    """Return a key that is equal for cells with the same inputs, encoded in the same way."""
     conf, protocol, method = cell.conf, cell.conf.protocol, cell.conf.method
     return (
         cell.source, str(conf.task), str(conf.prompt), method.template, method.reasons, cell.shots,

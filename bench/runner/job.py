@@ -1,4 +1,4 @@
-"""What a worker is asked to do."""
+"""The work that a worker receives."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,22 @@ from bench.cells.race import Race
 
 @dataclass(frozen=True)
 class Job:
-    """Work on one cell, in this order: its cost, some of its trials, a race and the trials of the winner."""
+    """Work on one cell, in this order: measure its cost, train some trials, run a race, train the winner's trials.
+
+    Attributes:
+        cell: The cell.
+        trials: Trials to train.
+        probe: Whether to measure the cost.
+        race: The race to run or resume; None if there is none.
+        seeds: Seeds of the report, to be trained at the winner's rate.
+        recorded: Names of trials that need no training, whichever rate wins.
+        threads: Threads of torch while it trains on a CPU; None for torch's default.
+    """
 
     cell: Cell
-    trials: tuple[Trial, ...] = ()  # to be trained
-    probe: bool = False  # whether the cost is to be measured
-    race: Race | None = None  # to be held
-    seeds: tuple[int, ...] = ()  # of the report, to be trained at the winner's rate
-    recorded: frozenset[str] = frozenset()  # names of trials that need no training, whichever rate wins
-    threads: int | None = None  # of torch while it trains on a CPU; None: as many as it takes by itself
+    trials: tuple[Trial, ...] = ()
+    probe: bool = False
+    race: Race | None = None
+    seeds: tuple[int, ...] = ()
+    recorded: frozenset[str] = frozenset()
+    threads: int | None = None

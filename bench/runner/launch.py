@@ -1,6 +1,7 @@
-"""The parent's side: a fresh worker per cell, forked from a warm server, and what becomes of it.
+"""The parent's side: fork a fresh worker for each cell from a warm server, and handle its end.
 
-Peak memory is then the cell's own, a killed worker takes nothing with it, and no cell pays the imports.
+With one process per cell, peak memory belongs to that cell alone and a killed worker affects no other cell. The server
+has already imported the libraries, so no cell pays for the imports.
 """
 
 import multiprocessing
@@ -22,43 +23,55 @@ from bench.runner.job import Job
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
-LULL = 1.0  # seconds between two questions for a job, where there was none for the moment
+LULL = 1.0  # seconds before asking for a job again when none was ready
 
 
 @cache
 def _server() -> ForkServerContext:
+    """Return the fork server that preloads the libraries."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.runner.preload"])
     return context
 
 
 def check_in_worker(cells: list[Cell]) -> tuple[dict[str, str], str | None]:
-    """Ask a worker to try each task's data and each method on an empty model.
+    """Check each task's data, and each method on a model without weights, in a worker.
 
-    Gives why cells are left out, by their ids, and one line where something is wrong.
+    Args:
+        cells: The cells.
+
+    Returns:
+        The reasons for skipping cells, by cell id; and a one-line error message, or None.
     """
-    with _process("check", cells) as (_, pipe):
+    with _worker_process("check", cells) as (_, pipe):
         try:
             misfits, complaint = pipe.recv()
         except EOFError:
             return {}, "the check of the configuration ended without an answer; run one cell to see why"
-    return {name: _one_line(why) for name, why in misfits.items()}, _one_line(complaint) if complaint else None
+    reasons = {name: _one_line(reason) for name, reason in misfits.items()}
+    return reasons, _one_line(complaint) if complaint else None
 
 
 def find_ranks_in_worker(configs: list[DictConfig]) -> list[int | str]:
-    """Ask a worker for the rank that `match_params` chooses for each configuration, or why there is none.
+    """Find the rank that `match_params` chooses for each configuration, in a worker.
+
+    Args:
+        configs: Composed configurations.
+
+    Returns:
+        For each configuration its rank, or a line that says why it has none.
 
     Raises:
         ValueError: A configuration is wrong for another reason.
     """
-    with _process("ranks", configs) as (_, pipe):
+    with _worker_process("ranks", configs) as (_, pipe):
         try:
-            found, complaint = pipe.recv()
+            ranks, complaint = pipe.recv()
         except EOFError:
             raise ValueError("the search for ranks ended without an answer; give rank= to see why") from None
     if complaint:
         raise ValueError(_one_line(complaint))
-    return [one if isinstance(one, int) else _one_line(one) for one in found]
+    return [rank if isinstance(rank, int) else _one_line(rank) for rank in ranks]
 
 
 def _one_line(text: str) -> str:
@@ -66,63 +79,67 @@ def _one_line(text: str) -> str:
 
 
 def run_jobs(jobs: Iterator[Job | None], at_once: int) -> Generator[tuple[Job, Event | None]]:
-    """Run jobs, each in a worker of its own, and give their events as they come; None at the end of a job.
+    """Run jobs, each in its own worker, and yield their events as they arrive.
 
-    A worker that is killed ends with Broken. Closing the generator kills those that are at work.
+    A worker that is killed produces a `Broken` event. Closing the generator kills the workers that are still running.
 
     Args:
-        jobs: Jobs in order; None where there is none for the moment.
-        at_once: Workers at a time.
+        jobs: Jobs in order; None if no job is ready at the moment.
+        at_once: Maximum number of workers at the same time.
+
+    Yields:
+        A job and its event; None in place of the event at the end of the job.
     """
     at_work: dict[Connection, tuple[Job, BaseProcess, ExitStack]] = {}
-    more = True
+    jobs_left = True
     try:
-        while more or at_work:
-            while more and len(at_work) < at_once:
+        while jobs_left or at_work:
+            while jobs_left and len(at_work) < at_once:
                 try:
                     job = next(jobs)
                 except StopIteration:
-                    more = False
+                    jobs_left = False
                     break
                 if job is None:
                     break
-                with ExitStack() as started:
-                    process, pipe = started.enter_context(_process("job", job))
-                    at_work[pipe] = job, process, started.pop_all()
+                with ExitStack() as worker:
+                    process, pipe = worker.enter_context(_worker_process("job", job))
+                    at_work[pipe] = job, process, worker.pop_all()
             if not at_work:
-                time.sleep(LULL if more else 0)
+                time.sleep(LULL if jobs_left else 0)
                 continue
-            for ready in wait(list(at_work), LULL if more and len(at_work) < at_once else None):
+            for ready in wait(list(at_work), LULL if jobs_left and len(at_work) < at_once else None):
                 pipe = cast(Connection, ready)
-                job, process, started = at_work[pipe]
+                job, process, worker = at_work[pipe]
                 try:
                     yield job, pipe.recv()
-                except (EOFError, OSError):  # at its end, or in the middle of a message when it was killed
+                except (EOFError, OSError):  # the worker ended, or was killed in the middle of a message
                     process.join()
                     code = process.exitcode
                     at_work.pop(pipe)
-                    started.close()
+                    worker.close()
                     if code:
-                        yield job, Broken("failed", {"type": "WorkerDied", "message": _why(code)})
+                        yield job, Broken("failed", {"type": "WorkerDied", "message": _death_message(code)})
                     yield job, None
     finally:
-        for _, _, started in at_work.values():
-            started.close()
+        for _, _, worker in at_work.values():
+            worker.close()
 
 
-def _why(code: int) -> str:
+def _death_message(code: int) -> str:
+    """Say how a worker died, from its exit code. A negative code is the number of a signal."""
     if code < 0:
         name = signal.Signals(-code).name
-        hint = " (often the system's answer to running out of memory)" if name == "SIGKILL" else ""
+        hint = " (often because the system ran out of memory)" if name == "SIGKILL" else ""
         return f"the worker was killed by {name}{hint}"
     return f"the worker ended with exit code {code}"
 
 
 @contextmanager
-def _process(kind: str, what: Any) -> Iterator[tuple["BaseProcess", Connection]]:
-    """A worker and the pipe to listen on; it is killed when the caller leaves early."""
+def _worker_process(kind: str, payload: Any) -> Iterator[tuple["BaseProcess", Connection]]:
+    """Start a worker, and yield it with the pipe to read from. It is killed if the caller leaves early."""
     ours, theirs = _server().Pipe(duplex=False)
-    process = _server().Process(target=_enter, args=(kind, what, theirs), daemon=True)
+    process = _server().Process(target=_enter, args=(kind, payload, theirs), daemon=True)
     process.start()
     theirs.close()
     try:
@@ -134,14 +151,14 @@ def _process(kind: str, what: Any) -> Iterator[tuple["BaseProcess", Connection]]
         ours.close()
 
 
-def _enter(kind: str, what: Any, pipe: Connection) -> None:
-    """The worker's first step: from here on it may import torch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C reaches every process of the terminal; the parent decides
+def _enter(kind: str, payload: Any, pipe: Connection) -> None:
+    """Run in the new worker process, which may import torch from here on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal; the parent handles it
     from bench.runner import worker
 
     if kind == "check":
-        worker.check_cells(what, pipe)
+        worker.check_cells(payload, pipe)
     elif kind == "ranks":
-        worker.find_ranks(what, pipe)
+        worker.find_ranks(payload, pipe)
     else:
-        worker.main(what, pipe)
+        worker.main(payload, pipe)

@@ -1,18 +1,22 @@
-"""What the C library does with memory that a tensor gives back: keep it for the next one.
+"""Make the C library keep the memory of freed tensors for the next ones.
 
-By default glibc returns large pieces to the system, which must clear every page anew at the next request. A step of
-LoRA took 1.05 to 1.5 times as long that way (MiniLM, batches of 4 and 32, two cores, fp32).
+By default glibc returns large blocks to the system, which must clear every page again at the next request. A LoRA step
+then took 1.05 to 1.5 times as long (MiniLM, batches of 4 and 32, two cores, fp32).
 """
 
 import ctypes
 from contextlib import suppress
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # as malloc.h numbers them
-KEPT = 2**30  # bytes: larger pieces still come from the system and go back to it
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # values from malloc.h
+KEPT = 2**30  # bytes; larger blocks still come from the system and return to it
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep up to KEPT freed bytes; says whether the C library took the word (glibc alone does)."""
+    """Let this process keep up to `KEPT` freed bytes.
+
+    Returns:
+        Whether the C library accepted the setting. Only glibc does.
+    """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
@@ -21,6 +25,6 @@ def keep_freed_memory() -> bool:
 
 
 def release_freed_memory() -> None:
-    """Return what is kept to the system, where the C library can (glibc), so that what is resident is in use."""
+    """Give kept memory back to the system, so that resident memory is memory in use. Only glibc supports this."""
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""What must hold before a command trains anything: folders that can be written, names that W&B takes."""
+"""Checks before a command trains anything: folders must be writable, and W&B must accept the names."""
 
 import os
 import tempfile
@@ -10,33 +10,42 @@ from bench.config.enums import Save
 from bench.config.schema import TrackConf
 from bench.runner.wandb_runs import folder_of_runs, mode_of
 
-LONGEST_NAME, REFUSED = 128, "/\\#?%:"  # of a project in W&B
+LONGEST_NAME, REFUSED = 128, "/\\#?%:"  # W&B's limit on a project name, and the characters it forbids
 
 
 def check_ready(cells: Iterable[Cell], outputs: str = "outputs") -> None:
-    """Check what all of these cells are going to write. ValueError: the setting, what is wrong, what to do.
+    """Check that everything these cells will write can be written.
 
-    outputs: the folder that Hydra makes for a command.
+    Args:
+        cells: The cells of a command.
+        outputs: The folder that Hydra creates for a command.
+
+    Raises:
+        ValueError: The setting, what is wrong, and what to do.
     """
     checked: set[tuple[str, Path]] = set()
     for cell in cells:
         check_names(cell.conf.track)
         for setting, folder in [*_folders(cell), ("hydra.run.dir", Path(outputs))]:
-            there = (setting, _nearest(setting, folder))
-            if there not in checked:
-                _check_folder(setting, *there[1:], folder)
-                checked.add(there)
+            existing = _nearest(setting, folder)
+            if (setting, existing) not in checked:
+                _check_folder(setting, existing, folder)
+                checked.add((setting, existing))
 
 
 def check_names(track: TrackConf) -> None:
-    """Refuse a project or an entity that W&B would refuse, run by run."""
+    """Reject a project or entity that W&B would reject for every run.
+
+    Raises:
+        ValueError: A name has a forbidden character or is too long.
+    """
     if mode_of(track.mode.value) == "off":
         return
     for key, name in (("project", track.project), ("entity", track.entity or "")):
-        if found := [character for character in REFUSED if character in name]:
+        if forbidden := [character for character in REFUSED if character in name]:
             raise ValueError(
-                f"track.{key}={name} holds {found[0]!r}; W&B allows none of {' '.join(REFUSED)} in a name: choose "
-                f"another {key}, or track=off"
+                f"track.{key}={name} contains {forbidden[0]!r}; W&B allows none of {' '.join(REFUSED)} in a name: "
+                f"choose another {key}, or track=off"
             )
         if len(name) > LONGEST_NAME:
             raise ValueError(
@@ -46,32 +55,32 @@ def check_names(track: TrackConf) -> None:
 
 
 def _folders(cell: Cell) -> list[tuple[str, Path]]:
-    """Where a cell writes, by the setting that says so."""
+    """Return the folders that a cell writes to, each with the setting that chose it."""
     conf = cell.conf
-    found = [("results_dir", Path(conf.results_dir, cell.folder)), ("cache_dir", Path(conf.cache_dir))]
+    folders = [("results_dir", Path(conf.results_dir, cell.folder)), ("cache_dir", Path(conf.cache_dir))]
     if conf.save is not Save.none:
-        found.append(("save_dir", Path(conf.save_dir, cell.folder)))
+        folders.append(("save_dir", Path(conf.save_dir, cell.folder)))
     if mode_of(conf.track.mode.value) != "off":
-        found.append(("WANDB_DIR", Path(folder_of_runs())))
-    return found
+        folders.append(("WANDB_DIR", Path(folder_of_runs())))
+    return folders
 
 
 def _nearest(setting: str, folder: Path) -> Path:
-    """The folder, or the nearest one above it that there is."""
+    """Return the folder, or its nearest parent that exists."""
     try:
         folder = folder.expanduser()
-    except RuntimeError as error:  # ~nobody-of-that-name
+    except RuntimeError as error:  # ~name of an unknown user
         raise ValueError(f"{setting}={folder}: {error}; give a folder that can be written") from error
     return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
 
 
-def _check_folder(setting: str, there: Path, wanted: Path) -> None:
-    """Try to write where a folder is, or is to be made. Nothing is left behind."""
-    name = f"{setting}: {wanted} cannot be written"
-    if not there.is_dir():
-        raise ValueError(f"{name}, because {there} is not a folder; choose another {setting}")
+def _check_folder(setting: str, existing: Path, folder: Path) -> None:
+    """Raise ValueError if a temporary file cannot be written to a folder or its nearest existing parent."""
+    message = f"{setting}: {folder} cannot be written"
+    if not existing.is_dir():
+        raise ValueError(f"{message}, because {existing} is not a folder; choose another {setting}")
     try:
-        with tempfile.TemporaryDirectory(dir=there, prefix="."):
+        with tempfile.TemporaryDirectory(dir=existing, prefix="."):
             pass
     except OSError as error:
-        raise ValueError(f"{name} ({error.strerror} at {there}); choose another {setting}") from error
+        raise ValueError(f"{message} ({error.strerror} at {existing}); choose another {setting}") from error

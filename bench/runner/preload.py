@@ -1,7 +1,7 @@
-"""What the server does once, so that no worker that is forked from it has to.
+"""Work that the fork server does once, so that the workers forked from it need not repeat it.
 
-Nothing here may compute with torch: a fork has no threads, and would wait for those that computed. Nor may anything
-touch a GPU: CUDA cannot be used in a process that is forked from one that has initialised it.
+Nothing here may compute with torch. A fork does not inherit the threads that computed, and would wait for them forever.
+Nothing may touch a GPU either. CUDA cannot be used in a process forked from one that has initialised it.
 """
 
 import atexit
@@ -19,17 +19,17 @@ MODULES = (
     "bench.tasks.loaders.reviews",
     "bench.tasks.loaders.glue",
 )
-# These import bitsandbytes, which initialises CUDA where it finds a GPU. There each worker imports them itself.
+# These import bitsandbytes, which initialises CUDA if it finds a GPU. With a GPU, each worker imports them itself.
 TOUCHING = ("bench.runner.worker", "peft")
 
 
 def preloaded() -> tuple[str, ...]:
-    """The modules that workers find imported."""
+    """Return the modules that are already imported when a worker starts."""
     return MODULES if gpu_visible() else (*MODULES, *TOUCHING)
 
 
 def preload() -> None:
-    """Import what every cell needs, and let workers share the memory of it."""
+    """Import what every cell needs, and let the workers share its memory."""
     spin_briefly(os.environ)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     gc.disable()
@@ -37,10 +37,10 @@ def preload() -> None:
         import_module(module)
     from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
-    get_checkpoint_conversion_mapping("bert")  # for any model it compiles a thousand patterns, at the first call
-    gc.freeze()  # a worker's collector would touch, and so copy, all that it shares with the server
+    get_checkpoint_conversion_mapping("bert")  # the first call compiles a thousand patterns, for any model
+    gc.freeze()  # otherwise a worker's collector would touch, and so copy, all memory shared with the server
     gc.enable()
-    # What is registered last runs first: the libraries' own leave-taking, which nobody waits for, would take seconds.
+    # Handlers run in reverse order, so this one skips those of the libraries, which take seconds and do nothing useful.
     atexit.register(os._exit, 0)
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live line on a terminal, plain lines elsewhere."""
+"""Show the progress of a sweep: a live line on a terminal, plain lines elsewhere."""
 
 import time
 from types import TracebackType
@@ -10,52 +10,75 @@ from rich.progress import BarColumn, Progress, TextColumn
 from bench.cells.race import Race
 from bench.events import Ended, Event, Judged, Probed, Raced, Ready, Started, Stepped
 
-PLAIN_SECONDS = 20  # between two lines about a running trial, without a terminal
+PLAIN_SECONDS = 20  # between two lines about a running trial if there is no terminal
 
 
 class Clock:
-    """Guesses the time that is left from the work that is done and the time in which any of it was running.
+    """Estimates the remaining time from the work done and the time during which any trial was running.
 
-    Work is counted in whole trainings. A trial that never started, because its cell broke, counts as done and tells
-    nothing of the others.
+    Work is measured in full trainings. A trial that never started because its cell broke counts as done, but its speed
+    does not enter the estimate.
+
+    Args:
+        work: Planned work.
+
+    Attributes:
+        left: Planned work that is not counted yet.
+        done: Work that was trained and counted.
+        seconds: Time during which any trial was running, up to the last moment when none was.
+        began: Start of the current running period on the monotonic clock; 0 if no trial is running.
+        running: Share of each running trial that was trained since it was last counted.
+        counted: Share of each trial that is counted as done.
     """
 
     def __init__(self, work: float) -> None:
         self.left = work
         self.done, self.seconds, self.began = 0.0, 0.0, 0.0
-        self.running: dict[str, float] = {}  # share of each trial that was trained since it was last counted
-        self.counted: dict[str, float] = {}  # share of each trial that is counted as done
+        self.running: dict[str, float] = {}
+        self.counted: dict[str, float] = {}
 
     def start(self, trial: str) -> None:
-        """A trial begins, or begins again."""
+        """Note that a trial begins, or begins again."""
         self._run(trial)
         self.counted[trial] = self.running[trial] = 0.0
 
     def advance(self, trial: str, share: float) -> None:
-        """So much of a trial is trained."""
+        """Note how much of a trial is trained.
+
+        Args:
+            trial: Id of the trial.
+            share: Trained share of the whole trial, from 0 to 1.
+        """
         self._run(trial)
         self.running[trial] = share - self.counted.get(trial, 0.0)
 
     def pause(self, trial: str) -> float:
-        """A trial stands still: what is trained of it counts. Gives how much that is."""
+        """Note that a trial pauses, and count what was trained of it.
+
+        Args:
+            trial: Id of the trial.
+
+        Returns:
+            The share trained since it was last counted.
+        """
         share = self.running.pop(trial, 0.0)
         self.counted[trial] = self.counted.get(trial, 0.0) + share
         self._count(share, share)
         return share
 
     def finish(self, trial: str) -> None:
-        """A trial that was planned as a whole is over."""
+        """Note the end of a trial that was planned as a full training."""
         started = trial in self.counted
         self.running.pop(trial, None)
         rest = 1 - self.counted.pop(trial, 0.0)
         self._count(rest if started else 0.0, rest)
 
     def drop(self, work: float) -> None:
-        """So much of what was planned is not needed; below zero: more is."""
+        """Remove planned work that is not needed. A negative value adds work."""
         self.left = max(0.0, self.left - work)
 
     def remaining(self) -> str:
-        """Hours, minutes and seconds; a dash before anything is known."""
+        """Return the remaining time as hours:minutes:seconds, or a dash if too little is done to tell."""
         ahead = sum(self.running.values())
         if self.done + ahead < 0.1:
             return "-"
@@ -64,11 +87,13 @@ class Clock:
         return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
     def _run(self, trial: str) -> None:
+        """Mark a trial as running, and start the clock if no other is."""
         if not self.running:
             self.began = time.monotonic()
         self.running.setdefault(trial, 0.0)
 
     def _count(self, done: float, planned: float) -> None:
+        """Count trained work and remove planned work. Stop the clock if nothing is running."""
         self.done += done
         self.drop(planned)
         if self.began and not self.running:
@@ -77,12 +102,23 @@ class Clock:
 
 
 class Display:
-    """Shows a sweep. cells: how many are to be run. work: in whole trainings."""
+    """Shows a sweep.
+
+    Args:
+        cells: Number of cells to run.
+        work: Planned work in full trainings.
+        console: Where to print; standard output by default.
+
+    Attributes:
+        numbers: The number of each cell that has begun, by its name.
+        noted: Lines of `say_once` that were already printed.
+        live: Whether the console is a terminal.
+    """
 
     def __init__(self, cells: int, work: float, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False, soft_wrap=True)
         self.cells = cells
-        self.numbers: dict[str, int] = {}  # of the cells that have begun
+        self.numbers: dict[str, int] = {}
         self.clock = Clock(work)
         self.noted: set[str] = set()
         self.live = self.console.is_terminal
@@ -104,39 +140,68 @@ class Display:
             self.bar.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line above the live one."""
         self.console.print(text, markup=False)
 
     def say_once(self, text: str) -> None:
-        """A line that stays, the first time."""
+        """Print a line, unless it was printed before."""
         if text not in self.noted:
             self.noted.add(text)
             self.say(text)
 
     def begin_cell(self, name: str, title: str, trials: int) -> "CellDisplay":
-        """A line of its own for a cell of so many trials. name: tells cells apart."""
+        """Start the live line of a cell.
+
+        Args:
+            name: Identifies the cell.
+            title: Title to show.
+            trials: Number of trials.
+
+        Returns:
+            The display of the cell.
+        """
         number = self.numbers.setdefault(name, len(self.numbers) + 1)
         return CellDisplay(self, f"cell {number}/{self.cells} {title}", trials)
 
 
 class CellDisplay:
-    """Shows the events of one cell."""
+    """Shows the events of one cell.
+
+    Args:
+        display: The display of the sweep.
+        where: Number and title of the cell, which start every line.
+        trials: Number of trials.
+
+    Attributes:
+        steps: Number of updates of a trial.
+        ended: Number of trials that have ended.
+        running: Ids of the running trials.
+        race: The race while it runs, else None.
+        racing: Planned work of the race that is not done yet.
+        since: When a plain line about a running trial was last printed.
+        line: The cell's line of the progress bar.
+    """
 
     def __init__(self, display: Display, where: str, trials: int) -> None:
         self.display, self.where, self.trials = display, where, trials
         self.steps, self.ended = 1, 0
         self.running: set[str] = set()
-        self.race: Race | None = None  # while it is held
-        self.racing = 0.0  # work that is still planned for it
+        self.race: Race | None = None
+        self.racing = 0.0
         self.since = time.monotonic()
         self.line = display.bar.add_task(where, total=1, facts="starting")
 
     def end(self) -> None:
-        """The cell is over."""
+        """Remove the live line of the cell."""
         self.display.bar.remove_task(self.line)
 
     def tell(self, event: Event, name: str) -> None:
-        """Show an event; `name` is the trial's."""
+        """Show an event.
+
+        Args:
+            event: The event.
+            name: Name of the event's trial; empty if the event is not about a trial.
+        """
         match event:
             case Ready(device=device, data=data):
                 rows = ", ".join(f"{part} {count:,}" for part, count in data.items() if count)
@@ -169,31 +234,33 @@ class CellDisplay:
                 pass
 
     def _tell_cost(self, probed: Probed) -> None:
+        """Print a measured cost."""
         cost = probed.cost
-        speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # what is not trained
+        speed = cost["samples_per_second"] or cost["eval_rows"] / cost["eval_seconds"]  # no training speed if untrained
         counts = f"{cost['trainable_params']:,} of {cost['total_params']:,} parameters"
         self.say(f"{counts}, {speed:.0f} samples/s")
         if cost.get("contended"):
-            self.say(f"{cost['contended']} meanwhile, so this cost is marked; the next run repeats it")
+            self.say(f"{cost['contended']} during the measurement, so this cost is marked; the next run repeats it")
         self._say_all("", probed.error)
 
     def _tell_race(self, race: Race) -> None:
-        """A stage of a race begins, or the race is over."""
+        """Show the start of a stage or the result of the race."""
         if self.race is None:
             self.racing = race.rule.trials
         self.race = race if race.stage is not None else None
         if race.stage is not None:
             return
-        self.display.clock.drop(self.racing)  # what was planned for it and not needed
-        tried = f"of {len(race.candidates)} tried"
+        self.display.clock.drop(self.racing)  # planned for the race but not needed
+        tried = len(race.candidates)
         if race.lr is None:
             message = ((race.error or {}).get("message") or "").strip().partition("\n")[0]
-            self.say(f"no learning rate {tried} came to the end: {race.outcome}: {message}")
+            self.say(f"none of {tried} learning rates trained to the end: {race.outcome}: {message}")
             return
-        (best,) = [one for one in race.candidates if one.lr == race.lr]
-        self.say(f"learning rate {race.lr:g} {tried}, select loss {best.lowest:.3f}")
+        (best,) = [candidate for candidate in race.candidates if candidate.lr == race.lr]
+        self.say(f"learning rate {race.lr:g} of {tried} tried, select loss {best.lowest:.3f}")
 
     def _tell_end(self, ended: Ended, trial: str, name: str) -> None:
+        """Print how a trial ended."""
         clock = self.display.clock
         self.running.discard(trial)
         if self.race is not None:
@@ -206,15 +273,16 @@ class CellDisplay:
         self._say_all(f"{name}: ", ended.error if ended.outcome == "ok" else None)
 
     def say(self, text: str, between: str = ": ") -> None:
+        """Print a line about the cell. `between` separates its title from the text."""
         self.display.say(f"{self.where}{between}{text}")
 
     def _say_all(self, name: str, error: dict[str, str] | None) -> None:
-        """What failed beside a result, a line each."""
+        """Print each line of the error of a step that failed after the result, such as saving."""
         for line in (error or {}).get("message", "").splitlines():
             self.say(f"{name}{line}", " " if name else ": ")
 
     def _trials(self) -> str:
-        """What is running: trial 2/9, trials 1-9/9, tuning 7 rates."""
+        """Name the running trials, such as `trial 2/9`, `trials 1-9/9` or `tuning, 7 rates`."""
         if self.race is not None and (stage := self.race.stage):
             rates = len(stage.rates)
             return f"tuning, {rates} rate{'' if rates == 1 else 's'}"
@@ -222,15 +290,17 @@ class CellDisplay:
         return f"trial{'' if first == last else 's'} {first}{'' if first == last else f'-{last}'}/{self.trials}"
 
     def _show(self, share: float, facts: str) -> None:
-        what = f"{self.where} {self._trials()}" if self.running else self.where
+        """Update the live line, or print a plain line if there is no terminal and the last one is old enough."""
+        description = f"{self.where} {self._trials()}" if self.running else self.where
         if self.display.live:
-            self.display.bar.update(self.line, description=what, completed=share, facts=facts)
+            self.display.bar.update(self.line, description=description, completed=share, facts=facts)
         elif share and time.monotonic() - self.since > PLAIN_SECONDS:
             self.since = time.monotonic()
-            self.display.say(f"{what} {facts}")
+            self.display.say(f"{description} {facts}")
 
 
 def _result(ended: Ended) -> str:
+    """Return a trial's scores and speed, or its outcome and the first line of its error."""
     if ended.scores is None or ended.cost is None:
         message = (ended.error or {}).get("message", "").strip()  # empty for a MemoryError
         return f"{ended.outcome}{': ' if message else ''}{message.partition(chr(10))[0]}"

@@ -1,4 +1,4 @@
-"""The rank at which a method trains as many parameters as a budget allows, counted on a model without weights."""
+"""Find the rank at which a method trains as many parameters as a budget allows, on a model without weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,23 +16,32 @@ from bench.models.load import empty_model
 from bench.models.source import find_model
 from bench.runner.build import method_of
 
-BELOW = 0.1  # the most by which a cell may miss its budget
+BELOW = 0.1  # largest share of its budget that a cell may leave unused
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The ranks that a cell may have."""
+    """The ranks that a cell may have.
 
-    config: DictConfig  # composed, of any rank
-    cell: Cell  # at the lowest rank
-    ranks: range  # those that fit the method and the model
+    Attributes:
+        config: The composed configuration. Its rank is replaced during the search.
+        cell: The cell at the lowest rank.
+        ranks: The ranks that fit the method and the model.
+    """
+
+    config: DictConfig
+    cell: Cell
+    ranks: range
 
     @classmethod
     def of(cls, config: DictConfig) -> Self:
         """Read which ranks a configuration may have.
 
+        Args:
+            config: The composed configuration, with any rank.
+
         Raises:
-            Misfit: None, or the method has no rank.
+            Misfit: No rank is possible, or the method has no rank.
             ValueError: The configuration is wrong for another reason.
         """
         conf: Config = OmegaConf.to_object(OmegaConf.merge(Config, config))  # type: ignore[assignment]
@@ -47,24 +56,27 @@ class Ladder:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """What decides the count at each rank, and the budget."""
+        """Everything that determines the result. Equal keys give the same rank."""
         method, budget = self.cell.conf.method, self.cell.conf.match_params
         return self.cell.source, self.cell.form.speaks, str(method), self.cell.parts, self.ranks, budget
 
     def matched(self) -> int:
-        """Find the rank whose trained parameters without the head are nearest to the budget, and at most as many.
+        """Find the rank with the most trained parameters within the budget. The head is not counted.
+
+        Returns:
+            The rank, the first in the search order if several train equally many parameters.
 
         Raises:
-            Misfit: The least is more than the budget, the nearest is too far below it, or the library refuses the
-                lowest ranks.
+            Misfit: Even the smallest count exceeds the budget, the best count is too far below it, or the library
+                rejects the lowest ranks.
         """
         budget = self.cell.conf.match_params or 0
         trained, ranks = cache(self._trained), self.ranks
         name = " ".join(filter(None, [self.cell.method, self.cell.target])) + f" on {self.cell.source.label}"
-        first = [found for rank in ranks[:2] if (found := trained(rank)) is not None]
-        if not first:
+        lowest_counts = [trainable for rank in ranks[:2] if (trainable := trained(rank)) is not None]
+        if not lowest_counts:
             raise Misfit(f"{name}: {self._refusal()}")
-        if len(first) == 2 and first[1] < first[0]:
+        if len(lowest_counts) == 2 and lowest_counts[1] < lowest_counts[0]:
             ranks = ranks[::-1]
         place = nearest(lambda place: trained(ranks[place]), len(ranks), budget)
         if place is None:
@@ -75,13 +87,13 @@ class Ladder:
             )
         if (most := trained(ranks[place]) or 0) < (1 - BELOW) * budget:
             raise Misfit(
-                f"{name}: no rank comes near enough; rank={ranks[place]} trains {most:,} parameters without the head, "
+                f"{name}: no rank is close enough; rank={ranks[place]} trains {most:,} parameters without the head, "
                 f"more than {BELOW:.0%} below match_params={budget:,}"
             )
         return ranks[place]
 
     def _refusal(self) -> str:
-        """What the library says against the lowest rank."""
+        """Return the library's error message for the lowest rank."""
         try:
             _attached(self.cell)
         except ValueError as error:
@@ -89,20 +101,20 @@ class Ladder:
         return "no rank fits it"
 
     def _trained(self, rank: int) -> int | None:
-        """Count the parameters that are trained at a rank, without the head; None where the library refuses it."""
+        """Count the trained parameters at a rank without the head; None if the library rejects the rank."""
         config = self.config.copy()
         config.rank = rank
         method: Any = OmegaConf.to_object(config.method)
         cell = replace(self.cell, conf=replace(self.cell.conf, method=method))
         try:
-            found = count(_attached(cell))
+            parameters = count(_attached(cell))
         except ValueError:
             return None
-        return found.trainable - found.head
+        return parameters.trainable - parameters.head
 
 
 def _attached(cell: Cell) -> torch.nn.Module:
-    """An empty model with the method attached; some methods must compute with weights, and these may be anything."""
+    """Attach the cell's method to a model without weights, or with arbitrary ones if the method computes with them."""
     source, method = cell.source, method_of(cell)
     model = empty_model(source, cell.outputs, speaks=cell.form.speaks, layers=source.num_layers)
     try:
@@ -114,15 +126,16 @@ def _attached(cell: Cell) -> torch.nn.Module:
 
 
 def nearest(count: Callable[[int], int | None], size: int, limit: int) -> int | None:
-    """Find the place with the largest count within a limit, and the first of equal ones.
+    """Find the place with the largest count within a limit.
 
     Args:
-        count: Of a place from 0 to `size - 1`; grows with the place, and is None where the place cannot be used.
-        size: How many places there are.
-        limit: The largest count that is allowed.
+        count: Returns the count of a place from 0 to `size - 1`, or None if the place is not usable. Counts must not
+            fall from one place to the next.
+        size: Number of places.
+        limit: Largest count that is allowed.
 
     Returns:
-        The place; None if even the first count is beyond the limit.
+        The first place with that count, or None if even the smallest count exceeds the limit.
     """
     last = _last(count, size, limit, _guess(count, size, limit))
     if last is None:
@@ -133,7 +146,7 @@ def nearest(count: Callable[[int], int | None], size: int, limit: int) -> int | 
 
 
 def _guess(count: Callable[[int], int | None], size: int, limit: int) -> int:
-    """The last place within a limit where counts grow evenly, as those of most methods do."""
+    """Guess the last place within a limit as if counts grew linearly, as they do for most methods."""
     first, second = count(0), count(1) if size > 1 else None
     if first is None or second is None or second <= first:
         return 0
@@ -141,14 +154,17 @@ def _guess(count: Callable[[int], int | None], size: int, limit: int) -> int:
 
 
 def _last(count: Callable[[int], int | None], size: int, limit: int, guess: int) -> int | None:
-    """The last place within a limit: from a guess by strides that double until one is beyond, then by halves."""
+    """Find the last place within a limit.
+
+    The search starts at the guess and doubles its stride until a place exceeds the limit. It then halves the interval.
+    """
     within, beyond, stride, best = -1, size, guess + 1, None
     while beyond - within > 1:
-        there = min(within + stride, size - 1) if beyond == size else (within + beyond) // 2
+        target = min(within + stride, size - 1) if beyond == size else (within + beyond) // 2
         stride = 1 if within < 0 else 2 * stride
-        place = next((one for one in range(there, within, -1) if count(one) is not None), None)
+        place = next((usable for usable in range(target, within, -1) if count(usable) is not None), None)
         if place is not None and (count(place) or 0) > limit:
             beyond = place
             continue
-        within, best = there, best if place is None else place
+        within, best = target, best if place is None else place
     return best

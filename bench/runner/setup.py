@@ -1,4 +1,4 @@
-"""A cell in its worker, with what is found out once and holds for all that is done with it."""
+"""A cell in its worker, with its data, plan and device, which are the same for the probe, the race and the trials."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,9 +17,9 @@ class CellSetup:
     """A cell, ready to be measured, raced and trained.
 
     Attributes:
-        cell: What is asked for.
+        cell: The cell.
         training: Its data, plan, recipe and compute.
-        fast: The faster ways that are used.
+        fast: The speedups in use.
     """
 
     cell: Cell
@@ -28,7 +28,11 @@ class CellSetup:
 
     @classmethod
     def of(cls, cell: Cell) -> Self:
-        """Read the cell's data and choose how it is computed. ValueError: its data or its device is not there."""
+        """Read a cell's data and choose how it is computed.
+
+        Raises:
+            ValueError: The data or the device is missing.
+        """
         compute, data = compute_of(cell), load_data(cell)
         weights = linear_weights(cell.source, cell.outputs, speaks=cell.form.speaks)
         fast = pick_fast(cell.conf.fast, compute.device, compute.dtype, weights)
@@ -36,7 +40,11 @@ class CellSetup:
         return cls(cell, Training(data.in_multiples(fast.multiple), plan, recipe_of(cell), compute), fast)
 
     def told(self) -> dict[str, Any]:
-        """What a record says of the machine, and what a user would not expect of it or of the data."""
+        """Return what a record says about the machine and the speedups.
+
+        Returns:
+            The facts by name. `notes`, if present, lists what a user might not expect of the machine or the data.
+        """
         compute = self.training.compute
         notes = [
             *self.training.data.notes,

@@ -1,4 +1,4 @@
-"""One command's cells: skip what is recorded, run the rest, record every outcome."""
+"""Run one command's cells: skip what is recorded, run the rest and record every outcome."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -25,47 +25,65 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """The state of one command. jobs: its cells in order; those that differ in trials alone may be equal."""
+    """Runs one command.
+
+    Args:
+        jobs: The command's cells in order. Cells that differ only in their trials have the same id.
+        display: Shows progress.
+
+    Attributes:
+        backlog: What is missing.
+        lookup: The records of the cells.
+        workers: How many cells run at the same time.
+        ended: How the trials of this command ended, without curves and predictions.
+        broken: Why a cell could not continue (type and message), by cell id.
+        locks: Locks of the races that are running, by cell id.
+        tracker: Writes to W&B; does nothing until there is something to run.
+
+    Raises:
+        ValueError: A record cannot be read, or there are no texts for `retain`.
+    """
 
     def __init__(self, jobs: list[Cell], display: Display) -> None:
         self.display = display
         self.backlog = Backlog(jobs, self._say)
         self.lookup = self.backlog.lookup
         self.workers = Workers.of(jobs)
-        self.ended: dict[Trial, Record] = {}  # how the trials of this command ended, without curves and predictions
-        self.broken: dict[str, dict[str, str]] = {}  # why nothing more could be run of a cell, by its id
-        self.locks: dict[str, ExitStack] = {}  # of the races that are held, by their cells' ids
-        self.tracker: Tracker = NoTracker()  # until there is something to run
+        self.ended: dict[Trial, Record] = {}
+        self.broken: dict[str, dict[str, str]] = {}
+        self.locks: dict[str, ExitStack] = {}
+        self.tracker: Tracker = NoTracker()
 
     def _say(self, line: str) -> None:
         self.display.say(line)
 
     def announce(self) -> None:
-        """Say what will be trained, what is recorded already, and which cells were named more than once."""
+        """Print what will be trained, what is already recorded, and which cells were named more than once."""
         backlog = self.backlog
         cells = {cell.id: cell for cell in backlog.jobs}
         waiting = len(backlog.todo) + sum(len(cell.conf.seeds) for cell in backlog.unraced.values())
-        again = Counter(why for trial, why in backlog.again.items() if trial in backlog.todo)
-        reasons = ", ".join(f"{count} trained again for {why}" for why, count in again.items())
+        again = Counter(setting for trial, setting in backlog.again.items() if trial in backlog.todo)
+        reasons = ", ".join(f"{count} trained again for {setting}" for setting, count in again.items())
         self.display.say(
             f"{len(cells)} cells, {backlog.recorded + waiting} trials: {backlog.recorded} recorded, {waiting} to train"
             f"{f' ({reasons})' if reasons else ''}"
-            f"{_more(len(backlog.races), 'learning rate', 'to tune')}"
-            f"{_more(len(backlog.unprobed), 'cost', 'to measure')}"
+            f"{_count_to_do(len(backlog.races), 'learning rate', 'to tune')}"
+            f"{_count_to_do(len(backlog.unprobed), 'cost', 'to measure')}"
         )
         named = Counter((cell.id, cell.trials) for cell in backlog.jobs)
         for (name, _), times in named.items():
             if times > 1:
                 cell = cells[name]
-                self.display.say(
-                    f"{cell.title}: {times} of the jobs are this same cell (it uses {_axes(cell)}); it runs once"
-                )
+                self.display.say(f"{cell.title}: {times} jobs are this same cell (it uses {_axes(cell)}); it runs once")
 
     def run(self) -> None:
-        """Run what is missing, as many cells at a time as the machine takes.
+        """Run what is missing, with as many cells at the same time as `workers` allows.
 
-        Costs are measured first where several train at once, so that nothing else runs meanwhile. KeyboardInterrupt:
-        the trials that were running are recorded as such.
+        If several cells train at the same time, all costs are measured before, one at a time, so that nothing else runs
+        during a measurement.
+
+        Raises:
+            KeyboardInterrupt: The user pressed Ctrl-C. Running trials have been recorded as interrupted.
         """
         cells, unprobed = self.backlog.waiting, self.backlog.unprobed
         if not cells:
@@ -78,7 +96,7 @@ class Sweep:
         self.tracker.close()
 
     def _job(self, cell: Cell) -> Job:
-        """Everything that is missing of a cell."""
+        """Return a job with everything that is missing of a cell."""
         race, backlog = None, self.backlog
         if backlog.unraced.get(cell.id) is cell and cell.rule:
             begun = None if cell.conf.force else self.lookup.begun_race(cell)
@@ -94,9 +112,9 @@ class Sweep:
         )
 
     def _work(self, jobs: list[Job], at_once: int) -> None:
-        """Run jobs and follow each."""
+        """Run jobs and follow the events of each."""
         at_work: dict[int, AtWork] = {}
-        with closing(launch.run_jobs(self._in_turn(jobs), at_once)) as events:
+        with closing(launch.run_jobs(self._ready_jobs(jobs), at_once)) as events:
             try:
                 for job, event in events:
                     cell = at_work.get(id(job)) or at_work.setdefault(id(job), self._begin(job))
@@ -110,8 +128,11 @@ class Sweep:
                     self._end(cell)
                 raise
 
-    def _in_turn(self, jobs: list[Job]) -> Iterator[Job | None]:
-        """The jobs that there is anything to do in; one whose race another process holds waits for it."""
+    def _ready_jobs(self, jobs: list[Job]) -> Iterator[Job | None]:
+        """Yield the jobs that have work, or None while all remaining jobs wait for another race.
+
+        A job waits while another process runs its race, or while the cell that finds its rate is not finished.
+        """
         waiting = jobs
         while waiting:
             put_off = []
@@ -123,10 +144,12 @@ class Sweep:
                     job = self._after_leader(job)  # noqa: PLW2901 - its trials are known now
                 elif job.race is not None:
                     if not self._lock(job.cell):
-                        self.display.say_once(f"{job.cell.title}: waiting for its race, which another process holds")
+                        self.display.say_once(
+                            f"{job.cell.title}: waiting for its race, which another process is running"
+                        )
                         put_off.append(job)
                         continue
-                    job = self._again(job)  # noqa: PLW2901 - another process may have held it meanwhile
+                    job = self._reread_race(job)  # noqa: PLW2901 - another process may have run it in the meantime
                 if job.trials or job.probe or job.race:
                     yield job
             waiting = put_off
@@ -134,16 +157,16 @@ class Sweep:
                 yield None
 
     def _leader_races(self, cell: Cell) -> bool:
-        """Whether the race that a cell takes its rate from is still to come, or at work."""
+        """Return whether the race that finds a cell's rate is still pending or running."""
         leader = self.backlog.leader_of(cell)
         return leader.id in self.backlog.unraced and leader.id not in self.broken
 
     def _after_leader(self, job: Job) -> Job:
-        """A job whose rate another cell's race has found; without work where it has found none."""
+        """Return a job with its trials at the rate that another cell's race found, or without work if it found none."""
         cell, leader = job.cell, self.backlog.leader_of(job.cell)
         race = self.lookup.race_of(leader)
         if race is None:
-            self._say(f"{cell.title}: not trained, as the race of {leader.title} has found no learning rate")
+            self._say(f"{cell.title}: not trained, because the race of {leader.title} found no learning rate")
             return replace(job, trials=(), race=None)
         carried = replace(race, of=leader.id)
         Recorder(cell, self.lookup, self._say, None).write_race(carried)
@@ -151,15 +174,15 @@ class Sweep:
         return replace(job, trials=tuple(self.backlog.trials_of(cell)), race=None)
 
     def _lock(self, cell: Cell) -> bool:
-        """Take the race of a cell; False where another process has it."""
+        """Lock the race of a cell; return False if another process holds the lock."""
         with ExitStack() as lock:
             if not lock.enter_context(self.lookup.hold_race(cell)):
                 return False
             self.locks[cell.id] = lock.pop_all()
         return True
 
-    def _again(self, job: Job) -> Job:
-        """A job whose race may have been held meanwhile."""
+    def _reread_race(self, job: Job) -> Job:
+        """Return a job updated for a race that another process may have run or begun in the meantime."""
         cell = job.cell
         if cell.conf.force:
             return job
@@ -169,6 +192,7 @@ class Sweep:
         return replace(job, trials=tuple(self.backlog.trials_of(cell)), race=None)
 
     def _begin(self, job: Job) -> AtWork:
+        """Start to follow the cell of a job."""
         cell = job.cell
         seeds = len(job.seeds) if job.race else 0
         shown = self.display.begin_cell(cell.id, cell.title, len(job.trials) + seeds)
@@ -181,6 +205,7 @@ class Sweep:
         return AtWork(recorder, self.tracker, shown, job.trials, self.backlog.again, raced)
 
     def _end(self, cell: AtWork) -> None:
+        """Collect what a cell left when its job ended."""
         cell.shown.end()
         self._unlock(cell.cell)
         self.ended |= cell.ended
@@ -192,12 +217,16 @@ class Sweep:
             lock.close()
 
     def _raced(self, cell: Cell, race: Race) -> None:
-        """A cell's rate is found, or cannot be."""
+        """Plan a cell's trials after its race has ended, with or without a rate."""
         self.backlog.settle(cell, race)
         self._unlock(cell)
 
     def summary(self) -> bool:
-        """Print how the planned trials ended, in this command or before; True where nothing is wrong or lacking."""
+        """Print how the planned trials ended, in this command or an earlier one.
+
+        Returns:
+            Whether every trial ended ok and nothing is missing.
+        """
         planned = {trial: cell for cell in self.backlog.jobs for trial in self.backlog.trials(cell)}
         outcomes: Counter[str] = Counter()
         problems = []
@@ -207,11 +236,11 @@ class Sweep:
             outcomes["missing" if record is None else record.outcome] += 1
             if record is None:
                 continue
-            name, why = f"{cell.title} {trial.id}", first_line(record.error)
+            name, message = f"{cell.title} {trial.id}", first_line(record.error)
             if record.outcome != "ok":
-                problems.append(f"  {record.outcome}: {name}: {why}")
+                problems.append(f"  {record.outcome}: {name}: {message}")
             elif stored is not None and (lacking := self.lookup.extras(cell).lacking(stored)):
-                problems.append(f"  without {lacking}: {name}: {why}")
+                problems.append(f"  without {lacking}: {name}: {message}")
         problems += [*self._untuned(), *self._unmeasured()]
         counts = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.most_common())
         self.display.say(counts or "nothing was trained")
@@ -220,29 +249,31 @@ class Sweep:
         return set(outcomes) <= {"ok"} and not problems
 
     def _untuned(self) -> list[str]:
-        """The cells whose learning rate is not known."""
-        lacking = []
+        """Return a line for each cell whose learning rate is not known."""
+        lines = []
         for cell in {cell.id: cell for cell in self.backlog.jobs if cell.rule}.values():
             if self.lookup.race_of(cell) is None:
                 record = self.lookup.read(cell, RACE)
-                why = first_line(self.broken.get(cell.id) or (record.error if record else None))
-                lacking.append(f"  no learning rate: {cell.title}{f': {why}' if why else ''}")
-        return lacking
+                message = first_line(self.broken.get(cell.id) or (record.error if record else None))
+                lines.append(f"  no learning rate: {cell.title}{f': {message}' if message else ''}")
+        return lines
 
     def _unmeasured(self) -> list[str]:
-        """The cells whose cost is not recorded, or not as a whole."""
-        lacking = []
+        """Return a line for each cell whose cost is not recorded, or lacks the latency."""
+        lines = []
         for cell in {cell.id: cell for cell in self.backlog.jobs}.values():
             if self.lookup.cost_of(cell) is None:
                 probed = self.lookup.read(cell, PROBE)
-                lacking.append(f"  no {'latency' if probed else 'cost'}: {cell.title}")
-        return lacking
+                lines.append(f"  no {'latency' if probed else 'cost'}: {cell.title}")
+        return lines
 
 
-def _more(number: int, what: str, to_do: str) -> str:
-    return f", {number} {what}{'' if number == 1 else 's'} {to_do}" if number else ""
+def _count_to_do(number: int, noun: str, to_do: str) -> str:
+    """Return text such as ", 2 costs to measure"; empty for 0."""
+    return f", {number} {noun}{'' if number == 1 else 's'} {to_do}" if number else ""
 
 
 def _axes(cell: Cell) -> str:
+    """Name the axes of a grid that the cell's method uses."""
     used = " and ".join(cell.conf.method.uses) or "neither rank nor target"
     return f"{used}, up to the model's blocks" if cell.conf.method.rank_limit is RankLimit.layers else used

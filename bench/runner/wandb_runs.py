@@ -1,7 +1,7 @@
-"""Weights & Biases, beside the records: the only file that imports wandb.
+"""Track trials in Weights & Biases, in addition to the records. This is the only file of the runner that imports wandb.
 
-A tracker never fails a cell, and a server that does not answer costs a command a few seconds once: what W&B cannot
-take in time stays in its folder, from where `wandb sync` uploads it.
+A tracker never fails a cell. A server that does not answer costs a command a few seconds, once. Runs that W&B cannot
+upload in time stay in its folder, from where `wandb sync` uploads them.
 """
 
 import os
@@ -17,17 +17,17 @@ from bench.cells.cell import Cell, Trial
 from bench.config.schema import TrackConf
 from bench.records.record import Record
 
-INIT_SECONDS = 5  # waited for the server once per command; closing what failed may take two more
+INIT_SECONDS = 5  # wait for the server, once per command; closing a failed run may take two more seconds
 FINISH_SECONDS = 3
-RACE, REPORT = "race", "report"  # what a trial is for: a tag of its run
-LONGEST_TAG = 64  # W&B refuses longer ones
-# How `wandb agent` tells a job which run of the sweep it is; W&B would give every run of the job that name.
+RACE, REPORT = "race", "report"  # the purpose of a trial, used as a tag of its run
+LONGEST_TAG = 64  # W&B rejects longer tags
+# Variables by which `wandb agent` tells a job its run in the sweep. W&B would use that id for every run of the job.
 GIVEN = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
-ENVIRONMENT = {"disabled": "off", "offline": "offline", "dryrun": "offline"}  # WANDB_MODE: track.mode
+ENVIRONMENT = {"disabled": "off", "offline": "offline", "dryrun": "offline"}  # WANDB_MODE to track.mode
 
 
 class Tracker(Protocol):
-    """What the sweep tells as it goes."""
+    """The calls that a sweep makes while it runs."""
 
     def start(self, cell: Cell, trial: Trial, part: str) -> None: ...
 
@@ -39,7 +39,7 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """track=off."""
+    """Tracks nothing, for `track=off`."""
 
     def start(self, cell: Cell, trial: Trial, part: str) -> None: ...
 
@@ -51,41 +51,58 @@ class NoTracker:
 
 
 def make_tracker(track: TrackConf, say: Callable[[str], None]) -> Tracker:
-    """A tracker for `track.mode`; where that is auto, WANDB_MODE may still say offline or disabled."""
+    """Create the tracker for `track.mode`. If that is auto, WANDB_MODE may still say offline or disabled."""
     mode = mode_of(track.mode.value)
     return NoTracker() if mode == "off" else WandbTracker(mode, track.project, track.entity, say)
 
 
 def mode_of(asked: str) -> str:
-    """What is asked for: auto, online, offline or off, as WANDB_MODE has it where that is auto."""
+    """Resolve the setting `track.mode`.
+
+    Args:
+        asked: auto, online, offline or off.
+
+    Returns:
+        The setting, or if it is auto, the mode that WANDB_MODE requests (auto if none).
+    """
     return ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto") if asked == "auto" else asked
 
 
 def folder_of_runs() -> str:
-    """Where W&B keeps its runs."""
+    """Return the folder in which W&B keeps its runs."""
     return os.environ.get("WANDB_DIR", "outputs")
 
 
 def begin(asked: str, **more: Any) -> tuple[str, str]:
-    """Start W&B's service. Gives the mode that it comes to, online or offline, and why where that is not as asked.
+    """Start W&B's service.
 
-    more: settings of the service, where it is not running yet.
+    Args:
+        asked: auto, online or offline.
+        more: Settings of the service, used if it is not running yet.
+
+    Returns:
+        The resulting mode, online or offline; and the reason if it differs from the requested one, else "".
     """
     import wandb
 
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would hold up the exit for 20 s where no server answers
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would delay the exit by 20 s if no server answers
     wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True, **more))
     if asked == "offline":
         return "offline", ""
     try:
-        known = wandb.login(prompt=False, verify=False)
+        has_key = wandb.login(prompt=False, verify=False)
     except wandb.errors.AuthenticationError as error:
         return "offline", f"{error_line(error)}; "
-    return ("online", "") if known else ("offline", "no API key is configured ('wandb login' or WANDB_API_KEY); ")
+    return ("online", "") if has_key else ("offline", "no API key is configured ('wandb login' or WANDB_API_KEY); ")
 
 
 def settings(finish_seconds: float, **more: Any) -> Any:
-    """A quiet run of nothing but what it is given, that waits for the server no longer than so at its end."""
+    """Return the settings of a quiet run that records only what it is given.
+
+    Args:
+        finish_seconds: How long the end of the run may wait for the server.
+        more: Further settings of the run.
+    """
     import wandb
 
     return wandb.Settings(
@@ -104,38 +121,45 @@ def settings(finish_seconds: float, **more: Any) -> Any:
 
 @dataclass
 class Opened:
-    """A trial whose run is open, with all that was told of it: where the server fails, an offline run begins anew."""
+    """A trial whose run is open. If the server fails, a new offline run replays its curve."""
 
     cell: Cell
     trial: Trial
-    part: str  # race or report
-    run: Any = None
-    curve: list[dict[str, list[float]]] = field(default_factory=list)
+    part: str  # RACE or REPORT
+    run: Any = None  # of wandb; None until it is open
+    curve: list[dict[str, list[float]]] = field(default_factory=list)  # all pieces so far
 
 
 class WandbTracker:
-    """One run per trial, named by the trial's id and grouped by cell. asked: auto, online or offline.
+    """Writes one run per trial, named by the trial's id and grouped by cell.
 
-    Under `wandb agent` one more run, of the name that the agent gave out, tells the sweep what the job came to.
+    Under `wandb agent`, one more run with the id that the agent chose reports the job's mean scores to the sweep.
+
+    Args:
+        asked: auto, online or offline.
+        project: Project in W&B.
+        entity: Entity in W&B; None for the user's default.
+        say: Shows a line to the user.
     """
 
     def __init__(self, asked: str, project: str, entity: str | None, say: Callable[[str], None]) -> None:
         self.project, self.entity, self.say = project, entity, say
         self.folder = folder_of_runs()
-        self.mode, self.online = "online", asked != "offline"  # online: whether the service is, for any run
-        self.opened: dict[str, Opened] = {}  # by the trial's id: the trials of a pack run side by side
+        self.mode = "online"  # of new runs; off after an error
+        self.online = asked != "offline"  # whether W&B's service is, even if new runs are offline
+        self.opened: dict[str, Opened] = {}  # by trial id; the trials of a pack run at the same time
         self.given = {name: os.environ.pop(name) for name in GIVEN if name in os.environ}
-        self.reported: dict[str, tuple[Cell, dict[str, Any]]] = {}  # scores of the report's trials, by their ids
+        self.reported: dict[str, tuple[Cell, dict[str, Any]]] = {}  # scores of the report's trials, by trial id
         with self._guard():
-            mode, why = begin(asked)  # before any worker, so that it takes no time from a trial
+            mode, why = begin(asked)  # before any worker starts, so that it slows no trial
             if mode == "offline":
                 self.online = False
                 self._go_offline(why)
 
     def start(self, cell: Cell, trial: Trial, part: str) -> None:
-        """Open a run; where the server does not answer within seconds, this and all later runs are offline.
+        """Open a run. If the server does not answer within seconds, this run and all later ones are offline.
 
-        part: what the trial is for, race or report.
+        `part` is the purpose of the trial, `RACE` or `REPORT`.
         """
         if self.mode != "off":
             opened = self.opened[trial.id] = Opened(cell, trial, part)
@@ -143,14 +167,17 @@ class WandbTracker:
                 self._open(opened)
 
     def log(self, trial: str, curve: dict[str, list[float]]) -> None:
-        """Pass on a piece of a trial's curve, by its id."""
+        """Send a piece of a curve: lists of equal length, among them `step`. `trial` is the trial's id."""
         if opened := self.opened.get(trial):
             opened.curve.append(curve)
             with self._guard():
                 _log(opened.run, curve)
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
-        """Write the summary and close the run, if it was ever started; wait for the server a few seconds at most."""
+        """Write the summary and close the run, if it was started. Waits for the server a few seconds at most.
+
+        `cost` is the cost of the cell; None if unknown.
+        """
         opened = self.opened.get((record.trial or {}).get("id", ""))
         if opened is None:
             return
@@ -158,38 +185,45 @@ class WandbTracker:
             self.reported[opened.trial.id] = opened.cell, record.scores
         with self._guard():
             self._close(opened, record, cost)
-        if self.opened.get(opened.trial.id) is opened:  # it began anew, offline
+        if self.opened.get(opened.trial.id) is opened:  # it was opened again offline, and still must be closed
             with self._guard():
                 self._close(opened, record, cost)
 
     def close(self) -> None:
-        """Under an agent, tell the sweep the mean scores of the job's trials."""
+        """Report the mean scores of the job's trials to the sweep, under `wandb agent`."""
         if self.mode != "off" and "WANDB_SWEEP_ID" in self.given and self.reported:
             with self._guard():
-                self._tell_sweep()
+                self._report_to_sweep()
 
-    def _tell_sweep(self) -> None:
-        cells, found = zip(*self.reported.values(), strict=True)
-        given = {"sweep_id": "WANDB_SWEEP_ID", "sweep_param_path": "WANDB_SWEEP_PARAM_PATH"}
+    def _report_to_sweep(self) -> None:
+        """Open the agent's run, write the mean scores into its summary and close it."""
+        cells, scores_by_trial = zip(*self.reported.values(), strict=True)
+        variables = {"sweep_id": "WANDB_SWEEP_ID", "sweep_param_path": "WANDB_SWEEP_PARAM_PATH"}
         run = self._init(
             cells[0],
             id=self.given.get("WANDB_RUN_ID"),
             name=cells[0].title,
             job_type="cell",
             config={},
-            settings=settings(FINISH_SECONDS, **{key: self.given.get(name) for key, name in given.items()}),
+            settings=settings(FINISH_SECONDS, **{key: self.given.get(name) for key, name in variables.items()}),
         )
-        run.summary.update({f"score/{part}": fmean(scores[part] for scores in found) for part in ("select", "report")})
+        means = {part: fmean(scores[part] for scores in scores_by_trial) for part in ("select", "report")}
+        run.summary.update({f"score/{part}": mean for part, mean in means.items()})
         run.finish()
 
     def _init(self, cell: Cell, *, config: dict[str, Any], **more: Any) -> Any:
-        """Open a run of a cell's group. config: beside the cell's own. more: arguments of `wandb.init`."""
+        """Open a run in a cell's group. `config` adds to the cell's own, `more` are arguments of `wandb.init`."""
         import wandb
 
-        Path(self.folder).mkdir(parents=True, exist_ok=True)  # W&B would take a temporary folder instead
-        about: dict[str, Any] = {"project": self.project, "entity": self.entity, "dir": self.folder, "mode": self.mode}
+        Path(self.folder).mkdir(parents=True, exist_ok=True)  # without it W&B would use a temporary folder
+        destination: dict[str, Any] = {
+            "project": self.project,
+            "entity": self.entity,
+            "dir": self.folder,
+            "mode": self.mode,
+        }
         return wandb.init(
-            **about,
+            **destination,
             group=cell.id,
             config=cell.config | {"cell": cell.id, "precision": cell.precision} | config,
             reinit="create_new",
@@ -197,18 +231,20 @@ class WandbTracker:
         )
 
     def _open(self, opened: Opened) -> None:
+        """Open the run of a trial."""
         cell, trial = opened.cell, opened.trial
         opened.run = self._init(
             cell,
             name=f"{cell.title} {trial.name}",
             job_type="trial" if opened.part == REPORT else opened.part,
-            id=trial.id,  # without `resume`: a trial that is trained again replaces its run
+            id=trial.id,  # without `resume`, so that a trial trained again replaces its run
             tags=[tag[:LONGEST_TAG] for tag in (cell.method, cell.task, cell.source.label, opened.part)],
             config={"lr": trial.lr, "seed": trial.seed},
             settings=settings(FINISH_SECONDS),
         )
 
     def _close(self, opened: Opened, record: Record, cost: dict[str, Any] | None) -> None:
+        """Write the summary of a run and close it. If the server does not answer, go offline."""
         run, parts = opened.run, {"score": record.scores, "trial": record.cost, "cost": cost}
         summary = {f"{part}/{key}": value for part, values in parts.items() for key, value in (values or {}).items()}
         run.summary.update(summary | {"outcome": record.outcome, "error": (record.error or {}).get("message")})
@@ -216,18 +252,19 @@ class WandbTracker:
             run.finish(exit_code=0 if record.outcome == "ok" else 1)
         except TimeoutError:
             sync = f"wandb sync --include-online {shlex.quote(str(Path(run.dir).parent))}"
-            self._go_offline(f"the server stopped answering, to upload {run.id}: {sync}; from here on ")
+            self._go_offline(f"the server stopped answering; to upload {run.id}: {sync}; from now on ")
         self.opened.pop(opened.trial.id)
 
     def _go_offline(self, why: str = "") -> None:
+        """Keep all later runs offline, and say so once."""
         if self.mode != "offline":
             self.mode, runs = "offline", f"{shlex.quote(self.folder)}/wandb/offline-run-*"
-            self.say(f"W&B: {why}runs are kept offline, to upload them: wandb sync {runs}")
+            self.say(f"W&B: {why}runs are kept offline; to upload them: wandb sync {runs}")
 
-    def _begin_anew(self) -> None:
-        """Keep the open runs offline, from their first step."""
+    def _reopen_offline(self) -> None:
+        """Open all open runs again offline, and replay their curves from the first step."""
         self.online = False
-        stop_service()  # in it, a failed run still holds its id
+        stop_service()  # a failed run still occupies its id in the old service
         begin("offline")
         for opened in self.opened.values():
             self._open(opened)
@@ -236,23 +273,24 @@ class WandbTracker:
 
     @contextmanager
     def _guard(self) -> Iterator[None]:
-        """Whatever W&B raises, the cell goes on: with runs that are offline, or without any where those fail too."""
+        """Keep errors of W&B away from the cell. Continue offline, or without tracking if that fails too."""
         try:
             try:
                 yield
-            except Exception as error:  # down, refused or rejected: offline works all the same
+            except Exception as error:  # whatever the reason, offline runs may still work
                 if not self.online:
                     raise
                 self._go_offline(f"the server did not take the run ({error_line(error)}); ")
-                self._begin_anew()
+                self._reopen_offline()
         except Exception as error:  # noqa: BLE001 - see above
-            self.say(f"W&B: not tracked from here on ({error_line(error)})")
+            self.say(f"W&B: not tracked from now on ({error_line(error)})")
             self.mode = "off"
             self.opened.clear()
             stop_service()
 
 
 def _log(run: Any, curve: dict[str, list[float]]) -> None:
+    """Log a piece of a curve, row by row."""
     for row in zip(*curve.values(), strict=True):
         values = dict(zip(curve, row, strict=True))
         step = int(values.pop("step"))
@@ -260,6 +298,7 @@ def _log(run: Any, curve: dict[str, list[float]]) -> None:
 
 
 def stop_service() -> None:
+    """Stop W&B's service, ignoring its errors."""
     with suppress(Exception, SystemExit):
         import wandb
 
@@ -267,4 +306,5 @@ def stop_service() -> None:
 
 
 def error_line(error: Exception) -> str:
+    """Return the first line of an error's message, or its type if there is none."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,6 +1,6 @@
-"""The worker's side: one cell in a process of its own, from its configuration to its results.
+"""The worker's side: run one cell in its own process, from its configuration to its results.
 
-The server that workers are forked from has imported this module, or most of what it imports, once for all cells.
+Workers are forked from a server that has already imported this module, or most of what it imports.
 """
 
 import warnings
@@ -49,7 +49,12 @@ from bench.train.outcome import describe, failure, release
 
 
 def main(job: Job, pipe: Connection) -> None:
-    """Run a job and send its events; the pipe's end is the end of the job."""
+    """Run a job in a worker process.
+
+    Args:
+        job: The job.
+        pipe: Receives the events. Closing it marks the end of the job.
+    """
     warnings.simplefilter("ignore")
     keep_freed_memory()
     try:
@@ -59,9 +64,11 @@ def main(job: Job, pipe: Connection) -> None:
 
 
 def check_cells(cells: list[Cell], pipe: Connection) -> None:
-    """See that every task loads, every method attaches, and all that the cells read is there and can be read.
+    """Check that every task loads, every method attaches, and every input of the cells can be read.
 
-    Sends a pair: {cell id: why it is left out}, the first complaint or None.
+    Args:
+        cells: The cells.
+        pipe: Receives one pair: the reasons for skipping cells, by cell id; and the first error message, or None.
     """
     warnings.simplefilter("ignore")
     misfits: dict[str, str] = {}
@@ -69,20 +76,21 @@ def check_cells(cells: list[Cell], pipe: Connection) -> None:
     try:
         tasks = {}
         for cell in cells:
-            if (read := _reads(cell)) not in tasks:
-                tasks[read] = load_task(cell)
+            if (key := _task_key(cell)) not in tasks:
+                tasks[key] = load_task(cell)
         for cell in {cell.source: cell for cell in cells}.values():
             check_described(cell.source)
-        for cell in {_way(cell): cell for cell in cells}.values():
+        for cell in {_attachment_key(cell): cell for cell in cells}.values():
             try:
                 try_out(cell)
             except Misfit as misfit:
-                misfits |= {same.id: str(misfit) for same in cells if _way(same) == _way(cell)}
+                key = _attachment_key(cell)
+                misfits |= {similar.id: str(misfit) for similar in cells if _attachment_key(similar) == key}
         for cell in by_input([cell for cell in cells if cell.id not in misfits]):
-            check_input(cell, tasks[_reads(cell)])
+            check_input(cell, tasks[_task_key(cell)])
     except (ValueError, TypeError, ImportError, AttributeError) as error:
         pipe.send((misfits, f"{cell.title}: {error}"))
-    except Exception as error:  # noqa: BLE001 - Hydra wraps what the called function raised
+    except Exception as error:  # noqa: BLE001 - Hydra wraps exceptions of the functions that it calls
         cause = error.__cause__ or error
         pipe.send((misfits, f"{cell.title}: {type(cause).__name__}: {cause}"))
     else:
@@ -90,39 +98,52 @@ def check_cells(cells: list[Cell], pipe: Connection) -> None:
 
 
 def find_ranks(configs: list[DictConfig], pipe: Connection) -> None:
-    """Find the rank that `match_params` chooses for each configuration; what trains alike is counted once.
+    """Find the rank that `match_params` chooses for each configuration.
 
-    Sends a pair: a rank, or why there is none, for each; the first complaint or None.
+    Configurations that give the same rank are counted once.
+
+    Args:
+        configs: Composed configurations.
+        pipe: Receives one pair: a list with the rank of each configuration, or the reason why it has none; and the
+            first error message, or None.
     """
     warnings.simplefilter("ignore")
     register()
-    found: list[int | str] = []
-    known: dict[Any, int | str] = {}
+    ranks: list[int | str] = []
+    rank_by_key: dict[Any, int | str] = {}
     try:
         for config in configs:
             try:
                 ladder = Ladder.of(config)
-                if ladder.key not in known:
+                if ladder.key not in rank_by_key:
                     if ladder.cell.conf.method.needs_cuda:
-                        try_out(ladder.cell)  # nor could it be counted without
-                    known[ladder.key] = ladder.matched()
-                found.append(known[ladder.key])
+                        try_out(ladder.cell)  # without CUDA its parameters could not be counted either
+                    rank_by_key[ladder.key] = ladder.matched()
+                ranks.append(rank_by_key[ladder.key])
             except Misfit as misfit:
-                found.append(str(misfit))
-    except Exception as error:  # noqa: BLE001 - as in check
+                ranks.append(str(misfit))
+    except Exception as error:  # noqa: BLE001 - as in check_cells
         cause = error.__cause__ or error
         kind = "" if isinstance(cause, (ValueError, TypeError)) else f"{type(cause).__name__}: "
-        pipe.send((found, f"{kind}{cause}"))
+        pipe.send((ranks, f"{kind}{cause}"))
     else:
-        pipe.send((found, None))
+        pipe.send((ranks, None))
 
 
 def try_out(cell: Cell) -> None:
-    """Attach the method to an empty model, and build its optimizer and hooks. Misfit: it cannot work here."""
+    """Attach the method to a model without weights, and build its optimizer and hooks.
+
+    Args:
+        cell: The cell.
+
+    Raises:
+        Misfit: The method does not fit the model or the device.
+    """
     device = pick_device(cell.conf.device.value)
     if cell.conf.method.needs_cuda and device.type != "cuda":
         raise Misfit(
-            f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; README's table lists others"
+            f"method {cell.method!r} needs a CUDA device, and this one is a {device.type}; see README's table for "
+            "others"
         )
     if cell.conf.fast.attention is Attention.flash_attention_2 and (
         device.type != "cuda" or not find_spec("flash_attn")
@@ -139,35 +160,46 @@ def try_out(cell: Cell) -> None:
         )
     recipe_of(cell)
     method = method_of(cell)
-    # An initialisation that needs real weights is a RuntimeError here; the cell itself will tell.
+    # An initialisation that needs real weights raises RuntimeError here. The cell itself will show whether it works.
     with suppress(RuntimeError), torch.device("meta"):
         try:
             method(empty_model(cell.source, cell.outputs, speaks=cell.form.speaks))
-        except ValueError as error:  # the library's own word on shapes and settings
+        except ValueError as error:  # the library rejects a shape or a setting
             raise Misfit(f"{cell.title}: {error}") from error
 
 
-def _way(cell: Cell) -> tuple[Any, ...]:
-    """What decides whether a method attaches and the device can run it: cells that share it are tried once."""
+def _attachment_key(cell: Cell) -> tuple[Any, ...]:
+    """Return what decides whether the method attaches and runs on the device. Cells with equal keys are tried once."""
     conf = cell.conf
-    on = conf.device, conf.precision, cell.precision, conf.quant.name, conf.fast.attention
-    return cell.source, str(cell.identity["method"]), cell.parts, on
+    arithmetics = conf.device, conf.precision, cell.precision, conf.quant.name, conf.fast.attention
+    return cell.source, str(cell.identity["method"]), cell.parts, arithmetics
 
 
-def _reads(cell: Cell) -> tuple[Any, ...]:
-    """What decides the rows of a cell's task."""
+def _task_key(cell: Cell) -> tuple[Any, ...]:
+    """Return what decides the rows of a cell's task."""
     protocol = cell.conf.protocol
     return str(cell.conf.task), protocol.train_rows, protocol.data_seed
 
 
 def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
-    """The pipeline: data, then model and method for the probe, for the race, and for each trial."""
+    """Run a job: load the data, then measure the cost, train the trials and run the race.
+
+    Models are built anew for the probe, the race and the trials. If memory runs out in the probe, it is repeated with
+    half the micro-batch.
+
+    Args:
+        job: The job.
+        emit: Receives the events.
+
+    Raises:
+        Exception: Any failure that ends the whole cell. Failures of single trials become events.
+    """
     cell = job.cell
     exact_products()
     setup = CellSetup.of(cell)
-    told, device = setup.told(), setup.training.compute.device
+    machine, device = setup.told(), setup.training.compute.device
     sizes = {name: len(part) for name, part in setup.training.data.parts.items()}
-    emit(Ready(told, sizes))
+    emit(Ready(machine, sizes))
     while job.probe:
         try:
             emit(measure_cost(setup))
@@ -182,19 +214,24 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
         return
     if job.threads is not None and device.type == "cpu":
         torch.set_num_threads(job.threads)
-        emit(Ready(told | {"threads": job.threads}, sizes))
+        emit(Ready(machine | {"threads": job.threads}, sizes))
     trials = Trials(setup, emit, load_retained(cell, setup.training.compute))
     trials.run(job.trials)
     if job.race is not None:
         rate = Racing(trials).hold(job.race).lr
-        of_winner = [] if rate is None else [Trial(cell.id, rate, seed) for seed in job.seeds]
-        trials.run([trial for trial in of_winner if trial.name not in job.recorded])
+        winner_trials = [] if rate is None else [Trial(cell.id, rate, seed) for seed in job.seeds]
+        trials.run([trial for trial in winner_trials if trial.name not in job.recorded])
 
 
 def measure_cost(setup: CellSetup) -> Probed:
-    """The cell's cost, on a model that is thrown away.
+    """Measure the cell's cost, on a model that is then discarded.
 
-    Where the adapter's size or the latency cannot be measured, the rest is kept, and the error says why.
+    Args:
+        setup: The cell, ready to be measured.
+
+    Returns:
+        The cost and the right answers. If the adapter's size or the latency cannot be measured, the other values are
+        kept and `error` says why.
     """
     cell, training = setup.cell, setup.training
     data, compute = training.data, training.compute
@@ -205,7 +242,7 @@ def measure_cost(setup: CellSetup) -> Probed:
         cost = probe(model, training, steps=cell.conf.protocol.probe_steps, lr=cell.published, fast=setup.fast)
         try:
             cost |= {"adapter_bytes": saved_bytes(model, cell)}
-        except Exception as failed:  # noqa: BLE001 - no reason to lose the cost, and the trials with it
+        except Exception as failed:  # noqa: BLE001 - must not lose the cost and the trials
             cost, error = cost | {"adapter_bytes": None}, failure(failed, "saving the adapter")
     else:
         cost = probe_untrained(model, training, fast=setup.fast) | {"adapter_bytes": 0}

@@ -1,4 +1,4 @@
-"""How many cells train at once on this machine, and with how many threads each: a rule, and no measurement."""
+"""How many cells train at once on this machine, and with how many threads each. This is a rule, not a measurement."""
 
 import os
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from bench.cells.cell import Cell
 from bench.config.accelerator import gpu_visible
 from bench.config.enums import Device
 
-# Two workers with one thread each trained LoRA of MiniLM 1.2 to 1.5 times as fast as one with two threads. Each holds a
-# model, and the products of a larger one keep many threads busy.
+# Two workers with one thread each trained LoRA on MiniLM 1.2 to 1.5 times as fast as one worker with two threads. For
+# large models one worker is better: every worker holds a model, and large matrix products keep many threads busy.
 LARGEST = 200_000_000  # parameters
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Workers of one command.
+    """The workers of one command.
 
     Attributes:
-        at_once: Cells at a time.
-        threads: Of torch in each while it trains; None: as many as it takes by itself.
+        at_once: Number of cells that run at the same time.
+        threads: Threads of torch in each worker while it trains; None for torch's default.
     """
 
     at_once: int
@@ -27,17 +27,21 @@ class Workers:
 
     @classmethod
     def of(cls, cells: list[Cell]) -> Self:
-        """By the setting, the cores and the models; it depends on the whole command, and not on what is recorded."""
-        asked, cores = cells[0].conf.workers, _cores()
-        if asked == "auto":
-            alone = gpu_visible() and any(cell.conf.device is not Device.cpu for cell in cells)
+        """Choose the number of workers from the setting `workers`, the cores and the models.
+
+        Args:
+            cells: All cells of the command, recorded or not, so that a resumed command gets the same workers.
+        """
+        at_once, cores = cells[0].conf.workers, _cores()
+        if at_once == "auto":
+            on_gpu = gpu_visible() and any(cell.conf.device is not Device.cpu for cell in cells)
             large = any(cell.source.parameters > LARGEST for cell in cells)
-            asked = 1 if alone or large else min(cores, len({cell.id for cell in cells}))
-        return cls(asked, max(1, cores // asked) if asked > 1 else None)
+            at_once = 1 if on_gpu or large else min(cores, len({cell.id for cell in cells}))
+        return cls(at_once, max(1, cores // at_once) if at_once > 1 else None)
 
 
 def _cores() -> int:
-    """Cores that this process may use, as its affinity and OpenMP's own setting have it."""
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    return min(there, int(told)) if told.isdecimal() and int(told) else there
+    """Return how many cores this process may use, given its CPU affinity and OMP_NUM_THREADS."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available, int(limit)) if limit.isdecimal() and int(limit) else available

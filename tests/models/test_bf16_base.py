@@ -125,7 +125,7 @@ def test_whoever_computes_the_attention_the_losses_are_the_same(inline: Run, tin
             assert record.provenance["attention"] == way
             assert record.cost is not None
             assert (record.cost["pack"], record.cost["pack_why"]) == (
-                (2, None) if way == "own" else (1, f"fast.attention={way} knows nothing of trials")
+                (2, None) if way == "own" else (1, f"fast.attention={way} cannot run packed trials")
             )
     assert losses["eager"] == pytest.approx(losses["own"], abs=1e-5)
     assert losses["sdpa"] == pytest.approx(losses["own"], abs=1e-5)

@@ -238,7 +238,7 @@ DISTURBED = {"contended": "other processes used 1.2 of 2 cores", "block_spread":
 def test_a_disturbed_cost_is_measured_again_until_it_is_calm(command: Command, tmp_path: Path) -> None:
     command.probed = Probed(COST | DISTURBED)
     assert command(scored)  # nothing is lacking
-    assert command.said("other processes used 1.2 of 2 cores meanwhile") != []
+    assert command.said("other processes used 1.2 of 2 cores during the measurement") != []
     command.probed = Probed(COST | DISTURBED | {"samples_per_second": 8.0})
     assert command(scored)
     assert command.said("1 cost to measure") != []

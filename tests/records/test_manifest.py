@@ -67,7 +67,7 @@ def test_a_folder_that_cannot_be_written_costs_a_line_and_not_the_command(tmp_pa
     with Remembered(tmp_path, [], list, said.append) as remembered:
         remembered.exit = 0
     assert len(said) == 2
-    assert all(line.startswith("this command is not remembered: ") for line in said)
+    assert all(line.startswith("no manifest of this command was saved: ") for line in said)
 
 
 def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,8 +85,8 @@ WHOLE = {
 }  # fmt: skip
 SPOILED = {
     "torn": ('{"id": ', "cannot be read"),
-    "a list": ("[]", "describes no run"),
-    "of another kind": (json.dumps(WHOLE | {"kind": "trial"}), "describes no run"),
+    "a list": ("[]", "not the manifest of a run"),
+    "of another kind": (json.dumps(WHOLE | {"kind": "trial"}), "not the manifest of a run"),
     "of another version": (json.dumps(WHOLE | {"schema": 2}), "schema 2, but this version reads 1"),
     "without cells": (
         json.dumps({key: value for key, value in WHOLE.items() if key != "cells"}),
@@ -114,7 +114,7 @@ def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.Capt
     store(tmp_path, record_of())
     for name in ("last", "x"):
         assert cli([f"run={name}", f"results_dir={tmp_path}"]) == 2
-        assert capsys.readouterr().err.startswith(f"error: run={name}: no run is remembered in {tmp_path}; run ")
+        assert capsys.readouterr().err.startswith(f"error: run={name}: no run is recorded in {tmp_path}; run ")
     there = remember(tmp_path, record_of())
     assert cli(["run=../x", f"results_dir={tmp_path}"]) == 2
     assert capsys.readouterr().err == f"error: run=../x is unknown; choose from last, {there.id}\n"

@@ -130,7 +130,7 @@ def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_is_none_is_refused_and_leaves_nothing(number: float, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"one\.json: scores holds a number that is not finite"):
+    with pytest.raises(ValueError, match=r"one\.json: scores contains a number that is not finite"):
         records.write(tmp_path / "one.json", record_of(select=number))
     assert not files(tmp_path)
 
@@ -144,15 +144,15 @@ def spoil(change: Callable[[dict[str, Any]], Any]) -> str:
 WHOLE = spoil(lambda content: None)
 RACE = race_record().race or {}
 SPOILED = {
-    "empty": ("", "not a whole JSON file"),
-    "torn": (WHOLE[: len(WHOLE) // 2], "not a whole JSON file"),
-    "two in one": (WHOLE + WHOLE, "not a whole JSON file"),
-    "no text": (b"\xff\xfe\x00", "not a whole JSON file"),
+    "empty": ("", "not a complete JSON file"),
+    "torn": (WHOLE[: len(WHOLE) // 2], "not a complete JSON file"),
+    "two in one": (WHOLE + WHOLE, "not a complete JSON file"),
+    "no text": (b"\xff\xfe\x00", "not a complete JSON file"),
     "no number": (WHOLE.replace("0.5", "NaN", 1), "NaN"),
-    "endless": ("[" * 100_000, "not a whole JSON file"),
-    "a list": ("[1, 2]", "no record of this benchmark"),
-    "a number": ("3", "no record of this benchmark"),
-    "foreign": ('{"name": "wandb", "files": []}', "no record of this benchmark"),
+    "endless": ("[" * 100_000, "not a complete JSON file"),
+    "a list": ("[1, 2]", "not a record of this benchmark"),
+    "a number": ("3", "not a record of this benchmark"),
+    "foreign": ('{"name": "wandb", "files": []}', "not a record of this benchmark"),
     "newer": (spoil(lambda content: content.update(schema=2)), "schema 2, but this version reads 1; update"),
     "odd schema": (spoil(lambda content: content.update(schema="1\n2")), r"schema '1\n2'"),
     "unknown outcome": (spoil(lambda content: content.update(outcome="splendid")), "outcome 'splendid'"),

@@ -94,7 +94,7 @@ def test_of_many_who_create_a_record_at_once_one_does(
 
 
 def test_a_number_that_is_not_finite_is_refused_by_its_path(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"/one\.json: scores holds a number"):
+    with pytest.raises(ValueError, match=r"/one\.json: scores contains a number"):
         replace.put(tmp_path / "one.json", record_of(select=float("nan")), always)
     assert names(tmp_path) == []
 

@@ -125,7 +125,7 @@ def test_no_name_in_a_record_makes_a_path(name: str, ask: Ask, tmp_path: Path) -
     before = {path for path in tmp_path.rglob("*") if results not in path.parents}
     assert cli([f"results_dir={results}"]) == 0
     assert {path for path in tmp_path.rglob("*") if results not in path.parents} == before
-    with pytest.raises(records.RecordError, match=r"cell\.model is .* which is no name of a file"):
+    with pytest.raises(records.RecordError, match=r"cell\.model is .* which is not a valid file name"):
         records.read(results / "bad.json")
 
 

@@ -335,7 +335,7 @@ def test_a_torn_record_is_one_line_and_the_rest_is_shown(ask: Ask, tmp_path: Pat
     torn.write_text('{"schema": 1,')
     code, out, err = ask(f"results_dir={tmp_path}")
     assert code == 0
-    assert err.startswith(f"{torn}: not a whole JSON file")
+    assert err.startswith(f"{torn}: not a complete JSON file")
     assert err.count("\n") == 1
     assert "50.0 (1)" in out
 

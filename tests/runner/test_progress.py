@@ -86,8 +86,8 @@ def test_what_disturbed_a_cost_is_told(now: list[float]) -> None:
         "samples_per_second": 9.6,
         "contended": "the blocks differ by 30%",
     }
-    assert "the blocks differ by 30% meanwhile" in told(Probed(cost))
-    assert "meanwhile" not in told(Probed(cost | {"contended": None}))
+    assert "the blocks differ by 30% during the measurement" in told(Probed(cost))
+    assert "during the measurement" not in told(Probed(cost | {"contended": None}))
 
 
 def test_a_file_gets_a_line_about_a_long_trial_now_and_then(now: list[float]) -> None:

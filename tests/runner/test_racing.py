@@ -166,7 +166,7 @@ def test_a_race_that_another_process_holds_is_waited_for(inline: Run, raced: lis
         done = inline("method=lora", *raced)
         timer.join()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "waiting for its race, which another process holds" in done.stdout
+    assert "waiting for its race, which another process is running" in done.stdout
     assert json.loads(path.read_bytes())["provenance"]["written"] == record["provenance"]["written"]
 
 
@@ -236,7 +236,7 @@ def test_tuned_once_nothing_is_trained_at_a_rate_that_was_not_found(
     wild = ["method.lr=1e30", "optim=sgd_momentum", "protocol.clip=1e30"]
     done = inline("-m", "method=lora", "rank=2,4", *given, "tune=once", *wild)
     assert done.returncode == 1
-    assert "lora r=4 qv: not trained, as the race of lora r=2 qv has found no learning rate" in done.stdout.replace(
+    assert "lora r=4 qv: not trained, because the race of lora r=2 qv found no learning rate" in done.stdout.replace(
         " sgd_momentum", ""
     )
     assert not trials_in(tmp_path / "results")

@@ -94,7 +94,7 @@ def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(
     command = ["-m", *override(tiny, rank="1,4"), "method=lora,ia3,head"]
     first = inline(*command)
     assert first.returncode == 0, first.stderr
-    assert "ia3 kv+down: 2 of the jobs are this same cell" in first.stdout
+    assert "ia3 kv+down: 2 jobs are this same cell" in first.stdout
     assert "12 ok" in first.stdout
     found = sorted((record["cell"]["method"], record["cell"]["rank"] or 0) for record in trials(tmp_path / "results"))
     assert found == sorted([("lora", 1), ("lora", 4), ("ia3", 0), ("head", 0)] * 3)

@@ -227,7 +227,7 @@ def test_a_server_out_of_reach_fails_no_command_and_offline_runs_hold_what_the_r
         assert done.stderr == ""
         (line,) = (line for line in done.stdout.splitlines() if "W&B" in line)
         assert "the server did not take the run" in line
-        assert line.endswith(f"runs are kept offline, to upload them: wandb sync {name}/wandb/offline-run-*")
+        assert line.endswith(f"runs are kept offline; to upload them: wandb sync {name}/wandb/offline-run-*")
         assert seconds < 90  # what W&B alone would wait; the next test counts sharply
         records = records_in(tmp_path / name / "results")
         (probe,) = (record for record in records if record["kind"] == "probe")
@@ -355,7 +355,7 @@ def test_what_cannot_or_must_not_go_online_stays_offline_and_says_so_once(
     driven = drive(mode, "ok", "ok", WANDB_BASE_URL=closed(), **env)
     (said,) = driven.lines
     assert said.startswith(line)
-    assert said.endswith("runs are kept offline, to upload them: wandb sync outputs/wandb/offline-run-*")
+    assert said.endswith("runs are kept offline; to upload them: wandb sync outputs/wandb/offline-run-*")
     assert driven.seconds < INIT_SECONDS
     assert len(runs_in(tmp_path / "outputs")) == 2
 
@@ -402,11 +402,11 @@ def test_a_run_that_was_never_closed_does_not_hold_up_the_exit(drive: Drive, ser
 
 def test_a_dead_service_or_a_folder_that_cannot_be_made_fails_nothing(drive: Drive, tmp_path: Path) -> None:
     first, second = drive("offline", "orphaned", "ok").lines
-    assert second.startswith("W&B: not tracked from here on")
+    assert second.startswith("W&B: not tracked from now on")
     (tmp_path / "file").touch()
     first, second = drive("offline", "ok", "ok", WANDB_DIR="file").lines
     assert "wandb sync file/wandb/" in first
-    assert second.startswith("W&B: not tracked from here on")
+    assert second.startswith("W&B: not tracked from now on")
 
 
 def test_runs_go_on_offline_when_online_tracking_breaks(drive: Drive, server: Server, tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_runs_go_on_offline_when_online_tracking_breaks(drive: Drive, server: Se
     driven = drive("online", "orphaned", "ok", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     (line,) = driven.lines
     assert line.startswith("W&B: the server did not take the run (")
-    assert line.endswith("runs are kept offline, to upload them: wandb sync outputs/wandb/offline-run-*")
+    assert line.endswith("runs are kept offline; to upload them: wandb sync outputs/wandb/offline-run-*")
     first, second = runs_in(tmp_path / "outputs")
     for run, outcome, seed in ((first, "failed", 0), (second, "ok", 1)):
         assert run.whole["run_id"] == f"0123456789-lr0.001-seed{seed}"
@@ -443,9 +443,9 @@ def test_a_service_that_does_not_start_online_starts_offline(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ("track.project='team/grid'", "track.project=team/grid holds '/'"),
-        ("track.project='what?'", "track.project=what? holds '?'"),
-        ("track.entity='a:b'", "track.entity=a:b holds ':'"),
+        ("track.project='team/grid'", "track.project=team/grid contains '/'"),
+        ("track.project='what?'", "track.project=what? contains '?'"),
+        ("track.entity='a:b'", "track.entity=a:b contains ':'"),
         (f"track.project={'x' * 129}", "has 129 characters"),
     ],
 )
