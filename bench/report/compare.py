@@ -114,7 +114,9 @@ def _no_verdict(study: Study, pair: Sequence["pd.Series[Any]"]) -> list[str]:
         return []
     ways = " and ".join(f"{cell['title']} was trained {how}" for cell, how in untuned)
     commands = dict.fromkeys(tuning_command(study.members[cell["cell"]]) for cell, _ in untuned)
-    return [f"No verdict: {ways}, so the difference may be one of learning rates. To tune:  {' && '.join(commands)}"]
+    return [
+        f"No verdict: {ways}, so the difference may come from the learning rates. To tune:  {' && '.join(commands)}"
+    ]
 
 
 def flag_sentences(row: "pd.Series[Any]") -> list[str]:

@@ -890,7 +890,7 @@ function verdict(a, b) {
   const untuned = [a, b].filter(cell => cell.untuned);
   if (untuned.length) {
     const ways = untuned.map(cell => `${cell.title} was trained ${cell.untuned}`).join(" and ");
-    return `No verdict: ${ways}, so the difference may be one of learning rates.`
+    return `No verdict: ${ways}, so the difference may come from the learning rates.`
       + ` To tune: ${[...new Set(untuned.map(cell => cell.tune))].join(" && ")}`;
   }
   const reach = reachOf(a, b), gap = b.report_score - a.report_score;

@@ -113,4 +113,4 @@ def _close(run: Any, artifact: Any, why: str, say: Callable[[str], None]) -> Non
     except TimeoutError:
         say(f"W&B: the server stopped answering, to upload the report: wandb sync --include-online {folder}")
         return
-    say(f"W&B: {url}" if url else f"W&B: {why}the report is kept offline, to upload it: wandb sync {folder}")
+    say(f"W&B: {url}" if url else f"W&B: {why}the report is kept offline; to upload it: wandb sync {folder}")

@@ -476,7 +476,7 @@ def test_untuned_cells_have_no_verdict_and_are_on_no_front(show: Show, tmp_path:
     assert "No verdict on ia3 r=8 qv" in tab.locator("#table-note").inner_text()
     visit(tab, "#pick=aa,bb&compare=1")
     assert tab.locator("#verdict").inner_text() == (
-        "No verdict: ia3 r=8 qv was trained at one rate, untuned, so the difference may be one of learning rates. To "
+        "No verdict: ia3 r=8 qv was trained at one rate, untuned, so the difference may come from the learning rates. To "
         "tune: python -m bench.run model=minilm task=sst2 method=ia3 rank=8 target=qv 'seeds=[0,1]'"
     )
 

@@ -188,7 +188,7 @@ def test_compare_gives_no_verdict_on_untuned_cells_and_the_command_that_tunes(as
     assert code == 0
     assert "m0 r=8 qv is ahead of lora r=8 qv by 7.0 points on sst2 (minilm)." in said
     assert (
-        "No verdict: m0 r=8 qv was trained at its published rate, so the difference may be one of learning rates. "
+        "No verdict: m0 r=8 qv was trained at its published rate, so the difference may come from the learning rates. "
         "To tune: python -m bench.run model=minilm task=sst2 method=m0 rank=8 target=qv 'seeds=[0,1,2]'" in said
     )
     assert " p " not in said

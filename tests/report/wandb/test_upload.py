@@ -123,7 +123,7 @@ def test_what_is_kept_offline_is_uploaded_by_the_command_that_is_said(
     drive: Drive, server: Server, study: Study, tmp_path: Path
 ) -> None:
     (line,), _ = drive(WANDB_MODE="offline", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    assert line.startswith("W&B: the report is kept offline, to upload it: wandb sync outputs/wandb/offline-run-")
+    assert line.startswith("W&B: the report is kept offline; to upload it: wandb sync outputs/wandb/offline-run-")
     assert not server.asked
     command = [sys.executable, "-m", *line.partition("upload it: ")[2].split()]
     env = clean(tmp_path, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, WANDB_ERROR_REPORTING="false")
@@ -161,7 +161,7 @@ def test_a_run_that_is_refused_is_kept_offline(drive: Drive, server: Server) -> 
     server.refused = {"UpsertBucket"}
     (line,), _ = drive(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert line.startswith("W&B: the server did not take the report (Error initializing run:")
-    assert "kept offline, to upload it: wandb sync outputs/wandb/offline-run-" in line
+    assert "kept offline; to upload it: wandb sync outputs/wandb/offline-run-" in line
 
 
 @pytest.mark.parametrize(("env", "why"), [
@@ -172,7 +172,7 @@ def test_a_run_that_is_refused_is_kept_offline(drive: Drive, server: Server) -> 
 def test_without_a_server_or_a_key_the_report_is_kept_offline(drive: Drive, env: dict[str, str], why: str) -> None:
     (line,), seconds = drive(WANDB_BASE_URL=closed(), **env)
     assert line.startswith(f"W&B: {why}")
-    assert "the report is kept offline, to upload it: wandb sync outputs/wandb/offline-run-" in line
+    assert "the report is kept offline; to upload it: wandb sync outputs/wandb/offline-run-" in line
     assert seconds < 30
 
 
