@@ -1022,7 +1022,7 @@ function fixedTexts() {
     cells.some(cell => cell.elsewhere)
       ? "Speed and peak memory are those of one machine per table; cells measured on another one show none." : "",
     cells.some(cell => cell.contended)
-      ? "~: measured while something else was running, or unsteadily; no ratio or front uses it." : "",
+      ? "~: measured under other load, or unsteady; excluded from ratios and fronts." : "",
     ...data.notes,
     tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); here are ${tables}.` : "",
   ].filter(Boolean).join(" ");

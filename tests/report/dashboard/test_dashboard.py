@@ -476,8 +476,8 @@ def test_untuned_cells_have_no_verdict_and_are_on_no_front(show: Show, tmp_path:
     assert "No verdict on ia3 r=8 qv" in tab.locator("#table-note").inner_text()
     visit(tab, "#pick=aa,bb&compare=1")
     assert tab.locator("#verdict").inner_text() == (
-        "No verdict: ia3 r=8 qv was trained at one rate, untuned, so the difference may come from the learning rates. To "
-        "tune: python -m bench.run model=minilm task=sst2 method=ia3 rank=8 target=qv 'seeds=[0,1]'"
+        "No verdict: ia3 r=8 qv was trained at one rate, untuned, so the difference may come from the learning rates. "
+        "To tune: python -m bench.run model=minilm task=sst2 method=ia3 rank=8 target=qv 'seeds=[0,1]'"
     )
 
 
@@ -546,7 +546,7 @@ def test_a_cost_measured_beside_other_load_is_marked_and_never_the_best(show: Sh
     tab = show("#x=samples_per_second", page)
     assert sorted(entry.startswith("~") for entry in entries(tab, "samples/s")) == [False, True]
     assert tab.eval_on_selector_all("#plot .best", "all => all.map(one => one.dataset.cell)") == ["aa"]
-    assert "~: measured while something else was running" in tab.locator("#table-note").inner_text()
+    assert "~: measured under other load" in tab.locator("#table-note").inner_text()
     visit(tab, "#pick=aa,bb&compare=1")
     rows = {
         row.split("\t")[0]: row.split("\t")[1:] for row in tab.locator("#page").inner_text().split("\n") if "\t" in row
