@@ -128,11 +128,11 @@ def test_a_thought_is_written_and_concluded_before_the_letters_are_compared(aske
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["method=zero_shot"], "trains nothing, and the head of task.form=head is new"),
+        (["method=zero_shot"], "trains nothing, but the head of task.form=head is untrained"),
         (["method=zero_shot", *CLOZE, "save=adapter"], "trains nothing that could be saved"),
-        (["method=chain_of_thought", *CLOZE], "writes its thoughts out, and task.form=mask cannot"),
-        (["method=head", *CLOZE], "method 'head' trains the task's head, and with task.form=mask there is none"),
-        (["method=p_tuning", *CLOZE], "has words of its own around a text"),
+        (["method=chain_of_thought", *CLOZE], "generates its reasoning, but task.form=mask cannot"),
+        (["method=head", *CLOZE], "method 'head' trains the task's head, but task.form=mask has none"),
+        (["method=p_tuning", *CLOZE], "has its own template around a text"),
         (
             [*CLOZE, "model=tiny-llama", "model.name=tiny-llama"],
             "task.form=mask needs a masked language model, and tiny-llama-random is a llama",
