@@ -58,9 +58,9 @@ WRONG = {
     "unknown attach setting": (["+method.attach.config.lora_alfa=3"], ["lora_alfa"]),
     "template with an unknown place": (
         ["method.template='{text} {x}'"],
-        ["method.template='{text} {x}' has a place for what is not known, {x}; it needs {text}"],
+        ["method.template='{text} {x}' has the unknown placeholder {x}; it needs {text}"],
     ),
-    "template with a place without a name": (["method.template='{text} {}'"], ["is not known, {}"]),
+    "template with a place without a name": (["method.template='{text} {}'"], ["unknown placeholder {}"]),
     "template with an open brace": (["method.template='{text} {'"], ["method.template=", "write {{ for a brace"]),
     "template without a place": (["method.template=words"], ["method.template='words'", "{text}"]),
     "wrong architecture": (["method=llama_adapter"], ["'llama_adapter' does not fit minilm", "it fits llama"]),
