@@ -28,9 +28,15 @@ WRONG = {
     "head's rate as a ratio": (["+method.lr_ratio.head=0.1"], ["method.lr_ratio", "'head'", "protocol.head_lr"]),
     "unknown scale": (["scale=root"], ["scale 'root' is unknown", "choose from fixed, rank, sqrt"]),
     "alpha of nothing": (["scale.alpha=0"], ["scale.alpha=0", "at least 1"]),
-    "two budgets": (["protocol.steps=100", "protocol.epochs=3"], ["protocol.steps=100 protocol.epochs=3: give one"]),
-    "two budgets of a task": (["task.epochs=3", "protocol.steps=5"], ["protocol.steps=5 task.epochs=3: give one"]),
-    "two budgets in a grid": (["-m", "protocol.steps=9,8", "protocol.epochs=3"], ["protocol.steps=9", "give one"]),
+    "two budgets": (
+        ["protocol.steps=100", "protocol.epochs=3"],
+        ["protocol.steps=100 and protocol.epochs=3 are both set"],
+    ),
+    "two budgets of a task": (
+        ["task.epochs=3", "protocol.steps=5"],
+        ["protocol.steps=5 and task.epochs=3 are both set"],
+    ),
+    "two budgets in a grid": (["-m", "protocol.steps=9,8", "protocol.epochs=3"], ["protocol.steps=9", "are both set"]),
     "no steps": (["protocol.steps=0"], ["protocol.steps=0", "at least 1"]),
     "evaluation every zero steps": (["protocol.eval_steps=0"], ["protocol.eval_steps=0", "at least 1"]),
     "negative warm-up": (["protocol.warmup_steps=-1"], ["protocol.warmup_steps=-1", "at least 0"]),
