@@ -335,7 +335,7 @@ def test_a_record_calls_nothing_that_no_configuration_names(
     renamed(record, tmp_path, **nodes[place])
     code, out, err = ask(f"record={record.cell['id']}", "--text", "a good film")
     assert (code, out) == (2, "")
-    assert "wants to call pandas.read_pickle, which no configuration here names" in err
+    assert "wants to call pandas.read_pickle, which no yaml file here names" in err
     assert len(err.splitlines()) == 1
     assert not proof.exists()
 
