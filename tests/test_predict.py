@@ -184,10 +184,10 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     given, out = tmp_path / "given.jsonl", tmp_path / "out.jsonl"
     wrong = {
         b'{"text": "a film"}\n{"txt": "b"}': "given.jsonl: row 2 has no text; this model answers texts",
-        b'{"text": "a film"}\n{"text": ': "line 2 is no JSON",
+        b'{"text": "a film"}\n{"text": ': "line 2 is not JSON",
         b'{"text": "a film"}\n\xff': "line 2 is not UTF-8",
         b"\n": "no questions; write one JSON object per line",
-        b"[1]": "line 1 is no JSON object",
+        b"[1]": "line 1 is not a JSON object",
         b'{"text": "a film"}\n{"text": "a \\ud83d film"}': "line 2 holds \\ud83d, half of a surrogate pair",
         b'{"text": "a film", "note": "\\udc00"}': "line 1 holds \\udc00, half of a surrogate pair",
     }
