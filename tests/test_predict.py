@@ -158,8 +158,8 @@ def test_an_option_that_is_no_text_is_not_asked() -> None:
         (["--text", "x"], "record= is missing"),
         (["record=nothing", "--text", "x"], "record=nothing is not among the 2 records; none was kept yet"),
         (["record={trial}", "--text", "x"], "nothing was kept of it; run it again with save=adapter"),
-        (["record={trial}"], "asked nothing; choose one of --text"),
-        (["record={trial}", "--text", "x", "--serve"], "asked --text and --serve; choose one"),
+        (["record={trial}"], "got nothing; choose one of --text"),
+        (["record={trial}", "--text", "x", "--serve"], "got --text and --serve; choose one"),
         (
             ["record={trial}", "colour=red", "--text", "x"],
             "unknown setting 'colour=red'; choose from record=, results_dir=",
