@@ -1,8 +1,8 @@
 """What distinguishes one cell from another: everything that changes a result, and nothing else.
 
-A cell's identity does not depend on where results go, how they are shown or on which device they are measured. Nor does
-it depend on the order of a sum, in which machines differ, and with it the last digits of a loss. The arithmetic (fp32
-or bf16) is part of the identity. Our own functions are identified by names that stay the same when a file moves.
+A cell's identity does not depend on where results go, how they are shown or on which device they are measured. Machines
+sum in different orders, which changes the last digits of a loss; this is not part of the identity either. The
+arithmetic (fp32 or bf16) is. Our own functions are identified by names that stay the same when a file moves.
 Settings that are unused or at their neutral value are left out, so that a new setting does not rename the cells that do
 not use it.
 """
