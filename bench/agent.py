@@ -1,8 +1,8 @@
-"""The sweeps once more, as `wandb agent` takes them: the same grid, with one cell to a job.
+"""Write the sweeps in the format of `wandb agent`: the same grid, with one cell per job.
 
 python -m bench.agent      writes sweeps/wandb/NAME.yaml for every sweeps/NAME.yaml
 
-A cell is not split further: its race for the learning rate needs all candidates in one place.
+A cell is not split further, because the race for its learning rate needs all candidates in one place.
 """
 
 import sys
@@ -23,12 +23,16 @@ HEADER = """\
 
 
 def names() -> list[str]:
-    """The sweeps that there are."""
+    """Return the names of all sweeps."""
     return sorted(path.stem for path in SWEEPS.glob("*.yaml"))
 
 
 def as_wandb(name: str) -> dict[str, Any]:
-    """A sweep as W&B's configuration of one: every axis with its values, and the command of a job."""
+    """Return W&B's configuration of a sweep: every axis with its values, and the command of a job.
+
+    Args:
+        name: The name of the sweep, as in `+sweeps=`.
+    """
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("config", [f"+sweeps={name}"], return_hydra_config=True)
@@ -46,19 +50,19 @@ def as_wandb(name: str) -> dict[str, Any]:
 
 
 def as_text(name: str) -> str:
-    """The file of a sweep."""
+    """Return the text of a sweep's file for W&B."""
     return HEADER.format(name=name) + yaml.safe_dump(as_wandb(name), sort_keys=False, width=120)
 
 
 def _values(override: str) -> list[Any]:
     (parsed,) = OverridesParser.create().parse_overrides([override])
     value = parsed.value()
-    found = value.list if isinstance(value, ChoiceSweep) else [value]
-    return [one.text if isinstance(one, QuotedString) else one for one in found]
+    choices = value.list if isinstance(value, ChoiceSweep) else [value]
+    return [choice.text if isinstance(choice, QuotedString) else choice for choice in choices]
 
 
 def cli() -> int:
-    """Write all files."""
+    """Write the files of all sweeps, and return exit code 0."""
     for name in names():
         path = SWEEPS / "wandb" / f"{name}.yaml"
         path.write_text(as_text(name), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""How a command that shows things ends: what is wrong with it is one line, and an exit code."""
+"""Run a command that prints results, and report an error in one line and an exit code."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,14 @@ from rich.console import Console
 
 
 def carried_out(command: Callable[[Console, Console], None]) -> int:
-    """Run it with where it prints and where it complains. Gives 0; 2: it raised ValueError; 130: interrupted."""
+    """Run a command and return its exit code.
+
+    Args:
+        command: The command. It receives a console for its output and one for errors and notes.
+
+    Returns:
+        0 on success, 2 if the command raised ValueError, and 130 if it was interrupted.
+    """
     console = Console(highlight=False, markup=False, emoji=False)
     complaints = Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
     try:

@@ -1,4 +1,4 @@
-"""What a worker tells while it works. Everything is plain data: it crosses a pipe and goes into records as it is."""
+"""The events that a worker reports. They are plain data: they cross a pipe and go into records unchanged."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,7 +6,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Ready:
-    """Model and data are there. device: name, threads, arithmetic; data: rows per part."""
+    """Model and data are loaded.
+
+    Attributes:
+        device: Name, threads and arithmetic of the device.
+        data: Number of rows of each part.
+    """
 
     device: dict[str, Any]
     data: dict[str, int]
@@ -14,9 +19,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Probed:
-    """The cell's cost was measured. truth: the right answers to all parts but train, for paired tests.
+    """The cell's cost was measured.
 
-    error: type, message and traceback where a part of the cost could not be measured.
+    Attributes:
+        cost: The measured costs.
+        truth: The correct answers of every part except train, for paired tests.
+        error: Type, message and traceback if a part of the cost could not be measured.
     """
 
     cost: dict[str, Any]
@@ -26,7 +34,12 @@ class Probed:
 
 @dataclass(frozen=True)
 class Started:
-    """A trial begins; `steps` is how many it will take."""
+    """A trial starts.
+
+    Attributes:
+        trial: The id of the trial.
+        steps: The number of updates that it will take.
+    """
 
     trial: str
     steps: int
@@ -34,7 +47,13 @@ class Started:
 
 @dataclass(frozen=True)
 class Stepped:
-    """Some steps were done. curve: equally long lists step, loss, lr, grad_norm, tokens_per_second (and penalty)."""
+    """Some steps of a trial are done.
+
+    Attributes:
+        trial: The id of the trial.
+        curve: Lists of equal length: step, loss, lr, grad_norm, tokens_per_second and, for some methods, penalty.
+        samples_per_second: Training speed, in rows per second.
+    """
 
     trial: str
     curve: dict[str, list[float]]
@@ -43,8 +62,16 @@ class Stepped:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial is over. error: type, message and traceback where the outcome is not ok, or where something that was
-    asked for beside the scores failed. saved: a folder, if any.
+    """A trial is over.
+
+    Attributes:
+        trial: The id of the trial.
+        outcome: "ok", or why it did not succeed.
+        scores: The scores of the trial, if it has any.
+        predictions: The predictions for each part, if there are any.
+        cost: Costs of this trial.
+        error: Type, message and traceback if the outcome is not ok, or if an extra such as saving failed.
+        saved: The folder of the saved adapter or model.
     """
 
     trial: str
@@ -58,14 +85,23 @@ class Ended:
 
 @dataclass(frozen=True)
 class Raced:
-    """A race for the learning rate stands between two stages, or at its end. race: as `Race.told` gives it."""
+    """A race for the learning rate is between two stages, or at its end.
+
+    Attributes:
+        race: The race, as `Race.told` returns it.
+    """
 
     race: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A trial of a race has come to the end of a stage. select_losses: by number of updates."""
+    """A trial of a race has reached the end of a stage.
+
+    Attributes:
+        trial: The id of the trial.
+        select_losses: Pairs of number of updates and loss on select. The loss is None if it is not finite.
+    """
 
     trial: str
     select_losses: list[tuple[int, float | None]]
@@ -73,7 +109,12 @@ class Judged:
 
 @dataclass(frozen=True)
 class Broken:
-    """Nothing of the cell could be run."""
+    """The cell could not be run at all.
+
+    Attributes:
+        outcome: Why.
+        error: Type, message and traceback.
+    """
 
     outcome: str
     error: dict[str, str] = field(default_factory=dict)

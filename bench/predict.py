@@ -1,4 +1,4 @@
-"""Entry point: let a trained model answer, from what was kept of it (save=adapter or save=merged).
+"""Entry point: answer with a trained model that was saved (save=adapter or save=merged).
 
 python -m bench.predict record=ID [results_dir=DIR] --text "..."
 python -m bench.predict record=ID --question "..." --options "..." "..."
@@ -26,99 +26,126 @@ RANDOM = "The base has random weights, so its answers mean nothing."
 
 
 class Parser(argparse.ArgumentParser):
-    """One that tells what is wrong in one line."""
+    """A parser that raises a one-line ValueError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; 'python -m bench.predict --help' shows how it is called")
+        raise ValueError(f"{message}; 'python -m bench.predict --help' shows the usage")
 
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line. ValueError: it asks nothing, or two things at once."""
+    """Parse the command line.
+
+    Args:
+        arguments: The words of the command line.
+
+    Returns:
+        The options, with the settings `record` and `results_dir` as attributes.
+
+    Raises:
+        ValueError: The command line is wrong: it has no input or more than one, an unknown setting or a missing folder.
+    """
     parser = Parser(prog="python -m bench.predict", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "settings", nargs="+", metavar="KEY=VALUE", help="record=ID of a trial or a cell; results_dir=DIR"
     )
-    parser.add_argument("--text", help="a text to be classified")
-    parser.add_argument("--second", help="the second text, where the task is about pairs")
+    parser.add_argument("--text", help="a text to classify")
+    parser.add_argument("--second", help="the second text, if the task is about pairs")
     parser.add_argument("--question", help="a question with options")
-    parser.add_argument("--options", nargs="+", help="its options, each an argument")
+    parser.add_argument("--options", nargs="+", help="the options of the question, one argument each")
     parser.add_argument("--input", type=Path, help="JSON lines with text (and second), or question and options")
-    parser.add_argument("--output", type=Path, help="where the answers go as JSON lines; without it, to the terminal")
-    parser.add_argument("--config-dir", type=Path, help="your own yaml files, where the record's method or task is one")
-    parser.add_argument("--serve", action="store_true", help="a page on 127.0.0.1 (needs Gradio)")
-    parser.add_argument("--port", type=int, help="of the page; a free one from 7860 on without it")
-    given = parser.parse_args(arguments)
-    given.record, given.results_dir = None, "results"
-    for setting in given.settings:
+    parser.add_argument("--output", type=Path, help="file for the answers, as JSON lines; default: print them")
+    parser.add_argument("--config-dir", type=Path, help="folder of your own yaml files, if the record used one")
+    parser.add_argument("--serve", action="store_true", help="serve a page on 127.0.0.1 (needs Gradio)")
+    parser.add_argument("--port", type=int, help="port of the page; default: the first free one from 7860")
+    options = parser.parse_args(arguments)
+    options.record, options.results_dir = None, "results"
+    for setting in options.settings:
         key, _, value = setting.partition("=")
         if key not in SETTINGS or not value:
             raise ValueError(f"unknown setting {setting!r}; choose from {'=, '.join(SETTINGS)}=")
-        setattr(given, key, value)
-    if given.record is None:
-        raise ValueError("record= is missing: the id of a trial or of a cell, as results/ and the tables have it")
-    ways = [name for name in ("text", "question", "input", "serve") if getattr(given, name)]
-    if len(ways) != 1:
-        got = " and ".join(f"--{way}" for way in ways) or "nothing"
-        raise ValueError(f"asked {got}; choose one of --text, --question with --options, --input, --serve")
-    if given.config_dir is not None and not given.config_dir.is_dir():
-        raise ValueError(f"--config-dir {given.config_dir} is not a folder; give the one that you gave to bench.run")
-    if not Path(given.results_dir).expanduser().is_dir():
-        raise ValueError(f"results_dir={given.results_dir} is not a folder; run 'python -m bench.run' first")
-    return given
+        setattr(options, key, value)
+    if options.record is None:
+        raise ValueError("record= is missing: the id of a trial or a cell, as shown in results/ and the tables")
+    inputs = [name for name in ("text", "question", "input", "serve") if getattr(options, name)]
+    if len(inputs) != 1:
+        got = " and ".join(f"--{name}" for name in inputs) or "nothing"
+        raise ValueError(f"got {got}; choose one of --text, --question with --options, --input, --serve")
+    if options.config_dir is not None and not options.config_dir.is_dir():
+        raise ValueError(f"--config-dir {options.config_dir} is not a folder; give the one that you gave to bench.run")
+    if not Path(options.results_dir).expanduser().is_dir():
+        raise ValueError(f"results_dir={options.results_dir} is not a folder; run 'python -m bench.run' first")
+    return options
 
 
 def cli(arguments: list[str] | None = None) -> int:
-    """Answer. Gives 0; 2 where the command line, the record or what is asked is wrong; 130: interrupted."""
-    asked = sys.argv[1:] if arguments is None else arguments
-    return carried_out(lambda console, complaints: answer(parse_arguments(asked), console, complaints))
+    """Run the command line.
+
+    Args:
+        arguments: The words of the command line. None: those of this process.
+
+    Returns:
+        The exit code: 0 on success, 2 if the command line, the record or the input is wrong, 130 if interrupted.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    return carried_out(lambda console, complaints: answer(parse_arguments(words), console, complaints))
 
 
-def answer(given: argparse.Namespace, console: Console, complaints: Console) -> None:
-    """Load what was kept, and answer what is asked."""
-    found = list(records.read_all(Path(given.results_dir).expanduser(), complaints.print))
+def answer(options: argparse.Namespace, console: Console, complaints: Console) -> None:
+    """Load the saved model and answer the input, or serve a page.
+
+    Args:
+        options: The command line, from `parse_arguments`.
+        console: Receives the answers.
+        complaints: Receives notes and warnings.
+
+    Raises:
+        ValueError: The record or the input is wrong, or the output cannot be written.
+    """
+    all_records = list(records.read_all(Path(options.results_dir).expanduser(), complaints.print))
     with console.status("loading the model"):
-        from bench.inference.answerer import Answerer, select_trial  # torch takes its time
+        from bench.inference.answerer import Answerer, select_trial  # importing torch is slow
 
-        record = select_trial(found, given.record)
+        record = select_trial(all_records, options.record)
         warnings.simplefilter("ignore")
-        answerer = Answerer(record, given.config_dir)
+        answerer = Answerer(record, options.config_dir)
     note = RANDOM if record.cell["random"] else ""
-    if given.serve:
+    if options.serve:
         title = f"{record.cell['title']} on {record.cell['task']} ({record.cell['model']})"
         serve_page(
             make_page(title, note, answerer.wants, answerer),
-            given.port,
+            options.port,
             lambda line: console.print(line, soft_wrap=True),
         )
         return
     if note:
         complaints.print(f"note: {note}")
-    if given.input:
-        rows = read_asked(given.input, answerer.wants)
-        answers = answerer([asked for _, asked in rows])
+    if options.input:
+        rows = read_asked(options.input, answerer.wants)
+        answers = answerer([request for _, request in rows])
         lines = [
-            json.dumps({**row, **one.told()}, ensure_ascii=False) for (row, _), one in zip(rows, answers, strict=True)
+            json.dumps({**row, **row_answer.told()}, ensure_ascii=False)
+            for (row, _), row_answer in zip(rows, answers, strict=True)
         ]
-        _write(lines, given.output, console)
+        _write(lines, options.output, console)
         return
-    asked = answerer.wants.read(_row(given), "the command line")
-    (one,) = answerer([asked])
-    console.print(_shown(one, asked), soft_wrap=True)
+    request = answerer.wants.read(_row(options), "the command line")
+    (only_answer,) = answerer([request])
+    console.print(_text_of(only_answer, request), soft_wrap=True)
 
 
-def _row(given: argparse.Namespace) -> dict[str, Any]:
-    row = {"text": given.text, "second": given.second, "question": given.question, "options": given.options}
+def _row(options: argparse.Namespace) -> dict[str, Any]:
+    row = {"text": options.text, "second": options.second, "question": options.question, "options": options.options}
     return {key: value for key, value in row.items() if value is not None}
 
 
-def _shown(one: Answer, asked: Request) -> str:
-    """The answer, and below it how likely everything was."""
-    shares = readable(one, asked) or {}
-    return "\n".join([said(one), *(f"  {share:.3f}  {name}" for name, share in shares.items())])
+def _text_of(answered: Answer, request: Request) -> str:
+    """Return the answer, followed by the probability of every label or option."""
+    probabilities = readable(answered, request) or {}
+    return "\n".join([said(answered), *(f"  {value:.3f}  {name}" for name, value in probabilities.items())])
 
 
 def _write(lines: list[str], output: Path | None, console: Console) -> None:
-    """To the terminal, or to a file that is whole or not there."""
+    """Print the lines, or write them to a file, completely or not at all."""
     if output is None:
         for line in lines:
             console.print(line, soft_wrap=True)

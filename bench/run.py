@@ -28,41 +28,55 @@ from bench.runner.sweep import Sweep
 
 @hydra.main(config_path=str(grid.CONF), config_name="config", version_base="1.3")  # type: ignore[untyped-decorator]
 def job(config: DictConfig) -> None:
-    """One Hydra job: one cell, in whatever process a launcher starts it."""
+    """Run one Hydra job: one cell, in whatever process a launcher starts it."""
     try:
         cell = Cell.of(budget.at_rank(config))
-    except Misfit:  # left out of the grid, which has said so
+    except Misfit:  # the check of the whole grid has already reported it
         return
     with Display(1, 0) as display:
-        alone = Sweep([cell], display)
-        display.clock.left = alone.backlog.work
-        alone.run()
+        sweep = Sweep([cell], display)
+        display.clock.left = sweep.backlog.work
+        sweep.run()
 
 
 def cli() -> int:
-    """Run the command line. Gives 0: all recorded; 1: a cell failed; 2: wrong input; 130: interrupted."""
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 if everything is recorded, 1 if a cell failed, 2 for wrong input, 130 if interrupted.
+    """
     register()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a scheduler's stop is a Ctrl-C too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # treat a scheduler's stop signal like Ctrl-C
     arguments = get_args_parser().parse_args()
     if arguments.help or arguments.hydra_help or arguments.cfg or arguments.info or arguments.shell_completion:
         job()
         return 0
     try:
         planned = grid.cells(arguments.overrides, multirun=arguments.multirun, extra=arguments.config_dir, say=_say)
-        launched = any(one.startswith("hydra/launcher=") for one in arguments.overrides)
+        launched = any(override.startswith("hydra/launcher=") for override in arguments.overrides)
         return run(planned, sys.argv[1:], outputs=_outputs(arguments.overrides), launched=launched)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:
-        _say("interrupted: what is finished is recorded; rerun the same command to resume")
+        _say("interrupted: finished trials are recorded; rerun the same command to resume")
         return 130
 
 
 def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", launched: bool = False) -> int:
-    """Check what is still to be trained, train it and sum up. Returns the exit code.
+    """Check the missing trials, train them and print a summary.
 
-    launched: whether a launcher of Hydra's starts a job for each cell; else they are trained from here.
+    Args:
+        planned: The cells of the command line.
+        command: The arguments of the command line, for the manifest of the run.
+        outputs: Hydra's output folder.
+        launched: Whether a Hydra launcher starts one job per cell. Otherwise this process trains them.
+
+    Returns:
+        The exit code: 0 if everything is recorded, 1 if a cell failed.
+
+    Raises:
+        ValueError: An input is missing, or none of the cells can run.
     """
     results = Path(planned[0].conf.results_dir).expanduser()
     with Display(0, 0) as quiet:
@@ -83,11 +97,11 @@ def run(planned: list[Cell], command: list[str], *, outputs: str = "outputs", la
 
 
 def _run_costs(sweep: Sweep, command: list[str], results: Path, outputs: str) -> int:
-    """Measure the costs of all cells in turns, and train nothing. Returns the exit code."""
+    """Measure the costs of all cells in alternation without training, and return the exit code."""
     backlog = sweep.backlog
     _check(sweep, backlog.jobs, outputs)
     cells = list({cell.id: cell for cell in backlog.jobs}.values())
-    remembered = Remembered(results, command, lambda: [one | {"trials": []} for one in backlog.asked()], _say)
+    remembered = Remembered(results, command, lambda: [entry | {"trials": []} for entry in backlog.asked()], _say)
     with remembered, Display(len(cells), 0) as display:
         remembered.exit = 1 if measure_in_turns(cells, backlog.lookup, display) else 0
     _show(remembered.manifest, results)
@@ -95,7 +109,11 @@ def _run_costs(sweep: Sweep, command: list[str], results: Path, outputs: str) ->
 
 
 def _check(sweep: Sweep, waiting: list[Cell], outputs: str) -> None:
-    """Find out what cannot be run before anything is. ValueError: nothing can, or an input is not there."""
+    """Find the cells that cannot run before anything runs, and leave them out.
+
+    Raises:
+        ValueError: An input is missing, or none of the cells can run.
+    """
     if not waiting:
         return
     check_ready(waiting, outputs)
@@ -111,18 +129,19 @@ def _check(sweep: Sweep, waiting: list[Cell], outputs: str) -> None:
 
 
 def _show(manifest: Manifest, results: Path) -> None:
-    """Show the table of the run's own cells."""
-    from bench.report.arguments import of_run  # pandas takes its time
+    """Print the table of the cells of this run."""
+    from bench.report.arguments import of_run  # importing pandas is slow
     from bench.report.run_summary import show_run
 
-    found = list(of_run(manifest, results, _say))
-    show_run(manifest, found, results, Console(highlight=False, markup=False, emoji=False))
+    records = list(of_run(manifest, results, _say))
+    show_run(manifest, records, results, Console(highlight=False, markup=False, emoji=False))
 
 
 def _outputs(overrides: list[str]) -> str:
-    """Hydra's folder of a command: conf/config.yaml's, unless the command line names another."""
-    named = [one.partition("=")[2] for one in overrides if one.startswith(("hydra.run.dir=", "hydra.sweep.dir="))]
-    return named[-1] if named else "outputs"
+    """Return Hydra's output folder: that of conf/config.yaml, unless the command line names another one."""
+    keys = ("hydra.run.dir=", "hydra.sweep.dir=")
+    folders = [override.partition("=")[2] for override in overrides if override.startswith(keys)]
+    return folders[-1] if folders else "outputs"
 
 
 def _say(line: str) -> None:

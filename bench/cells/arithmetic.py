@@ -1,4 +1,7 @@
-"""Which arithmetic a cell computes in. A rule, so that the command line knows it and no stopwatch decides it."""
+"""Which arithmetic a cell computes in.
+
+It follows from a fixed rule and not from a timing, so the command line knows it in advance.
+"""
 
 from bench.config.accelerator import gpu_usable, lacks_bf16
 from bench.config.enums import Device, Precision
@@ -6,15 +9,16 @@ from bench.config.schema import Config
 
 
 def precision_of(conf: Config) -> str:
-    """What `precision=auto` means here: bf16 on an accelerator that has it, fp32 otherwise, fp32 on every CPU.
+    """Return the arithmetic of the forward pass, with `precision=auto` resolved.
 
-    Where the device is named (`device=cuda`), a machine without one, such as a login node, gives the same answer as the
-    machine that will compute. The worker compares the answer with what torch finds before anything is trained.
+    `auto` is bf16 on an accelerator that supports it, and fp32 on other accelerators and on every CPU. With an explicit
+    `device=cuda`, a machine without a GPU, such as a login node, returns the same answer as the machine that computes.
+    Before training, the worker compares the answer with what torch reports.
 
     Returns:
-        fp32 or bf16: the arithmetic of the forward pass.
+        "fp32" or "bf16".
     """
-    if conf.quant.name == "bf16":  # a base that is stored in bf16 computes in it
+    if conf.quant.name == "bf16":  # a base stored in bf16 also computes in bf16
         return "bf16"
     if conf.precision is not Precision.auto:
         return conf.precision.name

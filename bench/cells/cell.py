@@ -1,4 +1,4 @@
-"""Cells and trials: what one entry of a table is, and the names by which its records are found again."""
+"""Cells and trials: what one entry of a table is, and the names that identify its records."""
 
 import hashlib
 import json
@@ -24,7 +24,13 @@ from bench.tasks.loaders.locate import data_identity, pinned_revision
 
 @dataclass(frozen=True)
 class Trial:
-    """One training of a cell. lr: None where nothing is trained."""
+    """One training of a cell.
+
+    Attributes:
+        cell_id: The id of the cell.
+        lr: The learning rate, or None if nothing is trained.
+        seed: The seed of the training.
+    """
 
     cell_id: str
     lr: float | None
@@ -32,22 +38,26 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The name of the trial within its cell, and of its file."""
+        """The name of the trial within its cell, and the name of its file."""
         return f"seed{self.seed}" if self.lr is None else f"lr{self.lr!r}-seed{self.seed}"
 
     @property
     def id(self) -> str:
-        """The name of the trial among all."""
+        """The name of the trial among the trials of all cells."""
         return f"{self.cell_id}-{self.name}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table. `rank` and `parts` (the adapted weight types) are None where the method does not use them.
+    """One entry of a table.
 
-    data: the bytes of the task's data, as a hash or a pinned revision.
-    precision: the arithmetic of the forward pass, fp32 or bf16: what `precision=auto` means on this machine.
-    conf: the resolved configuration.
+    Attributes:
+        source: The model.
+        data: What identifies the bytes of the task's data: a hash or a pinned revision.
+        rank: The rank, or None if the method does not use one.
+        parts: The adapted weight types, or None if the method does not use them.
+        precision: The arithmetic of the forward pass, fp32 or bf16; `precision=auto` is resolved for this machine.
+        conf: The resolved configuration.
     """
 
     source: Source
@@ -59,10 +69,15 @@ class Cell:
 
     @classmethod
     def of(cls, config: DictConfig) -> "Cell":
-        """Read a cell from a composed configuration. ValueError: it makes no sense, or its inputs are not there."""
+        """Read a cell from a composed configuration.
+
+        Raises:
+            Misfit: The combination is invalid.
+            ValueError: A value is invalid, or an input is missing.
+        """
         check_keys(OmegaConf.to_container(config, resolve=True, enum_to_str=True))  # type: ignore[arg-type]
         conf = _typed(config)
-        # A branch may move, and every process must read the same data.
+        # A branch can move, and every process must read the same data.
         conf.task.revision = pinned_revision(conf.task) or conf.task.revision
         conf.task.labels = _labels(conf.task)
         check_values(conf)
@@ -71,7 +86,7 @@ class Cell:
         parts = conf.method.target if conf.target.parts is None else conf.target.parts
         check_fit(conf, source, parts)
         rank = effective_rank(conf, source)
-        if rank not in {None, conf.rank}:  # what the method is given follows
+        if rank not in {None, conf.rank}:  # expressions in the yaml that use the rank must see the new one
             conf = replace(_typed(OmegaConf.merge(config, {"rank": rank})), task=conf.task)
         return cls(
             source=source,
@@ -84,13 +99,13 @@ class Cell:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The configuration as plain data: what records hold, and what the identity is made of."""
-        found: dict[str, Any] = plain_data(self.conf)
-        return found
+        """The configuration as plain data. Records hold it, and the identity is built from it."""
+        config: dict[str, Any] = plain_data(self.conf)
+        return config
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        """Everything that makes this cell differ from another, and nothing else."""
+        """Everything that distinguishes this cell from other cells, and nothing else."""
         return {
             "model": self.source.identity,
             "task": task_identity(self.config, self.data),
@@ -104,7 +119,7 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """Ten hexadecimal digits of the identity's hash."""
+        """The first ten hexadecimal digits of the identity's SHA-256."""
         text = json.dumps(self.identity, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:10]
 
@@ -118,7 +133,7 @@ class Cell:
 
     @property
     def form(self) -> Form:
-        """How the task is put to the model."""
+        """How the task is presented to the model."""
         return self.conf.task.form
 
     @property
@@ -128,98 +143,103 @@ class Cell:
 
     @property
     def shots(self) -> int:
-        """Solved examples that are shown beside each row: the method's, or the task's."""
+        """Number of solved examples shown with each row: the method's, or else the task's."""
         return self.conf.method.shots or self.conf.task.shots
 
     @property
     def longest(self) -> int:
-        """Tokens of a row at most, with the examples beside it."""
+        """Maximum number of tokens in a row, including its solved examples."""
         return longest(self.conf.protocol.max_length, self.shots, self.source)
 
     @property
     def outputs(self) -> int:
-        """How many numbers the head gives: a logit per label, or the one number that is predicted."""
+        """Number of outputs of the head: one logit per label, or a single predicted number."""
         return 1 if self.form is Form.multiple_choice else len(self.conf.task.labels or []) or 1
 
     @property
     def target(self) -> str | None:
-        """The adapted weights in the LoRA paper's words."""
+        """The adapted weights in the notation of the LoRA paper, or None if the method uses no target."""
         return name_of(self.parts, self.source.model_type) if self.parts is not None else None
 
     @property
     def modules(self) -> Target | None:
-        """The adapted weights as module names."""
+        """The adapted weights as module names, or None if the method uses no target."""
         return resolve(self.parts, self.source.model_type) if self.parts is not None else None
 
     @property
     def title(self) -> str:
-        """What a person calls the cell: lora r=8 qv, lora r=8 qv scale=sqrt, qlora r=8 all nf4 paged_adamw_32bit."""
+        """The readable name: lora r=8 qv, lora r=8 qv scale=sqrt, qlora r=8 all nf4 paged_adamw_32bit."""
         rank = f"r={self.rank}" if self.rank is not None else ""
         scale = f"scale={self.scale}" if self.scale else ""
-        twice = "checkpointed" if self.checkpointing else None
-        return " ".join(filter(None, [self.method, rank, self.target, scale, self.base, self.optim, twice]))
+        checkpointed = "checkpointed" if self.checkpointing else None
+        return " ".join(filter(None, [self.method, rank, self.target, scale, self.base, self.optim, checkpointed]))
 
     @property
     def scale(self) -> str | None:
-        """The policy that scales the method's update; None where it uses none, or alpha = r."""
+        """The policy that scales the method's update. None if the method uses none, or if alpha = r."""
         scale = self.conf.scale.name
         return None if scale is Scale.rank or "scale" not in self.conf.method.uses else scale.name
 
     @property
     def base(self) -> str | None:
-        """How the frozen base is stored, where it is not in full precision: nf4, nf4+double, int8."""
+        """How the frozen base is stored (nf4, nf4+double, int8), or None if it is in full precision."""
         quant = self.conf.quant
         return None if quant.name == "none" else f"{quant.name}{'+double' if quant.double else ''}"
 
     @property
     def merges(self) -> bool:
-        """Whether the method can be merged into the base as it is stored."""
+        """Whether the method can be merged into the base in the form in which it is stored."""
         stored = self.conf.quant.name
         return (FULL if stored == "none" else stored) in self.conf.method.merges_into
 
     @property
     def optim(self) -> str | None:
-        """The optimizer, where it is not AdamW."""
+        """The optimizer, or None if it is AdamW."""
         name = self.conf.optim.name
         return None if name == "adamw" else name
 
     @property
     def checkpointing(self) -> bool:
-        """Whether the blocks' activations are computed twice instead of kept."""
+        """Whether the activations of the blocks are recomputed in the backward pass instead of stored."""
         return self.conf.checkpointing
 
     @property
     def folder(self) -> str:
-        """Where its records lie within the results: minilm/sst2/lora-r8-qv-0123456789."""
+        """The folder of its records, relative to the results: minilm/sst2/lora-r8-qv-0123456789."""
         name = self.title.replace(" ", "-").replace("=", "").replace("+double", "dq")
         return f"{self.source.label}/{self.task}/{name}-{self.id}"
 
     @property
     def rule(self) -> Rule | None:
-        """How the cell's learning rate is raced for; None where it is not.
+        """The rule of the race for the cell's learning rate, or None if there is no race.
 
-        A protocol without candidates does not tune, nor does a randomly initialised model, whose scores mean nothing.
+        A protocol without candidates does not tune. A randomly initialised model is not tuned either, because its
+        scores are meaningless.
         """
         tunes = self.conf.lrs == TUNED and self.trains and not self.source.random
         return Rule.of(self.conf.protocol) if tunes else None
 
     @property
     def published(self) -> float:
-        """The learning rate that the method's yaml takes from its paper. ValueError: there is none."""
+        """The published learning rate of the method.
+
+        Raises:
+            ValueError: The method's yaml has none.
+        """
         if self.conf.method.lr is None:
             raise ValueError(f"method {self.method!r} has no published learning rate: set method.lr")
         return self.conf.method.lr
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All learning rates with all seeds, each once; none where a race finds the rate.
+        """Every learning rate with every seed, each pair once. Empty if a race finds the rate.
 
-        Where nothing is trained, a seed draws examples, or nothing.
+        If nothing is trained, a seed only draws the solved examples. Without examples, only the first seed is used.
         """
         return () if self.rule else self.trials_at(self._rates)
 
     def trials_at(self, rates: Sequence[float | None]) -> tuple[Trial, ...]:
-        """These learning rates with all seeds, each pair once."""
+        """Return these learning rates with every seed, each pair once."""
         seeds = self.conf.seeds if self.trains or self.shots else self.conf.seeds[:1]
         pairs = dict.fromkeys((lr, seed) for lr in rates for seed in seeds)
         return tuple(Trial(self.id, lr, seed) for lr, seed in pairs)
@@ -227,23 +247,23 @@ class Cell:
     @property
     def _rates(self) -> list[float | None]:
         """The learning rates that the configuration names."""
-        asked = self.conf.lrs
+        lrs = self.conf.lrs
         if not self.trains:
             return [None]
-        if asked == ALL and (rule := Rule.of(self.conf.protocol)):
+        if lrs == ALL and (rule := Rule.of(self.conf.protocol)):
             return [*rule.rates(self.published)]
-        return [self.published] if isinstance(asked, str) else [*asked]
+        return [self.published] if isinstance(lrs, str) else [*lrs]
 
 
 def _labels(task: TaskConf) -> list[str]:
-    """The task's labels; where it leaves them to the data, they are read from there."""
+    """Return the task's labels, read from its data if the configuration does not list them."""
     if task.labels is not None:
         return task.labels
-    from bench.tasks.loaders.glue import labels_of  # pandas takes its time
+    from bench.tasks.loaders.glue import labels_of  # importing pandas is slow
 
     return labels_of(task, **task.load)
 
 
 def _typed(config: Any) -> Config:
-    found: Any = OmegaConf.to_object(OmegaConf.merge(Config, config))
-    return found  # type: ignore[no-any-return]
+    conf: Any = OmegaConf.to_object(OmegaConf.merge(Config, config))
+    return conf  # type: ignore[no-any-return]

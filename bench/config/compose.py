@@ -1,7 +1,7 @@
-"""From a command line to the cells it means, all of them checked before the first one runs.
+"""From a command line to its cells, all of them checked before the first one runs.
 
-Hydra composes job by job and would meet a wrong value only when its turn comes; here the same composition runs once
-over the whole grid beforehand, and a mistake is one clear line.
+Hydra composes one job at a time, so it would find a wrong value only when that job starts. This module composes the
+whole grid in advance, and reports a mistake in one line.
 """
 
 import re
@@ -32,10 +32,16 @@ CONF = shipped("conf")
 def cells(
     overrides: list[str], *, multirun: bool, extra: str | None = None, say: Callable[[str], None] = lambda _: None
 ) -> list[Cell]:
-    """All cells of a command line, in its order; equal ones appear as often as they are named.
+    """Return all cells of a command line, in its order. A cell that is named twice appears twice.
 
-    extra: a directory of the user's own yaml files, searched first. say: is told what of a grid makes no sense and is
-    left out. ValueError: one line about what is wrong, or that nothing of the grid makes sense.
+    Args:
+        overrides: The arguments of the command line, such as "method=lora,bitfit".
+        multirun: Whether the command line describes a grid (`-m`).
+        extra: A directory of the user's own yaml files, searched before ours.
+        say: Receives one line for each reason to leave invalid combinations out of the grid.
+
+    Raises:
+        ValueError: The input is wrong, or no combination of the grid is valid. The message is one line.
     """
     register()
     search = [f"hydra.searchpath=[file://{Path(extra).resolve()}]"] if extra else []
@@ -43,65 +49,68 @@ def cells(
         loader = GlobalHydra.instance().config_loader()
         master = loader.load_configuration("config", overrides + search, RunMode.MULTIRUN if multirun else RunMode.RUN)
         params = dict(master.hydra.sweeper.get("params") or {})
-        given = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
-        _check_sweep(params, given, multirun=multirun)
-        found: Iterable[DictConfig] = [master]
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+        _check_sweep(params, parsed, multirun=multirun)
+        configs: Iterable[DictConfig] = [master]
         if multirun:
-            listed = [f"{key}={value}" for key, value in params.items()]
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides([*listed, *overrides])
-            (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
-            found = (loader.load_sweep_config(master, list(job)) for job in jobs)
+            swept = [f"{key}={value}" for key, value in params.items()]
+            axes = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *overrides])
+            (jobs,) = BasicSweeper.split_arguments(axes, max_batch_size=None)
+            configs = (loader.load_sweep_config(master, list(job)) for job in jobs)
         composed = []
-        for config in map(_without_hydra, found):
-            _check_budget(config, given)
-            _check_rank(config, params, given)
+        for config in map(_without_hydra, configs):
+            _check_budget(config, parsed)
+            _check_rank(config, params, parsed)
             composed.append(config)
         if not multirun:
             return [Cell.of(budget.at_rank(composed[0]))]
         budget.search(composed)
-        return _fitting(composed, say)
+        return _valid_cells(composed, say)
 
 
-def _check_sweep(params: dict[str, str], given: list[Override], *, multirun: bool) -> None:
-    """A sweep is a grid, and Hydra would overlook it without -m, or where two are named. ValueError: it would."""
-    if any(one.key_or_group == "sweeps" and one.is_sweep_override() for one in given):
+def _check_sweep(params: dict[str, str], overrides: list[Override], *, multirun: bool) -> None:
+    """Refuse a sweep that Hydra would silently ignore: one without -m, or two at once."""
+    if any(override.key_or_group == "sweeps" and override.is_sweep_override() for override in overrides):
         raise ValueError("+sweeps= takes one sweep; run one command for each")
-    left = set(params) - {one.get_key_element() for one in given}
-    if left and not multirun:
-        raise ValueError(f"the sweep lists values of {', '.join(sorted(left))}: add -m, or give one value of each")
+    open_axes = set(params) - {override.get_key_element() for override in overrides}
+    if open_axes and not multirun:
+        raise ValueError(f"the sweep lists values of {', '.join(sorted(open_axes))}: add -m, or give one value of each")
 
 
-def _check_budget(config: DictConfig, given: list[Override]) -> None:
-    """Refuse epochs on the command line where steps, which go before them, are set."""
-    epochs = next((one for one in given if one.key_or_group in {"protocol.epochs", "task.epochs"}), None)
+def _check_budget(config: DictConfig, overrides: list[Override]) -> None:
+    """Refuse epochs on the command line if steps are set, because steps take precedence."""
+    keys = {"protocol.epochs", "task.epochs"}
+    epochs = next((override for override in overrides if override.key_or_group in keys), None)
     if epochs is not None and config.protocol.steps is not None:
-        raise ValueError(f"protocol.steps={config.protocol.steps} {epochs.input_line}: give one, steps or epochs")
+        raise ValueError(
+            f"protocol.steps={config.protocol.steps} and {epochs.input_line} are both set; give either steps or epochs"
+        )
 
 
-def _check_rank(config: DictConfig, params: dict[str, str], given: list[Override]) -> None:
-    """Refuse a rank beside `match_params`, which chooses it."""
+def _check_rank(config: DictConfig, params: dict[str, str], overrides: list[Override]) -> None:
+    """Refuse a rank together with `match_params`, which chooses the rank."""
     if config.match_params is None:
         return
     chosen = f"match_params={config.match_params} chooses the rank"
-    if named := [one.input_line for one in given if one.get_key_element() == "rank"]:
-        raise ValueError(f"{chosen}; leave out {named[-1]}, or give match_params=null")
+    if ranks := [override.input_line for override in overrides if override.get_key_element() == "rank"]:
+        raise ValueError(f"{chosen}; leave out {ranks[-1]}, or give match_params=null")
     if "rank" in params:
-        raise ValueError(f"{chosen}, and the sweep lists rank={params['rank']}; leave out one of them")
+        raise ValueError(f"{chosen}, but the sweep lists rank={params['rank']}; leave out one of them")
 
 
-def _fitting(configs: Iterable[DictConfig], say: Callable[[str], None]) -> list[Cell]:
-    """The cells that make sense; of the others each reason is told once."""
-    found, misfits = [], []
+def _valid_cells(configs: Iterable[DictConfig], say: Callable[[str], None]) -> list[Cell]:
+    """Return the cells of valid combinations, and report each reason for leaving out the others once."""
+    valid, misfits = [], []
     for config in configs:
         try:
-            found.append(Cell.of(budget.at_rank(config)))
+            valid.append(Cell.of(budget.at_rank(config)))
         except Misfit as misfit:
             misfits.append(misfit)
-    if misfits and not found:
+    if misfits and not valid:
         raise misfits[0]
     for reason in dict.fromkeys(map(str, misfits)):
         say(f"left out: {reason}")
-    return found
+    return valid
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
@@ -110,7 +119,7 @@ def _without_hydra(config: DictConfig) -> DictConfig:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn what Hydra and OmegaConf raise about a configuration into a ValueError of one line."""
+    """Turn errors of Hydra, OmegaConf and YAML about a configuration into a ValueError of one line."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -118,20 +127,20 @@ def plain_errors() -> Iterator[None]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{mark.name}, line {mark.line + 1}: " if mark else ""
-        raise ValueError(f"{where}no valid YAML ({error.problem})") from error
+        raise ValueError(f"{where}invalid YAML ({error.problem})") from error
 
 
 def one_line(error: BaseException) -> str:
-    """Say in one line what was wrong, what is allowed and what to do."""
+    """Return a one-line message that says what was wrong, what is allowed and what to do."""
     text = str(error)
     if missing := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
         choices = re.findall(r"^\t(\S+)$", text, flags=re.MULTILINE)
         return f"{missing[1]} {missing[2]!r} is unknown; choose from {', '.join(choices)}"
     if missing := re.search(r"Could not override '([^']+)'", text):
-        if add := re.search(r"To append to your default list use (\S+)", text):
-            return f"unknown setting {missing[1]!r}; write {add[1]}"
-        valid = _allowed(str(error.__cause__))
-        return f"unknown setting {missing[1]!r}; 'python -m bench.run --help' lists them{valid}"
+        if appended := re.search(r"To append to your default list use (\S+)", text):
+            return f"unknown setting {missing[1]!r}; write {appended[1]}"
+        valid = _valid_settings(str(error.__cause__))
+        return f"unknown setting {missing[1]!r}; 'python -m bench.run --help' lists the settings{valid}"
     if isinstance(error, OverrideParseException):
         hint = (
             """quote lists for the shell, such as 'lrs=[1e-4,5e-4]', and texts twice: "task.cloze='{text} {mask}'\""""
@@ -141,18 +150,19 @@ def one_line(error: BaseException) -> str:
         text = f"{text}\n{error.__cause__}"
     where = re.search(r"In '([^']+)'", text)
     key = re.search(r"full_key: (\S+)", text)
-    said = [
+    message = [
         line
         for line in text.splitlines()
         if not re.match(r"In '|Error merging override|\s*(full_key|object_type|reference_type)", line)
     ]
     return (
-        f"{f'conf {where[1]}: ' if where else ''}{f'{key[1]}: ' if key else ''}{' '.join(' '.join(said).split())}"
-        f"{_allowed(text) if 'not in' in text else ''}"
+        f"{f'conf {where[1]}: ' if where else ''}{f'{key[1]}: ' if key else ''}{' '.join(' '.join(message).split())}"
+        f"{_valid_settings(text) if 'not in' in text else ''}"
     )
 
 
-def _allowed(text: str) -> str:
+def _valid_settings(text: str) -> str:
+    """Return a list of the settings of the node that an OmegaConf error names, or an empty text."""
     node = re.search(r"object_type=(\w+)", text)
-    known = getattr(schema, node[1], None) if node else None
-    return f"; valid settings there: {', '.join(known.__dataclass_fields__)}" if known else ""
+    node_type = getattr(schema, node[1], None) if node else None
+    return f"; valid settings there: {', '.join(node_type.__dataclass_fields__)}" if node_type else ""

@@ -1,17 +1,17 @@
-"""The words that a setting may take, where they are few."""
+"""The settings that accept only a few fixed words."""
 
 from enum import Enum
 
 
 class Weights(Enum):
-    """Where a model's weights come from: published ones, or a seeded draw (cost is real, accuracy is not)."""
+    """Where a model's weights come from: published, or drawn with a seed (costs are real then, accuracy is not)."""
 
     pretrained = "pretrained"
     random = "random"
 
 
 class Precision(Enum):
-    """Arithmetic of the forward pass; `auto` is bf16 on an accelerator that has it, else fp32, and fp32 on a CPU."""
+    """Arithmetic of the forward pass. `auto` is bf16 on an accelerator that supports it, and fp32 otherwise."""
 
     auto = "auto"
     fp32 = "fp32"
@@ -19,7 +19,7 @@ class Precision(Enum):
 
 
 class Device(Enum):
-    """`auto` takes the accelerator where there is one."""
+    """Where the model runs. `auto` uses the accelerator if there is one."""
 
     auto = "auto"
     cpu = "cpu"
@@ -27,9 +27,10 @@ class Device(Enum):
 
 
 class Metric(Enum):
-    """How predictions are scored: the one list of metrics; `f1` is that of label 1.
+    """The metrics. `f1` is the F1 score of label 1.
 
-    bench/tasks/metrics.py computes each of them, and bench/report/stats/bootstrap.py over resampled examples.
+    This is the only list of them. bench/tasks/metrics.py computes each metric, and bench/report/stats/bootstrap.py
+    computes it over resampled examples.
     """
 
     accuracy = "accuracy"
@@ -41,22 +42,26 @@ class Metric(Enum):
 
     @property
     def of_numbers(self) -> bool:
-        """Whether it is for tasks that predict a number."""
+        """Whether the metric is for tasks that predict a number."""
         return self in {Metric.pearson, Metric.spearman}
 
     @property
     def is_correlation(self) -> bool:
-        """Whether it lies between -1 and 1; the others lie between 0 and 1."""
+        """Whether the metric is between -1 and 1. The others are between 0 and 1."""
         return self.of_numbers or self is Metric.matthews_correlation
 
 
 class Form(Enum):
-    """How a task is put to the model.
+    """How a task is presented to the model.
 
-    `head`: texts to a head that is new. Of multiple-choice questions, `letters`: the letter is the next token, compared
-    among the options' letters; `options`: each option's likelihood per token; `generate`: the answer is written out and
-    parsed; `classify`: a head over the options; `multiple_choice`: a head that gives one number to the question with
-    each option, as BERT's authors did. Of texts, `mask`: a word for each label, compared in place of a mask.
+    Attributes:
+        head: A new head classifies texts, or predicts a number for them.
+        letters: Multiple choice: compare the options' letters as the next token.
+        options: Multiple choice: compare the likelihood per token of the options.
+        generate: Multiple choice: generate the answer and parse it.
+        classify: Multiple choice: a head over the options.
+        multiple_choice: Multiple choice: a head scores the question with each option, as BERT's authors did.
+        mask: Texts: compare one word per label at the position of a mask.
     """
 
     head = "head"
@@ -69,50 +74,62 @@ class Form(Enum):
 
     @property
     def asks(self) -> bool:
-        """Whether the task's rows are multiple-choice questions, put into words by a prompt."""
+        """Whether the task's rows are multiple-choice questions, which need a prompt."""
         return self not in {Form.head, Form.mask}
 
     @property
     def causal(self) -> bool:
-        """Whether a causal language model goes on from what it was given."""
+        """Whether a causal language model continues the prompt."""
         return self in {Form.letters, Form.options, Form.generate}
 
     @property
     def speaks(self) -> bool:
-        """Whether a language model answers with its own words: the task has no head of its own then."""
+        """Whether a language model answers with its own vocabulary. The task then has no head."""
         return self.causal or self is Form.mask
 
 
 class LossOn(Enum):
-    """What a language model learns to predict: the answer's tokens alone, or the prompt's too."""
+    """Which tokens a language model learns to predict: those of the answer only, or those of the prompt too."""
 
     answer = "answer"
     prompt = "prompt"
 
 
 class Cost(Enum):
-    """When costs are measured: each cell's before it trains, or only costs, all cells of the grid in turns."""
+    """When costs are measured.
+
+    Attributes:
+        first: Measure the cost of each cell before it trains.
+        only: Train nothing, and measure all cells of the grid in alternation.
+    """
 
     first = "first"
     only = "only"
 
 
 class Tune(Enum):
-    """Which cells race for a learning rate: each, or the first rank and target of each method in a command."""
+    """Which cells race for a learning rate: each cell, or the first rank and target of each method in a command."""
 
     each = "each"
     once = "once"
 
 
 class OnOom(Enum):
-    """What is done when memory runs out: half as many rows go through the model at once, or the outcome is recorded."""
+    """What to do when memory runs out: halve the rows per forward pass, or record the outcome."""
 
     halve = "halve"
     record = "record"
 
 
 class RankLimit(Enum):
-    """What bounds a method's rank: the model's width, the positions that its inputs leave free, its layers, nothing."""
+    """What bounds a method's rank.
+
+    Attributes:
+        width: The width of the model.
+        positions: The positions that the inputs leave free.
+        layers: The number of layers.
+        none: Nothing.
+    """
 
     width = "width"
     positions = "positions"
@@ -121,7 +138,13 @@ class RankLimit(Enum):
 
 
 class Scale(Enum):
-    """How LoRA's update is scaled: alpha / r with alpha = r or a fixed alpha, or a fixed alpha / sqrt(r)."""
+    """How LoRA's update is scaled.
+
+    Attributes:
+        rank: alpha / r with alpha = r.
+        fixed: alpha / r with a fixed alpha.
+        sqrt: alpha / sqrt(r) with a fixed alpha.
+    """
 
     rank = "rank"
     fixed = "fixed"
@@ -136,7 +159,7 @@ class ComputeType(Enum):
 
 
 class Save(Enum):
-    """What is kept of a trained trial: nothing, its adapter, the whole model with the adapter merged into it."""
+    """What is saved of a trained trial: nothing, its adapter, or the whole model with the adapter merged into it."""
 
     none = "none"
     adapter = "adapter"
@@ -144,7 +167,7 @@ class Save(Enum):
 
 
 class LinearWay(Enum):
-    """Who multiplies with frozen matrices on a CPU; `auto` is oneDNN on AMD's and torch on others."""
+    """The library that multiplies with frozen matrices on a CPU. `auto` is oneDNN on AMD CPUs and torch on others."""
 
     auto = "auto"
     torch = "torch"
@@ -152,7 +175,10 @@ class LinearWay(Enum):
 
 
 class Attention(Enum):
-    """Who computes the attention: our own, which trials can share, or one of transformers', for trials one by one."""
+    """The implementation of attention.
+
+    Trials that train together need our own. The others are those of transformers, for trials that train alone.
+    """
 
     own = "own"
     eager = "eager"
@@ -161,14 +187,14 @@ class Attention(Enum):
 
 
 class LastLayer(Enum):
-    """Where the last block is computed: at the positions that are read, where that is known, or at all."""
+    """Where the last block is computed: only at the positions read (if they are known), or at every position."""
 
     read = "read"
     all = "all"
 
 
 class Compile(Enum):
-    """How a trial's blocks are compiled: not at all, by torch.compile, or into CUDA graphs besides."""
+    """How a trial's blocks are compiled: not at all, by torch.compile, or by torch.compile with CUDA graphs."""
 
     none = "none"
     default = "default"
@@ -176,7 +202,7 @@ class Compile(Enum):
 
 
 class TrackMode(Enum):
-    """`auto` is online when a W&B key is configured, else offline."""
+    """How runs are logged to W&B. `auto` is online if a W&B key is configured, and offline otherwise."""
 
     auto = "auto"
     online = "online"

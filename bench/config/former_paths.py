@@ -1,4 +1,4 @@
-"""Functions of ours under the paths that they had before they moved: what was written then is still read."""
+"""Translate the former paths of our functions, so that older records and yaml files can still be read."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from bench.config.user_sources import TARGET
 
 
 def with_current_paths(node: Any) -> Any:
-    """A node of the configuration with the functions where they are today, at any depth."""
+    """Return a node of the configuration with former paths of our functions replaced by current ones, at any depth."""
     if isinstance(node, dict):
-        found = {key: with_current_paths(value) for key, value in node.items()}
-        if (name := MOVED.get(str(found.get(TARGET)))) is not None:
-            found[TARGET] = FUNCTIONS[name]
-        return found
+        updated = {key: with_current_paths(value) for key, value in node.items()}
+        if (name := MOVED.get(str(updated.get(TARGET)))) is not None:
+            updated[TARGET] = FUNCTIONS[name]
+        return updated
     return [with_current_paths(value) for value in node] if isinstance(node, list) else node

@@ -1,11 +1,11 @@
-"""Names of our own functions that stay when a file moves: a cell is named by them and never by a module's path."""
+"""Stable names of our own functions. Cells are identified by these names, so a function's file can move."""
 
 from typing import Any
 
 from bench.config.user_sources import TARGET
 
-# A function that moves gets its new path here and keeps its name, and its old path goes to MOVED; a name is never given
-# to another function. A test holds this to conf/.
+# When a function moves, update its path here, keep its name and add its old path to MOVED. Never reuse a name for
+# another function. A test checks this table against conf/.
 FUNCTIONS = {
     "adalora_schedule": "bench.methods.adalora.RankSchedule",
     "adapter": "bench.methods.adapter.attach",
@@ -29,7 +29,7 @@ FUNCTIONS = {
 }
 
 
-# Where functions were before they moved, with their names: records, kept adapters and users' yaml files name them so.
+# Former paths of functions that have moved. Records, saved adapters and users' yaml files still contain them.
 MOVED = {
     "bench.methods.adalora.Schedule": "adalora_schedule",
     "bench.methods.diff_pruning.Schedule": "diff_pruning_schedule",
@@ -45,13 +45,13 @@ MOVED = {
 
 
 def with_names(node: Any) -> Any:
-    """A node of the configuration with the names of our functions in place of their paths, at any depth.
+    """Return a node of the configuration with our functions' names in place of their paths, at any depth.
 
-    The functions of libraries and users keep their paths, which hold a dot, as none of our names does. `_partial_` is
-    how Hydra is told to call later, and no setting.
+    Functions of libraries and users keep their paths. A path contains a dot and our names do not, so the two cannot be
+    confused. `_partial_` is dropped: it only makes Hydra defer the call and is not a setting.
     """
     names = MOVED | {path: name for name, path in FUNCTIONS.items()}
     if isinstance(node, dict):
-        told = {key: with_names(value) for key, value in node.items() if key not in {TARGET, "_partial_"}}
-        return {"call": names.get(node[TARGET], node[TARGET]), **told} if TARGET in node else told
+        settings = {key: with_names(value) for key, value in node.items() if key not in {TARGET, "_partial_"}}
+        return {"call": names.get(node[TARGET], node[TARGET]), **settings} if TARGET in node else settings
     return [with_names(value) for value in node] if isinstance(node, (list, tuple)) else node

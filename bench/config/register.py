@@ -1,4 +1,4 @@
-"""What Hydra must know before it composes: the types of the configuration, the sweeps, and two words of yaml."""
+"""What Hydra needs before it composes: the types of the configuration, the sweeps, and two resolvers for yaml."""
 
 import copyreg
 import math
@@ -11,7 +11,7 @@ from bench.config.schema import Config
 
 
 def shipped(folder: str) -> Path:
-    """A folder that a wheel holds inside the package, and a checkout beside it."""
+    """Return the path of a folder that a wheel has inside the package and a checkout has next to it."""
     here = Path(__file__).resolve().parents[1]
     return next(path for path in (here / folder, here.parent / folder) if path.is_dir())
 
@@ -20,14 +20,14 @@ SWEEPS = shipped("sweeps")
 
 
 def register() -> None:
-    """Make the types known to Hydra, which checks every yaml against them while composing, and the sweeps.
+    """Register the types, the sweeps and the resolvers with Hydra, which checks every yaml against the types.
 
-    `${times:20,${rank}}` is a whole number; `${words:${task.labels}}` joins a list with spaces.
+    The resolver `${times:20,${rank}}` multiplies whole numbers. `${words:${task.labels}}` joins a list with spaces.
     """
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    for path in SWEEPS.glob("*.yaml"):  # they lie outside of conf, and nothing else beside them may become a choice
+    for path in SWEEPS.glob("*.yaml"):  # stored one by one: they are outside conf/, and only they may become choices
         store.store(group="sweeps", name=path.stem, node=OmegaConf.load(path), package="_global_")
-    copyreg.pickle(ConfigStore, lambda _: "ConfigStore")  # Hydra copies what it looks in, and of this there is one
+    copyreg.pickle(ConfigStore, lambda _: "ConfigStore")  # Hydra copies its sources, and the store is a singleton
     OmegaConf.register_new_resolver("times", lambda *factors: math.prod(map(int, factors)), replace=True)
     OmegaConf.register_new_resolver("words", " ".join, replace=True)

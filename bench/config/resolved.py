@@ -1,7 +1,7 @@
-"""A resolved configuration: plain data whose texts mean themselves.
+"""A resolved configuration: plain data whose texts are taken literally.
 
-It may hold what a data file says, such as a label that reads `${rank}`, so it never goes through OmegaConf again, which
-would take such a text for an expression.
+It can contain text from a data file, such as a label `${rank}`. OmegaConf would evaluate such a text as an expression,
+so a resolved configuration never goes through OmegaConf again.
 """
 
 from dataclasses import fields, is_dataclass
@@ -18,54 +18,71 @@ T = TypeVar("T")
 
 
 def typed(kind: type[T], values: dict[str, Any]) -> T:
-    """A node of the configuration as its dataclass.
+    """Convert a node of the configuration to its dataclass.
 
-    ValueError: a value that is none of its setting's choices. TypeError: a setting that the dataclass does not have.
+    Args:
+        kind: The dataclass.
+        values: The settings as plain data.
+
+    Raises:
+        ValueError: A value is not one of the choices of its setting.
+        TypeError: The dataclass does not have one of the settings.
     """
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**{name: _as(types.get(name), value) for name, value in values.items()})
 
 
 def _as(kind: Any, value: Any) -> Any:
-    """A value as a field's type: only dataclasses and choices are not plain data. What is not set stays so."""
+    """Convert a value to a field's type. Only dataclasses and enums change; None and missing values stay."""
     if value is None or value == MISSING:
         return value
     if isinstance(kind, UnionType):
-        (kind,) = (one for one in get_args(kind) if one is not type(None))
+        (kind,) = (option for option in get_args(kind) if option is not type(None))
     if get_origin(kind) is list:
-        (item,) = get_args(kind)
-        return [_as(item, one) for one in value]
+        (item_kind,) = get_args(kind)
+        return [_as(item_kind, item) for item in value]
     if is_dataclass(kind) and isinstance(kind, type):
         return typed(kind, value)
     return kind(value) if isinstance(kind, type) and issubclass(kind, Enum) else value
 
 
 def plain_data(value: Any) -> Any:
-    """A typed configuration as plain data, choices by their names: what a record holds."""
+    """Convert a typed configuration to plain data, as records hold it. Enums become their names."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain_data(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
-        return {key: plain_data(one) for key, one in value.items()}
+        return {key: plain_data(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain_data(one) for one in value]
+        return [plain_data(item) for item in value]
     return value.name if isinstance(value, Enum) else value
 
 
 def completed(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """A configuration in the settings of today: what has become one since stands at its default, and what is none any
-    more is left out.
+    """Bring an older configuration up to date with the current settings.
+
+    Args:
+        kind: The dataclass of the configuration.
+        values: The older configuration as plain data.
+
+    Returns:
+        The configuration with exactly the current settings. Newer settings have their defaults, and settings that no
+        longer exist are dropped.
     """
     defaults: Any = OmegaConf.to_container(OmegaConf.structured(kind), enum_to_str=True)
-    found = {key: values.get(key, default) for key, default in defaults.items()}
+    settings = {key: values.get(key, default) for key, default in defaults.items()}
     nodes = [field.name for field in fields(kind) if is_dataclass(field.type)]
     given = {name: values.get(name, {}) for name in nodes}
-    return found | {
+    return settings | {
         name: {key: given[name].get(key, default) for key, default in defaults[name].items()} for name in nodes
     }
 
 
 def call(node: dict[str, Any]) -> Any:
-    """What a node's `_target_` gives. ValueError: an expression is left in it, which would be evaluated now."""
+    """Call a node's `_target_` and return the result.
+
+    Raises:
+        ValueError: A text of the node still contains an expression, which this call would evaluate.
+    """
     for text in _texts(node):
         if "${" in text:
             raise ValueError(f"{node.get('_target_')}: {text!r} holds an expression; give its value instead")

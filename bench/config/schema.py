@@ -1,4 +1,4 @@
-"""The types of the configuration, a dataclass per node. The values live in `conf/`, the reasons beside them."""
+"""The types of the configuration, one dataclass per node. The values and the reasons for them are in `conf/`."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +10,17 @@ from bench.config import enums as choices
 
 @dataclass
 class ModelConf:
-    """`name` is a hub repository, a local folder, or `package:IMPORT_NAME/FOLDER` of an installed package.
+    """A model. One yaml of conf/model.
 
-    open_copy: a repository with the same weights, for users without access to the gated one.
+    Attributes:
+        label: Its name in results and tables.
+        name: A hub repository, a local folder, or `package:IMPORT_NAME/FOLDER` of an installed package.
+        weights: Published or random weights.
+        revision: The revision of a hub repository.
+        pins: The revision or sha256 of each name.
+        architecture: The model's configuration, for random weights without a download.
+        tokenizer: The tokenizer for `architecture`.
+        open_copy: A repository with the same weights, for users without access to the gated one.
     """
 
     label: str = MISSING
@@ -27,14 +35,30 @@ class ModelConf:
 
 @dataclass
 class TaskConf:
-    """`path` (a folder of local files) goes before `repo` (a data set on the hub).
+    """A task. One yaml of conf/task.
 
-    labels: their names; empty where a number is predicted, null where they are read from the data. metrics: of
-    bench/tasks/metrics.py; the first one chooses. form, loss_on: how the task is put to the model. cloze, words: for
-    the form `mask`, what a text is put into, with {text}, {mask} and (of pairs) {second}, and a word for each label.
-    shots: solved examples beside every row, in training too. head_lr: the learning rate of the task's head, for every
-    method but `head`, which races it.
-    optional: parts of `files` that may be absent. max_length: what the standard protocol cuts texts to, in tokens.
+    Attributes:
+        name: As in `task=`.
+        path: A folder of local files. It takes precedence over `repo`.
+        files: The files of each part: train, report and others.
+        optional: Parts of `files` that may be absent.
+        repo: A data set on the hub.
+        config: The configuration of that data set.
+        revision: The revision of that data set.
+        labels: The names of the labels; empty if the task predicts a number, null to read them from the data.
+        metrics: Metrics of bench/tasks/metrics.py. The first one selects rates and checkpoints.
+        form: How the task is presented to the model.
+        loss_on: The tokens that a language model learns to predict.
+        cloze: For the form `mask`: the template, with {text}, {mask} and, for pairs, {second}.
+        words: For the form `mask`: one word per label.
+        shots: Number of solved examples with every row, in training too.
+        epochs: Passes over the training data in the standard protocol.
+        batch: Rows per batch in the standard protocol.
+        head_lr: Learning rate of the task's head, for every method except `head`, which races it.
+        max_length: Length to which the standard protocol cuts texts, in tokens.
+        train_rows: Number of training rows in the standard protocol; null: all.
+        select_rows: Number of rows that are split off train to select with.
+        load: The function that loads the task.
     """
 
     name: str = MISSING
@@ -62,13 +86,22 @@ class TaskConf:
 
 @dataclass
 class PromptConf:
-    """Words around a multiple-choice question.
+    """The prompt of a multiple-choice question. One yaml of conf/prompt.
 
-    text: holds {question} and {options}; unseen: the same for the form `options`, where the model does not see them.
-    option: a line of the options, of {letter} and {option}; between: what stands between them. Then the answer:
-    letters, unseen_answer, and written, of {letter} and {option}, for the form `generate`. apart: what stands after a
-    solved example. reason: what makes the model think before it answers, in so many tokens; conclude: what makes it
-    come to the answer. bos: whether the tokenizer's first token goes before the prompt.
+    Attributes:
+        name: As in `prompt=`.
+        text: The prompt, with {question} and {options}.
+        unseen: The prompt for the form `options`, in which the model does not see the options: with {question}.
+        option: One line of the options, with {letter} and {option}.
+        between: The separator between options.
+        letters: The answer as a letter, with {letter}.
+        unseen_answer: The answer for the form `options`, with {option}.
+        written: The answer for the form `generate`, with {letter} and perhaps {option}.
+        apart: The text after a solved example.
+        reason: The text that makes the model reason before it answers.
+        reason_tokens: Maximum length of that reasoning, in tokens.
+        conclude: The text after the reasoning that asks for the answer.
+        bos: Whether the prompt starts with the tokenizer's first token.
     """
 
     name: str = MISSING
@@ -92,28 +125,28 @@ class MethodConf:
 
     Attributes:
         name: As in `method=`.
-        family: What it is shown with in README's list and in figures.
+        family: The group in which README's list and the figures show it.
         paper: Authors, year and arXiv number.
-        uses: The axes that mean something for it: any of rank, target, scale.
-        rank_is: What the rank counts; null where there is none.
+        uses: The axes that it uses: any of rank, target, scale.
+        rank_is: What the rank counts; null if it has no rank.
         rank_limit: What bounds the rank.
-        rank_step: The rank must be a multiple of it.
-        target: The weight types that its own paper adapts, for `target=default`.
-        models: The architectures that it fits; empty: all.
-        quant: The quantised bases that it fits.
+        rank_step: The rank must be a multiple of this number.
+        target: The weight types that its paper adapts, for `target=default`.
+        models: The architectures that it supports; empty: all.
+        quant: The quantised bases that it supports.
         needs_cuda: Whether it needs a CUDA device.
-        checkpoints: Whether its blocks may be run twice, as checkpointing does.
-        merges_into: The bases that it can be merged into; `full` is one in full precision.
-        template: Words of its own around a text, with {text}.
-        trains: Whether it trains anything; where it does not, it has no rates.
-        shots: Solved examples beside each row, drawn by the trial's seed.
-        reasons: Whether the model thinks before it answers.
+        checkpoints: Whether its blocks may run twice, as in activation checkpointing.
+        merges_into: The bases into which it can be merged; `full` is a base in full precision.
+        template: Its own template around a text, with {text}.
+        trains: Whether it trains anything. If not, it has no learning rates.
+        shots: Number of solved examples with each row, drawn with the trial's seed.
+        reasons: Whether the model reasons before it answers.
         lr: The published learning rate.
-        lr_source: Where that comes from.
-        lr_ratio: Multiplies the rate of parameters below the head whose name holds the key.
-        head_at_lr: Whether the head trains at the trial's rate in place of `protocol.head_lr`.
-        hooks: What happens beside the forward pass.
-        attach: What changes the model.
+        lr_source: Where that rate was published.
+        lr_ratio: Factors for the rates of parameters below the head, by a part of the parameter's name.
+        head_at_lr: Whether the head trains at the trial's rate instead of `protocol.head_lr`.
+        hooks: The class of its hooks: what it does besides the forward pass.
+        attach: The function that changes the model.
     """
 
     name: str = MISSING
@@ -143,7 +176,7 @@ class MethodConf:
 
 @dataclass
 class ScaleConf:
-    """The policy that scales LoRA's update; root: divides alpha by sqrt(r) in place of r."""
+    """The policy that scales LoRA's update by `alpha`, divided by r or, with `root`, by sqrt(r)."""
 
     name: choices.Scale = MISSING
     alpha: int = MISSING
@@ -152,7 +185,7 @@ class ScaleConf:
 
 @dataclass
 class QuantConf:
-    """How the frozen base is stored; `compute` is the arithmetic on it (null: the cell's own precision)."""
+    """How the frozen base is stored. `compute` is the arithmetic on it (null: the cell's own precision)."""
 
     name: str = MISSING
     double: bool = False
@@ -161,7 +194,7 @@ class QuantConf:
 
 @dataclass
 class OptimConf:
-    """`build` makes the optimizer from groups of parameters and `lr=`."""
+    """An optimizer. `build` creates it from groups of parameters and `lr=`."""
 
     name: str = MISSING
     build: Any = MISSING
@@ -169,19 +202,37 @@ class OptimConf:
 
 @dataclass
 class TargetConf:
-    """`parts` are weight types (q, k, v, o, up, down); null leaves the choice to the method."""
+    """The weights to adapt. `parts` are weight types (q, k, v, o, up, down); null leaves the choice to the method."""
 
     parts: list[str] | None = None
 
 
 @dataclass
 class ProtocolConf:
-    """What every trial of a comparison has in common.
+    """What every trial of a comparison has in common. One yaml of conf/protocol.
 
-    `steps`, updates of a whole training, goes before `epochs`; `tokens`, a budget with padding, before `batch`, in
-    rows; `warmup_steps` before `warmup`, a share of the steps. eval_steps: updates from one judgement of select to the
-    next; null: an epoch. micro: rows that go through the model at once, where a batch is more than memory holds; null:
-    all. tune_seed, candidates, finalists: of the race that chooses the learning rate; without candidates there is none.
+    Attributes:
+        name: As in `protocol=`.
+        steps: Updates of a full training. Takes precedence over `epochs`.
+        epochs: Passes over the training data.
+        train_rows: Number of training rows; null: all.
+        batch: Rows per batch.
+        tokens: Maximum tokens per batch, with padding. Takes precedence over `batch`.
+        micro: Rows per forward pass, if a batch does not fit in memory; null: all.
+        eval_batch: Rows per batch in evaluation.
+        max_length: Maximum length of a row, in tokens.
+        head_lr: Learning rate of the task's head.
+        weight_decay: Weight decay of matrices.
+        warmup_steps: Updates of warmup. Takes precedence over `warmup`.
+        warmup: Warmup as a share of the steps.
+        eval_steps: Updates between evaluations on select; null: an epoch.
+        clip: Maximum norm of the gradient of all parameters.
+        dropout: Dropout probability; null: the model's own.
+        data_seed: Seed of the split of train and select.
+        probe_steps: Number of steps that the cost probe measures.
+        tune_seed: Seed of the race for the learning rate.
+        candidates: Number of initial candidates of the race; null: no race.
+        finalists: Number of candidates that train to the end.
     """
 
     name: str = MISSING
@@ -209,7 +260,7 @@ class ProtocolConf:
 
 @dataclass
 class FastConf:
-    """Faster ways to the same numbers: they change no result beyond rounding, and are no part of a cell's identity."""
+    """Faster ways to the same numbers. They change only rounding, and are not part of a cell's identity."""
 
     linear: choices.LinearWay = MISSING
     last_layer: choices.LastLayer = MISSING
@@ -219,7 +270,7 @@ class FastConf:
 
 @dataclass
 class TrackConf:
-    """Where the runs are shown, beside the records."""
+    """Where runs are logged in addition to the records."""
 
     mode: choices.TrackMode = MISSING
     project: str = MISSING
@@ -228,7 +279,10 @@ class TrackConf:
 
 @dataclass
 class Config:
-    """One cell and the trials to run of it. lrs: tuned, all, published, or a list. workers: auto or a whole number."""
+    """One cell and its trials. conf/config.yaml explains every setting.
+
+    `lrs` is tuned, all, published or a list of learning rates. `workers` and `pack` are auto or a whole number.
+    """
 
     model: ModelConf = field(default_factory=ModelConf)
     task: TaskConf = field(default_factory=TaskConf)

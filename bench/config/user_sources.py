@@ -1,4 +1,4 @@
-"""The source of a user's own functions, by hash: a function that was edited makes another cell."""
+"""Hashes of the source of a user's own functions. Editing such a function results in a different cell."""
 
 import sys
 import sysconfig
@@ -16,7 +16,7 @@ OURS = Path(__file__).resolve().parents[1]
 
 
 def targets_of(node: Any) -> Iterator[str]:
-    """Every function that a node of the configuration names, at any depth."""
+    """Yield the path of every function that a node of the configuration names, at any depth."""
     if isinstance(node, dict):
         if TARGET in node:
             yield str(node[TARGET])
@@ -28,10 +28,13 @@ def targets_of(node: Any) -> Iterator[str]:
 
 
 def own_sources(*nodes: Any) -> dict[str, str]:
-    """Hashes of the files that define the user's own functions, by the functions' names.
+    """Return a hash of the file of each of the user's own functions.
 
-    Our own functions are covered by the version of the numerics, those of installed packages by the versions in the
-    records. What such a file imports in turn is not looked at.
+    The version of our numerics covers our functions, and the versions in the records cover installed packages. Files
+    that a user's file imports are not hashed.
+
+    Returns:
+        "sha256:" and the hash of the file, by the function's path.
     """
     files = {target: _file_of(target, tuple(sys.path)) for node in nodes for target in targets_of(node)}
     return {target: f"sha256:{sha256(path)}" for target, path in sorted(files.items()) if path is not None}
@@ -39,18 +42,22 @@ def own_sources(*nodes: Any) -> dict[str, str]:
 
 @cache
 def _file_of(target: str, path: tuple[str, ...]) -> Path | None:
-    """The user's file that defines a function; None for installed packages, for ours, and where there is none.
+    """Return the user's file that defines a function. None for installed packages, for our own, and if there is none.
 
-    Nothing is imported to find it: the command line must not import torch. path: where modules are looked for.
+    The file is found without imports, because the command line must not import torch.
+
+    Args:
+        target: The function's path, such as "package.module.function".
+        path: The folders in which to look for modules.
     """
-    found, places, name = None, list(path), ""
+    origin, places, name = None, list(path), ""
     for part in target.split("."):
         name = f"{name}.{part}".lstrip(".")
         spec = PathFinder.find_spec(name, places)
-        if spec is None:  # a function, or a class and its method
+        if spec is None:  # the rest is a function, or a class and its method
             break
-        found, places = spec.origin, list(spec.submodule_search_locations or ())
-    if found is None or not Path(found).is_file():
+        origin, places = spec.origin, list(spec.submodule_search_locations or ())
+    if origin is None or not Path(origin).is_file():
         return None
-    file = Path(found).resolve()
+    file = Path(origin).resolve()
     return None if any(file.is_relative_to(root) for root in (*INSTALLED, OURS)) else file

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, whoever is killed and however many write at once."""
+"""Write a file completely or not at all, even if the process is killed or several write at once."""
 
 import os
 from pathlib import Path
@@ -6,13 +6,14 @@ from uuid import uuid4
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write under a temporary name, flush to the disk, and rename: a reader sees the old file or the new one.
+    """Replace a file atomically: a reader sees either the old content or the new one.
 
-    The temporary name belongs to this call alone, because threads, processes and machines that share the folder may
-    write the same file at once. The folder must exist.
+    The content is written under a temporary name, flushed to the disk and renamed. The temporary name is unique to this
+    call, because threads, processes and machines that share the folder may write the same file at once. The folder must
+    exist.
 
     Raises:
-        OSError: The file cannot be written. Nothing is left behind, and an older file stays as it was.
+        OSError: The file cannot be written. No temporary file remains, and an older file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:

@@ -1,15 +1,15 @@
-"""Text that a tokenizer can read: JSON may hold half of a surrogate pair, which is no character."""
+"""Refuse text that a tokenizer cannot read: JSON may contain half of a surrogate pair, which is not a character."""
 
 
 def check_text(text: str, where: str) -> None:
-    """Refuse a text that holds a lone surrogate, which neither a tokenizer nor a UTF-8 file can take.
+    """Refuse a text with a lone surrogate, which neither a tokenizer nor a UTF-8 file accepts.
 
     Args:
-        text: What to check.
-        where: The place to name, such as "questions.jsonl: row 3".
+        text: The text to check.
+        where: The place to name in the message, such as "questions.jsonl: row 3".
 
     Raises:
-        ValueError: The text holds one.
+        ValueError: The text contains a lone surrogate.
     """
     try:
         text.encode()

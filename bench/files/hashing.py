@@ -1,4 +1,4 @@
-"""Content hashes: what a local file or folder is, whatever it is called."""
+"""Content hashes, which identify local files and folders whatever they are called."""
 
 import hashlib
 import importlib.util
@@ -14,26 +14,30 @@ def _digest(path: str, size: int, mtime_ns: int) -> str:  # noqa: ARG001 - size 
 
 
 def sha256(path: Path) -> str:
-    """Hash one file; read once per process as long as its size and time stay."""
+    """Return the SHA-256 of a file in hexadecimal. The hash is cached until the file's size or time changes."""
     stat = path.stat()
     return _digest(str(path.resolve()), stat.st_size, stat.st_mtime_ns)
 
 
 def sha256_of(paths: Iterable[Path]) -> str:
-    """Hash several files together by name and content; one file alone gives its own plain hash."""
-    found = sorted(paths, key=lambda path: path.name)
-    if len(found) == 1:
-        return sha256(found[0])
-    lines = "".join(f"{sha256(path)}  {path.name}\n" for path in found)
+    """Return one SHA-256 of the names and contents of several files. For one file, it is the hash of its content."""
+    by_name = sorted(paths, key=lambda path: path.name)
+    if len(by_name) == 1:
+        return sha256(by_name[0])
+    lines = "".join(f"{sha256(path)}  {path.name}\n" for path in by_name)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def package_folder(name: str) -> Path:
-    """Find `package:IMPORT_NAME/FOLDER` on disk without importing the package. ValueError: it is not installed."""
+    """Return the folder on disk of `package:IMPORT_NAME/FOLDER`, without importing the package.
+
+    Raises:
+        ValueError: The package is not installed.
+    """
     package, _, folder = name.removeprefix("package:").partition("/")
     try:
         spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):  # a dotted name whose parent is not there, no name at all
+    except (ImportError, ValueError):  # a dotted name whose parent is missing, or an empty name
         spec = None
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One clear line for everything that can go wrong between here and the hub, and the local cache wherever it will do."""
+"""Downloads from the hub: one clear line for every failure, and the local cache wherever it is sufficient."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,28 +15,39 @@ def fetch(
     needs: tuple[str, ...] = (),
     remedy: str,
 ) -> Path:
-    """Call one of the hub client's download functions; the local cache will do where the hub says no, or nothing.
+    """Call one of the hub client's download functions, and fall back to the local cache if the hub fails.
 
-    kind: model or dataset. needs: files of which the repository must have one. remedy: what works without the hub.
-    ValueError: neither the hub nor the cache has it, with what to do.
+    Args:
+        download: Downloads the files and returns their path. It must accept `local_files_only=`.
+        repo: The repository.
+        revision: The revision of the repository.
+        kind: "model" or "dataset".
+        needs: Alternative files. The repository must have at least one of them.
+        remedy: What to do without the hub, for the message.
+
+    Returns:
+        The path of the download.
+
+    Raises:
+        ValueError: Neither the hub nor the cache has the files. The message says what to do.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
     from huggingface_hub.utils import httpx, logging
 
-    logging.set_verbosity_error()  # what is wrong is told once, in the ValueError
+    logging.set_verbosity_error()  # the ValueError already reports the problem
     what = f"{'model' if kind == 'model' else 'data set'} {repo!r}"
     with hub_errors(what, revision, remedy=remedy):
         try:
-            # Without a network the download functions would ask six times, over half a minute. This asks once.
+            # Without a network, the download functions would retry six times, for over half a minute. This asks once.
             info = HfApi().repo_info(repo, repo_type=kind, revision=revision, timeout=10)
-        except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled) as refusal:
-            if isinstance(refusal, httpx.TransportError):
-                os.environ["HF_HUB_OFFLINE"] = "1"  # workers are started later: they need not find out file by file
+        except (HfHubHTTPError, httpx.TransportError, OfflineModeIsEnabled) as error:
+            if isinstance(error, httpx.TransportError):
+                os.environ["HF_HUB_OFFLINE"] = "1"  # workers start later and need not time out on every file
             try:
                 return Path(download(local_files_only=True))
             except LocalEntryNotFoundError:
-                raise refusal from None
+                raise error from None
         if needs and not {file.rfilename for file in info.siblings or ()}.intersection(needs):
             raise ValueError(f"{what} has no {' or '.join(needs)} on the hub; {remedy}")
         return Path(download())
@@ -46,7 +57,13 @@ def fetch(
 def hub_errors(what: str, revision: str, *, remedy: str) -> Iterator[None]:
     """Turn the hub client's exceptions into a ValueError that says what to do.
 
-    `what` names the thing that was asked for, `remedy` what works without the hub.
+    Args:
+        what: The name of what was requested, such as "model 'bert-base'".
+        revision: The requested revision.
+        remedy: What to do without the hub.
+
+    Raises:
+        ValueError: The block raised an exception of the hub client or of the network.
     """
     from huggingface_hub.errors import (
         GatedRepoError,

@@ -158,8 +158,8 @@ def test_an_option_that_is_no_text_is_not_asked() -> None:
         (["--text", "x"], "record= is missing"),
         (["record=nothing", "--text", "x"], "record=nothing is not among the 2 records; no trial was saved"),
         (["record={trial}", "--text", "x"], "its model was not saved; run it again with save=adapter"),
-        (["record={trial}"], "asked nothing; choose one of --text"),
-        (["record={trial}", "--text", "x", "--serve"], "asked --text and --serve; choose one"),
+        (["record={trial}"], "got nothing; choose one of --text"),
+        (["record={trial}", "--text", "x", "--serve"], "got --text and --serve; choose one"),
         (
             ["record={trial}", "colour=red", "--text", "x"],
             "unknown setting 'colour=red'; choose from record=, results_dir=",
@@ -184,10 +184,10 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     given, out = tmp_path / "given.jsonl", tmp_path / "out.jsonl"
     wrong = {
         b'{"text": "a film"}\n{"txt": "b"}': "given.jsonl: row 2 has no text; this model answers texts",
-        b'{"text": "a film"}\n{"text": ': "line 2 is no JSON",
+        b'{"text": "a film"}\n{"text": ': "line 2 is not JSON",
         b'{"text": "a film"}\n\xff': "line 2 is not UTF-8",
         b"\n": "no questions; write one JSON object per line",
-        b"[1]": "line 1 is no JSON object",
+        b"[1]": "line 1 is not a JSON object",
         b'{"text": "a film"}\n{"text": "a \\ud83d film"}': "line 2 holds \\ud83d, half of a surrogate pair",
         b'{"text": "a film", "note": "\\udc00"}': "line 1 holds \\udc00, half of a surrogate pair",
     }
@@ -335,7 +335,7 @@ def test_a_record_calls_nothing_that_no_configuration_names(
     renamed(record, tmp_path, **nodes[place])
     code, out, err = ask(f"record={record.cell['id']}", "--text", "a good film")
     assert (code, out) == (2, "")
-    assert "wants to call pandas.read_pickle, which no configuration here names" in err
+    assert "wants to call pandas.read_pickle, which no yaml file here names" in err
     assert len(err.splitlines()) == 1
     assert not proof.exists()
 

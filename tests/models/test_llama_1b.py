@@ -70,7 +70,7 @@ def test_the_known_numbers_come_out(method: str, rank: int, expected: int) -> No
 
 
 def test_what_needs_a_head_or_biases_is_left_out() -> None:
-    with pytest.raises(Misfit, match="there is none"):
+    with pytest.raises(Misfit, match="has none"):
         cell("head")
     with pytest.raises(Misfit):
         try_out(cell("bitfit"))

@@ -117,13 +117,13 @@ def test_a_tokenizer_with_nothing_to_pad_with_is_refused(folder: Path, refused: 
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("{text} {label}", "has a place for what is not known, {label}"),
-        ("{text} {}", "has a place for what is not known, {}"),
-        ("{text.upper}", "has no place for {text}"),
+        ("{text} {label}", "has the unknown placeholder {label}"),
+        ("{text} {}", "has the unknown placeholder {}"),
+        ("{text.upper}", "lacks the placeholder {text}"),
         ("{text:{x}}", "'x'"),
         ("{text:d}", "Unknown format code 'd'"),
         ("{text", "expected '}'"),
-        ("no text", "has no place for {text}"),
+        ("no text", "lacks the placeholder {text}"),
     ],
 )
 def test_a_template_with_an_unknown_place_is_refused(template: str, said: str, tiny: list[str]) -> None:

@@ -219,5 +219,5 @@ def test_what_cannot_answer_is_left_out_or_told(inline: Run, questions: Path, tm
     )
     done = inline(*where, "model=tiny-llama", "method=head")
     assert done.returncode == 2
-    assert "there is none" in done.stderr
+    assert "has none" in done.stderr
     assert not (tmp_path / "results").exists()

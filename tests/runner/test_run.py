@@ -364,7 +364,7 @@ def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
     assert took < 2
     assert process.returncode == 130
     assert "Traceback" not in out + err
-    assert err.splitlines() == ["interrupted: what is finished is recorded; rerun the same command to resume"]
+    assert err.splitlines() == ["interrupted: finished trials are recorded; rerun the same command to resume"]
     assert manifest.find_manifest(tmp_path / "results", "last").exit == 130
     assert [record["outcome"] for record in trials(tmp_path / "results")] == ["interrupted"] * 2  # of one pack
     assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.suffix != ".json"]

@@ -135,7 +135,7 @@ def test_texts_come_as_lines_or_as_json_lines(tmp_path: Path) -> None:
         ("empty.jsonl", b"\n", "no texts; add some, or omit retain"),
         ("latin.txt", "Ærø".encode("latin-1"), "is not UTF-8; convert it"),
         ("other.jsonl", b'{"words": "one"}\n', "row 1 has no text; every line needs a field text"),
-        ("torn.jsonl", b'{"text": "one', "line 1 is no JSON"),
+        ("torn.jsonl", b'{"text": "one', "line 1 is not JSON"),
         ("half.jsonl", b'{"text": "one"}\n{"text": "a \\ud83d"}', "line 2 holds \\ud83d, half of a surrogate pair"),
     ],
 )

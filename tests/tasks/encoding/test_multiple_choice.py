@@ -157,15 +157,15 @@ def test_half_a_surrogate_pair_in_an_option_is_told_with_its_row(tmp_path: Path)
 PIECES = {
     "text without the question": (
         "text='Choices: {options}'",
-        "has no place for {question}; it needs {options}, {question}",
+        "lacks the placeholder {question}; it needs {options}, {question}",
     ),
-    "text without the options": ("text='{question}'", "has no place for {options}"),
+    "text without the options": ("text='{question}'", "lacks the placeholder {options}"),
     "an unknown place": (
         "unseen='{question} {hint}'",
-        "has a place for what is not known, {hint}; it needs {question}",
+        "has the unknown placeholder {hint}; it needs {question}",
     ),
     "an open brace": ("text='{question} {options} {'", "write {{ for a brace of the text"),
-    "an answer without its letter": ("letters=' is right'", "has no place for {letter}"),
+    "an answer without its letter": ("letters=' is right'", "lacks the placeholder {letter}"),
 }
 
 

@@ -225,7 +225,7 @@ def test_one_label_alone_is_refused(tmp_path: Path) -> None:
     assert told(path) == f"{path}: every row has label 'good'; a task needs two labels or more"
     with pytest.raises(ValueError, match="every row has label 'good'"):
         load(path, ["bad", "good"])
-    assert "task.labels=[good] is one label" in told(path, "task.labels=[good]")
+    assert "task.labels=[good] is only one label" in told(path, "task.labels=[good]")
     assert "task.labels=[bad, good, bad] has 'bad' twice" in told(path, "task.labels=[bad,good,bad]")
 
 

@@ -263,7 +263,7 @@ def test_utf16_is_told_with_the_command_that_converts_it(encoding: str, tmp_path
 
 def test_a_file_that_is_no_text_is_refused_and_not_converted(tmp_path: Path) -> None:
     content = b"sentence\tlabel\na\t1\na \x00 film\t1\n"
-    assert "line 3 holds a NUL byte, so this is no text file" in complaint(table(tmp_path, content))
+    assert "line 3 holds a NUL byte, so this is not a text file" in complaint(table(tmp_path, content))
 
 
 @pytest.mark.parametrize("name", ["mine.csv.gz", "MINE.CSV.GZ", "mine.Csv", "MINE.CSV"])

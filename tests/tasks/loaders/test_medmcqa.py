@@ -142,7 +142,7 @@ def test_what_is_no_text_and_no_json_is_told_with_its_line(tmp_path: Path) -> No
     path.write_bytes(whole + b'{"question": "caf\xe9"}\n')
     assert "line 5 is not UTF-8" in refused(tmp_path)
     path.write_bytes(whole + b"{oops\n")
-    assert "line 5 is no JSON" in refused(tmp_path)
+    assert "line 5 is not JSON" in refused(tmp_path)
 
 
 def test_where_counting_begins_can_be_said(tmp_path: Path) -> None:
