@@ -1,11 +1,12 @@
 # make demo   from a fresh checkout to a comparison table       make test    the tests, offline
-# make pictures  README's pictures, from a committed study
+# make pictures  README's pictures, from a committed study      make docs    the documentation, in site/
 # make check  what CI runs: lint, types, tests                  make bench   side by side with others (check-gpu: what only a card shows)
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+DOCS := .venv/.docs
 
-.PHONY: demo test check lint bench check-gpu pictures clean
+.PHONY: demo test check lint bench check-gpu pictures docs docs-serve clean
 
 demo: $(READY)
 	$(BIN)/python -m bench.run -m method=lora,adapter,ia3 rank=1,4,8,64 protocol=quick protocol.steps=130
@@ -29,11 +30,23 @@ check-gpu: $(READY)
 pictures: $(READY)
 	$(BIN)/python tools/pictures.py
 
+docs: $(DOCS)
+	$(BIN)/python tools/methods_page.py
+	$(BIN)/zensical build --strict --clean
+
+docs-serve: $(DOCS)
+	$(BIN)/python tools/methods_page.py
+	$(BIN)/zensical serve --dev-addr 127.0.0.1:8000
+
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
+$(DOCS): $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	touch $(DOCS)
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache outputs
+	rm -rf site .venv .pytest_cache .mypy_cache .ruff_cache outputs
