@@ -141,7 +141,7 @@ def test_every_path_that_the_guide_names_exists() -> None:
     assert {
         "bench/records/record.py",
         "conf/method/lora.yaml",
-        "tests/test_every_method.py",
+        "tests/methods/test_every_method.py",
         "constraints.txt",
     } <= paths
     assert not [name for name in sorted(paths) if not (REPOSITORY / name).exists()]

@@ -48,7 +48,7 @@ class UnreadableError(RecordError):
 class Record:
     """A finished trial, a measured cost or a race for the learning rate. Absent values are None.
 
-    results/README.md explains every field.
+    docs/records.md explains every field.
 
     Attributes:
         kind: `trial`, `probe` (a measured cost) or `race` (a search for the learning rate).

@@ -18,7 +18,7 @@ from bench.records import record as records
 from bench.records.record import FINAL, OUTCOMES, Record, RecordError
 
 HERE = os.pathsep.join(filter(None, [str(REPOSITORY / "tests" / "support"), os.environ.get("PYTHONPATH")]))
-READ_ME = REPOSITORY / "results" / "README.md"
+READ_ME = REPOSITORY / "docs" / "records.md"
 
 
 def files(folder: Path) -> list[str]:
