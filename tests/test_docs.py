@@ -1,4 +1,4 @@
-"""README and the documentation: short where they should be, nothing said twice, no dead link, generated pages current."""
+"""README and documentation: short where they should be, nothing said twice, no dead link, generated pages current."""
 
 import re
 import subprocess

@@ -67,10 +67,12 @@ def machine_of(record: Record) -> str | None:
 def fairness(record: Record) -> str:
     """Return the table key of a cell: its identity without method, rank and target, as JSON.
 
-    Two cells may share a table if their keys are equal.
+    Two cells may share a table if their keys are equal. The source of a user's own method is part of the method.
     """
     shared = {key: value for key, value in record.identity.items() if key not in {"method", "rank", "target"}}
-    return json.dumps(shared, sort_keys=True)
+    method = json.dumps(record.identity.get("method"))
+    sources = {path: source for path, source in shared.pop("sources", {}).items() if json.dumps(path) not in method}
+    return json.dumps(shared | ({"sources": sources} if sources else {}), sort_keys=True)
 
 
 def cells_of(members: Mapping[str, list[Record]]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from bench.records import record as records
 from bench.records.record import Record
 from bench.report.__main__ import cli
 from bench.report.arguments import parse
+from bench.report.cells import fairness
 from bench.report.figures.figures import FIGURES
 from bench.report.recommend import Limit, limits_of, recommend_cells
 from bench.report.record_frame import Study
@@ -369,3 +370,16 @@ def test_cells_of_one_seed_among_others_are_named() -> None:
     notes = made("cells", cell(0.8, 0.82), cell(0.8, 0.81, method="ia3", offset=5), cell(0.9, method="full")).notes
     assert any(line.startswith("Not tested: full r=8 qv;") for line in notes)
     assert "95%: t interval over seeds and examples; with one seed, over examples for this trained model only." in notes
+
+
+def test_a_method_of_the_users_own_stands_beside_ours_and_a_loader_of_theirs_does_not() -> None:
+    """The source of a method is part of it, as its name is; what loads the data is what a table shares."""
+    ours = record_of()
+    call = {"call": "own_bias.attach"}
+    method = {**ours.identity["method"], "name": "own", "attach": call}
+    own = replace(ours, identity={**ours.identity, "method": method, "sources": {"own_bias.attach": "sha256:1"}})
+    assert fairness(own) == fairness(ours)
+    loaded = replace(own, identity={**own.identity, "sources": {"own_task.load": "sha256:2"}})
+    assert fairness(loaded) != fairness(ours)
+    other = replace(loaded, identity={**own.identity, "sources": {"own_task.load": "sha256:3"}})
+    assert fairness(other) != fairness(loaded)
