@@ -75,7 +75,7 @@ def test_the_command_of_the_wheel_exists(wheel: zipfile.ZipFile) -> None:
     parser = ConfigParser()
     (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
     parser.read_string(wheel.read(name).decode())
-    assert dict(parser["console_scripts"]) == {"peftgrid": "bench.run:cli"}
+    assert dict(parser["console_scripts"]) == {"peftgrid": "bench.__main__:cli"}
     from bench.run import cli
 
     assert callable(cli)

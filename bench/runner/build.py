@@ -1,6 +1,5 @@
 """Build what a cell runs: its data, its model with the method attached, its training recipe and its saved results."""
 
-import gc
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -146,7 +145,6 @@ def load_backbone(cell: Cell, *, seed: int, compute: Compute) -> nn.Module:
     Returns:
         The model, quantised as the configuration says.
     """
-    gc.collect()  # an unused model and its hooks refer to each other, so only the collector frees its memory
     conf = cell.conf
     quant, attention = quant_of(conf.quant, compute.dtype), conf.fast.attention
     model = load_model(

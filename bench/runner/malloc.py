@@ -5,6 +5,7 @@ then took 1.05 to 1.5 times as long (MiniLM, batches of 4 and 32, two cores, fp3
 """
 
 import ctypes
+import gc
 from contextlib import suppress
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # values from malloc.h
@@ -22,6 +23,14 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False
     return all(mallopt(option, KEPT) == 1 for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD))
+
+
+def free_unused_models() -> None:
+    """Free the models that are no longer used, on the device too.
+
+    A model and its hooks refer to each other, so it stays in memory until Python's collector runs.
+    """
+    gc.collect()
 
 
 def release_freed_memory() -> None:

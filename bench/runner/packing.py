@@ -11,6 +11,7 @@ from bench.config.enums import OnOom
 from bench.events import Ended, Event, Judged
 from bench.models.speed.speedups import quicken
 from bench.runner.build import build, keep, load_data
+from bench.runner.malloc import free_unused_models
 from bench.runner.setup import CellSetup
 from bench.tasks.encoding.forgetting import Retained
 from bench.train.loop import Pack, run_trials
@@ -191,6 +192,7 @@ class Trials:
 
     def _prepared(self, seed: int) -> nn.Module:
         """Build a model with the method attached, ready for its first step."""
+        free_unused_models()
         model = build(self.cell, seed=seed, compute=self.training.compute)
         rehearse(model, self.training)
         return model

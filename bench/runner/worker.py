@@ -39,7 +39,7 @@ from bench.runner.build import (
 )
 from bench.runner.inputs import by_input, check_input
 from bench.runner.job import Job
-from bench.runner.malloc import keep_freed_memory, release_freed_memory
+from bench.runner.malloc import free_unused_models, keep_freed_memory, release_freed_memory
 from bench.runner.packing import Trials, halved
 from bench.runner.racing import Racing
 from bench.runner.rank_search import Ladder
@@ -215,6 +215,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     if job.threads is not None and device.type == "cpu":
         torch.set_num_threads(job.threads)
         emit(Ready(machine | {"threads": job.threads}, sizes))
+    free_unused_models()  # the probe's
     trials = Trials(setup, emit, load_retained(cell, setup.training.compute))
     trials.run(job.trials)
     if job.race is not None:

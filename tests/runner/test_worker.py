@@ -104,4 +104,4 @@ def test_a_model_that_its_architecture_does_not_describe_is_a_complaint(monkeypa
     assert not misfits
     assert complaint is not None
     assert "the entry 'bert' of bench/models/architectures.py does not describe" in complaint
-    assert "decoder=True, but a token sees all others" in complaint
+    assert "decoder=True, but a token attends to all tokens" in complaint

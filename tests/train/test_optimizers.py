@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Paged optimizers are not support
 
 class Model(nn.Module):
     """A linear classifier over a frozen matrix: its loss is convex in what is trained."""
+
+    config = SimpleNamespace(model_type="bert")  # what tells its head
 
     def __init__(self) -> None:
         super().__init__()
