@@ -3,7 +3,6 @@
 import gc
 import weakref
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,11 +24,10 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize("method", ["lora", "adapter", "full", "diff_pruning"])
+@pytest.mark.parametrize("method", ["lora", "adapter", "diff_pruning"])
 @pytest.mark.parametrize("pack", ["1", "auto"])
-def test_no_model_outlives_its_use(method: str, pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["model=minilm", "model.weights=random", f"method={method}", "rank=4", "protocol=smoke", "lrs=[1e-3,1e-4]"]
-    words += ["seeds=[0]", f"pack={pack}", "device=cpu", f"cache_dir={tmp_path}"]
+def test_no_model_outlives_its_use(method: str, pack: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    words = [*tiny, f"method={method}", "rank=4", "lrs=[1e-3,1e-4]", "seeds=[0]", f"pack={pack}", "device=cpu"]
     (cell,) = cells(words, multirun=False)
     made: list[weakref.ref[nn.Module]] = []
     beside: list[int] = []
