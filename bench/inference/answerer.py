@@ -137,7 +137,7 @@ def _cell_of(record: Record) -> Cell:
     """The cell of a record, as it was when it ran. Its data need not exist any more."""
     # Settings that were added since the record was written get the value that was in effect then.
     config = with_current_paths(completed(Config, record.config))
-    config["fast"] = {"attention": "own"} | record.config["fast"]
+    config["fast"]["attention"] = record.config["fast"].get("attention", "own")
     conf = typed(Config, config)
     source = find_model(conf.model)
     if source.identity != record.identity["model"]:

@@ -17,6 +17,7 @@ from conftest import REPOSITORY
 
 from bench.cells.cell import Cell
 from bench.config.compose import cells
+from bench.inference import answerer
 from bench.inference.answerer import Answerer
 from bench.inference.requests import Request
 from bench.records import record as records
@@ -83,3 +84,11 @@ def test_old_records_stand_in_a_table_of_their_own(
     assert 'precision="auto"' in said[0] + said[1]
     assert f'precision="{now("lora").precision}"' in said[0] + said[1]
     assert capsys.readouterr().err == ""
+
+
+def test_an_old_record_may_hold_a_speedup_that_is_none_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(OLD)
+    record = trial("lora")
+    fast = {"linear": "torch", "last_layer": "read", "gone": 1}
+    cell = answerer._cell_of(replace(record, config={**record.config, "fast": fast}))
+    assert (cell.conf.fast.linear.value, cell.conf.fast.attention.value) == ("torch", "own")
