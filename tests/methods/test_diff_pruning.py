@@ -9,6 +9,7 @@ from conftest import REPOSITORY
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors.torch import load, save
+from small_trials import SIZES
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForSequenceClassification, BertConfig, LlamaConfig
@@ -19,15 +20,6 @@ from bench.models.structure import is_head
 from bench.train.guard import Guard
 
 CONF = REPOSITORY / "conf" / "method" / "diff_pruning.yaml"
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 40,
-    "pad_token_id": 0,
-}
 BUDGET = 0.01
 MODELS = pytest.mark.parametrize("kind", ["bert", "llama"])
 

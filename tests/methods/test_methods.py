@@ -10,7 +10,7 @@ from conftest import REPOSITORY, axes
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from peft import IA3Config, LoraConfig
-from small_trials import small
+from small_trials import SIZES, small
 from torch import nn
 from transformers import AutoModelForSequenceClassification, BertConfig, RobertaConfig
 
@@ -25,14 +25,6 @@ from bench.models.targets import resolve
 
 CONF = REPOSITORY / "conf" / "method"
 METHODS = ["full", "head", "bitfit", "lora", "ia3", "adapter", "adapter_pfeiffer"]  # the others: test_every_method.py
-SIZES = {
-    "vocab_size": 60,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 40,
-}
 LAYER_NORMS = ("attention.output.LayerNorm", "output.LayerNorm")
 
 
@@ -43,7 +35,7 @@ def conf_of(name: str, rank: int = 4) -> dict[str, Any]:
 
 
 def tiny(model_type: str = "bert") -> nn.Module:
-    config = {"bert": BertConfig, "roberta": RobertaConfig}[model_type](**SIZES, pad_token_id=0)
+    config = {"bert": BertConfig, "roberta": RobertaConfig}[model_type](**SIZES)
     torch.manual_seed(0)
     return AutoModelForSequenceClassification.from_config(config).eval()
 
