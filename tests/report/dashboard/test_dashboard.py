@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, from disk: what it shows, what it does, and that it asks for nothing but itself."""
+"""The dashboard in a real browser, opened from disk: its contents, its behaviour, and that it requests only itself."""
 
 import csv
 import http.client
@@ -39,27 +39,27 @@ CLOSING = "</script><script>document.title='owned'</script><!--"
 
 def a_cell(
     name: str, *, scores: tuple[float, ...] = (), outcomes: tuple[str, ...] = (), probe: dict[str, Any] | None = None,
-    error: str = "it broke", config: dict[str, Any] | None = None, tuned: bool = True, **who: Any,
+    error: str = "it broke", config: dict[str, Any] | None = None, tuned: bool = True, **settings: Any,
 ) -> list[Record]:  # fmt: skip
-    """The records of a cell with an id of its own: a trial per score or outcome, a probe, and a race if tuned."""
-    trials = [record_of(seed=seed, select=score, report=score, **who) for seed, score in enumerate(scores)]
-    trials += [record_of(seed=len(scores) + seed, outcome=one, **who) for seed, one in enumerate(outcomes)]
-    found = [*trials, probe_of(**(probe or {}), **who), *([race_record(**who)] if tuned and scores else [])]
+    """Return the records of a cell with this id: a trial per score or outcome, a probe, and a race if tuned."""
+    trials = [record_of(seed=seed, select=score, report=score, **settings) for seed, score in enumerate(scores)]
+    trials += [record_of(seed=len(scores) + seed, outcome=outcome, **settings) for seed, outcome in enumerate(outcomes)]
+    records = [*trials, probe_of(**(probe or {}), **settings), *([race_record(**settings)] if tuned and scores else [])]
     return [
         replace(
-            one,
-            cell={**one.cell, "id": name},
-            trial=one.trial and {**one.trial, "id": f"{name}-{one.trial['lr']}-{one.trial['seed']}"},
-            error=one.error and {"type": "Trouble", "message": error, "traceback": f"Traceback\n{error}"},
-            identity={**one.identity, "model": f"sha256:{one.cell['model']}"},
-            config={**one.config, **(config or {})},
+            record,
+            cell={**record.cell, "id": name},
+            trial=record.trial and {**record.trial, "id": f"{name}-{record.trial['lr']}-{record.trial['seed']}"},
+            error=record.error and {"type": "Trouble", "message": error, "traceback": f"Traceback\n{error}"},
+            identity={**record.identity, "model": f"sha256:{record.cell['model']}"},
+            config={**record.config, **(config or {})},
         )
-        for one in found
+        for record in records
     ]
 
 
 def small() -> Study:
-    """Two tasks; a cell of each outcome, one with random weights, one with hostile names."""
+    """Return a study of two tasks: a cell per outcome, a cell with random weights and a cell with hostile names."""
     return Study.of(
         [
             *a_cell("aa", scores=(0.80, 0.82, 0.84), probe={"trainable": 5_000, "resident": 600 * MIB}),
@@ -77,20 +77,23 @@ def small() -> Study:
 
 
 def large() -> Study:
-    """A thousand cells with three trials each, whose curves are long."""
+    """Return a study of a thousand cells, each with three trials with long loss curves."""
     steps = list(range(1, 2 * CURVE_POINTS + 1))
-    found = []
+    records = []
     for number in range(1000):
-        who = {
+        settings = {
             "method": f"method{number % 40}", "rank": 1 + number // 40, "task": f"task{number % 5}",
             "config": {"method": {"attach": {"r": number}}, "model": {"name": "minilm"}},
         }  # fmt: skip
-        for one in a_cell(
-            f"{number:04x}", scores=(0.5, 0.6, 0.7 + number % 89 / 300), probe={"trainable": 1000 + 37 * number}, **who
+        for record in a_cell(
+            f"{number:04x}",
+            scores=(0.5, 0.6, 0.7 + number % 89 / 300),
+            probe={"trainable": 1000 + 37 * number},
+            **settings,
         ):
             losses = [0.69 * 0.999**step + 1e-3 * ((step * number) % 17) for step in steps]
-            found.append(replace(one, curve={"step": steps, "loss": losses} if one.trial else None))
-    return Study.of(found)
+            records.append(replace(record, curve={"step": steps, "loss": losses} if record.trial else None))
+    return Study.of(records)
 
 
 @pytest.fixture(scope="module")
@@ -105,34 +108,34 @@ def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
+        chromium = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
-        yield found
-        found.close()
+        yield chromium
+        chromium.close()
 
 
 class Watched:
-    """A tab, with what it asked for and what went wrong in it."""
+    """A browser tab that records the URLs it requests and the errors it reports."""
 
     def __init__(self, browser: Any, **settings: Any) -> None:
         self.tab = browser.new_context(viewport={"width": 1400, "height": 900}, **settings).new_page()
         self.tab.set_default_timeout(5000)
-        self.asked: list[str] = []
-        self.wrong: list[str] = []
-        self.tab.on("request", lambda request: self.asked.append(request.url))
-        self.tab.on("console", lambda message: self.wrong.append(message.text))
-        self.tab.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.tab.on("dialog", lambda dialog: self.wrong.append(dialog.message))
+        self.requested: list[str] = []
+        self.errors: list[str] = []
+        self.tab.on("request", lambda request: self.requested.append(request.url))
+        self.tab.on("console", lambda message: self.errors.append(message.text))
+        self.tab.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.tab.on("dialog", lambda dialog: self.errors.append(dialog.message))
 
     def check(self) -> None:
-        assert self.wrong == []
-        assert [url for url in self.asked if not re.match(r"(file:///[^?]*\.html(#|$)|data:,$|about:)", url)] == []
+        assert self.errors == []
+        assert [url for url in self.requested if not re.match(r"(file:///[^?]*\.html(#|$)|data:,$|about:)", url)] == []
 
 
 @pytest.fixture(scope="module")
 def first(browser: Any) -> Watched:
-    """One tab for all tests: a new one takes as long as most of them."""
+    """One tab for all tests: opening a new tab takes as long as most tests."""
     return Watched(browser)
 
 
@@ -141,37 +144,37 @@ Show = Callable[..., Any]
 
 @pytest.fixture
 def show(browser: Any, first: Watched, pages: dict[str, Path]) -> Iterator[Show]:
-    """Open a page. Afterwards: nothing was asked for but the page, and nothing went wrong in it."""
+    """Open a page; afterwards, check that its tab requested only the page and reported no errors."""
     opened: list[Watched] = []
 
     def open_page(view: str = "", page: Path | None = None, **settings: Any) -> Any:
         opened.append(Watched(browser, **settings) if opened or settings else first)
         tab = opened[-1].tab
-        tab.goto("about:blank")  # a new hash alone would load nothing
+        tab.goto("about:blank")  # changing only the hash would load nothing
         tab.goto((page or pages["small"]).as_uri() + view)
         return tab
 
     yield open_page
     first.tab.set_viewport_size({"width": 1400, "height": 900})
-    for one in opened:
-        if one is not first:
-            one.tab.context.close()
-        one.check()
+    for watched in opened:
+        if watched is not first:
+            watched.tab.context.close()
+        watched.check()
 
 
 def shown(tab: Any) -> list[str]:
-    """The cells in the table, in order."""
-    found: list[str] = tab.eval_on_selector_all("#table tbody tr", "rows => rows.map(row => row.dataset.cell)")
-    return found
+    """Return the ids of the cells in the table, in order."""
+    cells: list[str] = tab.eval_on_selector_all("#table tbody tr", "rows => rows.map(row => row.dataset.cell)")
+    return cells
 
 
 def entries(tab: Any, column: str) -> list[str]:
-    found: list[str] = tab.eval_on_selector_all(
+    texts: list[str] = tab.eval_on_selector_all(
         "#table tbody tr",
         "(rows, name) => rows.map(r => r.querySelector(`[data-label='${name}']`).textContent)",
         column,
     )
-    return found
+    return texts
 
 
 def choose(tab: Any, facet: str, *values: str) -> None:
@@ -182,7 +185,7 @@ def choose(tab: Any, facet: str, *values: str) -> None:
 
 
 def visit(tab: Any, view: str) -> None:
-    """Change the hash as a link does, and wait until the page has seen it."""
+    """Change the hash as a link does and wait until the page has handled it."""
     tab.evaluate(
         """view => new Promise(seen => {
             const before = location.href;
@@ -202,7 +205,7 @@ def copied(tab: Any, button: str) -> str:
 
 
 @needs_browser
-def test_filters_join_within_and_narrow_across(show: Show) -> None:
+def test_filters_widen_within_a_facet_and_narrow_across_facets(show: Show) -> None:
     tab = show()
     assert len(shown(tab)) == 10
     assert tab.locator("#count").text_content() == "10 cells"
@@ -225,7 +228,7 @@ def test_filters_join_within_and_narrow_across(show: Show) -> None:
 
 
 @needs_browser
-def test_a_search_finds_words_in_any_order_and_errors(show: Show) -> None:
+def test_search_matches_words_in_any_order_and_error_messages(show: Show) -> None:
     tab = show()
     tab.get_by_label("Search").fill("R=8  lora")
     assert shown(tab) == ["aa"]
@@ -237,7 +240,7 @@ def test_a_search_finds_words_in_any_order_and_errors(show: Show) -> None:
 
 
 @needs_browser
-def test_sorting_says_its_direction_and_leaves_the_missing_last(show: Show) -> None:
+def test_sorting_announces_its_direction_and_puts_missing_values_last(show: Show) -> None:
     tab = show("#task=sst2")
     score = tab.get_by_role("columnheader", name="accuracy")
     assert score.get_attribute("aria-sort") == "none"
@@ -254,7 +257,7 @@ def test_sorting_says_its_direction_and_leaves_the_missing_last(show: Show) -> N
 
 
 @needs_browser
-def test_entries_are_for_people(show: Show) -> None:
+def test_entries_are_formatted_for_reading(show: Show) -> None:
     tab = show()
     scores = dict(zip(shown(tab), entries(tab, "accuracy %"), strict=True))
     assert scores["aa"] == "82.0 \u00b1 2.0 (3)"
@@ -267,7 +270,7 @@ def test_entries_are_for_people(show: Show) -> None:
 
 
 @needs_browser
-def test_columns_are_chosen(show: Show) -> None:
+def test_columns_can_be_chosen(show: Show) -> None:
     tab = show()
     assert tab.locator("#table thead th").all_text_contents() == [
         "compare", "model", "task", "method", "rank", "target", "trainable params",
@@ -286,24 +289,27 @@ def test_columns_are_chosen(show: Show) -> None:
 
 
 def fronts(study: Study, x: str, y: str, better: tuple[str, str]) -> set[str]:
-    """By the definition: what no other cell of the same table is at least as good as in both and better in one."""
-    found = study.cells.dropna(subset=[x, y])
-    signs = [1 if one == "low" else -1 for one in better]
+    """Return the Pareto front by definition.
+
+    No other cell of the same table is at least as good on both axes and better on one.
+    """
+    scored = study.cells.dropna(subset=[x, y])
+    signs = [1 if direction == "low" else -1 for direction in better]
     best = set()
-    for _, one in found.iterrows():
-        others = found[found["table"] == one["table"]]
-        gaps = [sign * (others[key] - one[key]) for sign, key in zip(signs, (x, y), strict=True)]
+    for _, row in scored.iterrows():
+        others = scored[scored["table"] == row["table"]]
+        gaps = [sign * (others[key] - row[key]) for sign, key in zip(signs, (x, y), strict=True)]
         beaten = (gaps[0] <= 0) & (gaps[1] <= 0) & ((gaps[0] < 0) | (gaps[1] < 0))
-        best |= set() if beaten.any() else {one["cell"]}
+        best |= set() if beaten.any() else {row["cell"]}
     return best
 
 
 @needs_browser
-def test_the_front_is_the_front(show: Show) -> None:
+def test_the_plotted_front_equals_the_pareto_front(show: Show) -> None:
     tab, study = show(), small()
 
     def best() -> set[str]:
-        return set(tab.eval_on_selector_all("#plot .best", "all => all.map(one => one.dataset.cell)"))
+        return set(tab.eval_on_selector_all("#plot .best", "points => points.map(point => point.dataset.cell)"))
 
     assert (
         best() == fronts(study, "trainable_params", "report_score", ("low", "high")) == {"aa", "cc", "dd", "ii", "jj"}
@@ -321,7 +327,7 @@ def test_the_front_is_the_front(show: Show) -> None:
 
 
 @needs_browser
-def test_a_logarithmic_axis_spreads_what_a_linear_one_heaps(show: Show) -> None:
+def test_a_logarithmic_axis_spreads_small_values(show: Show) -> None:
     tab = show("#task=sst2")
 
     def left(cell: str) -> float:
@@ -335,7 +341,7 @@ def test_a_logarithmic_axis_spreads_what_a_linear_one_heaps(show: Show) -> None:
 
 
 @needs_browser
-def test_a_point_tells_and_opens_its_cell(show: Show) -> None:
+def test_a_point_describes_and_opens_its_cell(show: Show) -> None:
     tab = show("#task=sst2&model=minilm")
     tab.locator("#plot [data-cell=cc]").hover()
     tip = str(tab.locator("#tip").inner_text())
@@ -357,29 +363,29 @@ def test_a_point_tells_and_opens_its_cell(show: Show) -> None:
 
 
 @needs_browser
-def test_a_method_has_one_mark_everywhere(show: Show) -> None:
+def test_a_method_has_the_same_mark_everywhere(show: Show) -> None:
     tab = show()
 
     def marks(where: str) -> set[tuple[str, str]]:
-        return {tuple(one) for one in tab.eval_on_selector_all(
-            f"{where} path[class^=c]", "all => all.map(one => [one.getAttribute('class'), one.getAttribute('d')])"
+        return {tuple(mark) for mark in tab.eval_on_selector_all(
+            f"{where} path[class^=c]", "all => all.map(mark => [mark.getAttribute('class'), mark.getAttribute('d')])"
         )}  # fmt: skip
 
     assert marks("#plot [data-cell=aa]") == marks("#plot [data-cell=ii]") == marks("tr[data-cell=ee]")
-    assert len(marks("#legend")) == 6  # no two alike
+    assert len(marks("#legend")) == 6  # all distinct
     tab.get_by_role("button", name="ia3", exact=True).click()
     assert shown(tab) == ["cc"]
 
 
 @needs_browser
-def test_the_page_of_a_cell(show: Show) -> None:
+def test_a_cell_page_shows_trials_command_settings_and_errors(show: Show) -> None:
     tab = show()
     tab.locator("tr[data-cell=aa] a").click()
     tab.locator("#page-title:focus").wait_for()
     text = str(tab.locator("#page").inner_text())
     assert tab.title().startswith("lora r=8 qv")
     assert "82.0 \u00b1 2.0 (3) accuracy %" in text
-    assert tab.locator("#page svg path.curve").count() == 3 + 1  # and the legend's
+    assert tab.locator("#page svg path.curve").count() == 3 + 1  # and one in the legend
     assert tab.locator("#page [aria-label=Trials] tbody tr").count() == 3
     assert "python -m bench.run model=minilm task=sst2 method=lora rank=8 target=qv 'seeds=[0,1,2]'" in text
     for line in ("protocol.warmup\n0.06", "dtype\nfp32", "identity.model\nsha256:minilm"):
@@ -397,7 +403,7 @@ def test_the_page_of_a_cell(show: Show) -> None:
 
 
 @needs_browser
-def test_two_cells_side_by_side(show: Show) -> None:
+def test_two_cells_are_compared_side_by_side(show: Show) -> None:
     tab = show()
     tab.get_by_role("checkbox", name="compare lora r=8 qv, minilm, sst2").check()
     assert "tick one more row" in str(tab.locator("#picked").inner_text())
@@ -418,34 +424,34 @@ def test_two_cells_side_by_side(show: Show) -> None:
 
 
 def judged() -> Study:
-    """Three cells of three seeds and one of one, with their right answers: 60 to 90% of 400."""
+    """Return a study of three cells of three seeds and a cell of one seed, 60 to 90% right on 400 known answers."""
     random, truth = np.random.default_rng(0), [row % 2 for row in range(400)]
-    found = []
+    records = []
     for name, right in (("aa", 0.90), ("bb", 0.89), ("cc", 0.60), ("dd", 0.75)):
         scores = (right, right, right)[: 1 if name == "dd" else 3]
-        for one in a_cell(name, method=name, scores=scores):
+        for record in a_cell(name, method=name, scores=scores):
             answers = [label if random.random() < right else 1 - label for label in truth]
             scored = {"metric": "accuracy", "report": float(np.mean(np.array(answers) == truth)), "select": right}
             predictions = {"select": [0, 1], "report": answers}
-            trial = {"scores": scored, "predictions": predictions} if one.trial else {}
-            found.append(replace(one, truth={"select": [0, 1], "report": truth}, **trial))
-    return Study.of(found)
+            trial = {"scores": scored, "predictions": predictions} if record.trial else {}
+            records.append(replace(record, truth={"select": [0, 1], "report": truth}, **trial))
+    return Study.of(records)
 
 
-def test_the_page_has_the_verdict_and_the_interval_of_compare_for_any_two_cells() -> None:
+def test_verdicts_and_intervals_of_the_page_equal_those_of_compare() -> None:
     study = judged()
     ((test,), cells) = payload(study, "")["tests"], study.cells.set_index("cell", drop=False)
     assert test["cells"] == ["aa", "bb", "cc"]
-    for place, one in enumerate(test["cells"]):
-        for behind, other in enumerate(test["cells"][place + 1 :]):
-            told, reach = difference(study, cells.loc[one], cells.loc[other]), test["reach"][place][behind] * 1e-5
-            assert (abs(told.score) > reach) == (told.p <= 0.05)
-            assert told.interval == pytest.approx((told.score - reach, told.score + reach), abs=1.1e-5)
+    for place, cell in enumerate(test["cells"]):
+        for offset, other in enumerate(test["cells"][place + 1 :]):
+            compared, reach = difference(study, cells.loc[cell], cells.loc[other]), test["reach"][place][offset] * 1e-5
+            assert (abs(compared.score) > reach) == (compared.p <= 0.05)
+            assert compared.interval == pytest.approx((compared.score - reach, compared.score + reach), abs=1.1e-5)
     assert standings(study, study.cells) == {"aa": "best", "bb": "tied"}
 
 
 @needs_browser
-def test_two_cells_of_one_table_have_their_interval_and_verdict(show: Show, tmp_path: Path) -> None:
+def test_two_cells_of_a_table_show_their_interval_and_verdict(show: Show, tmp_path: Path) -> None:
     page, study = tmp_path / "page.html", judged()
     page.write_text(dashboard(study), encoding="utf-8")
     tab = show("#pick=aa,cc&compare=1", page)
@@ -470,7 +476,7 @@ def test_untuned_cells_have_no_verdict_and_are_on_no_front(show: Show, tmp_path:
     assert dict(zip(shown(tab), entries(tab, "tuning"), strict=True)) == {
         "aa": "tuned (7 rates)", "bb": "one rate, untuned", "cc": "tuned (7 rates)",
     }  # fmt: skip
-    assert tab.eval_on_selector_all("#plot .point.best", "all => all.map(one => one.dataset.cell)") != []
+    assert tab.eval_on_selector_all("#plot .point.best", "points => points.map(point => point.dataset.cell)") != []
     assert tab.locator("#plot .point.best[data-cell=bb]").count() == 0
     assert "Cells at untuned rates are on no front." in tab.locator("#plot-note").inner_text()
     assert "No verdict on ia3 r=8 qv" in tab.locator("#table-note").inner_text()
@@ -482,7 +488,7 @@ def test_untuned_cells_have_no_verdict_and_are_on_no_front(show: Show, tmp_path:
 
 
 @needs_browser
-def test_the_page_of_a_cell_has_its_race_and_its_flags(show: Show, tmp_path: Path) -> None:
+def test_a_cell_page_shows_its_race_and_flags(show: Show, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     cells = [*a_cell("aa", scores=(0.8,)), *a_cell("bb", method="head", scores=(0.9,))]
     page.write_text(dashboard(Study.of(cells)), encoding="utf-8")
@@ -498,7 +504,7 @@ def test_the_page_of_a_cell_has_its_race_and_its_flags(show: Show, tmp_path: Pat
 
 
 @needs_browser
-def test_differing_configurations_are_told_apart(show: Show, tmp_path: Path) -> None:
+def test_a_comparison_lists_only_differing_settings(show: Show, tmp_path: Path) -> None:
     same = {"epochs": 3, "deep": {"r": 8}}
     study = Study.of([
         *a_cell("aa", scores=(0.5,), config={"method": {"name": "x", **same}}),
@@ -511,8 +517,8 @@ def test_differing_configurations_are_told_apart(show: Show, tmp_path: Path) -> 
 
 
 @needs_browser
-def test_costs_of_two_machines_make_no_ratio(show: Show, tmp_path: Path) -> None:
-    """Also of cells of two tables, each of which shows the costs of its own machine; counts may be compared."""
+def test_costs_of_two_machines_have_no_ratio(show: Show, tmp_path: Path) -> None:
+    """This also holds for cells of two tables, each showing the costs of its own machine. Counts may be compared."""
     xeon, epyc = ({"device_name": name, "dtype": "fp32", "packages": {"torch": name}} for name in ("a Xeon", "an EPYC"))
     study = Study.of([
         *a_cell("aa", scores=(0.5,), provenance=xeon),
@@ -537,15 +543,18 @@ def test_costs_of_two_machines_make_no_ratio(show: Show, tmp_path: Path) -> None
 
 
 @needs_browser
-def test_a_cost_measured_beside_other_load_is_marked_and_never_the_best(show: Show, tmp_path: Path) -> None:
+def test_a_cost_measured_under_other_load_is_marked_and_never_best(show: Show, tmp_path: Path) -> None:
     calm, fast = a_cell("aa", scores=(0.5,)), a_cell("bb", scores=(0.6,), rank=1)
-    told = {"contended": "other processes used 1.2 of 2 cores", "samples_per_second": 9999.0}
-    fast = [replace(one, cost={**one.cost, **told}) if one.kind == "probe" and one.cost else one for one in fast]
+    disturbed = {"contended": "other processes used 1.2 of 2 cores", "samples_per_second": 9999.0}
+    fast = [
+        replace(record, cost={**record.cost, **disturbed}) if record.kind == "probe" and record.cost else record
+        for record in fast
+    ]
     page = tmp_path / "page.html"
     page.write_text(dashboard(Study.of([*calm, *fast])), encoding="utf-8")
     tab = show("#x=samples_per_second", page)
     assert sorted(entry.startswith("~") for entry in entries(tab, "samples/s")) == [False, True]
-    assert tab.eval_on_selector_all("#plot .best", "all => all.map(one => one.dataset.cell)") == ["aa"]
+    assert tab.eval_on_selector_all("#plot .best", "points => points.map(point => point.dataset.cell)") == ["aa"]
     assert "~: measured under other load" in tab.locator("#table-note").inner_text()
     visit(tab, "#pick=aa,bb&compare=1")
     rows = {
@@ -556,7 +565,7 @@ def test_a_cost_measured_beside_other_load_is_marked_and_never_the_best(show: Sh
 
 
 @needs_browser
-def test_copies_are_what_the_table_shows(show: Show) -> None:
+def test_copies_equal_the_shown_table(show: Show) -> None:
     tab = show(
         "#task=sst2&model=minilm&method=lora&method=ia3&sort=-report_score&cols=method,rank,trainable_params,report_score"
     )
@@ -577,11 +586,11 @@ def test_copies_are_what_the_table_shows(show: Show) -> None:
 
 
 @needs_browser
-def test_copies_of_hostile_texts_stay_texts(show: Show) -> None:
+def test_copies_escape_hostile_texts(show: Show) -> None:
     tab = show("#rank=32&cols=model,target,base")
     assert "| \\<script>document.title='owned'\\</script> | a\\|b_%\\\\ | =1+1 |" in copied(tab, "Markdown")
     assert "& a|b\\_\\%\\textbackslash{} & =1+1 \\\\" in copied(tab, "LaTeX")
-    assert list(csv.reader(io.StringIO(copied(tab, "CSV"))))[1] == [EVIL, "a|b_%\\", "'=1+1"]  # no formula
+    assert list(csv.reader(io.StringIO(copied(tab, "CSV"))))[1] == [EVIL, "a|b_%\\", "'=1+1"]  # not a formula
 
 
 @needs_browser
@@ -598,7 +607,7 @@ def test_copying_works_without_a_clipboard_interface(show: Show) -> None:
 
 
 @needs_browser
-def test_the_hash_is_the_whole_view(show: Show) -> None:
+def test_the_hash_restores_the_whole_view(show: Show) -> None:
     tab = show()
     tab.get_by_label("Search").fill("r=")
     choose(tab, "method", "lora", "adapter")
@@ -613,13 +622,13 @@ def test_the_hash_is_the_whole_view(show: Show) -> None:
     tab.get_by_role("checkbox", name="compare adapter r=64 None").check()
     tab.wait_for_url("**pick=bb")
 
-    def seen(one: Any) -> list[Any]:
-        fields = "[...document.querySelectorAll('select, input')].map(one => [one.id, one.value, one.checked])"
+    def seen(page: Any) -> list[Any]:
+        fields = "[...document.querySelectorAll('select, input')].map(field => [field.id, field.value, field.checked])"
         return [
-            shown(one),
-            one.locator("#table thead").inner_text(),
-            one.locator("#picked").inner_text(),
-            one.evaluate(fields),
+            shown(page),
+            page.locator("#table thead").inner_text(),
+            page.locator("#picked").inner_text(),
+            page.evaluate(fields),
         ]
 
     again = show("#" + tab.url.partition("#")[2])
@@ -628,13 +637,13 @@ def test_the_hash_is_the_whole_view(show: Show) -> None:
     for word in ("q=r%3D", "method=lora", "method=adapter", "target=", "sort=", "cols=", "xbetter=low", "y=seeds"):
         assert word in tab.url
     tab.locator("tr[data-cell=bb] a").click()
-    tab.go_back()  # a cell is a step of the history, and the view is as it was
+    tab.go_back()  # opening a cell added a history entry; going back restores the view
     tab.locator("#overview").wait_for()
     assert seen(tab) == seen(again)
 
 
 @needs_browser
-def test_a_hash_that_makes_no_sense_is_the_plain_view(show: Show) -> None:
+def test_an_invalid_hash_shows_the_default_view(show: Show) -> None:
     tab = show("#sort=constructor&cols=__proto__&x=nope&xlog=maybe&pick=zz,aa&compare=1&page=-3&method=nope&unknown=1")
     assert tab.locator("#table").text_content() == "No cell passes these filters."
     tab.get_by_role("button", name="Clear filters").click()
@@ -668,7 +677,7 @@ def test_the_keyboard_reaches_everything(show: Show) -> None:
 
 
 @needs_browser
-def test_controls_have_names_and_tables_are_tables(show: Show) -> None:
+def test_controls_have_names_and_tables_have_table_roles(show: Show) -> None:
     tab = show()
     for view in ("#", "#cell=aa", "#pick=aa,bb&compare=1"):
         visit(tab, view)
@@ -681,13 +690,13 @@ def test_controls_have_names_and_tables_are_tables(show: Show) -> None:
     assert tab.get_by_role("table").get_by_role("row").count() == 11
     assert tab.get_by_role("status").first.text_content() == "10 cells"
     tab.set_viewport_size({"width": 420, "height": 900})
-    assert tab.get_by_role("table").get_by_role("rowheader").count() == 10  # as cards too
+    assert tab.get_by_role("table").get_by_role("rowheader").count() == 10  # also as cards
     assert tab.evaluate("document.documentElement.scrollWidth") == 420
-    assert tab.evaluate("document.getElementById('table').scrollWidth") <= 420  # nothing is to be scrolled for
+    assert tab.evaluate("document.getElementById('table').scrollWidth") <= 420  # no horizontal scrolling
 
 
 @needs_browser
-def test_what_records_say_never_runs(show: Show) -> None:
+def test_texts_of_records_never_run_as_code(show: Show) -> None:
     tab = show()
     assert tab.title() == "a <b>grid</b>"
     assert tab.locator("h1").inner_text() == "a <b>grid</b>"
@@ -701,13 +710,14 @@ def test_what_records_say_never_runs(show: Show) -> None:
 
 
 @needs_browser
-def test_the_page_runs_its_own_script_alone_and_asks_nobody(browser: Any, pages: dict[str, Path]) -> None:
+def test_the_page_runs_only_its_own_script_and_requests_nothing(browser: Any, pages: dict[str, Path]) -> None:
     tab = browser.new_page()
     refused: list[str] = []
     tab.on("requestfailed", lambda request: refused.append(request.failure))
     tab.goto(pages["small"].as_uri())
     added = (
-        "const one = document.createElement('script'); one.textContent = 'window.ran = 1'; document.body.append(one)"
+        "const script = document.createElement('script'); script.textContent = 'window.ran = 1'; "
+        "document.body.append(script)"
     )
     tab.evaluate(f"() => {{ {added}; new Image().src = 'http://127.0.0.1:9/x.png'; }}")
     assert tab.evaluate("window.ran") is None
@@ -717,7 +727,7 @@ def test_the_page_runs_its_own_script_alone_and_asks_nobody(browser: Any, pages:
 
 
 @needs_browser
-def test_dark_is_dark_and_can_be_chosen(show: Show) -> None:
+def test_the_dark_theme_follows_the_system_and_can_be_chosen(show: Show) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     light, dark = show(), show(color_scheme="dark")
     assert light.evaluate(ground) == "rgb(255, 255, 255)"
@@ -733,7 +743,7 @@ def test_dark_is_dark_and_can_be_chosen(show: Show) -> None:
 
 
 @needs_browser
-def test_a_thousand_cells_are_small_and_quick(show: Show, tmp_path: Path) -> None:
+def test_a_page_of_a_thousand_cells_is_small_and_fast(show: Show, tmp_path: Path) -> None:
     study, page = large(), tmp_path / "large.html"
     page.write_text(dashboard(study), encoding="utf-8")
     assert page.stat().st_size < 5e6
@@ -749,7 +759,7 @@ def test_a_thousand_cells_are_small_and_quick(show: Show, tmp_path: Path) -> Non
     tab.get_by_role("button", name="Next").click()
     assert tab.locator("#count").text_content() == "1,000 cells, page 2 of 10"
     worked = time.monotonic() - begun
-    assert len(copied(tab, "CSV").splitlines()) == 1001  # all that pass, not the page alone
+    assert len(copied(tab, "CSV").splitlines()) == 1001  # every row that passes the filters, not only the current page
     print(f"{page.stat().st_size / 1e6:.2f} MB, opened in {opened:.2f} s, three changes in {worked:.2f} s")
     assert opened < 2
     assert worked < 2
@@ -763,15 +773,15 @@ def test_curves_are_thinned_to_their_means() -> None:
     assert thinned({}) == ([], [])
 
 
-def test_what_is_embedded_cannot_leave_its_element() -> None:
+def test_embedded_data_cannot_leave_its_element() -> None:
     text = "</script><!-- & \u2028\u2029 \ud800 ]]>"
-    found = embedded({"text": text})
-    assert not set(found) & set("<>&\u2028\u2029")
-    assert found.isascii()
-    assert json.loads(found) == {"text": text}
+    encoded = embedded({"text": text})
+    assert not set(encoded) & set("<>&\u2028\u2029")
+    assert encoded.isascii()
+    assert json.loads(encoded) == {"text": text}
 
 
-def test_the_page_is_the_same_for_the_same_records() -> None:
+def test_equal_records_make_equal_pages() -> None:
     assert dashboard(small()) == dashboard(small())
 
 
@@ -785,15 +795,15 @@ def test_the_page_is_the_same_for_the_same_records() -> None:
 def test_the_command_runs_the_same_cell(words: str) -> None:
     given = words.split()
     (cell,) = cells_of_grid([*given, *([] if "lrs=" in words else ["lrs=published"])], multirun=False)
-    who = {"id": cell.id, "title": cell.title, "model": cell.source.label, "task": cell.task, "method": cell.method,
-           "rank": cell.rank, "target": cell.target, "scale": cell.scale, "base": cell.base, "optim": cell.optim,
-           "checkpointing": cell.checkpointing, "random": cell.source.random}  # fmt: skip
-    found = [
-        replace(record_of(), cell=who, trial={"id": one.id, "lr": one.lr, "seed": one.seed}, identity=cell.identity,
-                config=cell.config)
-        for one in cell.trials
+    fields = {"id": cell.id, "title": cell.title, "model": cell.source.label, "task": cell.task, "method": cell.method,
+              "rank": cell.rank, "target": cell.target, "scale": cell.scale, "base": cell.base, "optim": cell.optim,
+              "checkpointing": cell.checkpointing, "random": cell.source.random}  # fmt: skip
+    records = [
+        replace(record_of(), cell=fields, trial={"id": trial.id, "lr": trial.lr, "seed": trial.seed},
+                identity=cell.identity, config=cell.config)
+        for trial in cell.trials
     ]  # fmt: skip
-    command = shlex.split(command_of(found))
+    command = shlex.split(command_of(records))
     assert command[:3] == ["python", "-m", "bench.run"]
     (again,) = cells_of_grid(command[3:], multirun=False)
     assert again.id == cell.id
@@ -801,11 +811,11 @@ def test_the_command_runs_the_same_cell(words: str) -> None:
     assert again.config["retain"] == cell.config["retain"]
 
 
-def test_named_targets_are_those_of_the_configuration() -> None:
+def test_named_targets_equal_those_of_the_configuration() -> None:
     assert set(TARGETS) == {path.stem for path in (REPOSITORY / "conf" / "target").glob("*.yaml")} - {"default"}
 
 
-# A job in the background of a shell, and all that it starts, ignores Ctrl-C: the tests may run as one.
+# Background jobs of a shell and their children ignore Ctrl-C, and the tests may run in such a job.
 SERVER = """
 import signal
 import sys
@@ -822,7 +832,7 @@ serve_dashboard(make, None, lambda line: print(line, flush=True))
 
 
 @needs_browser
-def test_a_served_page_follows_the_records(browser: Any, tmp_path: Path) -> None:
+def test_a_served_page_shows_new_records(browser: Any, tmp_path: Path) -> None:
     store(tmp_path, *a_cell("aa", scores=(0.5,)))
     command = [sys.executable, "-c", SERVER, str(tmp_path)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as server:
@@ -831,15 +841,15 @@ def test_a_served_page_follows_the_records(browser: Any, tmp_path: Path) -> None
             address = server.stdout.readline().split()[1]
             assert address.startswith("http://127.0.0.1:")
             tab = browser.new_page()
-            wrong: list[str] = []
-            tab.on("console", lambda message: wrong.append(message.text))
+            messages: list[str] = []
+            tab.on("console", lambda message: messages.append(message.text))
             tab.goto(f"{address}/#sort=-rank&q=lora")
             assert shown(tab) == ["aa"]
             store(tmp_path, *a_cell("bb", rank=64, scores=(0.6,)))
             tab.locator("tr[data-cell=bb]").wait_for(timeout=10000)
             assert shown(tab) == ["bb", "aa"]
             assert tab.url == f"{address}/#q=lora&sort=-rank"
-            assert wrong == []
+            assert messages == []
             tab.close()
             server.send_signal(signal.SIGINT)
             assert server.wait(timeout=10) == 0
@@ -848,7 +858,7 @@ def test_a_served_page_follows_the_records(browser: Any, tmp_path: Path) -> None
             server.kill()
 
 
-def test_a_page_is_made_anew_only_when_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_served_page_is_rendered_again_only_when_due(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = iter(["one", "two", ValueError("gone"), "three"])
     now = 0.0
     monkeypatch.setattr("bench.report.dashboard.serve.time.monotonic", lambda: now)
@@ -861,11 +871,11 @@ def test_a_page_is_made_anew_only_when_it_is_due(monkeypatch: pytest.MonkeyPatch
 
     page = LivePage(make)
     assert page.now()[0] == "one"
-    for now, text in ((0.5, "one"), (1.5, "two"), (2.6, "two"), (3.7, "three")):  # noqa: B007  (make and clock read it)
+    for now, text in ((0.5, "one"), (1.5, "two"), (2.6, "two"), (3.7, "three")):  # noqa: B007  (the clock reads it)
         assert page.now()[0] == text
 
 
-def test_only_this_machine_is_answered() -> None:
+def test_the_server_answers_only_this_machine() -> None:
     import threading
 
     server = bound(LivePage(lambda: "<head></head>"), None)
@@ -878,16 +888,16 @@ def test_only_this_machine_is_answered() -> None:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
             connection.request("GET", path, headers={"Host": host})
             answer = connection.getresponse()
-            found = answer.status, answer.read()
+            status_and_body = answer.status, answer.read()
             connection.close()
-            return found
+            return status_and_body
 
         version = ask("/version", f"localhost:{port}")[1]
         assert ask("/", f"127.0.0.1:{port}") == (200, b'<head><meta name="served" content="%s"></head>' % version)
         assert ask("/", f"example.org:{port}")[0] == 403
         assert ask("/../etc/passwd", f"127.0.0.1:{port}")[0] == 404
         with socket.socket() as other, pytest.raises(OSError, match="refused"):
-            other.connect(("127.0.0.2", port))  # this machine too, but not by that number
+            other.connect(("127.0.0.2", port))  # the same machine at another address
         with pytest.raises(ValueError, match=f"^port {port} is taken.*$"):
             serve_dashboard(lambda: "", port, print)
     finally:

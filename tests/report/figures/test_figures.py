@@ -1,4 +1,4 @@
-"""Figures from records by hand: what is drawn where, how methods look, and files of every format."""
+"""Figures of hand-made records: their traces, the look of each method, and files of every format."""
 
 import re
 import shutil
@@ -21,16 +21,16 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def study() -> Study:
-    found = [
+    records = [
         *cell(0.70, 0.72, rank=1, trainable=1_000),
         *cell(0.80, 0.82, rank=8, trainable=8_000, offset=5),
         *cell(0.75, 0.76, method="ia3", rank=None, trainable=5_000, offset=9),
         record_of(seed=0, lr=1e-2, select=0.4, report=0.4, rank=8),
     ]
-    return Study.of(found)
+    return Study.of(records)
 
 
-def test_the_front_is_what_nothing_beats_in_both() -> None:
+def test_the_front_holds_the_cells_that_no_other_cell_beats() -> None:
     generator = np.random.default_rng(0)
     cells = pd.DataFrame(
         {"cost": generator.integers(0, 20, 60) * 1.0, "report_score": generator.integers(0, 20, 60) / 20}
@@ -41,11 +41,11 @@ def test_the_front_is_what_nothing_beats_in_both() -> None:
     def beaten(cost: float, score: float) -> bool:
         return any(x <= cost and y >= score and (x, y) != (cost, score) for x, y in pairs)
 
-    found = front(cells, "cost")
-    for (cost, score), on_it in zip(pairs, found, strict=True):
+    mask = front(cells, "cost")
+    for (cost, score), on_front in zip(pairs, mask, strict=True):
         if np.isnan(cost) or np.isnan(score) or beaten(cost, score):
-            assert not on_it
-    assert {pair for pair, on_it in zip(pairs, found, strict=True) if on_it} == {
+            assert not on_front
+    assert {pair for pair, on_front in zip(pairs, mask, strict=True) if on_front} == {
         pair for pair in pairs if not np.isnan(sum(pair)) and not beaten(*pair)
     }
 
@@ -66,14 +66,14 @@ def test_score_by_parameters_has_a_mark_for_each_cell_with_its_interval() -> Non
     assert figure.layout.yaxis.title.text == "accuracy on report, %"
 
 
-def test_the_rank_ablation_is_a_line_for_each_target() -> None:
+def test_the_rank_ablation_has_a_line_for_each_target() -> None:
     figure = FIGURES["score_by_rank"](study())
     assert figure is not None
     (line,) = figure.data
     assert (line.name, list(line.x), list(line.y)) == ("lora qv", [1, 8], pytest.approx([71.0, 81.0]))
 
 
-def test_learning_rates_show_select_and_only_cells_with_several() -> None:
+def test_learning_rates_show_select_scores_of_cells_with_several_rates() -> None:
     figure = FIGURES["learning_rates"](study())
     assert figure is not None
     (line,) = figure.data
@@ -81,8 +81,8 @@ def test_learning_rates_show_select_and_only_cells_with_several() -> None:
     assert figure.layout.yaxis.title.text == "accuracy on select, %"
 
 
-def test_the_expected_best_rises_with_the_rates_that_were_tried() -> None:
-    """Two rates score 81 and 40: of one draw their mean is expected, of two 81 three times in four."""
+def test_the_expected_best_rises_with_the_number_of_tried_rates() -> None:
+    """Two rates score 81 and 40. One draw expects their mean; the best of two is 81 in three of four cases."""
     figure = FIGURES["expected_score"](study())
     assert figure is not None
     (line,) = figure.data
@@ -92,10 +92,10 @@ def test_the_expected_best_rises_with_the_rates_that_were_tried() -> None:
 def test_ranks_over_five_tasks_have_a_critical_difference() -> None:
     draw, rights = OVER_TASKS["critical_difference"], {"lora": 0.9, "ia3": 0.8, "full": 0.7}
     tasks = [f"task{number}" for number in range(5)]
-    found = [
+    cells = [
         cell(right, method=name, rank=None, target=None, task=task) for name, right in rights.items() for task in tasks
     ]
-    figure = draw(Study.of(record for some in found for record in some))
+    figure = draw(Study.of(record for records in cells for record in records))
     assert figure is not None
     *marks, line = figure.data
     assert [mark.x[0] for mark in marks] == [3, 2, 1]
@@ -104,7 +104,7 @@ def test_ranks_over_five_tasks_have_a_critical_difference() -> None:
     assert draw(study()) is None
 
 
-def test_memory_is_stacked_by_what_it_is_for() -> None:
+def test_memory_is_stacked_by_purpose() -> None:
     figure = FIGURES["memory"](study())
     assert figure is not None
     assert [(bar.name, bar.y[0]) for bar in figure.data] == [
@@ -124,13 +124,13 @@ def test_seeds_and_curves_show_every_seed_of_the_chosen_rate() -> None:
     assert len(lines.data) == 6
 
 
-def test_nothing_to_draw_is_no_figure() -> None:
+def test_figures_without_data_are_omitted() -> None:
     assert [name for name in FIGURES if FIGURES[name](Study.of(cell(0.8, rank=None)))] == [
         "learning_rates", "curves", "memory", "seeds",
     ]  # fmt: skip
 
 
-def test_a_method_looks_the_same_everywhere_and_common_ones_look_different() -> None:
+def test_a_method_looks_the_same_everywhere_and_common_methods_differ() -> None:
     many = [*FIRST, *(f"method {number}" for number in range(44))]
     assert len({look_of(name, many) for name in many}) == 56
     for name in FIRST:
@@ -144,7 +144,7 @@ def test_a_method_looks_the_same_everywhere_and_common_ones_look_different() -> 
 
 
 @pytest.mark.parametrize("form", ["html", "svg", "png", "pdf"])
-def test_files_of_every_format(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_figures_are_written_in_every_format(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if form != "html" and CHROMIUM is None:
         pytest.skip("no Chromium here")
     store(tmp_path, *cell(0.70, rank=1, trainable=1_000), *cell(0.80, rank=8, trainable=8_000))
@@ -160,20 +160,20 @@ def test_figures_under_a_filter_do_not_replace_those_of_all_records(
 ) -> None:
     store(tmp_path, *cell(0.70, rank=1, trainable=1_000), *cell(0.80, rank=8, trainable=8_000))
     store(tmp_path, *cell(0.75, method="ia3", rank=None, target=None, trainable=500))
-    wanted = ["figures", "figure=score_by_parameters", "format=html", f"results_dir={tmp_path}"]
-    assert cli(wanted) == 0
+    arguments = ["figures", "figure=score_by_parameters", "format=html", f"results_dir={tmp_path}"]
+    assert cli(arguments) == 0
     folder = tmp_path / "minilm" / "sst2" / "figures"
     whole = (folder / "score_by_parameters.html").read_text()
     capsys.readouterr()
-    assert cli([*wanted, "method=lora", "task=sst2,../x"]) == 0
-    own = folder / "method=lora+task=.._x,sst2" / "score_by_parameters.html"
-    assert capsys.readouterr().out == f"rendered: {own}\n"
+    assert cli([*arguments, "method=lora", "task=sst2,../x"]) == 0
+    filtered = folder / "method=lora+task=.._x,sst2" / "score_by_parameters.html"
+    assert capsys.readouterr().out == f"rendered: {filtered}\n"
     assert (folder / "score_by_parameters.html").read_text() == whole
     assert "ia3" in whole
-    assert "ia3" not in own.read_text()
+    assert "ia3" not in filtered.read_text()
 
 
-def test_an_unknown_format_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_format_is_a_one_line_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(tmp_path, *cell(0.70, rank=1), *cell(0.80, rank=8))
     assert cli(["figures", "format=bmp", f"results_dir={tmp_path}"]) == 2
     assert capsys.readouterr().err == "error: format=bmp is unknown; choose from svg, png, pdf, html\n"
