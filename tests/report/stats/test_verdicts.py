@@ -1,4 +1,4 @@
-"""Some settings of the simulation of benchmarks/verdicts.py, whose whole grid is in results/perf/verdicts.md."""
+"""Some settings of the simulation in benchmarks/verdicts.py; the whole grid is in results/perf/verdicts.md."""
 
 import pytest
 from simulated_tables import by_holm, errors_of
@@ -16,17 +16,17 @@ from simulated_tables import by_holm, errors_of
         (50, 3, 277, 0.01, 0.5, 50),
     ],
 )
-def test_equal_cells_are_told_from_the_best_in_few_tables(
+def test_equal_cells_differ_from_the_best_in_few_tables(
     cells: int, seeds: int, examples: int, luck: float, own: float, tables: int
 ) -> None:
-    """In at most 6% of the tables, and 93 to 97.5% of the intervals of scores hold the truth."""
+    """At most 6% of the tables are wrong, and 93 to 97.5% of the score intervals contain the truth."""
     errors = errors_of(seeds, examples, luck, cells=cells, own=own, tables=tables)
     assert errors.wrong is not None
     assert errors.wrong <= 0.06
     assert 0.93 <= errors.coverage <= 0.975 or tables < 500
 
 
-def test_a_table_of_many_cells_tells_more_of_them_from_the_best_than_holm_does() -> None:
+def test_a_table_of_many_cells_has_more_power_than_holm() -> None:
     how = {"cells": 20, "skill": [0.9] * 8 + [0.85] * 12, "tables": 30}
     ours, holm = errors_of(3, 872, 0.01, **how), errors_of(3, 872, 0.01, **how, judge=by_holm)
     assert ours.power is not None
@@ -34,5 +34,5 @@ def test_a_table_of_many_cells_tells_more_of_them_from_the_best_than_holm_does()
     assert ours.power > holm.power + 0.2
 
 
-def test_the_interval_of_one_seed_is_about_the_trained_model() -> None:
+def test_the_interval_of_one_seed_covers_the_trained_model() -> None:
     assert 0.93 <= errors_of(1, 872, 0.02, tables=1000).coverage <= 0.97

@@ -1,4 +1,4 @@
-"""Our differences between ranks and targets beside the paper's: the same pairs, and the intervals of `compare`."""
+"""Our differences between ranks and targets next to the paper's: the same pairs, with the intervals of `compare`."""
 
 import io
 from dataclasses import replace
@@ -21,19 +21,19 @@ from bench.report.tables.table import DASH
 def _records(
     ranks: tuple[int, ...], targets: tuple[str, ...], seeds: int = 3, *, tuned: bool = True
 ) -> list[records.Record]:
-    """Trials of LoRA, better with every rank and target by another two answers of a hundred, and their truth."""
-    found = []
+    """Return LoRA trials and their truth; every further rank or target has two more of 100 answers right."""
+    stored = []
     for step, (target, rank) in enumerate((target, rank) for target in targets for rank in ranks):
         for seed in range(seeds):
             wrong = {(7 * seed + 3 * place) % 100 for place in range(30 - 2 * step)}
             answers = [int(place in wrong) for place in range(100)]
             score = 1 - len(wrong) / 100
             trial = record_of(rank=rank, target=target, seed=seed, select=score, report=score)
-            found.append(replace(trial, predictions={"select": [0, 1], "report": answers}))
-        found += [race_record(rank=rank, target=target)] if tuned else []
+            stored.append(replace(trial, predictions={"select": [0, 1], "report": answers}))
+        stored += [race_record(rank=rank, target=target)] if tuned else []
         truth = {"select": [0, 1], "report": [0] * 100}
-        found.append(replace(record_of("probe", rank=rank, target=target), truth=truth))
-    return found
+        stored.append(replace(record_of("probe", rank=rank, target=target), truth=truth))
+    return stored
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +45,27 @@ def rows(body: pd.DataFrame) -> dict[str, dict[str, str]]:
     return {row["difference"]: row.to_dict() for _, row in body.iterrows()}
 
 
-def test_the_pairs_are_those_that_the_tables_are_about() -> None:
-    six, five = [str(one) for one in contrasts("6")], [str(one) for one in contrasts("5")]
+def test_contrasts_equal_the_pairs_of_the_papers_tables() -> None:
+    six, five = [str(pair) for pair in contrasts("6")], [str(pair) for pair in contrasts("5")]
     assert len(six) == len(set(six)) == 3 * 4 + 2 * 5
     assert {"q r=8 - q r=1", "qkvo r=64 - qkvo r=1", "q r=1 - qv r=1", "qkvo r=64 - qv r=64"} <= set(six)
-    assert five == [f"{one} - qv r=4" for one in ("q r=8", "k r=8", "v r=8", "o r=8", "qk r=4", "qkvo r=2")]
+    assert five == [f"{setting} - qv r=4" for setting in ("q r=8", "k r=8", "v r=8", "o r=8", "qk r=4", "qkvo r=2")]
 
 
-def test_ours_have_the_interval_of_compare_and_the_papers_their_spread(study: Study) -> None:
+def test_our_differences_have_the_interval_of_compare_and_the_papers_their_spread(study: Study) -> None:
     table = beside_paper(study, "6")
     assert table is not None
-    found = rows(table.body)["q r=8 - q r=1"]
+    row = rows(table.body)["q r=8 - q r=1"]
     a, b = (study.cells[study.cells["title"] == title].iloc[0] for title in ("lora r=8 q", "lora r=1 q"))
     pair = difference(study, a, b)
     assert pair.interval is not None
     low, high = (100 * edge for edge in pair.interval)
-    assert found["sst2, ours"] == f"+2.0 ({low:.1f} to {high:.1f})"
-    assert found["wikisql, the paper's"] == "+1.6 +- 0.7"
-    assert found["mnli, the paper's"] == "+0.0 +- 0.1"
+    assert row["sst2, ours"] == f"+2.0 ({low:.1f} to {high:.1f})"
+    assert row["wikisql, the paper's"] == "+1.6 +- 0.7"
+    assert row["mnli, the paper's"] == "+0.0 +- 0.1"
 
 
-def test_a_pair_that_was_not_run_has_a_dash_and_a_study_without_any_has_no_table(study: Study) -> None:
+def test_a_missing_pair_is_a_dash_and_a_study_without_pairs_has_no_table(study: Study) -> None:
     table = beside_paper(study, "6")
     assert table is not None
     assert rows(table.body)["qkvo r=8 - qv r=8"]["sst2, ours"] == DASH
@@ -73,23 +73,23 @@ def test_a_pair_that_was_not_run_has_a_dash_and_a_study_without_any_has_no_table
     assert beside_paper(Study.of([record_of(method="ia3", seed=seed) for seed in range(3)]), "6") is None
 
 
-def test_of_one_seed_the_interval_is_over_examples_and_the_table_says_so() -> None:
+def test_with_one_seed_the_interval_is_over_examples_and_a_note_says_so() -> None:
     table = beside_paper(Study.of(_records((1, 8), ("q",), seeds=1)), "6")
     assert table is not None
     assert "with one seed" in table.notes[1]
     assert "(" in rows(table.body)["q r=8 - q r=1"]["sst2, ours"]
 
 
-def test_at_untuned_rates_there_is_no_interval_and_the_table_says_so() -> None:
+def test_untuned_rates_have_no_interval_and_a_note_says_so() -> None:
     table = beside_paper(Study.of(_records((1, 8), ("q",), tuned=False)), "6")
     assert table is not None
     assert rows(table.body)["q r=8 - q r=1"]["sst2, ours"] == "+2.0"
     assert "No interval where" in table.notes[2]
 
 
-def test_the_command_shows_them_below_the_published_values(tmp_path: Path) -> None:
+def test_the_command_shows_differences_below_the_published_values(tmp_path: Path) -> None:
     store(tmp_path / "results", *_records((1, 8), ("q", "qv")))
-    said, console = io.StringIO(), Console(file=io.StringIO())
-    asked = parse(["table=rank_by_target", "published=true", f"results_dir={tmp_path / 'results'}"])
-    tables(asked, Console(file=said, width=300), console)
-    assert said.getvalue().index("Source: Hu et al. 2021") < said.getvalue().index("Differences in points")
+    output, console = io.StringIO(), Console(file=io.StringIO())
+    arguments = parse(["table=rank_by_target", "published=true", f"results_dir={tmp_path / 'results'}"])
+    tables(arguments, Console(file=output, width=300), console)
+    assert output.getvalue().index("Source: Hu et al. 2021") < output.getvalue().index("Differences in points")
