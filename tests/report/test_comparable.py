@@ -1,4 +1,4 @@
-"""What may stand side by side: rates on common seeds, copies of records, machines, versions, tasks and metrics."""
+"""What may be compared: rates on common seeds, copies of records, machines, versions, tasks and metrics."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ EPYC = {"device": "cpu", "device_name": "an EPYC", "threads": 2, "dtype": "bf16"
 
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
-    """The report's command line in this process; stdout without its line breaks."""
+    """Run the report's command line in this process; return exit code, stdout without line breaks, and stderr."""
 
     def call(*words: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -38,16 +38,16 @@ def ask(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Ask:
 
 
 def at_rate(lr: float, selects: dict[int, float], **more: Any) -> list[Record]:
-    """Trials of one rate: their score on select by seed."""
+    """Return trials of one rate, given their score on select by seed."""
     return [record_of(lr=lr, seed=seed, select=select, report=select, **more) for seed, select in selects.items()]
 
 
-def flat(found: list[list[Record]]) -> list[Record]:
-    return [record for some in found for record in some]
+def flat(cells: list[list[Record]]) -> list[Record]:
+    return [record for cell_records in cells for record in cell_records]
 
 
-def row_of(*found: list[Record]) -> dict[str, Any]:
-    ((_, row),) = Study.of(flat(list(found))).cells.iterrows()
+def row_of(*cells: list[Record]) -> dict[str, Any]:
+    ((_, row),) = Study.of(flat(list(cells))).cells.iterrows()
     return dict(row)
 
 
@@ -61,25 +61,25 @@ def test_a_rate_with_more_seeds_does_not_win_by_their_number() -> None:
 
 
 def test_rates_are_compared_on_their_common_seeds() -> None:
-    """Seed 2 is a lucky one, and only the second rate had it."""
+    """Seed 2 is lucky, and only the second rate has it."""
     first, second = {0: 0.80, 1: 0.82}, {0: 0.78, 1: 0.79, 2: 0.99}
     row = row_of(at_rate(1e-3, first), at_rate(1e-4, second))
     assert (row["lr"], row["seeds"]) == (1e-3, 2)
 
 
-def test_a_rate_that_lost_a_seed_is_left_out_and_one_that_has_fewer_is_not() -> None:
+def test_a_rate_that_lost_a_seed_is_excluded_and_a_rate_with_fewer_seeds_is_not() -> None:
     lost = [*at_rate(1e-2, {0: 0.95}), record_of(lr=1e-2, seed=1, outcome="diverged")]
     assert row_of(lost, at_rate(1e-3, {0: 0.9, 1: 0.8}), at_rate(1e-4, {0: 0.85}))["lr"] == 1e-3
 
 
-def test_the_only_rate_is_shown_although_it_lost_a_seed() -> None:
+def test_the_only_rate_is_shown_even_if_it_lost_a_seed() -> None:
     row = row_of([*at_rate(1e-2, {0: 0.9, 1: 0.8}), record_of(lr=1e-2, seed=2, outcome="oom")])
     assert (row["lr"], row["seeds"], row["outcome"]) == (1e-2, 2, "2 ok, 1 oom")
 
 
-def test_without_common_seeds_no_rate_is_chosen_and_a_line_says_so() -> None:
-    found = [*at_rate(1e-3, {0: 0.9}), *at_rate(1e-4, {1: 0.8})]
-    table = made("cells", found)
+def test_without_common_seeds_no_rate_is_chosen_and_a_note_says_so() -> None:
+    trials = [*at_rate(1e-3, {0: 0.9}), *at_rate(1e-4, {1: 0.8})]
+    table = made("cells", trials)
     assert table.body["accuracy %"][0] == table.body["lr"][0] == "-"
     assert "No learning rate is chosen for lora r=8 qv: its rates have no seed in common." in table.notes
 
@@ -88,19 +88,19 @@ def test_without_common_seeds_no_rate_is_chosen_and_a_line_says_so() -> None:
 
 
 def named(record: Record, model: str, written: str | None = None) -> Record:
-    """The same record as a model's folder of another name made it."""
-    made_by = record.provenance | ({"written": written} if written else {})
-    return replace(record, cell=record.cell | {"model": model}, provenance=made_by)
+    """Return the same record as made with the model in a folder of another name."""
+    provenance = record.provenance | ({"written": written} if written else {})
+    return replace(record, cell=record.cell | {"model": model}, provenance=provenance)
 
 
 def test_one_model_under_two_names_counts_every_seed_once() -> None:
     trials = at_rate(1e-3, {0: 0.9, 1: 0.8, 2: 0.7})
-    study = Study.of([*trials, *(named(one, "the-same") for one in trials)])
+    study = Study.of([*trials, *(named(trial, "the-same") for trial in trials)])
     assert len(study.cells) == 1
     assert study.cells["seeds"][0] == 3
 
 
-def test_of_two_copies_the_newest_counts_but_never_for_a_final_one() -> None:
+def test_the_newest_copy_counts_but_never_replaces_a_final_one() -> None:
     (old,) = at_rate(1e-3, {0: 0.5})
     new = named(replace(old, scores={"metric": "accuracy", "select": 0.9, "report": 0.9}), "other", "2026-01-02T00:00")
     old = named(old, "minilm", "2026-01-01T00:00")
@@ -118,7 +118,7 @@ def test_a_filter_by_one_name_shows_all_seeds_of_the_model(ask: Ask, tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["../x", "..", "a/b", "a\\b", "C:", ""])
-def test_no_name_in_a_record_makes_a_path(name: str, ask: Ask, tmp_path: Path) -> None:
+def test_no_name_in_a_record_becomes_a_path(name: str, ask: Ask, tmp_path: Path) -> None:
     results = tmp_path / "results"
     (good,) = at_rate(1e-3, {0: 0.9})
     records.write(results / "bad.json", replace(good, cell=good.cell | {"model": name}))
@@ -134,16 +134,16 @@ def test_no_name_in_a_record_makes_a_path(name: str, ask: Ask, tmp_path: Path) -
 
 
 def measured(machine: dict[str, Any], speed: float, *rights: float, **more: Any) -> list[Record]:
-    """A cell whose cost was measured on that machine, at so many samples per second, over 1,200 rows per training."""
+    """Return a cell measured on `machine` at `speed` samples per second, with 1,200 rows per training."""
     probe, *trials = cell(*rights, **more)
     cost = {**(probe.cost or {}), "samples_per_second": speed, "peak_resident_bytes": 900 * MIB, "latency": None}
     probe = replace(probe, cost=cost, provenance=machine)
     packed = {"samples": 1200, "train_seconds": 1.0, "pack": 9}
-    return [probe, *(replace(one, cost=packed, provenance=machine) for one in trials)]
+    return [probe, *(replace(trial, cost=packed, provenance=machine) for trial in trials)]
 
 
 def mixed() -> list[list[Record]]:
-    """Two cells measured on a Xeon and one on an EPYC."""
+    """Return two cells measured on a Xeon and one measured on an EPYC."""
     return [
         measured(XEON, 100.0, 0.8, 0.8, rank=1),
         measured(XEON, 120.0, 0.8, 0.9, rank=8),
@@ -151,7 +151,7 @@ def mixed() -> list[list[Record]]:
     ]
 
 
-def test_a_column_of_costs_is_of_one_machine() -> None:
+def test_a_column_of_costs_holds_costs_of_a_single_machine() -> None:
     for name in ("cells", "cost"):
         table = made(name, *mixed())
         assert list(table.body["samples/s"]) == ["100", "120", "-"]
@@ -162,19 +162,19 @@ def test_a_column_of_costs_is_of_one_machine() -> None:
         assert "lora r=64 qv" in note
 
 
-def test_the_time_of_a_training_is_that_of_one_alone_and_not_of_a_pack() -> None:
-    """1,200 rows at 100 per second are 12 s, whatever the trials took beside others."""
+def test_training_time_is_that_of_a_single_trial_and_not_of_a_pack() -> None:
+    """1,200 rows at 100 rows per second take 12 s, whatever the trials took in a pack."""
     assert made("cost", *mixed()).body["train s"][0] == "12"
     figure = FIGURES["score_by_time"](Study.of(flat(mixed())))
     assert figure is not None
     (shown,) = (trace for trace in figure.data if trace.name == "lora")
     assert list(shown.x) == [12.0, 10.0]
-    said, _ = recommend_cells(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
-    assert "take lora r=8 qv" in said
-    assert "Left out, because their cost was not measured or was disturbed by other load: 1 cells." in said
+    text, _ = recommend_cells(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
+    assert "take lora r=8 qv" in text
+    assert "Left out, because their cost was not measured or was disturbed by other load: 1 cells." in text
 
 
-def test_two_machines_are_never_put_in_a_ratio(ask: Ask, tmp_path: Path) -> None:
+def test_costs_of_two_machines_have_no_ratio(ask: Ask, tmp_path: Path) -> None:
     store(tmp_path, *flat(mixed()))
     _, out, _ = ask("compare", "a=lora r=1 qv", "b=lora r=64 qv")
     assert "1.00 times the trained parameters of lora r=64 qv." in out
@@ -184,9 +184,9 @@ def test_two_machines_are_never_put_in_a_ratio(ask: Ask, tmp_path: Path) -> None
     assert "times the time per step" in out
 
 
-def test_two_cells_of_the_other_machine_are_compared_with_each_other(ask: Ask, tmp_path: Path) -> None:
-    more = measured(EPYC, 4500.0, 0.9, 0.8, rank=16)
-    store(tmp_path, *flat([*mixed(), measured(XEON, 90.0, 0.9, 0.8, rank=2), more]))
+def test_two_cells_of_the_rarer_machine_are_compared(ask: Ask, tmp_path: Path) -> None:
+    second_epyc = measured(EPYC, 4500.0, 0.9, 0.8, rank=16)
+    store(tmp_path, *flat([*mixed(), measured(XEON, 90.0, 0.9, 0.8, rank=2), second_epyc]))
     _, out, _ = ask("compare", "a=lora r=64 qv", "b=lora r=16 qv")
     assert "samples/s 9,000 4,500" in out
 
@@ -194,22 +194,25 @@ def test_two_cells_of_the_other_machine_are_compared_with_each_other(ask: Ask, t
 # ---- Other load on the machine --------------------------------------------------------------------------------------
 
 
-def beside_load(found: list[Record]) -> list[Record]:
-    """The cell as a probe leaves it that something disturbed."""
-    told = {"contended": "other processes used 1.2 of 2 cores", "latency": {"adapted": {"1": {"median": 0.25}}}}
-    return [replace(one, cost=(one.cost or {}) | told) if one.kind == "probe" else one for one in found]
+def under_load(cell_records: list[Record]) -> list[Record]:
+    """Return the cell as recorded by a probe that other load disturbed."""
+    load = {"contended": "other processes used 1.2 of 2 cores", "latency": {"adapted": {"1": {"median": 0.25}}}}
+    return [
+        replace(record, cost=(record.cost or {}) | load) if record.kind == "probe" else record
+        for record in cell_records
+    ]
 
 
 def disturbed() -> list[list[Record]]:
-    """The better cell is also the fastest, but was measured beside other load."""
-    return [measured(XEON, 100.0, 0.7, 0.8, rank=1), beside_load(measured(XEON, 120.0, 0.8, 0.9, rank=8))]
+    """Return two cells; the better one is also the faster one, but was measured under other load."""
+    return [measured(XEON, 100.0, 0.7, 0.8, rank=1), under_load(measured(XEON, 120.0, 0.8, 0.9, rank=8))]
 
 
 @pytest.mark.parametrize(
     ("name", "heads"),
     [("cells", ["samples/s"]), ("cost", ["samples/s", "tokens/s", "s/step", "train s", "latency ms"])],
 )
-def test_a_cost_measured_beside_other_load_is_marked_in_every_table(name: str, heads: list[str]) -> None:
+def test_a_cost_measured_under_other_load_is_marked_in_every_table(name: str, heads: list[str]) -> None:
     table = made(name, *disturbed())
     for head in heads:
         calm, marked = table.body[head]
@@ -222,18 +225,18 @@ def test_a_cost_measured_beside_other_load_is_marked_in_every_table(name: str, h
     assert not any(note.startswith("~") for note in notes_with_legend(made(name, *mixed())))
 
 
-def test_a_pivot_over_a_speed_marks_it() -> None:
+def test_a_pivot_over_speed_marks_disturbed_costs() -> None:
     row = made("capacity", *disturbed(), metric="samples_per_second").body.to_dict("records")[0]
     assert (row["r=1"], row["r=8"]) == ("100", "~120")
     row = made("capacity", *disturbed(), metric="trainable_params").body.to_dict("records")[0]
     assert not row["r=8"].startswith("~")
 
 
-def test_nothing_is_taken_for_best_by_a_cost_measured_beside_other_load() -> None:
+def test_no_cell_is_best_by_a_cost_measured_under_other_load() -> None:
     study = Study.of(flat([*disturbed(), measured(XEON, 90.0, 0.6, 0.7, rank=2)]))
     for limit in (Limit("train_seconds", 60.0, "a minute"), Limit("latency_adapted", 1.0, "1,000 ms")):
-        said, _ = recommend_cells(study, [limit])
-        assert "take lora r=8" not in said
+        text, _ = recommend_cells(study, [limit])
+        assert "take lora r=8" not in text
     assert "take lora r=8 qv" in recommend_cells(study, [])[0]
     figure = FIGURES["score_by_time"](study)
     assert figure is not None
@@ -242,7 +245,7 @@ def test_nothing_is_taken_for_best_by_a_cost_measured_beside_other_load() -> Non
     assert sorted(points.x) == [12.0, pytest.approx(1200 / 90)]
 
 
-def test_a_cost_measured_beside_other_load_makes_no_ratio(ask: Ask, tmp_path: Path) -> None:
+def test_a_cost_measured_under_other_load_has_no_ratio(ask: Ask, tmp_path: Path) -> None:
     store(tmp_path, *flat(disturbed()))
     _, out, _ = ask("compare", "a=lora r=1 qv", "b=lora r=8 qv")
     assert "times the peak memory of lora r=8 qv" in out
@@ -254,18 +257,21 @@ def test_a_cost_measured_beside_other_load_makes_no_ratio(ask: Ask, tmp_path: Pa
 # ---- Memory of a process -------------------------------------------------------------------------------------------
 
 
-def with_own(found: list[Record], own: int, whole: int) -> list[Record]:
-    both = {"peak_own_bytes": own * MIB, "peak_resident_bytes": whole * MIB}
-    return [replace(one, cost=(one.cost or {}) | both) if one.kind == "probe" else one for one in found]
+def with_own(cell_records: list[Record], own: int, whole: int) -> list[Record]:
+    memory = {"peak_own_bytes": own * MIB, "peak_resident_bytes": whole * MIB}
+    return [
+        replace(record, cost=(record.cost or {}) | memory) if record.kind == "probe" else record
+        for record in cell_records
+    ]
 
 
-def test_memory_is_compared_without_what_the_server_had_loaded_and_limited_with_it(tmp_path: Path) -> None:
-    """A limit is what the whole process must fit into."""
-    found = [with_own(cell(0.8, 0.9), 100, 600), with_own(cell(0.7, 0.8, rank=1), 50, 550)]
-    assert list(made("cells", *found).body["peak MiB (own)"]) == ["50", "100"]
-    body = made("cost", *found).body
+def test_memory_is_compared_without_the_servers_share_and_limited_with_it(tmp_path: Path) -> None:
+    """The whole process must fit into a limit."""
+    cells = [with_own(cell(0.8, 0.9), 100, 600), with_own(cell(0.7, 0.8, rank=1), 50, 550)]
+    assert list(made("cells", *cells).body["peak MiB (own)"]) == ["50", "100"]
+    body = made("cost", *cells).body
     assert list(zip(body["own MiB"], body["resident MiB"], strict=True)) == [("50.0", "550.0"), ("100.0", "600.0")]
-    study = Study.of(flat(found))
+    study = Study.of(flat(cells))
     limit = limits_of(parse(["recommend", "memory_gb=0.6", f"results_dir={tmp_path}"]))  # 572 MiB
     assert "take lora r=1 qv" in recommend_cells(study, limit)[0]
 
@@ -278,12 +284,12 @@ def test_records_without_the_cells_own_memory_show_the_whole_process() -> None:
 
 
 @pytest.mark.parametrize("name", ["cells", "methods", "cost", "outcomes"])
-def test_a_table_that_mixes_versions_or_commits_says_so(name: str) -> None:
-    one, other = ({"commit": commit, "dirty": False, "packages": {"torch": torch}} for commit, torch in VERSIONS)
-    found = [replace(record, provenance=one) for record in cell(0.8, 0.9)]
+def test_a_table_of_mixed_versions_or_commits_has_a_note(name: str) -> None:
+    older, newer = ({"commit": commit, "dirty": False, "packages": {"torch": torch}} for commit, torch in VERSIONS)
+    all_records = [replace(record, provenance=older) for record in cell(0.8, 0.9)]
     bad = [record_of(method=method, seed=3, outcome="failed") for method in ("lora", "ia3")]
-    found += [replace(record, provenance=other) for record in [*cell(0.7, 0.8, method="ia3"), *bad]]
-    notes = made(name, found).notes
+    all_records += [replace(record, provenance=newer) for record in [*cell(0.7, 0.8, method="ia3"), *bad]]
+    notes = made(name, all_records).notes
     assert "Mixed versions, in records: torch 2.13.0 (6), 2.11.0 (4); commit 2222222222 (6), 1111111111 (4)." in notes
     assert not any("Mixed" in line for line in made("cells", cell(0.8)).notes)
 
@@ -293,7 +299,7 @@ VERSIONS = [("1" * 40, "2.11.0"), ("2" * 40, "2.13.0")]
 
 def test_records_of_two_versions_of_the_numerics_share_no_table(ask: Ask, tmp_path: Path) -> None:
     old, new = cell(0.8, 0.9), cell(0.7, 0.8, method="ia3")
-    store(tmp_path, *old, *(replace(one, identity=one.identity | {"numerics": 2}) for one in new))
+    store(tmp_path, *old, *(replace(record, identity=record.identity | {"numerics": 2}) for record in new))
     ask()
     page = (tmp_path / "minilm" / "sst2" / "table.md").read_text()
     assert "Table 1 of 2, not to be compared with the others: numerics=2." in page
@@ -303,8 +309,8 @@ def test_records_of_two_versions_of_the_numerics_share_no_table(ask: Ask, tmp_pa
 # ---- Tasks and their metrics -----------------------------------------------------------------------------------------
 
 
-def scored_by(metric: str, found: list[Record]) -> list[Record]:
-    return [replace(one, scores=one.scores and one.scores | {"metric": metric}) for one in found]
+def scored_by(metric: str, cell_records: list[Record]) -> list[Record]:
+    return [replace(record, scores=record.scores and record.scores | {"metric": metric}) for record in cell_records]
 
 
 def two_tasks() -> list[list[Record]]:
@@ -317,7 +323,7 @@ def two_tasks() -> list[list[Record]]:
 
 
 @pytest.mark.parametrize("name", ["cells", "capacity"])
-def test_a_row_says_which_task_it_is_of_and_what_it_is_scored_by(name: str) -> None:
+def test_a_row_names_its_task_and_its_metric(name: str) -> None:
     body = made(name, *two_tasks()).body
     assert set(zip(body["task"], body["metric"], strict=True)) == {
         ("cola", "matthews correlation"),
@@ -330,7 +336,7 @@ def test_methods_by_task_name_the_metric_of_every_task() -> None:
     assert {"cola matthews correlation %", "sst2 accuracy %"} <= set(made("methods", *two_tasks()).body)
 
 
-def test_one_task_has_no_column_of_its_own() -> None:
+def test_a_single_task_has_no_column() -> None:
     body = made("cells", cell(0.8, 0.9), cell(0.7, 0.8, rank=1)).body
     assert not {"task", "metric"} & set(body)
     assert "accuracy %" in body
@@ -340,7 +346,7 @@ def test_one_task_has_no_column_of_its_own() -> None:
 
 
 def test_compare_and_recommend_correct_for_the_whole_table(ask: Ask, tmp_path: Path) -> None:
-    """Alone the two differ with p below 5%; of a table with twelve more they are one pair of 91."""
+    """Alone, the two cells differ with p below 5%; in a table with twelve more, they are one pair of 91."""
     pair = [*cell(0.86, 0.86, 0.86, rank=4), *cell(0.82, 0.82, 0.82, method="ia3", offset=50)]
     store(tmp_path, *pair)
     assert "the difference is significant" in ask("compare", "a=lora", "b=ia3")[1]
@@ -352,15 +358,15 @@ def test_compare_and_recommend_correct_for_the_whole_table(ask: Ask, tmp_path: P
     assert "It does not differ significantly from the runner-up" in ask("recommend")[1]
 
 
-def test_with_one_seed_no_test_is_made_and_everything_says_so(ask: Ask, tmp_path: Path) -> None:
-    """However far apart the two are: other seeds may score otherwise."""
-    found = [cell(0.95), cell(0.55, method="ia3", offset=9)]
-    store(tmp_path, *flat(found))
+def test_with_one_seed_there_is_no_test_and_every_output_says_so(ask: Ask, tmp_path: Path) -> None:
+    """This holds for any difference, because other seeds may score differently."""
+    cells = [cell(0.95), cell(0.55, method="ia3", offset=9)]
+    store(tmp_path, *flat(cells))
     _, out, _ = ask("compare", "a=lora", "b=ia3")
     assert "over examples, for these trained models only); with one seed there is no test between methods" in out
     assert not any(word in out for word in ("p =", "significant", "chance"))
     assert "with one seed there is no test between methods" in ask("recommend")[1]
-    notes = made("cells", *found).notes
+    notes = made("cells", *cells).notes
     assert "95%: t interval over examples for this trained model only: other seeds score differently." in notes
     assert "Ties are not marked: with one seed there is no test between methods; train at least three." in notes
     assert not any("over seeds" in line for line in notes)
@@ -372,8 +378,8 @@ def test_cells_of_one_seed_among_others_are_named() -> None:
     assert "95%: t interval over seeds and examples; with one seed, over examples for this trained model only." in notes
 
 
-def test_a_method_of_the_users_own_stands_beside_ours_and_a_loader_of_theirs_does_not() -> None:
-    """The source of a method is part of it, as its name is; what loads the data is what a table shares."""
+def test_a_users_method_shares_our_table_and_a_users_loader_does_not() -> None:
+    """The source of a method is part of the method, like its name. A table shares the code that loads the data."""
     ours = record_of()
     call = {"call": "own_bias.attach"}
     method = {**ours.identity["method"], "name": "own", "attach": call}

@@ -1,4 +1,4 @@
-"""Flags say what a referee would ask: each is set by its own cause and by nothing else, and explained where it is."""
+"""Flags mark what a reviewer would question. Each is set only by its own cause and explained where it appears."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,26 +20,26 @@ from bench.report.record_frame import Study
 Change = Callable[[Record], Record]
 
 
-def changed(found: list[Record], change: Change) -> list[Record]:
-    """The records, with every trial changed."""
-    return [change(one) if one.trial else one for one in found]
+def changed(records: list[Record], change: Change) -> list[Record]:
+    """Return the records with every trial changed."""
+    return [change(record) if record.trial else record for record in records]
 
 
 def rising(mean: float | None, error: float | None) -> Change:
     rise = None if mean is None else {"mean": mean, "standard_error": error}
-    return lambda one: replace(one, scores={**(one.scores or {}), "rise": rise})
+    return lambda record: replace(record, scores={**(record.scores or {}), "rise": rise})
 
 
 def answering(*answers: Any, metric: str = "accuracy") -> Change:
-    return lambda one: replace(
-        one,
+    return lambda record: replace(
+        record,
         predictions={"select": [0, 1], "report": [*answers]},
-        scores={**(one.scores or {}), "metric": metric},
+        scores={**(record.scores or {}), "metric": metric},
     )
 
 
-def flags_of(*found: Record) -> str | None:
-    (flags,) = Study.of(found).cells["flags"]
+def flags_of(*records: Record) -> str | None:
+    (flags,) = Study.of(records).cells["flags"]
     return None if flags is None or flags != flags else str(flags)  # noqa: PLR0124 - NaN
 
 
@@ -55,17 +55,17 @@ def test_edge_is_the_lowest_or_highest_candidate(lr: float, expected: str | None
     assert flags_of(*at(lr)) == expected
 
 
-def test_a_rate_that_diverged_bounds_its_side() -> None:
+def test_a_rate_next_to_a_diverged_rate_is_at_no_edge() -> None:
     assert flags_of(*at(1e-2, outcomes={3.16e-2: "diverged"})) is None
 
 
-def test_a_rate_that_was_not_searched_for_is_at_no_edge() -> None:
+def test_a_rate_without_a_search_is_at_no_edge() -> None:
     assert flags_of(record_of(lr=1e-3)) is None
 
 
 @pytest.mark.parametrize(("rises", "expected"), [
     ([(0.03, 0.01), (0.02, 0.01)], "rising"),
-    ([(0.05, 0.01), (-0.04, 0.01)], None),  # by mean over the seeds
+    ([(0.05, 0.01), (-0.04, 0.01)], None),  # the mean over seeds counts
     ([(-0.05, 0.01)], None),  # the loss rose again
     ([(None, None)], None),
     ([(0.03, 0.01), (None, None)], "rising"),
@@ -80,13 +80,15 @@ def test_rising_is_a_loss_that_still_fell_by_more_than_its_standard_error(
 @pytest.mark.parametrize(("answers", "metric", "expected"), [
     ([1, 1, 1], "accuracy", "constant"), ([1, 1, 0], "accuracy", None), ([2.5, 2.5, 2.5], "pearson", None),
 ])  # fmt: skip
-def test_constant_is_one_class_throughout(answers: list[Any], metric: str, expected: str | None) -> None:
-    one = answering(*answers, metric=metric)(record_of())
-    other = answering(0, 1, 0, metric=metric)(record_of(seed=1))
-    assert flags_of(one, other, race_record()) == expected
+def test_constant_is_a_trial_that_predicts_a_single_class(
+    answers: list[Any], metric: str, expected: str | None
+) -> None:
+    first = answering(*answers, metric=metric)(record_of())
+    second = answering(0, 1, 0, metric=metric)(record_of(seed=1))
+    assert flags_of(first, second, race_record()) == expected
 
 
-def test_a_constant_trial_at_another_rate_is_no_flag_of_the_row() -> None:
+def test_a_constant_trial_at_another_rate_does_not_flag_the_row() -> None:
     constant = answering(1, 1)(record_of(lr=1e-2, select=0.1))
     assert flags_of(record_of(), constant, race_record()) is None
     assert flags_of(record_of(), constant) is None
@@ -107,13 +109,13 @@ def test_below_head_needs_a_tuned_probe_of_the_same_table() -> None:
     assert flagged(probed(tuned=False)) == []
 
 
-def test_what_trains_nothing_is_not_held_against_the_probe() -> None:
+def test_a_method_without_training_is_not_compared_with_the_probe() -> None:
     shots = [record_of(method="few_shot", lr=None, rank=None, target=None, report=0.5)]  # type: ignore[arg-type]
     study = study_of(cell(0.7, 0.7, method="head", rank=None, target=None), shots)
     assert study.cells["flags"].isna().all()
 
 
-def test_where_no_probe_is_recorded_that_is_said_once() -> None:
+def test_a_missing_probe_is_noted_once() -> None:
     def notes(*cells: list[Record]) -> list[str]:
         return [note for note in made("cells", *cells).notes if "below head is unknown" in note]
 
@@ -124,11 +126,11 @@ def test_where_no_probe_is_recorded_that_is_said_once() -> None:
 
 
 def flagged() -> list[list[Record]]:
-    """One cell for each flag, and one with all of them."""
+    """Return a cell with every flag, a cell that is only rising, and two cells without flags."""
     head = cell(0.8, 0.8, 0.8, method="head", rank=None, target=None, offset=40)
     every = changed(cell(0.6, 0.6, 0.6, method="lora", rank=8, tuned=False), rising(0.1, 0.01))
     every = changed(every, answering(*[1] * 400))
-    every = [replace(one, trial={**one.trial, "lr": 3.16e-2}) if one.trial else one for one in every]
+    every = [replace(record, trial={**record.trial, "lr": 3.16e-2}) if record.trial else record for record in every]
     return [
         [*every, race_record(3.16e-2, method="lora", rank=8)],
         changed(cell(0.92, 0.92, 0.92, method="lora", rank=1), rising(0.1, 0.01)),
@@ -140,7 +142,7 @@ def flagged() -> list[list[Record]]:
 ALL = "edge, rising, constant, below head"
 
 
-def test_a_table_of_cells_has_a_column_of_flags_and_each_is_explained_once() -> None:
+def test_a_table_of_cells_has_a_column_of_flags_and_explains_each_once() -> None:
     table = made("cells", *flagged())
     by_title = dict(zip(zip(table.body["method"], table.body["rank"], strict=True), table.body["flags"], strict=True))
     assert by_title == {("lora", "8"): ALL, ("lora", "1"): "rising", ("ia3", "1"): "-", ("head", "-"): "-"}
@@ -150,29 +152,27 @@ def test_a_table_of_cells_has_a_column_of_flags_and_each_is_explained_once() -> 
     assert "flags" not in made("cells", cell(0.9), cell(0.8, method="ia3")).body
 
 
-def test_a_table_by_rank_names_the_flagged_cells_under_it() -> None:
+def test_a_table_by_rank_notes_its_flagged_cells() -> None:
     notes = made("rank_by_target", *flagged()).notes
     assert f"Flag rising (lora r=1 qv, lora r=8 qv): {FLAGS['rising']}." in notes
     assert f"Flag edge (lora r=8 qv): {FLAGS['edge']}." in notes
 
 
-def test_compare_recommend_ending_and_page_repeat_the_flags_in_words(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    found = [record for some in flagged() for record in some]
-    store(tmp_path, *found)
-    remember(tmp_path, *found)
-    one, other = (next(one.cell["id"] for one in some) for some in flagged()[:2])
+def test_compare_recommend_run_and_page_explain_the_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored = [record for records in flagged() for record in records]
+    store(tmp_path, *stored)
+    remember(tmp_path, *stored)
+    first, second = (next(record.cell["id"] for record in records) for records in flagged()[:2])
     for arguments, flags in (
-        (["compare", f"a={one}", f"b={other}"], FLAGS),
+        (["compare", f"a={first}", f"b={second}"], FLAGS),
         (["recommend"], ["rising"]),
         (["run=last"], ["rising"]),
     ):
         assert cli([*arguments, f"results_dir={tmp_path}"]) == 0
-        said = " ".join(capsys.readouterr().out.split())
-        assert all(f"is flagged {flag}: {FLAGS[flag]}." in said for flag in flags), arguments
+        text = " ".join(capsys.readouterr().out.split())
+        assert all(f"is flagged {flag}: {FLAGS[flag]}." in text for flag in flags), arguments
     page = payload(study_of(*flagged()), "")
-    told = {one["title"]: one["flagged"] for one in page["cells"]}
-    assert told["lora r=8 qv"] == [f"{flag}: {meaning}" for flag, meaning in FLAGS.items()]
-    assert told["ia3 r=1 qv"] == []
+    flags_by_title = {entry["title"]: entry["flagged"] for entry in page["cells"]}
+    assert flags_by_title["lora r=8 qv"] == [f"{flag}: {meaning}" for flag, meaning in FLAGS.items()]
+    assert flags_by_title["ia3 r=1 qv"] == []
     assert f"Flag edge: {FLAGS['edge']}." in page["notes"]

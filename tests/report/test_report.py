@@ -1,4 +1,4 @@
-"""The report shows what the records say: the right score for the right reason, and never a blank."""
+"""The report shows the content of the records: the right score for the right reason, and never a blank."""
 
 import re
 import statistics
@@ -35,7 +35,7 @@ METHODS: list[dict[str, Any]] = [
 
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """The command line in this process, as in a pipe: ask("model=minilm") gives exit code, stdout and stderr."""
+    """Run the command line in this process, as in a pipe: ask("model=minilm") returns exit code, stdout and stderr."""
 
     def call(*arguments: str) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -45,20 +45,20 @@ def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
-    """The rows of all tables of a Markdown file, by heading."""
-    found = []
+    """Return the rows of all tables in a Markdown file, keyed by heading."""
+    table_rows = []
     for block in (folder / "table.md").read_text().split("\n\n"):
         if block.startswith("|"):
             heads, _, *rows = [[entry.strip() for entry in line.strip("|").split("|")] for line in block.splitlines()]
-            found += [dict(zip(heads, (entry.strip("*") for entry in row), strict=True)) for row in rows]
-    return found
+            table_rows += [dict(zip(heads, (entry.strip("*") for entry in row), strict=True)) for row in rows]
+    return table_rows
 
 
-def entry(tmp_path: Path, ask: Ask, *found: Record) -> dict[str, str]:
-    """The one row that these records make."""
-    code, _, err = ask(f"results_dir={store(tmp_path, *found)}")
+def entry(tmp_path: Path, ask: Ask, *stored: Record) -> dict[str, str]:
+    """Return the single row that the records make."""
+    code, _, err = ask(f"results_dir={store(tmp_path, *stored)}")
     assert (code, err) == (0, "")
-    (row,) = rows_of(tmp_path / found[0].cell["model"] / "sst2")
+    (row,) = rows_of(tmp_path / stored[0].cell["model"] / "sst2")
     assert all(row.values())
     return row
 
@@ -80,20 +80,20 @@ def test_a_learning_rate_is_chosen_by_its_mean_and_not_by_its_best_seed(ask: Ask
     assert entry(tmp_path, ask, *steady, *wild)["lr"] == "0.0001"
 
 
-def test_a_learning_rate_that_lost_seeds_does_not_win_by_those_that_are_left(ask: Ask, tmp_path: Path) -> None:
+def test_a_learning_rate_that_lost_seeds_does_not_win_by_its_remaining_seeds(ask: Ask, tmp_path: Path) -> None:
     steady, wild = seeds_of([0.4, 0.4], [0.7, 0.7], lr=1e-4), seeds_of([0.95], [0.9], lr=1e-3)
     row = entry(tmp_path, ask, *steady, *wild, record_of(seed=1, lr=1e-3, outcome="diverged"))
     assert row["lr"] == "0.0001"
     assert row["outcome"] == "3 ok, 1 diverged"
 
 
-def test_of_equally_good_learning_rates_the_lowest_is_shown(ask: Ask, tmp_path: Path) -> None:
+def test_the_lowest_of_equally_good_learning_rates_is_shown(ask: Ask, tmp_path: Path) -> None:
     equal = [record_of(select=0.8, report=shown, lr=lr) for shown, lr in ((0.7, 1e-3), (0.6, 1e-5), (0.9, 1e-4))]
     assert entry(tmp_path, ask, *equal)["lr"] == "1e-05"
 
 
-def test_mean_and_spread_and_n_are_those_of_the_seeds(ask: Ask, tmp_path: Path) -> None:
-    """By hand: mean of 70, 72 and 77 is 73, and the squares 9 + 1 + 16 over n - 1 = 2 have the root 3.6."""
+def test_mean_spread_and_count_are_over_the_seeds(ask: Ask, tmp_path: Path) -> None:
+    """The mean of 70, 72 and 77 is 73; the squares 9 + 1 + 16 over n - 1 = 2 have the root 3.6."""
     row = entry(tmp_path, ask, *seeds_of([0.5] * 3, [0.70, 0.72, 0.77]))
     assert row["accuracy %"] == "73.0 +- 3.6 (3)"
     (stored,) = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").to_dict("records")
@@ -114,14 +114,14 @@ def test_a_copy_of_a_record_is_not_another_seed(ask: Ask, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("random", [False, True])
 @pytest.mark.parametrize("outcome", ["oom", "failed", "diverged", "interrupted"])
-def test_what_went_wrong_stands_in_the_score_s_place(outcome: str, ask: Ask, tmp_path: Path, *, random: bool) -> None:
+def test_a_failure_replaces_the_score(outcome: str, ask: Ask, tmp_path: Path, *, random: bool) -> None:
     row = entry(tmp_path, ask, *(record_of(seed=seed, outcome=outcome, random=random) for seed in range(3)))
     assert row["accuracy %"] == outcome.upper()
     assert row["outcome"] == f"3 {outcome}"
     assert row["trainable"] == row["samples/s"] == row["lr"] == "-"
 
 
-def test_what_went_wrong_beside_a_score_stands_in_the_outcome(ask: Ask, tmp_path: Path) -> None:
+def test_failures_next_to_a_score_are_shown_as_outcome(ask: Ask, tmp_path: Path) -> None:
     row = entry(tmp_path, ask, *seeds_of([0.5], [0.7]), *(record_of(seed=seed, outcome="oom") for seed in (1, 2)))
     assert (row["accuracy %"], row["outcome"]) == ("70.0 (1)", "2 oom, 1 ok")
 
@@ -135,12 +135,12 @@ def test_random_weights_have_a_cost_and_no_score(ask: Ask, tmp_path: Path) -> No
     assert stored["random"]
 
 
-def test_a_cell_of_which_only_the_cost_is_known_is_shown(ask: Ask, tmp_path: Path) -> None:
+def test_a_cell_with_only_a_cost_is_shown(ask: Ask, tmp_path: Path) -> None:
     row = entry(tmp_path, ask, probe_of())
     assert (row["accuracy %"], row["outcome"], row["lr"]) == ("-", "-", "-")
 
 
-def test_cost_is_the_probe_s(ask: Ask, tmp_path: Path) -> None:
+def test_the_cost_is_that_of_the_probe(ask: Ask, tmp_path: Path) -> None:
     trial = record_of(cost={"samples_per_second": 1.0, "train_seconds": 9.0})
     row = entry(tmp_path, ask, probe_of(resident=512 * MIB), trial)
     assert row["samples/s"] == "1,234"
@@ -148,9 +148,9 @@ def test_cost_is_the_probe_s(ask: Ask, tmp_path: Path) -> None:
     assert row["%"] == "0.321"
 
 
-def test_cells_that_were_trained_differently_never_share_a_table(ask: Ask, tmp_path: Path) -> None:
-    plain, dropped = record_of(method="lora"), record_of(method="ia3", rank=None, dropout=0.1)
-    code, out, _ = ask(f"results_dir={store(tmp_path, plain, dropped)}")
+def test_cells_trained_differently_never_share_a_table(ask: Ask, tmp_path: Path) -> None:
+    default, dropped = record_of(method="lora"), record_of(method="ia3", rank=None, dropout=0.1)
+    code, out, _ = ask(f"results_dir={store(tmp_path, default, dropped)}")
     assert code == 0
     assert out.count("accuracy %") == 2
     assert "Table 1 of 2, not to be compared with the others: protocol.dropout=0.1." in out
@@ -172,9 +172,9 @@ def test_cells_that_differ_in_method_rank_and_target_share_a_table(ask: Ask, tmp
     ]  # fmt: skip
 
 
-def test_every_model_and_task_has_files_of_its_own(ask: Ask, tmp_path: Path) -> None:
-    found = [record_of(model=model, task=task) for model in ("minilm", "bert-base") for task in ("sst2", "reviews")]
-    code, out, _ = ask(f"results_dir={store(tmp_path, *found)}")
+def test_every_model_and_task_has_separate_files(ask: Ask, tmp_path: Path) -> None:
+    trials = [record_of(model=model, task=task) for model in ("minilm", "bert-base") for task in ("sst2", "reviews")]
+    code, out, _ = ask(f"results_dir={store(tmp_path, *trials)}")
     assert code == 0
     for model in ("minilm", "bert-base"):
         for task in ("sst2", "reviews"):
@@ -193,13 +193,13 @@ FILTERS = ("model=b", "task=sst2", "method=lora", "method=lora,ia3,full")
 
 @pytest.fixture
 def several(tmp_path: Path) -> Path:
-    """Results of two models on two tasks."""
+    """Store results of two models on two tasks."""
     for model, task in product(("a", "b"), ("sst2", "rte")):
         store(tmp_path, *(record_of(method=method, model=model, task=task) for method in ("lora", "ia3", "full")))
     return tmp_path
 
 
-def test_filters_show_what_they_name(ask: Ask, several: Path) -> None:
+def test_filters_show_only_what_they_name(ask: Ask, several: Path) -> None:
     code, out, _ = ask(f"results_dir={several}", "model=b", "task=sst2", "method=lora,ia3")
     assert code == 0
     assert [line for line in out.splitlines() if " on " in line and line.count(" ") == 2] == ["b on sst2"]
@@ -207,7 +207,7 @@ def test_filters_show_what_they_name(ask: Ask, several: Path) -> None:
 
 
 @pytest.mark.parametrize("given", FILTERS)
-def test_a_filter_never_overwrites(given: str, ask: Ask, several: Path) -> None:
+def test_a_filter_never_overwrites_files(given: str, ask: Ask, several: Path) -> None:
     assert ask(f"results_dir={several}")[0] == 0
     before = contents(several)
     code, out, _ = ask(f"results_dir={several}", given)
@@ -220,13 +220,13 @@ def test_a_filter_never_overwrites(given: str, ask: Ask, several: Path) -> None:
 @pytest.mark.parametrize("given", ["model=b", "task=sst2", "method=lora,ia3,full"])
 def test_the_table_of_a_model_on_a_task_is_the_same_under_any_filter(given: str, ask: Ask, several: Path) -> None:
     _, whole, _ = ask(f"results_dir={several}")
-    _, some, _ = ask(f"results_dir={several}", given)
-    tables = [f"\n{part.strip()}\n" for part in re.split(r"\n(?=\w+ on \w+\n)", some.partition("\nNothing")[0])[1:]]
+    _, filtered, _ = ask(f"results_dir={several}", given)
+    tables = [f"\n{part.strip()}\n" for part in re.split(r"\n(?=\w+ on \w+\n)", filtered.partition("\nNothing")[0])[1:]]
     assert len(tables) == (4 if "method" in given else 2)
     assert all(table in whole for table in tables)
 
 
-def test_files_that_cannot_be_written_are_one_line(ask: Ask, tmp_path: Path) -> None:
+def test_files_that_cannot_be_written_are_a_one_line_error(ask: Ask, tmp_path: Path) -> None:
     (store(tmp_path, record_of()) / "minilm" / "sst2" / "table.md").mkdir()
     code, _, err = ask(f"results_dir={tmp_path}")
     assert code == 2
@@ -235,7 +235,7 @@ def test_files_that_cannot_be_written_are_one_line(ask: Ask, tmp_path: Path) -> 
 
 @pytest.fixture
 def studies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository's results with records of the user's and a committed study; the folder of the studies."""
+    """Store a user's records and a committed study in a repository's results; return the folder of the studies."""
     monkeypatch.chdir(tmp_path)
     store(Path("results"), record_of(method="lora"))
     folder = tmp_path / "results" / "studies"
@@ -252,7 +252,7 @@ def test_a_study_is_never_mixed_with_the_records_of_the_user(ask: Ask, studies: 
     assert rows == [["lora"], ["head", "full"]]
 
 
-def test_a_study_is_read_and_not_written(ask: Ask, studies: Path) -> None:
+def test_study_only_reads_and_results_dir_writes(ask: Ask, studies: Path) -> None:
     before = contents(studies.parent)
     code, out, _ = ask("study=heads")
     assert code == 0
@@ -262,7 +262,7 @@ def test_a_study_is_read_and_not_written(ask: Ask, studies: Path) -> None:
     assert (studies / "heads" / "minilm" / "sst2" / "table.md").exists()
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     (["study=tails"], "study=tails is unknown; choose from heads"),
     (["study=../studies/heads"], "study=../studies/heads is unknown; choose from heads"),
     (["study=heads", "results_dir=results"], "results_dir=results and study=heads name two folders; give one of them"),
@@ -272,8 +272,8 @@ def test_a_study_is_read_and_not_written(ask: Ask, studies: Path) -> None:
     ),
     (["compare", "study=tails", "a=lora", "b=ia3"], "study=tails is unknown; choose from heads"),
 ])  # fmt: skip
-def test_a_study_that_is_not_there_is_one_line(arguments: list[str], said: str, ask: Ask, studies: Path) -> None:
-    assert ask(*arguments) == (2, "", f"error: {said.format(folder=studies)}\n")
+def test_an_invalid_study_is_a_one_line_error(arguments: list[str], message: str, ask: Ask, studies: Path) -> None:
+    assert ask(*arguments) == (2, "", f"error: {message.format(folder=studies)}\n")
 
 
 @pytest.mark.usefixtures("studies")
@@ -285,12 +285,12 @@ def test_an_installed_package_says_that_it_has_no_studies(ask: Ask, monkeypatch:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("with_perf", [True, False])
 def test_without_records_the_report_says_what_to_do(
-    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, with_perf: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if there:
+    if with_perf:
         store(Path("results", "perf"), record_of())
     code, out, err = ask()
     assert (code, out) == (2, "")
@@ -300,16 +300,16 @@ def test_without_records_the_report_says_what_to_do(
 
 
 @pytest.mark.parametrize("name", study_names())
-def test_every_committed_study_is_shown_and_says_how_it_was_made(name: str, ask: Ask) -> None:
+def test_every_committed_study_is_shown_and_documents_how_it_was_made(name: str, ask: Ask) -> None:
     code, out, err = ask(f"study={name}")
     assert (code, err) == (0, "")
     assert " on " in out
-    said = (study_folder(name) / "README.md").read_text(encoding="utf-8")
-    assert "python -m bench.run " in said
-    assert "CPU" in said or "GPU" in said
+    readme = (study_folder(name) / "README.md").read_text(encoding="utf-8")
+    assert "python -m bench.run " in readme
+    assert "CPU" in readme or "GPU" in readme
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     (["model=nobody"], "none of the 2 records in {folder} passes the filter; model is one of minilm"),
     (["colour=red"], "unknown setting 'colour=red'; valid settings: results_dir=, study=, run=, model=, task="),
     (["minilm"], "unknown setting 'minilm'"),
@@ -317,19 +317,19 @@ def test_every_committed_study_is_shown_and_says_how_it_was_made(name: str, ask:
     (["results_dir={folder}/empty"], "nothing is recorded in {folder}/empty yet: run 'python -m bench.run"),
     (["results_dir={folder}/file.txt"], "results_dir={folder}/file.txt is not a folder"),
 ])  # fmt: skip
-def test_wrong_input_is_one_line(arguments: list[str], said: str, ask: Ask, tmp_path: Path) -> None:
+def test_wrong_input_is_a_one_line_error(arguments: list[str], message: str, ask: Ask, tmp_path: Path) -> None:
     store(tmp_path, record_of(), probe_of())
     (tmp_path / "empty").mkdir()
     (tmp_path / "file.txt").touch()
     before = sorted(tmp_path.rglob("*"))
     code, out, err = ask(f"results_dir={tmp_path}", *(argument.format(folder=tmp_path) for argument in arguments))
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: {said.format(folder=tmp_path)}")
+    assert err.startswith(f"error: {message.format(folder=tmp_path)}")
     assert err.count("\n") == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_torn_record_is_one_line_and_the_rest_is_shown(ask: Ask, tmp_path: Path) -> None:
+def test_a_torn_record_is_a_one_line_error_and_the_rest_is_shown(ask: Ask, tmp_path: Path) -> None:
     store(tmp_path, record_of())
     torn = tmp_path / "minilm" / "[torn] :x:.json"
     torn.write_text('{"schema": 1,')
@@ -341,13 +341,13 @@ def test_a_torn_record_is_one_line_and_the_rest_is_shown(ask: Ask, tmp_path: Pat
 
 
 def many() -> list[Record]:
-    found = [probe_of(**cell) for cell in METHODS]
+    all_records = [probe_of(**cell) for cell in METHODS]
     for number, cell in enumerate(METHODS):
-        found += seeds_of([0.5] * 3, [0.7 + number / 100, 0.72, 0.9], **cell)
-    return found
+        all_records += seeds_of([0.5] * 3, [0.7 + number / 100, 0.72, 0.9], **cell)
+    return all_records
 
 
-def test_csv_holds_the_same_numbers_to_the_last_digit(ask: Ask, tmp_path: Path) -> None:
+def test_csv_holds_all_digits_of_the_numbers(ask: Ask, tmp_path: Path) -> None:
     assert ask(f"results_dir={store(tmp_path, *many())}")[0] == 0
     stored = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").set_index("cell")
     for record in (record for record in many() if record.kind == "probe"):
@@ -360,7 +360,7 @@ def test_csv_holds_the_same_numbers_to_the_last_digit(ask: Ask, tmp_path: Path) 
     assert ",0.30000000000000004," in text
 
 
-def test_csv_and_markdown_and_terminal_tell_the_same(ask: Ask, tmp_path: Path) -> None:
+def test_csv_markdown_and_terminal_agree(ask: Ask, tmp_path: Path) -> None:
     _, out, _ = ask(f"results_dir={store(tmp_path, *many())}")
     stored = pd.read_csv(tmp_path / "minilm" / "sst2" / "table.csv").set_index("cell")
     rows = rows_of(tmp_path / "minilm" / "sst2")
@@ -373,50 +373,48 @@ def test_csv_and_markdown_and_terminal_tell_the_same(ask: Ask, tmp_path: Path) -
         assert re.split(r"\s{2,}", line.strip()) == list(row.values())
 
 
-def test_every_row_of_the_markdown_has_as_many_columns(ask: Ask, tmp_path: Path) -> None:
-    found = [*many(), record_of(method="adapter", outcome="oom"), record_of(method="late", batch=64)]
-    assert ask(f"results_dir={store(tmp_path, *found)}")[0] == 0
+def test_every_markdown_row_has_the_same_number_of_columns(ask: Ask, tmp_path: Path) -> None:
+    all_records = [*many(), record_of(method="adapter", outcome="oom"), record_of(method="late", batch=64)]
+    assert ask(f"results_dir={store(tmp_path, *all_records)}")[0] == 0
     text = (tmp_path / "minilm" / "sst2" / "table.md").read_text()
     assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {13}
     assert text.startswith("# minilm on sst2\n\n| ")
 
 
 def test_the_caption_names_budget_protocol_and_every_machine(ask: Ask, tmp_path: Path) -> None:
-    broken = record_of(seed=9, outcome="failed", provenance={})  # no worker was ready: nothing is known of the device
+    broken = record_of(seed=9, outcome="failed", provenance={})  # no worker was ready, so the device is unknown
     other = record_of(seed=8, provenance={"dtype": "bf16", "device_name": "a GPU [x]"})
     code, out, _ = ask(f"results_dir={store(tmp_path, broken, other, record_of(lr=1.0), record_of(method='ia3'))}")
     assert code == 0
-    said = " ".join(out.split())
-    assert "Learning rates tried per cell: 1, 2." in said
-    assert "batch 32, weight decay 0.01, warm-up 0.06, clip 1.0; precision auto (" in said
-    assert "fp32 on a CPU" in said
-    assert "bf16 on a GPU [x]" in said
-    assert "None on" not in said
-    assert "With 100 report examples one standard error of an accuracy is about 5.0 points." in said
+    caption = " ".join(out.split())
+    assert "Learning rates tried per cell: 1, 2." in caption
+    assert "batch 32, weight decay 0.01, warm-up 0.06, clip 1.0; precision auto (" in caption
+    assert "fp32 on a CPU" in caption
+    assert "bf16 on a GPU [x]" in caption
+    assert "None on" not in caption
+    assert "With 100 report examples one standard error of an accuracy is about 5.0 points." in caption
 
 
-def test_the_caption_tells_what_knowing_nothing_scores_and_what_is_to_be_known_of_the_data(
-    ask: Ask, tmp_path: Path
-) -> None:
+def test_the_caption_shows_chance_majority_and_notes_on_the_data(ask: Ask, tmp_path: Path) -> None:
     notes = {"dtype": "fp32", "device_name": "a CPU", "notes": ["all parts come out of one file"]}
-    told = {"metric": "accuracy", "select": 0.5, "report": 0.5, "chance": 0.25, "majority": 0.322}
-    found = [replace(record_of(seed=seed, provenance=notes), scores=told) for seed in (0, 1)]
-    code, out, _ = ask(f"results_dir={store(tmp_path, *found)}")
-    said = " ".join(out.split())
+    scores = {"metric": "accuracy", "select": 0.5, "report": 0.5, "chance": 0.25, "majority": 0.322}
+    trials = [replace(record_of(seed=seed, provenance=notes), scores=scores) for seed in (0, 1)]
+    code, out, _ = ask(f"results_dir={store(tmp_path, *trials)}")
+    caption = " ".join(out.split())
     assert code == 0
-    assert "Guessing scores 25.0 % on the report part, its most frequent answer 32.2 %." in said
-    assert said.count("Note: all parts come out of one file.") == 1
+    assert "Guessing scores 25.0 % on the report part, its most frequent answer 32.2 %." in caption
+    assert caption.count("Note: all parts come out of one file.") == 1
 
 
-def on_terminal(width: int, tmp_path: Path, found: list[Record]) -> list[str]:
-    """The lines that a terminal of that width shows, up to the caption."""
+def on_terminal(width: int, tmp_path: Path, stored: list[Record]) -> list[str]:
+    """Return the lines that a terminal of this width shows above the caption."""
     screen = StringIO()
-    shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, found)
+    shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, stored)
     return re.split(r"\n(?:Bold: |Mean \+- )", screen.getvalue())[0].strip("\n").splitlines()[2:]
 
 
-def shown_on(console: Console, tmp_path: Path, found: list[Record]) -> None:
-    commands.tables(Arguments("tables", store(tmp_path, *found)), console, console)
+def shown_on(console: Console, tmp_path: Path, stored: list[Record]) -> None:
+    commands.tables(Arguments("tables", store(tmp_path, *stored)), console, console)
 
 
 @pytest.mark.parametrize(("width", "gone"), [
@@ -439,27 +437,27 @@ def test_a_narrow_terminal_shows_whole_rows_of_fewer_columns(width: int, gone: l
     assert names == every - set(gone)
 
 
-def test_a_narrow_terminal_says_what_is_left_out(tmp_path: Path) -> None:
-    for width, said in ((140, ""), (100, "on this narrow terminal: cell, lr, tuning; a wider one shows them.")):
+def test_a_narrow_terminal_names_the_omitted_columns(tmp_path: Path) -> None:
+    for width, message in ((140, ""), (100, "on this narrow terminal: cell, lr, tuning; a wider one shows them.")):
         screen = StringIO()
         shown_on(Console(file=screen, width=width, force_terminal=True, color_system=None), tmp_path, many())
-        assert ("Left out" in screen.getvalue()) == bool(said)
-        assert said in " ".join(screen.getvalue().split())
+        assert ("Left out" in screen.getvalue()) == bool(message)
+        assert message in " ".join(screen.getvalue().split())
     assert "Left out" not in (tmp_path / "minilm" / "sst2" / "table.md").read_text()
 
 
-def test_a_narrow_terminal_still_tells_a_failure_and_rows_apart(tmp_path: Path) -> None:
-    found = [*many(), probe_of(target="qkvo"), *seeds_of([0.5], [0.7], target="qkvo")]
-    found.append(record_of(target="qkvo", seed=1, outcome="oom"))
+def test_a_narrow_terminal_still_shows_failures_and_distinguishes_rows(tmp_path: Path) -> None:
+    all_records = [*many(), probe_of(target="qkvo"), *seeds_of([0.5], [0.7], target="qkvo")]
+    all_records.append(record_of(target="qkvo", seed=1, outcome="oom"))
     for width in (60, 40):
-        lines = on_terminal(width, tmp_path, found)
+        lines = on_terminal(width, tmp_path, all_records)
         (row,) = [line for line in lines if "qkvo" in line]
         assert "1 ok, 1 oom" in row
         assert "70.0 (1)" in row
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
-def test_a_pipe_gets_every_column_however_narrow_the_window(
+def test_a_pipe_gets_every_column_at_any_window_width(
     width: int, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -474,7 +472,7 @@ def test_a_pipe_gets_every_column_however_narrow_the_window(
     )
 
 
-def test_a_pipe_is_as_wide_as_the_longest_name_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_pipe_is_as_wide_as_its_longest_name_needs(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     method = "a_method_with_a_name_of_its_own_that_is_longer_than_any_other_on_this_earth_and_in_heaven"
     store(tmp_path, probe_of(method=method), *seeds_of([0.5] * 2, [0.7, 0.8], method=method))
     assert cli([f"results_dir={tmp_path}"]) == 0

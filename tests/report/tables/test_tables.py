@@ -46,12 +46,8 @@ def cell(
     records = [replace(probe, truth={"select": TRUTH, "report": TRUTH}, cost=costs)]
     for seed, right in enumerate(rights):
         answers = predictions(right, offset + seed)
-        trial_cost = {
-            "train_seconds": 9.0,
-            "eval_seconds": 1.0,
-            "samples": 60 * 1234.5,
-        }  # 60 s at the speed of probe_of
-        trial = record_of(seed=seed, select=right, report=right, cost=trial_cost, **more)
+        times = {"train_seconds": 9.0, "eval_seconds": 1.0, "samples": 60 * 1234.5}  # 60 s at the speed of probe_of
+        trial = record_of(seed=seed, select=right, report=right, cost=times, **more)
         records.append(replace(trial, predictions={"select": answers, "report": answers}))
     if tuned and rights:
         records.append(race_record(**more))
@@ -338,7 +334,7 @@ def test_compare_shows_difference_interval_p_value_and_cost(ask: Ask, tmp_path: 
 
 
 def test_a_part_of_a_table_has_the_verdicts_of_the_whole_table() -> None:
-    """LoRA's two ranks differ significantly alone, but in no table of twenty other methods."""
+    """LoRA's two ranks differ significantly alone, but not among twenty other methods, in any table."""
     ranks = [cell(0.86, 0.86, 0.86, rank=4), cell(0.82, 0.82, 0.82, rank=8, offset=50)]
     others = [cell(0.8, 0.8, 0.8, method=f"m{n}", rank=None, offset=100 + 10 * n) for n in range(20)]
     alone = Study.of(record for records in ranks for record in records)

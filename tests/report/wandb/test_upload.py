@@ -1,6 +1,6 @@
-"""The report in W&B, against a small server: what arrives equals the records and the files, and nothing fails for it.
+"""The report in W&B, against a small server: uploads equal the records and the files, and no failure ends the report.
 
-Driven in a process of its own, as a command does: W&B keeps state in the process, and its exit counts too.
+Uploads run in a separate process, as under a command: W&B keeps state in the process, and its exit is tested too.
 """
 
 import base64
@@ -48,19 +48,19 @@ Drive = Callable[..., tuple[list[str], float]]
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve() as found:
-        yield found
+    with serve() as running:
+        yield running
 
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """Of cells with and without a score, and of the files that were rendered from them."""
-    found = [probe_of(), *(record_of(seed=seed, report=0.7 + seed / 10) for seed in range(3))]
-    found += [
+    """Store cells with and without a score and the files rendered from them; return their study."""
+    stored = [probe_of(), *(record_of(seed=seed, report=0.7 + seed / 10) for seed in range(3))]
+    stored += [
         probe_of(method="ia3", rank=None, target="kv+down", resident=0),
         record_of(method="ia3", rank=None, outcome="oom"),
     ]
-    store(tmp_path / "results", *found)
+    store(tmp_path / "results", *stored)
     for name, content in FILES.items():
         path = tmp_path / "rendered" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,30 +70,30 @@ def study(tmp_path: Path) -> Study:
 
 @pytest.fixture
 def drive(tmp_path: Path, study: Study) -> Drive:
-    """Upload the study with its files: gives what is said, and the seconds of the whole process."""
+    """Upload the study with its files; return the printed lines and the seconds of the whole process."""
 
     def call(*more: str, patience: int = 30, driver: str = DRIVER, **env: str) -> tuple[list[str], float]:
         began = time.monotonic()
-        said = driven(driver, tmp_path, str(patience), *(f"rendered/{name}" for name in FILES), *more, **env)
-        return said, time.monotonic() - began
+        lines = driven(driver, tmp_path, str(patience), *(f"rendered/{name}" for name in FILES), *more, **env)
+        return lines, time.monotonic() - began
 
     return call
 
 
 def digest_of(files: dict[str, bytes]) -> str:
-    """An artifact's digest as W&B defines it: of the names and the digests of its files."""
+    """Return an artifact's digest as W&B defines it, from the names and digests of its files."""
     lines = [f"{name}:{base64.b64encode(hashlib.md5(files[name]).digest()).decode()}\n" for name in sorted(files)]  # noqa: S324
     return hashlib.md5(("wandb-artifact-manifest-v1\n" + "".join(lines)).encode()).hexdigest()  # noqa: S324
 
 
 def table_in(server: Server, run: dict[str, Any]) -> dict[str, Any]:
-    """The table of a run, as its summary names it."""
+    """Return the table that the summary of a run names."""
     content: dict[str, Any] = json.loads(server.uploaded[run["summary"]["cells"]["path"]])
     return content
 
 
 def assert_arrived(server: Server, study: Study) -> None:
-    """One run of the right kind, with every cell and value, and the files byte for byte."""
+    """Assert that a single run of the right kind arrived, with every cell and value and the exact files."""
     (run,) = server.runs.values()
     assert (run["project"], run["jobType"], run["exit_code"]) == ("grid", "report", 0)
     assert sorted(run["tags"]) == ["minilm", "sst2"]
@@ -107,7 +107,7 @@ def assert_arrived(server: Server, study: Study) -> None:
     assert artifact["digest"] == digest_of(FILES)
 
 
-def test_what_arrives_equals_the_records_and_the_files(drive: Drive, server: Server, study: Study) -> None:
+def test_an_upload_equals_the_records_and_the_files(drive: Drive, server: Server, study: Study) -> None:
     lines, _ = drive(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     (run,) = server.runs
     assert lines == [f"W&B: {server.url}/someone/grid/runs/{run}"]
@@ -119,7 +119,7 @@ def test_what_arrives_equals_the_records_and_the_files(drive: Drive, server: Ser
     assert row["report_score"] == pytest.approx(0.8)
 
 
-def test_what_is_kept_offline_is_uploaded_by_the_command_that_is_said(
+def test_the_printed_command_uploads_an_offline_report(
     drive: Drive, server: Server, study: Study, tmp_path: Path
 ) -> None:
     (line,), _ = drive(WANDB_MODE="offline", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
@@ -133,7 +133,7 @@ def test_what_is_kept_offline_is_uploaded_by_the_command_that_is_said(
     assert_arrived(server, study)
 
 
-def test_disabled_uploads_nothing_and_does_not_import_wandb(tmp_path: Path, study: Study) -> None:
+def test_disabled_mode_uploads_nothing_and_does_not_import_wandb(tmp_path: Path, study: Study) -> None:
     check = f"{DRIVER}\nassert 'wandb' not in sys.modules"
     env = clean(tmp_path, WANDB_MODE="disabled")
     command = [sys.executable, "-c", check, "1"]
@@ -142,22 +142,22 @@ def test_disabled_uploads_nothing_and_does_not_import_wandb(tmp_path: Path, stud
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_file_that_is_gone_is_said_and_the_others_arrive(drive: Drive, server: Server, study: Study) -> None:
+def test_a_missing_file_is_reported_and_the_others_arrive(drive: Drive, server: Server, study: Study) -> None:
     lines, _ = drive("rendered/gone.svg", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert lines[0] == "W&B: rendered/gone.svg does not exist and is not uploaded"
     assert_arrived(server, study)
 
 
 @pytest.mark.parametrize("refused", ["CreateArtifact", "CommitArtifact", "CreateArtifactFiles"])
-def test_files_that_are_refused_are_said_in_a_line(drive: Drive, server: Server, refused: str) -> None:
+def test_refused_files_are_reported_in_a_line(drive: Drive, server: Server, refused: str) -> None:
     server.refused = {refused}
     lines, _ = drive(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    said, where = lines
-    assert re.fullmatch(rf"W&B: the files did not arrive \(.*no {refused} here\)", said)
-    assert where.startswith(f"W&B: {server.url}/")
+    message, address = lines
+    assert re.fullmatch(rf"W&B: the files did not arrive \(.*no {refused} here\)", message)
+    assert address.startswith(f"W&B: {server.url}/")
 
 
-def test_a_run_that_is_refused_is_kept_offline(drive: Drive, server: Server) -> None:
+def test_a_refused_run_is_kept_offline(drive: Drive, server: Server) -> None:
     server.refused = {"UpsertBucket"}
     (line,), _ = drive(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert line.startswith("W&B: the server did not take the report (Error initializing run:")
@@ -177,7 +177,9 @@ def test_without_a_server_or_a_key_the_report_is_kept_offline(drive: Drive, env:
 
 
 @pytest.mark.parametrize("stalled", ["file_stream", "mutation CommitArtifact"])
-def test_a_server_that_falls_silent_costs_seconds_and_a_line(drive: Drive, server: Server, stalled: str) -> None:
+def test_a_server_that_stops_answering_costs_only_seconds_and_a_line(
+    drive: Drive, server: Server, stalled: str
+) -> None:
     server.stalled = stalled
     lines, seconds = drive(patience=2, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert lines[-1].startswith("W&B: the server stopped answering, to upload the report: wandb sync --include-online ")
@@ -185,7 +187,7 @@ def test_a_server_that_falls_silent_costs_seconds_and_a_line(drive: Drive, serve
 
 
 @pytest.mark.skipif(find_spec("wandb_workspaces") is None, reason="needs the extra `workspace`")
-def test_the_workspace_can_follow_in_the_same_process(drive: Drive, server: Server, study: Study) -> None:
+def test_the_workspace_can_be_saved_in_the_same_process(drive: Drive, server: Server, study: Study) -> None:
     lines, _ = drive(driver=AND_WORKSPACE, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert [line.partition("grid")[2][:6] for line in lines] == ["/runs/", "?nw=" + server.views[0]["name"][3:5]]
     assert_arrived(server, study)
@@ -202,7 +204,7 @@ def test_rows_hold_plain_values() -> None:
     assert [type(value) for value in plain_rows(frame)[0]] == [int, float, str, bool]
 
 
-def test_every_record_of_ours_can_be_a_row() -> None:
+def test_every_committed_record_can_be_a_row() -> None:
     whole = Study.of(records.read_all(REPOSITORY / "results" / "studies" / "methods-reviews", pytest.fail))
     assert len(json.dumps(plain_rows(whole.cells), allow_nan=False)) > 1000
 
@@ -211,7 +213,7 @@ def test_every_record_of_ours_can_be_a_row() -> None:
     ([], {"minilm/sst2/table.md", "minilm/sst2/figures/a.svg", "dashboard.html"}),
     (["method=lora"], {"minilm/sst2/figures/method=lora/a.svg"}),
 ])  # fmt: skip
-def test_files_of_these_cells_are_uploaded_and_no_others(
+def test_only_files_of_the_reported_cells_are_uploaded(
     given: list[str], uploaded: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(tmp_path, record_of())

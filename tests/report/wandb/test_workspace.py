@@ -1,4 +1,4 @@
-"""The W&B workspace: panels over what the tracker really logs, saved to a small server, and nothing fails for it."""
+"""The W&B workspace: its panels show what the tracker logs, it is saved to a small server, and nothing fails."""
 
 import re
 import subprocess
@@ -28,8 +28,8 @@ Drive = Callable[..., tuple[str, float]]
 
 @cache
 def content() -> dict[str, Any]:
-    found: dict[str, Any] = workspace("someone", "grid")._to_model().model_dump(by_alias=True, exclude_none=True)
-    return found
+    dumped: dict[str, Any] = workspace("someone", "grid")._to_model().model_dump(by_alias=True, exclude_none=True)
+    return dumped
 
 
 def panels() -> list[dict[str, Any]]:
@@ -39,11 +39,11 @@ def panels() -> list[dict[str, Any]]:
 
 @cache
 def logged() -> tuple[set[str], set[str], dict[str, Any]]:
-    """Names in a run's summary and history, and its configuration, as the tracker makes them of records."""
-    found = list(records.read_all(REPOSITORY / "results" / "studies" / "methods-reviews", pytest.fail))
-    trials = [record for record in found if record.kind == "trial"]
+    """Return the names in a run's summary and history and its configuration, as the tracker makes them from records."""
+    stored = list(records.read_all(REPOSITORY / "results" / "studies" / "methods-reviews", pytest.fail))
+    trials = [record for record in stored if record.kind == "trial"]
     parts = [("score", record.scores) for record in trials] + [("trial", record.cost) for record in trials]
-    parts += [("cost", record.cost) for record in found if record.kind == "probe"]
+    parts += [("cost", record.cost) for record in stored if record.kind == "probe"]
     summary = {f"{part}/{key}" for part, values in parts for key in values or {}}
     curves = {f"train/{key}" for record in trials for key in record.curve or {}}
     return summary | {"outcome"}, curves, trials[0].config | {"lr": 0.1, "seed": 0, "cell": ""}
@@ -51,7 +51,7 @@ def logged() -> tuple[set[str], set[str], dict[str, Any]]:
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Drive:
-    """Save in a process of its own: gives the line that is said, and the seconds of the whole process."""
+    """Save in a separate process; return the printed line and the seconds of the whole process."""
 
     def call(entity: str = "", **env: str) -> tuple[str, float]:
         began = time.monotonic()
@@ -68,8 +68,8 @@ def drive(tmp_path: Path) -> Drive:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve() as found:
-        yield found
+    with serve() as running:
+        yield running
 
 
 def test_every_panel_shows_what_the_tracker_logs() -> None:
@@ -85,7 +85,7 @@ def test_every_panel_shows_what_the_tracker_logs() -> None:
     assert lines <= curves
 
 
-def test_the_score_stands_against_parameters_memory_and_speed() -> None:
+def test_the_score_is_plotted_over_parameters_memory_and_speed() -> None:
     plots = {panel["config"]["xAxis"]: panel["config"] for panel in panels() if panel["viewType"] == "Scatter Plot"}
     assert {
         f"summary:cost/{name}" for name in ("trainable_params", "peak_allocated_bytes", "samples_per_second")
@@ -110,7 +110,7 @@ def test_runs_are_the_trials_grouped_by_cell() -> None:
 
 
 @pytest.mark.parametrize(("entity", "owner"), [("", "someone"), ("a-team", "a-team")])
-def test_what_is_saved_is_the_workspace(drive: Drive, server: Server, entity: str, owner: str) -> None:
+def test_the_saved_view_equals_the_workspace(drive: Drive, server: Server, entity: str, owner: str) -> None:
     line, _ = drive(entity, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     (view,) = server.views
     assert (view["entityName"], view["projectName"], view["displayName"]) == (owner, "grid", "Methods compared")
@@ -119,35 +119,35 @@ def test_what_is_saved_is_the_workspace(drive: Drive, server: Server, entity: st
 
 
 def without_ids(node: Any) -> Any:
-    """Every panel has an id of its own, drawn anew."""
+    """Remove the ids of panels, which are random in each workspace."""
     if isinstance(node, dict):
         return {key: without_ids(value) for key, value in node.items() if key != "__id__"}
     return [without_ids(value) for value in node] if isinstance(node, list) else node
 
 
-def test_a_server_that_refuses_it_is_said(drive: Drive, server: Server) -> None:
+def test_a_refusing_server_is_reported(drive: Drive, server: Server) -> None:
     server.refused = {"UpsertView2"}
     line, _ = drive(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert re.fullmatch(r"W&B: the workspace is not saved \(.*no UpsertView2 here\)", line)
 
 
-@pytest.mark.parametrize(("env", "said"), [
+@pytest.mark.parametrize(("env", "message"), [
     ({}, "no API key is configured ('wandb login' or WANDB_API_KEY); a workspace can only be saved online"),
     ({"WANDB_MODE": "offline", "WANDB_API_KEY": KEY}, "WANDB_MODE is not online; a workspace can only be saved online"),
     ({"WANDB_MODE": "disabled"}, "WANDB_MODE is not online; a workspace can only be saved online"),
 ])  # fmt: skip
-def test_offline_there_is_no_workspace_to_save_to(drive: Drive, env: dict[str, str], said: str) -> None:
-    assert drive(WANDB_BASE_URL=closed(), **env)[0] == f"W&B: {said}"
+def test_an_offline_workspace_is_not_saved_and_a_line_says_why(drive: Drive, env: dict[str, str], message: str) -> None:
+    assert drive(WANDB_BASE_URL=closed(), **env)[0] == f"W&B: {message}"
 
 
-def test_a_silent_server_costs_seconds(drive: Drive) -> None:
+def test_a_silent_server_costs_only_seconds(drive: Drive) -> None:
     with silence() as url:
         line, seconds = drive(WANDB_API_KEY=KEY, WANDB_BASE_URL=url)
     assert line.startswith("W&B: the workspace is not saved (")
     assert seconds < 30
 
 
-def test_without_the_extra_it_is_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.wandb.workspace.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"needs wandb-workspaces: pip install .* '.\[workspace\]'"):
         workspace("someone", "grid")
