@@ -291,7 +291,7 @@ def test_columns_can_be_chosen(show: Show) -> None:
 def fronts(study: Study, x: str, y: str, better: tuple[str, str]) -> set[str]:
     """Return the Pareto front by definition.
 
-    No other cell of the same table is at least as good on both axes and better on one.
+    A cell is on it if no other cell of its table is at least as good on both axes and better on one.
     """
     scored = study.cells.dropna(subset=[x, y])
     signs = [1 if direction == "low" else -1 for direction in better]

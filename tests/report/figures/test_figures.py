@@ -82,7 +82,7 @@ def test_learning_rates_show_select_scores_of_cells_with_several_rates() -> None
 
 
 def test_the_expected_best_rises_with_the_number_of_tried_rates() -> None:
-    """Two rates score 81 and 40. One draw expects their mean; the best of two is 81 in three of four cases."""
+    """Two rates score 81 and 40. The expected best of one draw is their mean; the best of two is 81 in 3 of 4 cases."""
     figure = FIGURES["expected_score"](study())
     assert figure is not None
     (line,) = figure.data

@@ -21,7 +21,7 @@ from bench.report.tables.table import DASH
 def _records(
     ranks: tuple[int, ...], targets: tuple[str, ...], seeds: int = 3, *, tuned: bool = True
 ) -> list[records.Record]:
-    """Return LoRA trials and their truth; every further rank or target has two more of 100 answers right."""
+    """Return LoRA trials and their truth; each next pair of target and rank has two more of 100 answers right."""
     stored = []
     for step, (target, rank) in enumerate((target, rank) for target in targets for rank in ranks):
         for seed in range(seeds):

@@ -334,7 +334,7 @@ def test_compare_shows_difference_interval_p_value_and_cost(ask: Ask, tmp_path: 
 
 
 def test_a_part_of_a_table_has_the_verdicts_of_the_whole_table() -> None:
-    """LoRA's two ranks differ significantly alone, but not among twenty other methods, in any table."""
+    """LoRA's two ranks differ significantly alone, but not in the table of twenty others, whichever cells are shown."""
     ranks = [cell(0.86, 0.86, 0.86, rank=4), cell(0.82, 0.82, 0.82, rank=8, offset=50)]
     others = [cell(0.8, 0.8, 0.8, method=f"m{n}", rank=None, offset=100 + 10 * n) for n in range(20)]
     alone = Study.of(record for records in ranks for record in records)
