@@ -1,4 +1,4 @@
-"""Wrong input: one clear line that names the value, what is allowed and the remedy; exit code 2; nothing written."""
+"""Wrong input: one clear line with the value, the valid ones and the remedy, exit code 2, and nothing written."""
 
 import subprocess
 from collections.abc import Callable
@@ -86,7 +86,7 @@ WRONG = {
     ["protocol.steps=null", "protocol.epochs=3"], ["protocol=smoke", "protocol.steps=5"],
     ["seeds=[1000]", "protocol=smoke"], ["protocol=quick"], ["protocol=smoke", "protocol.finalists=0"],
 ])  # fmt: skip
-def test_what_is_no_contradiction_is_allowed(words: list[str]) -> None:
+def test_settings_that_do_not_contradict_are_allowed(words: list[str]) -> None:
     assert len(cells(words, multirun=False)) == 1
 
 
@@ -102,7 +102,7 @@ def test_wrong_input_is_one_clear_line(name: str, inline: Run, tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
-def test_one_wrong_cell_of_a_grid_stops_all_before_the_first(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_wrong_cell_stops_a_grid_before_its_first_cell(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline("-m", *tiny, "method=head,lora", "target=q,qz")
     assert done.returncode == 2
     assert "qz" in done.stderr
@@ -110,51 +110,51 @@ def test_one_wrong_cell_of_a_grid_stops_all_before_the_first(inline: Run, tiny: 
 
 
 def fitting(*overrides: str) -> tuple[list[str], list[str]]:
-    """Titles of what stays of a grid, and what is said of the rest."""
-    said: list[str] = []
-    return [cell.title for cell in cells(list(overrides), multirun=True, say=said.append)], said
+    """Return the titles of a grid's cells and the messages about those that are skipped."""
+    messages: list[str] = []
+    return [cell.title for cell in cells(list(overrides), multirun=True, say=messages.append)], messages
 
 
-def test_a_combination_that_makes_no_sense_is_left_out_of_a_grid_and_said_once(tiny: list[str]) -> None:
-    titles, said = fitting(*tiny, "method=head,lora,adapter", "rank=4,33", "target=q")
+def test_an_invalid_combination_is_skipped_in_a_grid_and_reported_once(tiny: list[str]) -> None:
+    titles, messages = fitting(*tiny, "method=head,lora,adapter", "rank=4,33", "target=q")
     assert sorted(titles) == ["adapter r=4", "head", "head", "lora r=4 q"]
-    (line,) = said  # of lora and of the adapter alike
+    (line,) = messages  # the reason is the same for lora and adapter
     assert line.startswith("left out: rank=33 is larger than the matrices of ")
     assert line.endswith("choose a rank from 1 to 32")
     assert "\n" not in line
 
 
-def test_each_reason_is_said(tiny: list[str]) -> None:
-    titles, said = fitting(*tiny, "method=bitfit,lora", "quant=none,nf4", "rank=4,33", "target=q")
+def test_every_reason_for_skipping_is_reported(tiny: list[str]) -> None:
+    titles, messages = fitting(*tiny, "method=bitfit,lora", "quant=none,nf4", "rank=4,33", "target=q")
     assert sorted(titles) == ["bitfit", "bitfit", "lora r=4 q", "lora r=4 q nf4"]
-    assert [line.partition(" is larger ")[0] for line in said if "rank" in line] == ["left out: rank=33"]
-    assert [line for line in said if line.startswith("left out: method 'bitfit' does not work on a base quantised")]
-    assert len(said) == 2
+    assert [line.partition(" is larger ")[0] for line in messages if "rank" in line] == ["left out: rank=33"]
+    assert [line for line in messages if line.startswith("left out: method 'bitfit' does not work on a base quantised")]
+    assert len(messages) == 2
 
 
-def test_a_grid_that_makes_sense_says_nothing(tiny: list[str]) -> None:
+def test_a_valid_grid_reports_nothing(tiny: list[str]) -> None:
     assert fitting(*tiny, "method=head,lora", "target=q") == (["head", "lora r=4 q"], [])
 
 
-def test_a_grid_of_which_nothing_is_left_is_an_error(tiny: list[str]) -> None:
-    said: list[str] = []
+def test_a_grid_without_a_valid_cell_is_an_error(tiny: list[str]) -> None:
+    messages: list[str] = []
     with pytest.raises(Misfit, match="rank=33"):
-        cells([*tiny, "method=lora,adapter", "rank=33,34"], multirun=True, say=said.append)
-    assert said == []
+        cells([*tiny, "method=lora,adapter", "rank=33,34"], multirun=True, say=messages.append)
+    assert messages == []
 
 
-def test_alone_a_combination_that_makes_no_sense_is_an_error(tiny: list[str]) -> None:
+def test_an_invalid_combination_requested_alone_is_an_error(tiny: list[str]) -> None:
     with pytest.raises(Misfit, match="rank=33"):
         cells([*tiny, "method=lora", "rank=33"], multirun=False)
 
 
-def test_a_wrong_value_is_not_left_out(tiny: list[str]) -> None:
+def test_a_wrong_value_in_a_grid_is_not_skipped(tiny: list[str]) -> None:
     with pytest.raises(ValueError, match="'z' is unknown") as caught:
         cells([*tiny, "method=lora,head", "target.parts=[z],[q]"], multirun=True, say=pytest.fail)
     assert not isinstance(caught.value, Misfit)
 
 
-def test_a_rank_beyond_the_layers_names_the_same_cell_again(tiny: list[str]) -> None:
+def test_ranks_beyond_the_number_of_layers_are_one_cell(tiny: list[str]) -> None:
     ids = [cell.id for cell in cells([*tiny, "method=top_k", "rank=1,2,6,8"], multirun=True, say=pytest.fail)]
     assert ids[0] != ids[1] == ids[2] == ids[3]
 

@@ -23,25 +23,25 @@ BUDGET = 1300
 @pytest.fixture
 def small(tiny: list[str]) -> list[str]:
     """The tiny model, with no rank given."""
-    return [one for one in tiny if not one.startswith("rank=")]
+    return [word for word in tiny if not word.startswith("rank=")]
 
 
 def trained(overrides: list[str], method: str, rank: int) -> int | None:
-    """Trained parameters of a method at a rank, without the head; None where the rank is refused."""
+    """Return a method's trained parameters at a rank without the head, or None if the rank is refused."""
     (cell,) = grid.cells([*overrides, f"method={method}", f"rank={rank}"], multirun=False)
     return count_of(cell)
 
 
 def count_of(cell: Cell) -> int | None:
-    """The same of a cell, counted on a model that has weights."""
+    """Return a cell's trained parameters without the head, counted on a model with weights, or None if refused."""
     try:
-        found = count(method_of(cell)(load_model(cell.source, cell.outputs, seed=0)))
+        counted = count(method_of(cell)(load_model(cell.source, cell.outputs, seed=0)))
     except ValueError:
         return None
-    return found.trainable - found.head
+    return counted.trainable - counted.head
 
 
-@pytest.mark.filterwarnings("ignore")  # PEFT's, about itself
+@pytest.mark.filterwarnings("ignore")  # PEFT's warnings about itself
 @pytest.mark.parametrize(("method", "budget", "rank"), [
     ("lora", 1400, 5), ("adapter_pfeiffer", 1120, 8), ("pissa", 1024, 4), ("oft", 460, 8), ("boft", 1200, 8),
     ("shira", 1300, 5),
@@ -49,7 +49,7 @@ def count_of(cell: Cell) -> int | None:
 def test_the_rank_is_the_largest_whose_count_is_within_the_budget(
     method: str, budget: int, rank: int, small: list[str]
 ) -> None:
-    """Counted anew on a model with weights, at this rank and at the next one."""
+    """The parameters are counted again on a model with weights, at this rank and at the next one."""
     (cell,) = grid.cells([*small, f"method={method}", f"match_params={budget}"], multirun=False)
     assert cell.rank == rank
     following: Any = trained(small, method, rank + cell.conf.method.rank_step)
@@ -57,7 +57,7 @@ def test_the_rank_is_the_largest_whose_count_is_within_the_budget(
     assert following in {None, count_of(cell)} or following > budget
 
 
-def test_a_method_that_trains_less_at_a_higher_rank_comes_near_as_well(small: list[str]) -> None:
+def test_the_search_handles_a_method_that_trains_less_at_a_higher_rank(small: list[str]) -> None:
     (cell,) = grid.cells([*small, "method=randlora", "match_params=1000"], multirun=False)
     assert (cell.rank, count_of(cell), trained(small, "randlora", 4)) == (6, 912, 1152)
 
@@ -77,7 +77,7 @@ def test_a_method_that_trains_less_at_a_higher_rank_comes_near_as_well(small: li
 def test_the_search_finds_the_last_place_within_a_limit(
     counts: list[int | None], limit: int, expected: int | None
 ) -> None:
-    """None: a rank that the method refuses. Of equal counts the first."""
+    """None is a rank that the method refuses. Of equal counts, the first is chosen."""
     assert nearest(counts.__getitem__, len(counts), limit) == expected
 
 
@@ -100,38 +100,38 @@ def test_a_matched_cell_is_the_cell_of_that_rank(small: list[str]) -> None:
     assert matched.config["match_params"] == BUDGET
 
 
-def test_a_grid_leaves_out_what_has_no_rank_and_what_comes_nowhere_near(small: list[str]) -> None:
-    said: list[str] = []
-    found = grid.cells(
+def test_a_grid_skips_methods_without_a_rank_near_the_budget(small: list[str]) -> None:
+    messages: list[str] = []
+    kept = grid.cells(
         [*small, "method=lora,bitfit,top_k,vera,loftq", "target=q,qv", f"match_params={BUDGET}"],
         multirun=True,
-        say=said.append,
+        say=messages.append,
     )
-    assert [cell.title for cell in found] == ["lora r=10 q", "lora r=5 qv"]
-    assert len(said) == 5
-    assert "'bitfit' has no rank" in said[0]
-    assert "top_k" in said[1]
-    assert "rank=1 trains" in said[1]
-    assert "more than match_params=1,300" in said[1]
-    assert all("vera" in line and "10% below match_params=1,300" in line for line in said[2:4])
-    assert "'loftq' needs a CUDA device" in said[4]
+    assert [cell.title for cell in kept] == ["lora r=10 q", "lora r=5 qv"]
+    assert len(messages) == 5
+    assert "'bitfit' has no rank" in messages[0]
+    assert "top_k" in messages[1]
+    assert "rank=1 trains" in messages[1]
+    assert "more than match_params=1,300" in messages[1]
+    assert all("vera" in line and "10% below match_params=1,300" in line for line in messages[2:4])
+    assert "'loftq' needs a CUDA device" in messages[4]
 
 
 def test_one_worker_searches_for_a_whole_grid(small: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    batch_sizes: list[int] = []
     search = budget.find_ranks_in_worker
 
     def counted(configs: list[Any]) -> list[int | str]:
-        asked.append(len(configs))
+        batch_sizes.append(len(configs))
         return search(configs)
 
     monkeypatch.setattr(budget, "find_ranks_in_worker", counted)
     monkeypatch.setattr(budget, "FOUND", {})
     overrides = [*small, "method=lora,dora", "target=q,v", "match_params=1400"]
     first = grid.cells(overrides, multirun=True)
-    assert asked == [4]
+    assert batch_sizes == [4]
     assert [cell.id for cell in grid.cells(overrides, multirun=True)] == [cell.id for cell in first]
-    assert asked == [4]
+    assert batch_sizes == [4]
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
@@ -147,30 +147,30 @@ def test_one_worker_searches_for_a_whole_grid(small: list[str], monkeypatch: pyt
     (["match_params=1500", "method=vblora", "method.attach.config.vector_length=5"], ["vblora qv on", "divisible"]),
     (["match_params=1500", "+method.attach.config.bogus=1"], ["bogus"]),
 ])  # fmt: skip
-def test_what_cannot_be_matched_is_one_clear_line(
+def test_a_budget_that_cannot_be_matched_is_one_clear_line(
     arguments: list[str], words: list[str], small: list[str], inline: Run, tmp_path: Path
 ) -> None:
-    flags = [one for one in arguments if one == "-m"]
+    flags = [argument for argument in arguments if argument == "-m"]
     done = inline(*flags, *small, *arguments[len(flags) :])
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     assert [word for word in words if word not in done.stderr.replace(str(tmp_path), "")] == []
     assert not (tmp_path / "results").exists()
 
 
-def test_a_matched_cell_trains_at_its_rank_and_its_record_says_what_was_asked(
+def test_a_matched_cell_trains_at_its_rank_and_records_the_budget(
     small: list[str], inline: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The check of the grid and the job compose it one after the other, and one search serves both."""
+    """The grid's check composes the cell before the job does, and one search serves both."""
     monkeypatch.setattr(budget, "FOUND", {})
     done = inline("-m", *small, "method=lora,bitfit", f"match_params={BUDGET}", "seeds=[0]")
     assert done.returncode == 0, done.stderr
     assert "left out: method 'bitfit' has no rank" in done.stderr
     assert len(budget.FOUND) == 2
-    found = list(records.read_all(tmp_path / "results", pytest.fail))
-    assert {(record.config["match_params"], record.config["rank"], record.cell["rank"]) for record in found} == {
+    stored = list(records.read_all(tmp_path / "results", pytest.fail))
+    assert {(record.config["match_params"], record.config["rank"], record.cell["rank"]) for record in stored} == {
         (BUDGET, 5, 5)
     }
-    (cost,) = (record.cost for record in found if record.kind == "probe")
+    (cost,) = (record.cost for record in stored if record.kind == "probe")
     assert cost is not None
     assert cost["trainable_params"] - cost["head_params"] == 1280
     again = inline(*small, "method=lora", "rank=5", "seeds=[0]")

@@ -1,4 +1,4 @@
-"""A resolved configuration is plain data: what a file or a record says is never evaluated."""
+"""A resolved configuration is plain data: values from files and records are never evaluated."""
 
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ STRANGE = ["${rank}", "${oc.env:HOME}", "???", "a\\${b}", "\\\\${b}", "${", "nul
 
 def cell(path: Path, *words: str) -> Any:
     given = ["task=text_csv", f"task.path={path}", "task.select_rows=22", "track=off", "rank=4"]
-    (found,) = grid.cells([*given, *words], multirun=False)
-    return found
+    (composed,) = grid.cells([*given, *words], multirun=False)
+    return composed
 
 
 @pytest.fixture
@@ -30,20 +30,20 @@ def strange(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("words", [("method=lora",), ("method=bitfit",), ("method=top_k", "rank=1000")])
-def test_a_label_of_a_data_file_means_itself(words: tuple[str, ...], strange: Path) -> None:
+def test_a_label_of_a_data_file_is_not_evaluated(words: tuple[str, ...], strange: Path) -> None:
     if words[-1] == "rank=1000":  # the rank is lowered, and the configuration follows
-        found = cell(strange, *words, "model=minilm")
-        assert found.config["rank"] != 1000
+        composed = cell(strange, *words, "model=minilm")
+        assert composed.config["rank"] != 1000
     else:
-        found = cell(strange, *words)
-    assert found.config["task"]["labels"] == sorted(STRANGE)
-    task = load_task(found)
+        composed = cell(strange, *words)
+    assert composed.config["task"]["labels"] == sorted(STRANGE)
+    task = load_task(composed)
     names = sorted(STRANGE)
     for text, label in zip(task.train.texts, task.train.labels, strict=True):
         assert names[int(label)] == STRANGE[int(text.split()[1]) % len(STRANGE)]
 
 
-def test_a_resolved_node_becomes_its_dataclass_word_by_word(strange: Path) -> None:
+def test_a_resolved_node_becomes_its_dataclass_verbatim(strange: Path) -> None:
     config = cell(strange).config
     task = typed(TaskConf, config["task"])
     assert task.labels == sorted(STRANGE)
@@ -55,21 +55,21 @@ def test_a_resolved_node_becomes_its_dataclass_word_by_word(strange: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["reviews", "mrpc", "stsb", "medmcqa"])
-def test_a_plain_node_is_typed_as_omegaconf_does(name: str) -> None:
+def test_typed_converts_a_node_as_omegaconf_does(name: str) -> None:
     loaded = OmegaConf.merge(TaskConf, OmegaConf.load(grid.CONF / "task" / f"{name}.yaml"))
-    plain: Any = OmegaConf.to_container(loaded, enum_to_str=True)
-    assert typed(TaskConf, plain) == OmegaConf.to_object(loaded)
+    container: Any = OmegaConf.to_container(loaded, enum_to_str=True)
+    assert typed(TaskConf, container) == OmegaConf.to_object(loaded)
 
 
-def test_what_has_become_a_setting_since_is_completed_and_what_is_none_any_more_is_left_out() -> None:
+def test_an_old_configuration_gains_new_settings_and_loses_removed_ones() -> None:
     old = {"task": {"name": "mine", "labels": STRANGE, "gone": 1}, "rank": 4, "gone": 1}
-    found = completed(Config, old)
-    assert found["task"]["labels"] == STRANGE
-    assert found["task"]["form"] == "head"
-    assert found["rank"] == 4
-    assert found["retain"] is None
-    assert "gone" not in found
-    assert "gone" not in found["task"]
+    config = completed(Config, old)
+    assert config["task"]["labels"] == STRANGE
+    assert config["task"]["form"] == "head"
+    assert config["rank"] == 4
+    assert config["retain"] is None
+    assert "gone" not in config
+    assert "gone" not in config["task"]
     assert old["task"] == {"name": "mine", "labels": STRANGE, "gone": 1}
 
 

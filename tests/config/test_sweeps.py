@@ -1,4 +1,4 @@
-"""The sweeps: which cells each one means, to Hydra, to the check beforehand, and to W&B's agents."""
+"""The sweeps: which cells each of them lists for Hydra, for the check beforehand, and for W&B's agents."""
 
 import itertools
 import os
@@ -28,7 +28,7 @@ from bench.report.tables.scores import TABLES
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 SWEEPS = REPOSITORY / "sweeps"
-# The number of cells on what is embedded, some of them, and what is left out.
+# Per sweep: the number of cells on the embedded model and data, some of their titles, and the skipped methods.
 EXPECTED: dict[str, tuple[int, set[str], list[str]]] = {
     "lora_table5": (7, {
         "lora r=8 q", "lora r=8 k", "lora r=8 v", "lora r=8 o", "lora r=4 qk", "lora r=4 qv", "lora r=2 qkvo",
@@ -48,21 +48,21 @@ EXPECTED: dict[str, tuple[int, set[str], list[str]]] = {
     "lora_without_regret": (6, {"full", "lora r=1 all", "lora r=256 all"}, []),
     "learning_rates": (8, {"full", "head", "bitfit", "lora r=8 qv", "adapter r=8", "ia3 kv+down", "prefix r=8"}, []),
 }  # fmt: skip
-# Jobs beyond the cells: what is left out is a job that says so, and full fine-tuning is one cell at every rank.
-SAME = {"lora_without_regret": 4}
-BESIDE = {"soft_prompts": 3, "methods_at_budget": 3, **SAME}
+# Jobs beyond the cells: a skipped combination is a job that reports it, and full fine-tuning is one cell at every rank.
+REPEATED = {"lora_without_regret": 4}
+EXTRA_JOBS = {"soft_prompts": 3, "methods_at_budget": 3, **REPEATED}
 LEFT_OUT = {f"method={name}" for name in ("llama_adapter", "boft", "qlora", "vblora")}
 
 
 @cache
-def told(name: str, *overrides: str) -> tuple[list[Cell], list[str]]:
-    """The cells of a sweep, and what is said of those that are left out."""
-    said: list[str] = []
-    return cells([f"+sweeps={name}", *overrides], multirun=True, say=said.append), said
+def expanded(name: str, *overrides: str) -> tuple[list[Cell], list[str]]:
+    """Return the cells of a sweep and the messages about those that are skipped."""
+    messages: list[str] = []
+    return cells([f"+sweeps={name}", *overrides], multirun=True, say=messages.append), messages
 
 
 def composed(name: str, *overrides: str) -> list[Cell]:
-    return told(name, *overrides)[0]
+    return expanded(name, *overrides)[0]
 
 
 def titles(name: str, *overrides: str) -> list[str]:
@@ -70,17 +70,19 @@ def titles(name: str, *overrides: str) -> list[str]:
 
 
 def jobs(content: dict[str, Any]) -> list[list[str]]:
-    """The arguments behind `-m bench.run` of every job that an agent would start, made by W&B's own code."""
+    """Return the arguments after `-m bench.run` of every job that an agent would start, made by W&B's own code."""
     from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
     axes = {key: axis.get("values") or [axis["value"]] for key, axis in content["parameters"].items()}
-    found = []
+    job_arguments = []
     for values in itertools.product(*axes.values()):
         given = {key: {"value": value} for key, value in zip(axes, values, strict=True)}
         filled = create_sweep_command_args({"args": given})["args_no_hyphens"]
         start, command = content["command"].index("bench.run") + 1, content["command"]
-        found.append([one for part in command[start:] for one in (filled if part == "${args_no_hyphens}" else [part])])
-    return found
+        job_arguments.append(
+            [argument for part in command[start:] for argument in (filled if part == "${args_no_hyphens}" else [part])]
+        )
+    return job_arguments
 
 
 def test_every_sweep_is_expected_and_has_a_file_for_agents() -> None:
@@ -89,27 +91,27 @@ def test_every_sweep_is_expected_and_has_a_file_for_agents() -> None:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_sweep_means_these_cells(name: str) -> None:
-    count, some, left_out = EXPECTED[name]
-    found, said = told(name)
-    assert len({cell.id for cell in found}) == count
-    assert len(found) == count + SAME.get(name, 0)
-    assert some <= {cell.title for cell in found}
-    assert len(said) == len(left_out)
-    assert all(reason in line for reason, line in zip(left_out, said, strict=True))
-    own = ("tiny-llama-random", "quiz") if name == "methods_medmcqa" else ("minilm", "reviews")
-    assert {(cell.source.label, cell.task) for cell in found} == {own}
+def test_a_sweep_expands_to_the_expected_cells(name: str) -> None:
+    count, sample, left_out = EXPECTED[name]
+    composed_cells, messages = expanded(name)
+    assert len({cell.id for cell in composed_cells}) == count
+    assert len(composed_cells) == count + REPEATED.get(name, 0)
+    assert sample <= {cell.title for cell in composed_cells}
+    assert len(messages) == len(left_out)
+    assert all(reason in line for reason, line in zip(left_out, messages, strict=True))
+    source_and_task = ("tiny-llama-random", "quiz") if name == "methods_medmcqa" else ("minilm", "reviews")
+    assert {(cell.source.label, cell.task) for cell in composed_cells} == {source_and_task}
 
 
 def test_every_method_is_trained_at_every_candidate_of_its_race() -> None:
     rates = {cell.title: [trial.lr for trial in cell.trials if trial.seed == 0] for cell in composed("learning_rates")}
-    assert {len(found) for found in rates.values()} == {7}
+    assert {len(candidates) for candidates in rates.values()} == {7}
     assert rates["lora r=8 qv"] == [1.58e-5, 5e-5, 1.58e-4, 5e-4, 1.58e-3, 5e-3, 1.58e-2]
     assert rates["full"][3] == 5e-5
 
 
 def test_the_budget_of_table_5_is_one_count_of_parameters() -> None:
-    """Of square matrices of one size, a rank of r trains 2 r times the width in each; all ranks are the paper's."""
+    """At rank r, each of these square matrices of one size trains 2 r times its width. All ranks are the paper's."""
     assert {cell.rank * len(cell.parts) for cell in composed("lora_table5") if cell.rank and cell.parts} == {8}
 
 
@@ -121,18 +123,18 @@ def test_the_budget_of_table_5_is_one_count_of_parameters() -> None:
     ("quantisation", ["quant=none,int8", "target=all"], ["lora r=8 all", "lora r=8 all int8"]),
     ("learning_rates", ["method=lora,ia3", "rank=2"], ["lora r=2 qv", "ia3 kv+down"]),
 ])  # fmt: skip
-def test_what_is_given_goes_before_what_a_sweep_lists(name: str, overrides: list[str], expected: list[str]) -> None:
+def test_command_line_values_override_those_of_a_sweep(name: str, overrides: list[str], expected: list[str]) -> None:
     assert titles(name, *overrides) == expected
 
 
-def test_rates_that_are_given_go_before_those_of_the_sweep() -> None:
+def test_command_line_rates_override_those_of_a_sweep() -> None:
     (cell,) = composed("learning_rates", "method=lora", "lrs=[1e-3]", "seeds=[7]")
     assert [(trial.lr, trial.seed) for trial in cell.trials] == [(1e-3, 7)]
 
 
 def test_any_model_and_task_may_be_given(tiny: list[str]) -> None:
-    found = composed("methods_medmcqa", *tiny, "method=lora")
-    assert [(cell.task, cell.rank) for cell in found] == [("sst2", 4)]
+    composed_cells = composed("methods_medmcqa", *tiny, "method=lora")
+    assert [(cell.task, cell.rank) for cell in composed_cells] == [("sst2", 4)]
     glue = composed("methods_glue", "method=lora,full", "task=mnli,sst2,stsb")
     assert [(cell.method, cell.task) for cell in glue] == [
         (method, task) for method in ("lora", "full") for task in ("mnli", "sst2", "stsb")
@@ -147,7 +149,7 @@ def test_any_model_and_task_may_be_given(tiny: list[str]) -> None:
     (["+sweeps=lora_table6", "rank=4"], ["lists values of method, target: add -m"]),
     (["-m", "+sweeps=lora_table5", "rank=4"], ["match_params=37000 chooses the rank", "leave out rank=4"]),
 ])  # fmt: skip
-def test_a_sweep_that_cannot_be_meant_is_one_clear_line(
+def test_an_invalid_use_of_a_sweep_is_one_clear_line(
     arguments: list[str], words: list[str], inline: Run, tmp_path: Path
 ) -> None:
     done = inline(*arguments, "track=off")
@@ -167,27 +169,27 @@ def test_the_comment_of_a_sweep_names_its_table_and_commands_that_work(name: str
     assert len(runs) >= 2
     for run in runs:
         assert run[4] == f"+sweeps={name}"
-        offline = [one.replace("model=roberta-base", "model=bert-base") for one in run[4:]]
-        offline += ["model.weights=random"] if any(one.startswith("model=") for one in run) else []
-        assert cells([*offline, "method=lora", "target=q"], multirun=True)  # one method of them: composing takes time
+        offline = [word.replace("model=roberta-base", "model=bert-base") for word in run[4:]]
+        offline += ["model.weights=random"] if any(word.startswith("model=") for word in run) else []
+        assert cells([*offline, "method=lora", "target=q"], multirun=True)  # one method, as composing takes time
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_agents_get_the_same_grid_one_cell_to_a_job(name: str) -> None:
+def test_agents_get_the_same_grid_with_a_job_per_cell(name: str) -> None:
     path = SWEEPS / "wandb" / f"{name}.yaml"
     assert path.read_text("utf-8") == agent.as_text(name), "write it anew: python -m bench.agent"
     content = yaml.safe_load(path.read_text("utf-8"))
     assert content["command"][:4] == ["${env}", "${interpreter}", "-m", "bench.run"]
     expected = {cell.id for cell in composed(name)}
-    found = jobs(content)
-    assert len(found) == len(set(map(tuple, found))) == len(expected) + BESIDE.get(name, 0)
-    for arguments in random.Random(0).sample([one for one in found if LEFT_OUT.isdisjoint(one)], 3):
+    job_list = jobs(content)
+    assert len(job_list) == len(set(map(tuple, job_list))) == len(expected) + EXTRA_JOBS.get(name, 0)
+    for arguments in random.Random(0).sample([job for job in job_list if LEFT_OUT.isdisjoint(job)], 3):
         (cell,) = cells(arguments, multirun=False)
         assert cell.id in expected
 
 
 def test_a_sweep_runs_and_its_table_has_a_row_for_every_cell(inline: Run, tiny: list[str], tmp_path: Path) -> None:
-    given = [one for one in tiny if not one.startswith("rank=")]
+    given = [word for word in tiny if not word.startswith("rank=")]
     done = inline("-m", "+sweeps=lora_table5", "match_params=1024", *given, "seeds=[0]")
     assert done.returncode == 0, done.stderr
     assert "7 ok" in done.stdout
@@ -218,5 +220,5 @@ def test_an_installed_wheel_has_the_sweeps(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", ask], cwd=empty, env=env, check=True, capture_output=True, text=True)
     folder = tmp_path / "installed" / "bench" / "sweeps"
     assert done.stdout.strip().split(",") == [str(folder), "lora r=2 q", "lora r=2 qv", "lora r=2 qkvo"]
-    shipped = {one.relative_to(SWEEPS): one.read_bytes() for one in SWEEPS.rglob("*.yaml")}
-    assert {one.relative_to(folder): one.read_bytes() for one in folder.rglob("*.yaml")} == shipped
+    shipped = {file.relative_to(SWEEPS): file.read_bytes() for file in SWEEPS.rglob("*.yaml")}
+    assert {file.relative_to(folder): file.read_bytes() for file in folder.rglob("*.yaml")} == shipped

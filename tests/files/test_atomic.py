@@ -1,4 +1,4 @@
-"""A file is whole or not there, whoever writes it at the same time."""
+"""A file is complete or absent, even if several processes write it at the same time."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 from bench.files.atomic import replace_file
 
 
-def test_two_machines_with_one_process_number_write_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second writer begins and ends while the first is on its way to the disk."""
+def test_machines_with_equal_process_ids_write_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second writer starts and finishes while the first one flushes to disk."""
     path, sync = tmp_path / "file", os.fsync
 
     def meanwhile(number: int) -> None:

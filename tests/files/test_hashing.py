@@ -1,4 +1,4 @@
-"""A hash stands for bytes: it changes with them, and with nothing else."""
+"""A hash identifies content: it changes with the content and with nothing else."""
 
 import hashlib
 import os
@@ -18,50 +18,50 @@ def files(folder: Path, **named: str) -> list[Path]:
     return [folder / name for name in named]
 
 
-def test_the_hash_of_a_file_is_the_sha256_that_everyone_computes(tmp_path: Path) -> None:
+def test_the_hash_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     data = bytes(range(256)) * 10_000
     (tmp_path / "one").write_bytes(data)
     assert sha256(tmp_path / "one") == sha256_of([tmp_path / "one"]) == hashlib.sha256(data).hexdigest()
 
 
 def test_a_file_that_changes_has_another_hash(tmp_path: Path) -> None:
-    (path,) = files(tmp_path, one="before")
+    (path,) = files(tmp_path, single="before")
     before = sha256(path)
-    path.write_text("after!")  # as long as before
+    path.write_text("after!")  # the same length as before
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
     assert sha256(path) != before
 
 
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (path,) = files(tmp_path, one="before")
+    (path,) = files(tmp_path, single="before")
     first = sha256(path)
     monkeypatch.setattr(content.hashlib, "file_digest", lambda *_: pytest.fail("it was read again"))
     assert sha256(path) == first
     monkeypatch.chdir(tmp_path)
-    assert sha256(Path("one")) == first
+    assert sha256(Path("single")) == first
 
 
-def test_where_files_lie_and_in_what_order_they_are_named_is_no_matter(tmp_path: Path) -> None:
-    here, there = files(tmp_path / "here", a="1", b="2"), files(tmp_path / "there" / "deep", b="2", a="1")
-    assert sha256_of(here) == sha256_of(there) == sha256_of(iter(here))
-    assert sha256_of([*files(tmp_path / "z", a="1"), *files(tmp_path / "y", b="2")]) == sha256_of(here)
+def test_the_hash_ignores_the_folder_and_the_order_of_files(tmp_path: Path) -> None:
+    first, moved = files(tmp_path / "here", a="1", b="2"), files(tmp_path / "there" / "deep", b="2", a="1")
+    assert sha256_of(first) == sha256_of(moved) == sha256_of(iter(first))
+    assert sha256_of([*files(tmp_path / "z", a="1"), *files(tmp_path / "y", b="2")]) == sha256_of(first)
 
 
 @pytest.mark.parametrize("other", [
     {"a": "1", "b": "3"}, {"a": "2", "b": "1"}, {"a": "1", "c": "2"}, {"a": "1"}, {"a": "1", "b": "2", "c": ""},
     {"a": "12", "b": ""},
 ])  # fmt: skip
-def test_other_names_or_contents_are_another_hash(other: dict[str, str], tmp_path: Path) -> None:
+def test_other_names_or_contents_change_the_hash(other: dict[str, str], tmp_path: Path) -> None:
     assert sha256_of(files(tmp_path / "here", a="1", b="2")) != sha256_of(files(tmp_path / "there", **other))
 
 
-def test_a_link_is_what_it_points_to(tmp_path: Path) -> None:
-    (path,) = files(tmp_path / "blobs", one="content")
+def test_a_link_has_the_hash_of_its_target(tmp_path: Path) -> None:
+    (path,) = files(tmp_path / "blobs", single="content")
     (tmp_path / "snapshot").symlink_to(path)
     assert sha256(tmp_path / "snapshot") == sha256(path)
 
 
-def test_a_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_is_located_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files(tmp_path / "a_package_of_data", **{"__init__.py": "raise RuntimeError('it was imported')\n"})
     files(tmp_path / "a_namespace" / "model", **{"config.json": "{}"})
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -72,7 +72,7 @@ def test_a_package_is_found_without_importing_it(tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("name", ["no_such_package", "no_such.package", "json.no_such", "math", "", ".relative"])
-def test_a_package_that_is_not_there_is_one_line_with_a_remedy(name: str) -> None:
+def test_a_missing_package_is_one_line_with_a_remedy(name: str) -> None:
     with pytest.raises(ValueError, match="is not installed; run 'pip install") as caught:
         package_folder(f"package:{name}/model")
     assert f"package:{name}/model: the package {name!r}" in str(caught.value)

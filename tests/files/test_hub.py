@@ -1,4 +1,4 @@
-"""Models and data from a hub of our own: what is trained, what is recorded, and what is said when the hub says no."""
+"""Models and data from a local hub: what is trained, what is recorded, and the messages if the hub refuses."""
 
 import json
 import os
@@ -28,7 +28,7 @@ LOG_IN, LOCAL_MODEL, LOCAL_DATA = "'hf auth login'", "set model.name= to a local
 
 @pytest.fixture(scope="module")
 def repositories(tiny_bert: Path, tiny_sst2: Path) -> dict[str, Repository]:
-    """A model, one that is gated, one whose weights are pickled, and GLUE with the same rows as the local folder."""
+    """A model, a gated one, one with pickled weights, GLUE with the rows of the local folder, and gated data."""
     model = {path.name: path.read_bytes() for path in tiny_bert.iterdir()}
     pickled = {**model, "pytorch_model.bin": b"unread"}
     del pickled["model.safetensors"]
@@ -56,16 +56,16 @@ def parquet(tsv: Path) -> bytes:
 
 
 def online(endpoint: str, home: Path) -> dict[str, str]:
-    """The environment of a machine with a network, of which our hub is all, and with a cache of its own."""
+    """Return the environment of a machine with its own cache, whose network is our hub alone."""
     hub = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
     return {**OFFLINE, **hub, "OMP_NUM_THREADS": "1"}
 
 
 @contextmanager
 def session(folder: Path, env: dict[str, str]) -> Iterator[Ask]:
-    """The command line again and again in one process, which pays the worker's imports once.
+    """Run the command line repeatedly in one process, which pays for the worker's imports once.
 
-    ask("model=minilm", ...) gives the exit code and the lines on stderr.
+    ask("model=minilm", ...) returns the exit code and the lines on stderr.
     """
     again = (
         "import json, sys, bench.run\n"
@@ -94,7 +94,7 @@ def session(folder: Path, env: dict[str, str]) -> Iterator[Ask]:
 
 
 def assert_refused(code: int, stderr: list[str], *expected: str) -> None:
-    """One line, which says what was asked for, what is wrong and what to do."""
+    """Assert that the error is one line with the request, the problem and the remedy."""
     assert code == 2, stderr
     assert len(stderr) == 1, stderr
     assert stderr[0].startswith("error: ")
@@ -102,13 +102,13 @@ def assert_refused(code: int, stderr: list[str], *expected: str) -> None:
 
 
 def trials(results: Path) -> dict[tuple[str, str], dict]:
-    """The trials' records by the bytes that they were trained with."""
+    """Return the trials' records by the identities of their model and data."""
     records = [json.loads(path.read_text()) for path in files_below(results, "*.json")]
-    found = [record for record in records if record["kind"] == "trial"]
-    return {(record["identity"]["model"], record["identity"]["task"]["data"]): record for record in found}
+    trial_records = [record for record in records if record["kind"] == "trial"]
+    return {(record["identity"]["model"], record["identity"]["task"]["data"]): record for record in trial_records}
 
 
-def test_the_hub_gives_the_same_as_local_files_and_is_not_needed_twice(
+def test_hub_files_train_as_local_files_do_and_are_downloaded_once(
     repositories: dict[str, Repository], bench: Bench, tiny: list[str], tmp_path: Path
 ) -> None:
     local = dict(text.split("=", 1) for text in tiny)
@@ -118,7 +118,7 @@ def test_the_hub_gives_the_same_as_local_files_and_is_not_needed_twice(
         models, data = f"model.name=acme/tiny-bert,{local['model.name']}", f"task.path=null,{local['task.path']}"
         done = bench("run", "-m", *tiny, models, data, env=online(hub.endpoint, home))
     assert (done.returncode, done.stderr) == (0, "")
-    assert not [asked for asked in hub.asked if re.search(r"\.(bin|py)$|/test-", asked)], hub.asked
+    assert not [request for request in hub.asked if re.search(r"\.(bin|py)$|/test-", request)], hub.asked
     first = trials(tmp_path / "results")
     assert len(first) == 4
     assert sum(model == hub_model for model, _ in first) == sum(data == hub_data for _, data in first) == 2
@@ -128,7 +128,7 @@ def test_the_hub_gives_the_same_as_local_files_and_is_not_needed_twice(
 
     tiny += ["model.name=acme/tiny-bert", "task.path=null"]
     with session(tmp_path, online(hub.endpoint, home)) as ask:
-        # A revision that is not in the cache is refused, and not replaced by the one that is.
+        # A revision that is not in the cache is refused, not replaced by the cached one.
         code, stderr = ask(*tiny, f"task.revision={OTHER_COMMIT}")
         assert_refused(code, stderr, "'nyu-mll/glue'", "no network", LOCAL_DATA)
         assert trials(tmp_path / "results") == first
@@ -154,7 +154,7 @@ def test_the_hub_gives_the_same_as_local_files_and_is_not_needed_twice(
     ],
     ids=["gated", "copied", "absent", "revision", "pickled"],
 )
-def test_a_model_that_the_hub_does_not_give_is_refused_in_one_line(
+def test_an_unavailable_model_is_refused_in_one_line(
     overrides: list[str], expected: list[str], repositories: dict[str, Repository], bench: Bench, tmp_path: Path
 ) -> None:
     with Hub(repositories) as hub:
@@ -172,7 +172,7 @@ def test_a_model_without_a_network_is_refused_in_one_line(bench: Bench, tmp_path
     assert not (tmp_path / "results").exists()
 
 
-def test_data_that_cannot_be_had_is_refused_in_one_line(
+def test_unavailable_data_is_refused_in_one_line(
     repositories: dict[str, Repository], tiny: list[str], tmp_path: Path
 ) -> None:
     tiny = [*tiny, "task.path=null"]
@@ -190,7 +190,7 @@ def test_data_that_cannot_be_had_is_refused_in_one_line(
 
 
 def named(overrides: list[str], env: dict[str, str]) -> tuple[str, str, str]:
-    """What a cell says of its data: the identity, the revision that is fetched, and the cell's own id."""
+    """Return the identity of a cell's data, the revision that is fetched, and the cell's id."""
     child = (
         "import sys\n"
         "from bench.config.compose import cells\n"
@@ -203,33 +203,33 @@ def named(overrides: list[str], env: dict[str, str]) -> tuple[str, str, str]:
     return data, revision, cell
 
 
-def test_a_branch_is_resolved_to_the_commit_it_stands_at(
+def test_a_branch_is_resolved_to_its_current_commit(
     repositories: dict[str, Repository], tiny: list[str], tmp_path: Path
 ) -> None:
     files, words = repositories["datasets/nyu-mll/glue"].files, [*tiny, "task.path=null", "task.revision=main"]
-    found = []
+    resolved = []
     for commit in (DATA_COMMIT, OTHER_COMMIT):  # the branch moves
         with Hub({"datasets/nyu-mll/glue": Repository(files, commit)}) as hub:
             env = online(hub.endpoint, tmp_path / "home")
-            found.append(named(words, env))
-        assert found[-1][:2] == (f"nyu-mll/glue/sst2@{commit}", commit)
-        assert named(words, env) == found[-1]  # without a network, what is in the cache
-    assert found[0][2] != found[1][2]
+            resolved.append(named(words, env))
+        assert resolved[-1][:2] == (f"nyu-mll/glue/sst2@{commit}", commit)
+        assert named(words, env) == resolved[-1]  # without a network, the cache answers
+    assert resolved[0][2] != resolved[1][2]
     pinned = named([*words, f"task.revision={DATA_COMMIT}"], env)
-    assert pinned == found[0]
+    assert pinned == resolved[0]
 
 
-def test_a_commit_needs_no_network_to_be_named(tiny: list[str], tmp_path: Path) -> None:
+def test_a_commit_is_resolved_without_a_network(tiny: list[str], tmp_path: Path) -> None:
     with Hub({}) as hub:
         words = [*tiny, "task.path=null", f"task.revision={OTHER_COMMIT}"]
         data, revision, _ = named(words, online(hub.endpoint, tmp_path / "home"))
     assert (data, revision, hub.asked) == (f"nyu-mll/glue/sst2@{OTHER_COMMIT}", OTHER_COMMIT, [])
 
 
-def test_a_branch_that_nobody_knows_is_refused_in_one_line(
+def test_an_unknown_branch_is_refused_in_one_line(
     repositories: dict[str, Repository], bench: Bench, tiny: list[str], tmp_path: Path
 ) -> None:
-    with Hub(repositories) as hub:  # its branch is not called so
+    with Hub(repositories) as hub:  # its branch has another name
         env = online(hub.endpoint, tmp_path / "home")
         done = bench("run", *tiny, "task.path=null", "task.revision=main", env=env, timeout=PATIENCE)
     assert_refused(done.returncode, done.stderr.splitlines(), "'nyu-mll/glue'", "no revision 'main'", LOCAL_DATA)

@@ -1,4 +1,4 @@
-"""What was kept of a trial answers as it did when it was scored: from the command line, from files, on a page."""
+"""A saved trial answers as it did when it was scored: on the command line, from files, and on a web page."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def ask(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Ask:
 
 
 def only(folder: Path) -> Record:
-    (record,) = (one for one in records.read_all(folder / "results", pytest.fail) if one.kind == "trial")
+    (record,) = (entry for entry in records.read_all(folder / "results", pytest.fail) if entry.kind == "trial")
     return record
 
 
@@ -79,13 +79,13 @@ def test_texts_are_answered_as_they_were_scored(
     given, out = tmp_path / "texts.jsonl", tmp_path / "answers.jsonl"
     given.write_text("".join(json.dumps({"text": text, "row": 7}) + "\n" for text in texts(tmp_path, tiny)))
     assert record.trial is not None
-    code, said, err = ask(f"record={record.trial['id']}", "--input", str(given), "--output", str(out))
+    code, summary, err = ask(f"record={record.trial['id']}", "--input", str(given), "--output", str(out))
     assert (code, err) == (0, "")
-    assert "answered: 40 rows" in said
+    assert "answered: 40 rows" in summary
     answers = [json.loads(line) for line in out.read_text().splitlines()]
     labels = ["negative", "positive"]
     assert record.predictions is not None
-    if words[0] != "method=few_shot":  # its examples go by a row's number within its part
+    if words[0] != "method=few_shot":  # its examples depend on a row's number within its part
         assert [labels.index(row["answer"]) for row in answers] == record.predictions["report"]
     for row in answers:
         assert row["row"] == 7
@@ -118,12 +118,12 @@ def test_questions_are_answered_as_they_were_scored(
     assert (code, err) == (0, "note: The base has random weights, so its answers mean nothing.\n")
     answers = [json.loads(line) for line in out.splitlines()]
     assert record.predictions is not None
-    found = [-1 if row["answer"] is None else "ABCD".index(row["answer"]) for row in answers]
-    assert found == record.predictions["report"]
-    for row, asked in zip(answers, rows, strict=True):
+    predicted = [-1 if row["answer"] is None else "ABCD".index(row["answer"]) for row in answers]
+    assert predicted == record.predictions["report"]
+    for row, question in zip(answers, rows, strict=True):
         assert ("probabilities" in row) is (form != "generate")
         if row["answer"] is not None:
-            assert row["option"] == asked["options"]["ABCD".index(row["answer"])]
+            assert row["option"] == question["options"]["ABCD".index(row["answer"])]
 
 
 def test_one_question_is_answered_on_the_terminal(mcq: Callable[..., Record], ask: Ask) -> None:
@@ -142,11 +142,11 @@ def test_one_question_is_answered_on_the_terminal(mcq: Callable[..., Record], as
         assert f"the command line has {count} options; this model answers questions with 2 to 6" in err
 
 
-def test_an_option_that_is_no_text_is_not_asked() -> None:
+def test_an_option_that_is_not_text_is_refused() -> None:
     wants = Wants(options=(2, 6))
-    for option, said in ((None, "null"), ("", "empty"), (["a"], r'\["a"\]')):
+    for option, shown in ((None, "null"), ("", "empty"), (["a"], r'\["a"\]')):
         with pytest.raises(
-            ValueError, match=rf"^x: row 1: option 2 is {said}; every option must be a text or a number$"
+            ValueError, match=rf"^x: row 1: option 2 is {shown}; every option must be a text or a number$"
         ):
             wants.read({"question": "q", "options": ["a", option]}, "x: row 1")
     assert wants.read({"question": "q", "options": ["a", 2]}, "x").options == ("a", "2")
@@ -205,7 +205,7 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     )
     assert code == 2
     assert "cannot be written" in err
-    code, _, err = ask(f"record={record.cell['id']}", "--text", "caf\udce9")  # as Python reads bytes that are no UTF-8
+    code, _, err = ask(f"record={record.cell['id']}", "--text", "caf\udce9")  # Python's form of bytes beyond UTF-8
     assert (code, len(err.splitlines())) == (2, 1)
     assert "the command line holds \\udce9, half of a surrogate pair" in err
     code, _, err = ask(f"record={record.cell['id']}", "--question", "q", "--options", "a", "b")
@@ -217,7 +217,7 @@ def test_a_wrong_line_of_a_file_writes_nothing(inline: Run, ask: Ask, tiny: list
     assert ", where the trial was saved, is gone; run it again with save=adapter" in err
 
 
-def test_a_label_of_the_data_is_answered_as_it_stands(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
+def test_a_label_of_the_data_is_answered_verbatim(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
     labels = ("${rank}", "???", "a\\${b}")
     rows = [f"a film {'was not ' * row},{labels[row % 3]}" for row in range(60)]
     (tmp_path / "mine.csv").write_text("\n".join(["text,label", *rows, ""]))
@@ -230,7 +230,7 @@ def test_a_label_of_the_data_is_answered_as_it_stands(inline: Run, ask: Ask, tin
     assert {line.split()[-1] for line in out.splitlines()} == set(labels)
 
 
-def test_a_number_is_told_as_a_number(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
+def test_a_regression_answers_with_a_number(inline: Run, ask: Ask, tiny: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "pairs"
     folder.mkdir()
     for name, count in (("train.tsv", 60), ("dev.tsv", 20)):
@@ -249,7 +249,7 @@ def test_a_number_is_told_as_a_number(inline: Run, ask: Ask, tiny: list[str], tm
 
 @pytest.fixture
 def page(mcq: Callable[..., Record], tmp_path: Path) -> Iterator[tuple[str, Record]]:
-    """The address of a running page, and the record that it answers from."""
+    """Start a page; yield its address and the record that it answers from."""
     record = mcq("method=lora", "save=adapter")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -265,8 +265,8 @@ def page(mcq: Callable[..., Record], tmp_path: Path) -> Iterator[tuple[str, Reco
     server = subprocess.Popen([*command, "--serve", "--port", str(port)], cwd=tmp_path, env=environment)
     try:
         for _ in range(300):
-            with socket.socket() as there:
-                if there.connect_ex(("127.0.0.1", port)) == 0:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) == 0:
                     break
             assert server.poll() is None
             time.sleep(0.2)
@@ -281,14 +281,14 @@ def test_the_page_answers_in_a_browser(page: tuple[str, Record], tmp_path: Path)
     from playwright.sync_api import expect, sync_playwright
 
     address, _ = page
-    asked: list[str] = []
+    requested: list[str] = []
     errors: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         )
         tab: Any = browser.new_page()
-        tab.on("request", lambda request: asked.append(request.url))
+        tab.on("request", lambda request: requested.append(request.url))
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(address)
         tab.get_by_label("Question").fill("Which organ pumps blood?")
@@ -306,21 +306,21 @@ def test_the_page_answers_in_a_browser(page: tuple[str, Record], tmp_path: Path)
         tab.screenshot(path=tmp_path / "page.png")
         browser.close()
     assert errors == []
-    away = [url for url in asked if not url.startswith((address, "data:", "blob:"))]
+    away = [url for url in requested if not url.startswith((address, "data:", "blob:"))]
     assert away == []
 
 
-def renamed(record: Record, folder: Path, **nodes: Any) -> None:
-    """Write the record anew with other nodes of its configuration."""
-    (path,) = (one for one in (folder / "results").rglob("lr*.json"))
+def reconfigured(record: Record, folder: Path, **nodes: Any) -> None:
+    """Rewrite the record with other nodes of its configuration."""
+    (path,) = (candidate for candidate in (folder / "results").rglob("lr*.json"))
     records.write(path, replace(record, config={**record.config, **nodes}))
 
 
 @pytest.mark.parametrize("place", ["attach", "inside", "hooks", "load"])
-def test_a_record_calls_nothing_that_no_configuration_names(
+def test_a_record_calls_only_what_a_configuration_names(
     place: str, tiny: list[str], inline: Run, ask: Ask, tmp_path: Path
 ) -> None:
-    """The file that the record wants to have unpickled would make another one."""
+    """Unpickling the file that the record names would create the file `proof`."""
     record = trained(inline, tmp_path, *tiny, "method=bitfit", "save=adapter", "lrs=[1e-2]")
     proof, pickled = tmp_path / "proof", tmp_path / "evil.pkl"
     pickled.write_bytes(pickle.dumps(Evil(proof)))
@@ -332,7 +332,7 @@ def test_a_record_calls_nothing_that_no_configuration_names(
         "hooks": {"method": {**method, "hooks": evil}},
         "load": {"task": {**task, "load": evil}},
     }
-    renamed(record, tmp_path, **nodes[place])
+    reconfigured(record, tmp_path, **nodes[place])
     code, out, err = ask(f"record={record.cell['id']}", "--text", "a good film")
     assert (code, out) == (2, "")
     assert "wants to call pandas.read_pickle, which no yaml file here names" in err
@@ -341,7 +341,7 @@ def test_a_record_calls_nothing_that_no_configuration_names(
 
 
 class Evil:
-    """What runs when it is read back."""
+    """An object that creates the file `proof` when it is unpickled."""
 
     def __init__(self, proof: Path) -> None:
         self.proof = proof
@@ -350,7 +350,7 @@ class Evil:
         return Path.touch, (self.proof,)
 
 
-def test_a_method_of_the_user_answers_where_its_folder_is_named(
+def test_a_users_method_answers_where_its_folder_is_named(
     tiny: list[str], inline: Run, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = trained(inline, tmp_path, *tiny, "method=bitfit", "save=adapter", "lrs=[1e-2]")
@@ -359,19 +359,19 @@ def test_a_method_of_the_user_answers_where_its_folder_is_named(
     (tmp_path / "own_bias.py").write_text(leaf)
     monkeypatch.syspath_prepend(str(tmp_path))
     method = {**record.config["method"], "attach": {"_target_": "own_bias.attach", "_partial_": True}}
-    renamed(record, tmp_path, method=method)
+    reconfigured(record, tmp_path, method=method)
     kept = Path(str(record.saved)) / "adapter_config.json"
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "attach": method["attach"]}))
-    asked = (f"record={record.cell['id']}", "--text", "a good film")
-    assert "wants to call own_bias.attach" in ask(*asked)[2]
+    arguments = (f"record={record.cell['id']}", "--text", "a good film")
+    assert "wants to call own_bias.attach" in ask(*arguments)[2]
     (tmp_path / "own" / "method" / "bias.yaml").write_text("attach:\n  _target_: own_bias.attach\n  _partial_: true\n")
-    code, out, err = ask(*asked, "--config-dir", str(tmp_path / "own"))
+    code, out, err = ask(*arguments, "--config-dir", str(tmp_path / "own"))
     assert (code, err) == (0, "")
     assert out.splitlines()[0] in {"negative", "positive"}
-    assert "is not a folder" in ask(*asked, "--config-dir", str(tmp_path / "none"))[2]
+    assert "is not a folder" in ask(*arguments, "--config-dir", str(tmp_path / "none"))[2]
 
 
-def test_of_a_cell_that_was_tuned_a_trial_at_the_rate_of_its_race_answers() -> None:
+def test_a_tuned_cell_answers_with_a_trial_at_the_rate_of_its_race() -> None:
     from bench.inference.answerer import select_trial
 
     kept = [

@@ -1,4 +1,4 @@
-"""What a command does with results that are recorded already: it finds them, keeps them, and tells what it kept."""
+"""A command finds the results that are already recorded, keeps them, and reports what it kept."""
 
 import io
 import json
@@ -30,9 +30,9 @@ Script = Callable[[Trial], Ended]
 
 
 def scored(trial: Trial, *, report: float = 0.5, saved: Path | None = None, **scores: Any) -> Ended:
-    found = {"metric": "accuracy", "select": 0.5, "report": report, **scores}
+    all_scores = {"metric": "accuracy", "select": 0.5, "report": report, **scores}
     predictions = {"select": [0], "report": [int(report * 8)]}
-    return Ended(trial.id, "ok", found, predictions, SPENT, saved=None if saved is None else str(saved))
+    return Ended(trial.id, "ok", all_scores, predictions, SPENT, saved=None if saved is None else str(saved))
 
 
 def ended(outcome: str) -> Script:
@@ -40,16 +40,16 @@ def ended(outcome: str) -> Script:
 
 
 class Command:
-    """A command whose worker does as it is told: command(script, "method=lora", ...)."""
+    """A command whose worker follows a script: command(script, "method=lora", ...)."""
 
     def __init__(self, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.words, self.monkeypatch = words, monkeypatch
         self.probed = Probed(COST)
-        self.told: list[tuple[str, str]] = []  # to the tracker
+        self.tracked: list[tuple[str, str]] = []  # the tracker's calls and their trials
         self.lines: list[str] = []
 
     def __call__(self, script: Script, *words: str) -> bool:
-        """Run it; True where its summary finds nothing wrong."""
+        """Run the command. Return True if its summary reports no failure."""
 
         def run(jobs: Iterator[Job | None], at_once: int) -> Iterator[tuple[Job, Event | None]]:
             assert at_once == 1
@@ -69,7 +69,7 @@ class Command:
         stream = io.StringIO()
         self.monkeypatch.setattr(launch, "run_jobs", run)
         self.monkeypatch.setattr(sweep, "make_tracker", lambda *_: self)
-        self.told.clear()
+        self.tracked.clear()
         display = Display(1, 1, Console(file=stream, soft_wrap=True, width=500))
         jobs = cells([*self.words, *words], multirun=False)
         command = Sweep(jobs, display)
@@ -82,13 +82,13 @@ class Command:
 
     def start(self, cell: Cell, trial: Trial, part: str) -> None:
         assert part == "report"
-        self.told.append(("start", trial.id))
+        self.tracked.append(("start", trial.id))
 
     def log(self, trial: str, curve: dict[str, list[float]]) -> None:
-        self.told.append(("log", trial))
+        self.tracked.append(("log", trial))
 
     def finish(self, record: Record, cost: dict[str, Any] | None) -> None:
-        self.told.append((record.outcome, (record.trial or {})["id"]))
+        self.tracked.append((record.outcome, (record.trial or {})["id"]))
 
     def close(self) -> None: ...
 
@@ -111,9 +111,7 @@ def interrupt(trial: Trial) -> Ended:
 
 
 @pytest.mark.parametrize("outcome", ["failed", "oom", "interrupted"])
-def test_a_forced_run_that_does_not_end_keeps_the_recorded_result(
-    outcome: str, command: Command, tmp_path: Path
-) -> None:
+def test_a_forced_run_that_fails_keeps_the_recorded_result(outcome: str, command: Command, tmp_path: Path) -> None:
     assert command(scored)
     before = only(tmp_path)
     if outcome == "interrupted":
@@ -127,21 +125,21 @@ def test_a_forced_run_that_does_not_end_keeps_the_recorded_result(
     assert command.said("kept the recorded ok of lora r=4 qv") == [
         f"kept the recorded ok of lora r=4 qv lr0.0005-seed0; this run ended {outcome}"
     ]
-    assert "start" not in dict(command.told)  # which would replace the run of the result
+    assert "start" not in dict(command.tracked)  # a start would replace the tracker's run of the result
 
 
 def test_a_forced_run_that_ends_replaces_the_result_and_its_run(command: Command, tmp_path: Path) -> None:
     assert command(scored)
-    assert [what for what, _ in command.told] == ["start", "log", "ok"]
+    assert [what for what, _ in command.tracked] == ["start", "log", "ok"]
     assert command(lambda trial: scored(trial, report=0.75), "force=true")
     assert (only(tmp_path).scores or {})["report"] == 0.75
-    assert [what for what, _ in command.told] == ["log", "start", "log", "ok"]
+    assert [what for what, _ in command.tracked] == ["log", "start", "log", "ok"]
     assert not command(ended("diverged"), "force=true")
     assert only(tmp_path).outcome == "diverged"
 
 
-def test_what_a_second_process_has_recorded_meanwhile_stays(command: Command, tmp_path: Path) -> None:
-    """Both began when nothing was recorded."""
+def test_a_result_recorded_by_another_process_meanwhile_stays(command: Command, tmp_path: Path) -> None:
+    """Both processes start before anything is recorded."""
     other = Command(command.words, command.monkeypatch)
 
     def slow(trial: Trial) -> Ended:
@@ -153,7 +151,7 @@ def test_what_a_second_process_has_recorded_meanwhile_stays(command: Command, tm
     assert command.said("kept the recorded ok of") != []
 
 
-def test_a_run_that_wants_more_and_fails_keeps_the_result(command: Command, tmp_path: Path) -> None:
+def test_a_retrained_trial_whose_saving_failed_keeps_the_recorded_result(command: Command, tmp_path: Path) -> None:
     assert command(scored)
     before = only(tmp_path)
     error = {"type": "OSError", "message": "save=adapter failed: the disk is full", "traceback": "..."}
@@ -165,9 +163,7 @@ def test_a_run_that_wants_more_and_fails_keeps_the_result(command: Command, tmp_
     assert command(scored)
 
 
-def test_a_trial_whose_saving_failed_has_its_scores_and_is_tried_again_where_it_is_wanted(
-    command: Command, tmp_path: Path
-) -> None:
+def test_a_trial_whose_saving_failed_has_scores_and_is_retried_on_request(command: Command, tmp_path: Path) -> None:
     error = {"type": "OSError", "message": "save=adapter failed: the disk is full", "traceback": "..."}
     assert not command(lambda trial: replace(scored(trial), error=error), "save=adapter")
     assert command.said("save=adapter failed: the disk is full") != []
@@ -182,7 +178,7 @@ def test_a_trial_whose_saving_failed_has_its_scores_and_is_tried_again_where_it_
 RETENTION = {"before": 1.0, "after": 2.0, "tokens": 3, "texts": "sha256:other"}
 
 
-def test_texts_that_go_away_meanwhile_cost_no_result(
+def test_retention_texts_deleted_during_a_run_cost_no_result(
     questions: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     texts = tmp_path / "texts.txt"
@@ -199,7 +195,7 @@ def test_texts_that_go_away_meanwhile_cost_no_result(
     assert command.said("  without retain=: lora") != []
 
 
-def test_a_run_for_saving_carries_over_what_it_did_not_measure(command: Command, tmp_path: Path) -> None:
+def test_a_run_for_saving_carries_over_the_recorded_retention(command: Command, tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     assert command(lambda trial: scored(trial, retention=RETENTION))
     assert command(lambda trial: scored(trial, saved=tmp_path / "adapter"), "save=adapter")
@@ -207,7 +203,7 @@ def test_a_run_for_saving_carries_over_what_it_did_not_measure(command: Command,
     assert only(tmp_path).saved == str(tmp_path / "adapter")
 
 
-def test_a_run_for_saving_that_predicts_otherwise_loses_no_score(command: Command, tmp_path: Path) -> None:
+def test_a_run_for_saving_with_other_predictions_keeps_the_record(command: Command, tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     assert command(lambda trial: scored(trial, retention=RETENTION))
     before = only(tmp_path)
@@ -216,7 +212,7 @@ def test_a_run_for_saving_that_predicts_otherwise_loses_no_score(command: Comman
     assert command.said("with other predictions; force=true replaces it") != []
 
 
-def test_a_cost_is_not_replaced_by_one_that_lacks_what_was_asked_for(command: Command, tmp_path: Path) -> None:
+def test_a_cost_is_not_replaced_by_an_incomplete_one(command: Command, tmp_path: Path) -> None:
     assert command(scored)
     before = only(tmp_path, "probe.json")
     failed = {"type": "E", "message": "merge=true failed: no", "traceback": "..."}
@@ -237,7 +233,7 @@ DISTURBED = {"contended": "other processes used 1.2 of 2 cores", "block_spread":
 
 def test_a_disturbed_cost_is_measured_again_until_it_is_calm(command: Command, tmp_path: Path) -> None:
     command.probed = Probed(COST | DISTURBED)
-    assert command(scored)  # nothing is lacking
+    assert command(scored)  # the record is complete
     assert command.said("other processes used 1.2 of 2 cores during the measurement") != []
     command.probed = Probed(COST | DISTURBED | {"samples_per_second": 8.0})
     assert command(scored)
@@ -255,7 +251,7 @@ def test_a_calm_cost_is_not_replaced_by_a_disturbed_one(command: Command, tmp_pa
     command.probed = Probed(COST | STEADY)
     assert command(scored)
     command.probed = Probed(COST | DISTURBED)
-    assert not command(scored, "merge=true")  # asks for latencies, which this measurement lacks as well
+    assert not command(scored, "merge=true")  # requests latencies, which this measurement lacks as well
     assert only(tmp_path, "probe.json").cost == COST | STEADY
 
 
@@ -287,7 +283,7 @@ def test_a_model_under_another_folder_name_is_not_trained_again(
     ]
 
 
-def test_of_two_folders_with_one_cell_the_newest_result_counts(
+def test_the_newest_result_counts_if_several_folders_hold_a_cell(
     command: Command, tiny_bert: Path, tmp_path: Path
 ) -> None:
     def again(name: str, script: Script) -> None:
@@ -304,15 +300,15 @@ def test_of_two_folders_with_one_cell_the_newest_result_counts(
     again("results", interrupt)
     assert command.said("1 recorded, 0 to train") != []
     (cell,) = cells(command.words, multirun=False)
-    found = Sweep([cell], Display(0, 0)).lookup.read(cell, cell.trials[0])
-    assert found is not None
-    assert (found.scores or {})["report"] == 0.75
-    written = datetime.fromisoformat(found.provenance["written"])
+    record = Sweep([cell], Display(0, 0)).lookup.read(cell, cell.trials[0])
+    assert record is not None
+    assert (record.scores or {})["report"] == 0.75
+    written = datetime.fromisoformat(record.provenance["written"])
     assert written.utcoffset() is not None
     assert abs((datetime.now(UTC) - written).total_seconds()) < 100
 
 
-def test_records_that_do_not_say_when_they_were_written_are_older(command: Command, tmp_path: Path) -> None:
+def test_records_without_a_time_of_writing_count_as_older(command: Command, tmp_path: Path) -> None:
     assert command(scored)
     (old,) = (tmp_path / "results").rglob("lr*.json")
     content = json.loads(old.read_text())
@@ -325,9 +321,9 @@ def test_records_that_do_not_say_when_they_were_written_are_older(command: Comma
         (folder / old.name).write_text(json.dumps(content | {"provenance": provenance, "scores": scores}))
     old.unlink()
     (cell,) = cells(command.words, multirun=False)
-    found = Sweep([cell], Display(0, 0)).lookup.read(cell, cell.trials[0])
-    assert found is not None
-    assert (found.scores or {})["report"] == 0.75
+    record = Sweep([cell], Display(0, 0)).lookup.read(cell, cell.trials[0])
+    assert record is not None
+    assert (record.scores or {})["report"] == 0.75
 
 
 def test_a_record_of_a_newer_version_stops_the_command_before_it_trains(command: Command, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A command is remembered however it ends, and nothing that lies in its place is taken for one."""
+"""A command is remembered however it ends, and no other file is mistaken for its manifest."""
 
 import json
 from pathlib import Path
@@ -18,13 +18,13 @@ def cell_of(record: Record) -> dict[str, Any]:
     return {**{key: record.cell[key] for key in ("id", "title", "model", "task")}, "trials": trials}
 
 
-def remember(results: Path, *found: Record, code: int = 0) -> Manifest:
-    with Remembered(results, ["-m", "seeds=[0, 1]"], lambda: list(map(cell_of, found)), pytest.fail) as remembered:
+def remember(results: Path, *records: Record, code: int = 0) -> Manifest:
+    with Remembered(results, ["-m", "seeds=[0, 1]"], lambda: list(map(cell_of, records)), pytest.fail) as remembered:
         remembered.exit = code
     return remembered.manifest
 
 
-def test_what_is_remembered_is_what_is_found(tmp_path: Path) -> None:
+def test_a_manifest_is_read_back_as_remembered(tmp_path: Path) -> None:
     first, second = remember(tmp_path, record_of()), remember(tmp_path, record_of(seed=1), code=1)
     assert find_manifest(tmp_path, "last") == second
     assert find_manifest(tmp_path, first.id) == first
@@ -34,7 +34,7 @@ def test_what_is_remembered_is_what_is_found(tmp_path: Path) -> None:
 
 
 def test_a_command_is_remembered_while_it_runs(tmp_path: Path) -> None:
-    """It may be killed at any time."""
+    """A command may be killed at any time."""
     with Remembered(tmp_path, [], lambda: [cell_of(record_of())], pytest.fail) as remembered:
         running = find_manifest(tmp_path, "last")
         remembered.exit = 0
@@ -43,7 +43,7 @@ def test_a_command_is_remembered_while_it_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (ValueError, 2), (OSError, 1), (SystemExit, 1)])
-def test_an_error_is_remembered_and_goes_on(error: type[BaseException], code: int, tmp_path: Path) -> None:
+def test_an_error_is_remembered_and_raised(error: type[BaseException], code: int, tmp_path: Path) -> None:
     def work() -> None:
         with Remembered(tmp_path, [], list, pytest.fail) as remembered:
             remembered.exit = 0
@@ -54,23 +54,23 @@ def test_an_error_is_remembered_and_goes_on(error: type[BaseException], code: in
     assert find_manifest(tmp_path, "last").exit == code
 
 
-def test_what_is_known_only_at_the_end_is_remembered(tmp_path: Path) -> None:
+def test_cells_known_only_at_the_end_are_remembered(tmp_path: Path) -> None:
     cells: list[dict[str, Any]] = []
     with Remembered(tmp_path, [], lambda: list(cells), pytest.fail):
         cells.append(cell_of(record_of()))
     assert len(find_manifest(tmp_path, "last").cells) == 1
 
 
-def test_a_folder_that_cannot_be_written_costs_a_line_and_not_the_command(tmp_path: Path) -> None:
+def test_an_unwritable_folder_costs_a_line_and_not_the_command(tmp_path: Path) -> None:
     (tmp_path / FOLDER).touch()
-    said: list[str] = []
-    with Remembered(tmp_path, [], list, said.append) as remembered:
+    messages: list[str] = []
+    with Remembered(tmp_path, [], list, messages.append) as remembered:
         remembered.exit = 0
-    assert len(said) == 2
-    assert all(line.startswith("no manifest of this command was saved: ") for line in said)
+    assert len(messages) == 2
+    assert all(line.startswith("no manifest of this command was saved: ") for line in messages)
 
 
-def test_it_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[Path, bytes]] = []
     monkeypatch.setattr(manifest, "replace_file", lambda *file: written.append(file))
     remember(tmp_path)
@@ -97,8 +97,10 @@ SPOILED = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), SPOILED.values(), ids=SPOILED)
-def test_what_is_no_run_is_one_line(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("text", "message"), SPOILED.values(), ids=SPOILED)
+def test_a_file_that_is_not_a_manifest_is_one_line(
+    text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store(tmp_path, record_of())
     path = tmp_path / FOLDER / "20261126-000000.000-0000.json"
     path.parent.mkdir()
@@ -106,18 +108,18 @@ def test_what_is_no_run_is_one_line(text: str, said: str, tmp_path: Path, capsys
     assert cli(["run=last", f"results_dir={tmp_path}"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(f"error: {path}: {said}")
+    assert err.startswith(f"error: {path}: {message}")
     assert err.count("\n") == 1
 
 
-def test_a_run_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(tmp_path, record_of())
     for name in ("last", "x"):
         assert cli([f"run={name}", f"results_dir={tmp_path}"]) == 2
         assert capsys.readouterr().err.startswith(f"error: run={name}: no run is recorded in {tmp_path}; run ")
-    there = remember(tmp_path, record_of())
+    known = remember(tmp_path, record_of())
     assert cli(["run=../x", f"results_dir={tmp_path}"]) == 2
-    assert capsys.readouterr().err == f"error: run=../x is unknown; choose from last, {there.id}\n"
+    assert capsys.readouterr().err == f"error: run=../x is unknown; choose from last, {known.id}\n"
     empty = remember(tmp_path, record_of(method="unheard"))
     assert cli(["run=last", f"results_dir={tmp_path}"]) == 2
     assert capsys.readouterr().err.startswith(
@@ -146,21 +148,25 @@ def test_the_report_of_a_run_writes_nothing(tmp_path: Path, capsys: pytest.Captu
     assert "Run 2" in capsys.readouterr().out
 
 
-def test_the_next_command_is_what_a_user_would_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_suggested_command_follows_from_what_the_run_recorded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ok = [record_of(method=method, report=score) for method, score in (("a", 0.5), ("b", 0.7), ("c", 0.6))]
     store(tmp_path, *ok, *(probe_of(method=method) for method in "abc"), record_of(seed=1, method="a", outcome="oom"))
     store(tmp_path, *(race_record(method=method) for method in "abc"))
 
-    def said(*found: Record, code: int = 0) -> str:
-        remember(tmp_path, *found, code=code)
+    def suggestion(*records: Record, code: int = 0) -> str:
+        remember(tmp_path, *records, code=code)
         capsys.readouterr()
         cli(["run=last", f"results_dir={tmp_path}"])
         return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("Next, "))
 
-    assert f"compare a={ok[1].cell['id']} b={ok[2].cell['id']} run=2" in said(*ok)
+    assert f"compare a={ok[1].cell['id']} b={ok[2].cell['id']} run=2" in suggestion(*ok)
     again = "Next, train what is missing:  python -m bench.run -m 'seeds=[0, 1]'"
-    assert said(*ok, code=130) == again
-    assert said(*ok, record_of(seed=1, method="a")) == again  # which ran out of memory
-    assert said(*ok, record_of(seed=2, method="a")) == again  # which is not recorded
-    assert said(record_of(seed=2, method="unprobed"), *ok) == again
-    assert said(ok[0]).startswith("Next, render every table and the dashboard of all records:  python -m bench.report ")
+    assert suggestion(*ok, code=130) == again
+    assert suggestion(*ok, record_of(seed=1, method="a")) == again  # this trial ran out of memory
+    assert suggestion(*ok, record_of(seed=2, method="a")) == again  # this trial is not recorded
+    assert suggestion(record_of(seed=2, method="unprobed"), *ok) == again
+    assert suggestion(ok[0]).startswith(
+        "Next, render every table and the dashboard of all records:  python -m bench.report "
+    )

@@ -1,5 +1,7 @@
-"""What earlier versions wrote stays readable: a record and a kept adapter of each kind, from before cells were named by
-their arithmetic and by names of functions.
+"""Records and saved adapters of earlier versions stay readable.
+
+There is a record and a saved adapter of each kind. They were written before the arithmetic and the names of functions
+became part of a cell's identity.
 
 tests/fixtures/old was written in its own folder by commit 8db02e8, with a random two-layer BERT in model/:
 
@@ -52,12 +54,12 @@ def test_an_old_adapter_answers_as_it_did(method: str, monkeypatch: pytest.Monke
     answers = [answer.answer for answer in Answerer(record)([Request(text) for text in texts])]
     expected = [labels[number] for number in (record.predictions or {})["report"]]
     assert set(answers) == set(labels)
-    # Trained in bf16, which another CPU may round otherwise.
-    assert sum(one == other for one, other in zip(answers, expected, strict=True)) >= len(texts) - 1
+    # The adapters were trained in bf16, which another CPU may round differently.
+    assert sum(actual == wanted for actual, wanted in zip(answers, expected, strict=True)) >= len(texts) - 1
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_an_old_record_is_another_cell_than_todays(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_record_belongs_to_another_cell_than_todays(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(OLD)
     old, cell = trial(method), now(method)
     assert old.identity["model"] == cell.identity["model"]
@@ -65,28 +67,28 @@ def test_an_old_record_is_another_cell_than_todays(method: str, monkeypatch: pyt
     assert old.cell["id"] != cell.id
 
 
-def test_old_records_stand_in_a_table_of_their_own(
+def test_old_records_are_listed_separately_from_todays_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They are shown as what they were, beside the same cells of today."""
+    """Old records are shown with their own settings, next to the same cells of today."""
     monkeypatch.chdir(OLD)
     for method in METHODS:
         old, cell = trial(method), now(method)
-        who = old.cell | {"id": cell.id}
-        new = replace(old, cell=who, identity=cell.identity, config=cell.config)
+        renamed = old.cell | {"id": cell.id}
+        new = replace(old, cell=renamed, identity=cell.identity, config=cell.config)
         records.write(tmp_path / "model" / "sst2" / f"{method}-{old.cell['id']}" / "lr0.02-seed0.json", old)
         records.write(tmp_path / "model" / "sst2" / f"{method}-{cell.id}" / "lr0.02-seed0.json", new)
     assert cli([f"results_dir={tmp_path}"]) == 0
     page = (tmp_path / "model" / "sst2" / "table.md").read_text(encoding="utf-8")
     assert page.count("| adapter ") == page.count("| lora ") == 2
-    said = [line for line in page.splitlines() if "not to be compared with the others" in line]
-    assert len(said) == 2
-    assert 'precision="auto"' in said[0] + said[1]
-    assert f'precision="{now("lora").precision}"' in said[0] + said[1]
+    notes = [line for line in page.splitlines() if "not to be compared with the others" in line]
+    assert len(notes) == 2
+    assert 'precision="auto"' in notes[0] + notes[1]
+    assert f'precision="{now("lora").precision}"' in notes[0] + notes[1]
     assert capsys.readouterr().err == ""
 
 
-def test_an_old_record_may_hold_a_speedup_that_is_none_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_record_may_name_a_removed_speedup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(OLD)
     record = trial("lora")
     fast = {"linear": "torch", "last_layer": "read", "gone": 1}

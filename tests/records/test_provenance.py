@@ -1,4 +1,4 @@
-"""A record says which code, packages and machine its numbers come from, and says nothing that it does not know."""
+"""A record names the code, the packages and the machine behind its numbers, and leaves unknown facts empty."""
 
 import json
 import os
@@ -22,14 +22,14 @@ Git = Callable[..., str]
 
 @pytest.fixture
 def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Git]:
-    """A repository with one commit, of which bench is said to be a part: git("commit", ...)."""
+    """A repository with one commit that seems to contain bench: git("commit", ...)."""
 
     def call(*arguments: str) -> str:
         who = ["-c", "user.name=A", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
         done = subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    for name in [name for name in os.environ if name.startswith("GIT_")]:  # a hook's, if a hook runs the tests
+    for name in [name for name in os.environ if name.startswith("GIT_")]:  # set by git if a hook runs the tests
         monkeypatch.delenv(name)
     for name in ("bench/code.py", "results/table.md"):
         (tmp_path / name).parent.mkdir()
@@ -44,10 +44,10 @@ def git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Git]:
 
 
 def test_a_clean_checkout_is_named_by_its_commit(git: Git) -> None:
-    found = provenance.provenance()
-    assert found["commit"] == git("rev-parse", "HEAD")
-    assert re.fullmatch(r"[0-9a-f]{40}", found["commit"])
-    assert found["dirty"] is False
+    facts = provenance.provenance()
+    assert facts["commit"] == git("rev-parse", "HEAD")
+    assert re.fullmatch(r"[0-9a-f]{40}", facts["commit"])
+    assert facts["dirty"] is False
 
 
 @pytest.mark.parametrize(("name", "dirty"), [("bench/code.py", True), ("results/table.md", False), ("new.txt", False)])
@@ -64,16 +64,16 @@ def test_a_staged_change_is_dirty_too(git: Git, tmp_path: Path) -> None:
 
 def test_outside_a_checkout_commit_and_dirty_are_unknown(git: Git, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / ".git")
-    found = provenance.provenance()
-    assert found["commit"] is None
-    assert found["dirty"] is None
-    assert found["version"] == __version__
+    facts = provenance.provenance()
+    assert facts["commit"] is None
+    assert facts["dirty"] is None
+    assert facts["version"] == __version__
 
 
 def test_without_git_commit_and_dirty_are_unknown(git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    found = provenance.provenance()
-    assert (found["commit"], found["dirty"]) == (None, None)
+    facts = provenance.provenance()
+    assert (facts["commit"], facts["dirty"]) == (None, None)
 
 
 def test_a_repository_without_a_commit_is_unknown(git: Git) -> None:
@@ -81,11 +81,11 @@ def test_a_repository_without_a_commit_is_unknown(git: Git) -> None:
     assert provenance.provenance()["commit"] is None
 
 
-def test_packages_are_those_that_are_installed() -> None:
-    found = provenance.provenance()["packages"]
-    assert found["torch"] == version("torch")
-    assert all(found.values())
-    assert {"torch", "transformers", "peft"} <= set(found)
+def test_packages_have_their_installed_versions() -> None:
+    packages = provenance.provenance()["packages"]
+    assert packages["torch"] == version("torch")
+    assert all(packages.values())
+    assert {"torch", "transformers", "peft"} <= set(packages)
 
 
 def test_a_package_that_is_not_installed_is_null(monkeypatch: pytest.MonkeyPatch, git: Git) -> None:
@@ -93,12 +93,12 @@ def test_a_package_that_is_not_installed_is_null(monkeypatch: pytest.MonkeyPatch
     assert provenance.provenance()["packages"] == {"no-such-package": None}
 
 
-def test_machine_and_version_are_named_and_all_of_it_is_json() -> None:
-    found = provenance.provenance()
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["python"] == platform.python_version()
-    assert found["cpu_count"] == os.cpu_count()
-    assert platform.node() not in json.dumps(found).split('"')  # whose machine it was is no one's business
+def test_provenance_is_json_that_describes_the_machine_without_naming_it() -> None:
+    facts = provenance.provenance()
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+    assert facts["python"] == platform.python_version()
+    assert facts["cpu_count"] == os.cpu_count()
+    assert platform.node() not in json.dumps(facts).split('"')  # the host name stays private
 
 
 def test_the_version_has_one_value() -> None:

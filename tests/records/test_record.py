@@ -1,4 +1,4 @@
-"""A record is whole or it is not there, and whatever else lies in the folder costs one line."""
+"""A record is complete or absent, and any other file in the folder costs one line."""
 
 import json
 import os
@@ -36,19 +36,19 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize("record", SAMPLES)
-def test_what_is_written_is_what_is_read(record: Record, tmp_path: Path) -> None:
+def test_a_record_is_read_back_as_written(record: Record, tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "one.json"
     records.write(path, record)
     assert records.read(path) == record
     assert files(tmp_path) == ["one.json"]
 
 
-def test_numbers_come_back_to_the_last_digit(tmp_path: Path) -> None:
+def test_numbers_are_read_back_to_the_last_digit(tmp_path: Path) -> None:
     curve = {"loss": [0.1 + 0.2, 1 / 3, 1e-300, 5e-324], "lr": [1e38, 0.0, -0.0, 2**53 + 1]}
     records.write(tmp_path / "one.json", replace(record_of(), curve=curve))
-    found = records.read(tmp_path / "one.json").curve
-    assert found is not None
-    assert repr(found) == repr(curve)
+    loaded = records.read(tmp_path / "one.json").curve
+    assert loaded is not None
+    assert repr(loaded) == repr(curve)
 
 
 def test_each_top_level_field_stands_on_a_line(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_every_field_is_explained(tmp_path: Path) -> None:
     assert sorted({name.strip().split("`")[1] for name in table}) == sorted(Record.__dataclass_fields__)
 
 
-def test_what_is_final_is_not_trained_again() -> None:
+def test_only_ok_and_diverged_are_final() -> None:
     assert {outcome for outcome in OUTCOMES if record_of(outcome=outcome).is_final} == set(FINAL) == {"ok", "diverged"}
 
 
@@ -80,7 +80,7 @@ def test_a_write_that_breaks_leaves_the_old_record_and_nothing_else(
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    if broken == "write":  # half of it reaches the file
+    if broken == "write":  # half of the text reaches the file
         opened = Path.open
 
         def half(self: Path, *arguments: Any, **options: Any) -> Any:
@@ -108,8 +108,8 @@ def test_a_record_is_flushed_before_it_gets_its_name(tmp_path: Path, monkeypatch
     assert order == [("sync", False), ("move", path)]
 
 
-def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
-    """A child is killed between writing and renaming: its temporary stays, and no reader takes it for a record."""
+def test_a_file_left_by_a_killed_writer_is_not_a_record(tmp_path: Path) -> None:
+    """A child is killed between writing and renaming. Its temporary file stays, and no reader takes it for a record."""
     path = tmp_path / "one.json"
     child = (
         "import os, signal, sys, pathlib\n"
@@ -129,7 +129,7 @@ def test_what_a_killed_writer_left_is_no_record(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_is_none_is_refused_and_leaves_nothing(number: float, tmp_path: Path) -> None:
+def test_a_number_that_is_not_finite_is_refused_and_leaves_nothing(number: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"one\.json: scores contains a number that is not finite"):
         records.write(tmp_path / "one.json", record_of(select=number))
     assert not files(tmp_path)
@@ -176,18 +176,18 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("name", SPOILED)
-def test_what_is_no_record_is_one_line_and_the_rest_is_read(name: str, tmp_path: Path) -> None:
-    content, said = SPOILED[name]
+def test_a_broken_record_is_one_line_and_the_rest_is_read(name: str, tmp_path: Path) -> None:
+    content, message = SPOILED[name]
     records.write(tmp_path / "a.json", record_of(seed=0))
     records.write(tmp_path / "c.json", record_of(seed=1))
     broken = tmp_path / "b.json"
     broken.write_bytes(content if isinstance(content, bytes) else content.encode())
     complaints: list[str] = []
-    found = list(records.read_all(tmp_path, complaints.append))
-    assert [record.trial and record.trial["seed"] for record in found] == [0, 1]
+    loaded = list(records.read_all(tmp_path, complaints.append))
+    assert [record.trial and record.trial["seed"] for record in loaded] == [0, 1]
     (line,) = complaints
     assert line.startswith(f"{broken}: ")
-    assert said in line
+    assert message in line
     assert "\n" not in line
     assert records.read_if_there(broken, complaints.append) is None
     assert complaints == [line, line]
@@ -195,7 +195,7 @@ def test_what_is_no_record_is_one_line_and_the_rest_is_read(name: str, tmp_path:
         records.read(broken)
 
 
-def test_a_folder_with_a_record_s_name_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_named_like_a_record_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "one.json").mkdir()
     complaints: list[str] = []
     assert not list(records.read_all(tmp_path, complaints.append))
@@ -244,13 +244,13 @@ def test_processes_that_write_one_path_leave_a_whole_record(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("folder", sorted(records.RESERVED))
-def test_what_lies_beside_the_records_of_the_user_is_not_read_as_theirs(folder: str, tmp_path: Path) -> None:
+def test_reserved_folders_are_not_read_as_a_users_records(folder: str, tmp_path: Path) -> None:
     own = record_of(method="own")
     for place in (tmp_path / "minilm" / folder, tmp_path / folder, tmp_path / folder / "one" / "minilm" / "sst2"):
         records.write(place / "one.json", own if place.parent.name == "minilm" else record_of())
     assert list(records.read_all(tmp_path, pytest.fail)) == [own]
-    found = records.read_all(tmp_path / folder, pytest.fail)  # asked for itself it is a folder like any other
-    assert len(list(found)) == 2
+    reserved = records.read_all(tmp_path / folder, pytest.fail)  # read by itself, it is a folder like any other
+    assert len(list(reserved)) == 2
 
 
 @pytest.mark.skipif(not (REPOSITORY / ".git").exists(), reason="no checkout")
@@ -261,6 +261,6 @@ def test_what_lies_beside_the_records_of_the_user_is_not_read_as_theirs(folder: 
     ("results/studies/one/minilm/sst2/lora-r8-qv-0123456789/probe.json", False), ("results/perf/new.json", False),
     ("results/studies/one/.runs/20261126-065012.345678-3f2a.json", False), ("results/README.md", False),
 ])  # fmt: skip
-def test_git_ignores_what_is_the_user_s_and_nothing_else(path: str, *, ignored: bool) -> None:
+def test_git_ignores_a_users_results_and_nothing_else(path: str, *, ignored: bool) -> None:
     done = subprocess.run(["git", "check-ignore", "--quiet", "--no-index", path], cwd=REPOSITORY, check=False)
     assert (done.returncode == 0) is ignored

@@ -1,4 +1,4 @@
-"""What may replace a record: a result is never lost, whoever writes at the same time."""
+"""What may replace a record: no result is lost, even if several processes write at the same time."""
 
 import ast
 import os
@@ -14,11 +14,11 @@ from bench.records import replace
 from bench.records.record import FINAL, OUTCOMES, Record, UnreadableError
 
 
-def always(there: Record, new: Record) -> Record:
+def always(stored: Record, new: Record) -> Record:
     return new
 
 
-def never(there: Record, new: Record) -> None:
+def never(stored: Record, new: Record) -> None:
     return None
 
 
@@ -28,7 +28,7 @@ def names(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("before", OUTCOMES)
 @pytest.mark.parametrize("after", OUTCOMES)
-def test_a_final_record_is_replaced_by_a_final_one_alone(before: str, after: str, tmp_path: Path) -> None:
+def test_only_a_final_record_replaces_a_final_record(before: str, after: str, tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     old, new = record_of(outcome=before), record_of(outcome=after, lr=0.5)
     assert replace.put(path, old, never) is None
@@ -39,14 +39,14 @@ def test_a_final_record_is_replaced_by_a_final_one_alone(before: str, after: str
     assert names(tmp_path) == ["one.json"]
 
 
-def test_a_final_record_stays_where_nothing_else_was_asked_for(tmp_path: Path) -> None:
+def test_a_final_record_stays_unless_a_replacement_is_requested(tmp_path: Path) -> None:
     path, old = tmp_path / "one.json", record_of(select=0.25)
     replace.put(path, old, never)
     assert replace.put(path, record_of(select=0.75), never) == old
     assert records.read(path) == old
 
 
-def test_what_is_no_record_is_replaced_and_what_may_be_one_is_not(tmp_path: Path) -> None:
+def test_an_invalid_file_is_replaced_and_a_newer_record_is_not(tmp_path: Path) -> None:
     torn, newer = tmp_path / "torn.json", tmp_path / "newer.json"
     torn.write_text('{"schema": 1, "kind"')
     assert replace.put(torn, record_of(), never) is None
@@ -58,14 +58,14 @@ def test_what_is_no_record_is_replaced_and_what_may_be_one_is_not(tmp_path: Path
     assert names(tmp_path) == ["newer.json", "torn.json"]
 
 
-@pytest.mark.parametrize("there", [None, "failed"])
-def test_a_result_that_another_process_writes_meanwhile_stays(
-    there: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stored", [None, "failed"])
+def test_a_result_written_by_another_process_meanwhile_stays(
+    stored: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It arrives after the first look, while the new record is being written to its temporary file."""
+    """The result arrives after the first check, while the new record is written to its temporary file."""
     path, other, write = tmp_path / "one.json", record_of(select=0.75), records.write
-    if there:
-        write(path, record_of(outcome=there))
+    if stored:
+        write(path, record_of(outcome=stored))
 
     def slow(to: Path, record: Record, **more: Path) -> None:
         write(to, record, **more)
@@ -79,7 +79,7 @@ def test_a_result_that_another_process_writes_meanwhile_stays(
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_of_many_who_create_a_record_at_once_one_does(
+def test_concurrent_writers_create_a_record_exactly_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
 ) -> None:
     if not links:
@@ -99,7 +99,7 @@ def test_a_number_that_is_not_finite_is_refused_by_its_path(tmp_path: Path) -> N
     assert names(tmp_path) == []
 
 
-def test_nothing_puts_records_on_disk_by_another_way() -> None:
+def test_only_replace_writes_records() -> None:
     writers = set()
     for path in (REPOSITORY / "bench").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))

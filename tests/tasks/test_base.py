@@ -1,4 +1,4 @@
-"""Cutting parts out of a task: by seed, by label, and never one text on both sides."""
+"""Carving parts out of a task: seeded, stratified by label, and never with one text on both sides."""
 
 from collections import Counter
 
@@ -16,11 +16,11 @@ def rows(split: Split) -> list[tuple[str, int]]:
     return list(zip(split.texts, split.labels, strict=True))
 
 
-def plain(text: str) -> str:
+def normalized(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def test_carving_loses_no_row_and_doubles_none() -> None:
+def test_carving_neither_loses_nor_duplicates_rows() -> None:
     split = distinct(300)
     rest, part = carve(split, 60, seed=0)
     assert len(part) == 60
@@ -34,7 +34,7 @@ def test_the_seed_alone_decides_what_is_carved() -> None:
 
 
 @pytest.mark.parametrize("positive_every", [2, 3, 10])
-def test_the_carved_part_has_the_labels_in_the_same_shares(positive_every: int) -> None:
+def test_carving_keeps_the_share_of_each_label(positive_every: int) -> None:
     split = distinct(600, positive_every)
     for seed in range(5):
         rest, part = carve(split, 120, seed)
@@ -50,17 +50,17 @@ def test_equal_texts_never_lie_on_both_sides() -> None:
         rest, part = carve(split, 250, seed)
         assert len(rest) + len(part) == len(split)
         assert len(part) >= 240
-        assert not {plain(text) for text in rest.texts} & {plain(text) for text in part.texts}
+        assert not {normalized(text) for text in rest.texts} & {normalized(text) for text in part.texts}
 
 
-def test_a_text_with_two_labels_stays_whole() -> None:
+def test_rows_of_a_text_with_two_labels_stay_together() -> None:
     split = Split(["same"] * 10 + [f"text {n}" for n in range(90)], [0, 1] * 50)
     for seed in range(10):
         rest, part = carve(split, 20, seed)
         assert ("same" in rest.texts) != ("same" in part.texts)
 
 
-def test_both_sides_keep_the_old_order() -> None:
+def test_both_sides_keep_the_original_order() -> None:
     split = distinct(100)
     for side in carve(split, 30, seed=1):
         assert side.texts == sorted(side.texts, key=split.texts.index)
@@ -72,7 +72,7 @@ def test_carving_does_not_change_the_split() -> None:
     assert split == distinct(100)
 
 
-def test_carving_more_than_half_is_refused_and_half_is_not() -> None:
+def test_at_most_half_of_the_rows_can_be_carved() -> None:
     with pytest.raises(ValueError, match=r"^task\.select_rows=51 is more than half of the 100 .* at most 50$"):
         carve(distinct(100), 51, seed=0)
     rest, part = carve(distinct(100, positive_every=2), 50, seed=0)
@@ -91,7 +91,7 @@ RARE = {
 
 @pytest.mark.parametrize("name", RARE)
 @pytest.mark.parametrize("seed", range(4))
-def test_the_carved_part_has_the_rows_asked_for_and_no_label_is_lost(name: str, seed: int) -> None:
+def test_carving_takes_the_requested_rows_and_leaves_every_label(name: str, seed: int) -> None:
     labels, wanted = RARE[name]
     split = Split([f"text {row}" for row in range(len(labels))], labels.tolist())
     rest, part = carve(split, wanted, seed)
@@ -104,7 +104,7 @@ def test_the_carved_part_has_the_rows_asked_for_and_no_label_is_lost(name: str, 
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_shares_and_any_equal_texts_can_be_carved(seed: int) -> None:
+def test_skewed_labels_and_repeated_texts_can_be_carved(seed: int) -> None:
     random = np.random.default_rng(seed)
     count = int(random.integers(20, 400))
     labels = random.zipf(1.5, count) % 50
@@ -121,7 +121,7 @@ def test_any_shares_and_any_equal_texts_can_be_carved(seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["prices", "few values", "one outlier", "constant"])
 @pytest.mark.parametrize("wanted", [7, 100, 1000])
-def test_numbers_are_carved_by_rank(kind: str, wanted: int) -> None:
+def test_numeric_labels_are_stratified_by_rank(kind: str, wanted: int) -> None:
     random = np.random.default_rng(0)
     numbers = {
         "prices": np.round(np.exp(random.normal(5, 2, 2000)), 2),
@@ -133,7 +133,7 @@ def test_numbers_are_carved_by_rank(kind: str, wanted: int) -> None:
     rest, part = carve(split, wanted, seed=0)
     assert (len(rest), len(part)) == (2000 - wanted, wanted)
     if wanted == 1000:
-        for share in (0.1, 0.5, 0.9):  # the same numbers on both sides
+        for share in (0.1, 0.5, 0.9):  # the carved part has the same distribution
             low, high = np.quantile(numbers, [share - 0.06, share + 0.06])
             assert low <= np.quantile(part.labels, share) <= high
 
@@ -145,21 +145,21 @@ def test_a_user_with_2000_prices_gets_all_three_parts() -> None:
 
 
 def test_a_part_that_would_be_empty_is_refused() -> None:
-    every = Split([f"text {row}" for row in range(20)], list(range(20)))
+    split = Split([f"text {row}" for row in range(20)], list(range(20)))
     with pytest.raises(ValueError, match=r"^cannot cut 5 rows out of 20 rows: .*every label keeps at least one row"):
-        carve(every, 5, seed=0)
+        carve(split, 5, seed=0)
     with pytest.raises(ValueError, match=r"^cannot cut 0 rows out of 4 rows"):
-        with_select({"train": every.take(range(4))}, 1, 0)
+        with_select({"train": split.take(range(4))}, 1, 0)
     with pytest.raises(ValueError, match=r"^cannot cut 2 rows out of 10 rows"):
         carve(Split(["one text"] * 10, [0, 1] * 5), 2, seed=0)
 
 
-def test_rows_that_were_carved_exactly_before_are_carved_again() -> None:
-    # The rows of recorded results: they were drawn by this generator, label by label.
+def test_carving_reproduces_the_rows_of_recorded_results() -> None:
+    # The rows of recorded results were drawn by this generator, label by label.
     split, generator, expected = distinct(600, positive_every=2), np.random.default_rng(3), set[int]()
     for label in (0, 1):
-        of_label = [row for row, one in enumerate(split.labels) if one == label]
-        expected.update(of_label[place] for place in generator.permutation(len(of_label))[:60])
+        matching = [row for row, row_label in enumerate(split.labels) if row_label == label]
+        expected.update(matching[place] for place in generator.permutation(len(matching))[:60])
     assert carve(split, 120, seed=3)[1] == split.take(sorted(expected))
 
 
@@ -168,7 +168,7 @@ def test_a_subset_of_all_rows_or_more_is_the_split_itself(wanted: int | None) ->
     assert subset(distinct(100), wanted, seed=0) == distinct(100)
 
 
-def test_a_subset_is_seeded_exact_and_in_the_old_order() -> None:
+def test_a_subset_is_seeded_exact_and_in_the_original_order() -> None:
     split = distinct(100)
     part = subset(split, 40, seed=3)
     assert len(part) == 40

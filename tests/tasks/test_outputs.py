@@ -1,4 +1,4 @@
-"""How logits are read: against transformers' own loss, against sums by hand, with and without padding."""
+"""Reading logits: equal to transformers' own loss and to sums by hand, with and without padding."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass
-class Seen:
+class FakeBatch:
     input_ids: Tensor
     labels: Tensor
     answer: Tensor | None = None
@@ -46,131 +46,131 @@ def rows(answers: list[int] | None = ANSWERS, **more: object) -> Rows:
     return Rows(ids, starts, lengths, torch.tensor([1, 0, 2, 1]), 0, pad_left=True, answer=answer, **more)  # type: ignore[arg-type]
 
 
-def batch(of: Rows) -> Batch:
-    return collate(of, torch.arange(len(of)))
+def batch(encoded: Rows) -> Batch:
+    return collate(encoded, torch.arange(len(encoded)))
 
 
-def by_transformers(model: LlamaForCausalLM, of: Rows, number: int) -> tuple[float, int]:
-    """The summed loss of a row's answer by the model's own labels, without padding, and how many tokens that is."""
-    start, length, answer = (int(column[number]) for column in (of.starts, of.lengths, of.answer))  # type: ignore[index]
-    ids = of.ids[start : start + length][None]
+def by_transformers(model: LlamaForCausalLM, encoded: Rows, number: int) -> tuple[float, int]:
+    """Return the summed loss of a row's answer and its number of tokens, by the model's own labels, unpadded."""
+    start, length, answer = (int(column[number]) for column in (encoded.starts, encoded.lengths, encoded.answer))  # type: ignore[index]
+    ids = encoded.ids[start : start + length][None]
     labels = ids.clone()
     labels[:, :-answer] = -100
     return float(model(input_ids=ids, labels=labels).loss.detach()) * answer, answer
 
 
-def test_the_loss_is_that_of_the_answers_tokens_alone(llama: LlamaForCausalLM) -> None:
-    of = rows(read=Continuation())
-    one = batch(of)
-    assert one.keep == max(ANSWERS) + 1
-    logits = forward(llama, one)
-    assert logits.shape == (4, max(ANSWERS) + 1, VOCABULARY)  # and not at every position
-    sums, tokens = zip(*(by_transformers(llama, of, number) for number in range(4)), strict=True)
-    assert float(Continuation().loss(logits, one).detach()) == pytest.approx(sum(sums) / sum(tokens), abs=1e-6)
+def test_the_loss_covers_only_the_answer_tokens(llama: LlamaForCausalLM) -> None:
+    encoded = rows(read=Continuation())
+    collated = batch(encoded)
+    assert collated.keep == max(ANSWERS) + 1
+    logits = forward(llama, collated)
+    assert logits.shape == (4, max(ANSWERS) + 1, VOCABULARY)  # only the positions read
+    sums, tokens = zip(*(by_transformers(llama, encoded, number) for number in range(4)), strict=True)
+    assert float(Continuation().loss(logits, collated).detach()) == pytest.approx(sum(sums) / sum(tokens), abs=1e-6)
 
 
-def test_the_whole_prompt_can_be_learned_too(llama: LlamaForCausalLM) -> None:
-    of = rows([length - 1 for length in LENGTHS], read=Continuation())
-    one = batch(of)
-    sums, tokens = zip(*(by_transformers(llama, of, number) for number in range(4)), strict=True)
+def test_the_loss_can_cover_the_whole_prompt(llama: LlamaForCausalLM) -> None:
+    encoded = rows([length - 1 for length in LENGTHS], read=Continuation())
+    collated = batch(encoded)
+    sums, tokens = zip(*(by_transformers(llama, encoded, number) for number in range(4)), strict=True)
     assert tokens == (8, 4, 6, 8)
-    assert float(Continuation().loss(forward(llama, one), one).detach()) == pytest.approx(
+    assert float(Continuation().loss(forward(llama, collated), collated).detach()) == pytest.approx(
         sum(sums) / sum(tokens), abs=1e-6
     )
 
 
 def test_an_options_score_is_its_mean_log_likelihood(llama: LlamaForCausalLM) -> None:
-    of = rows(read=Continuation())
-    one = batch(of)
-    expected = [-total / tokens for total, tokens in (by_transformers(llama, of, number) for number in range(4))]
-    assert Continuation().answers(forward(llama, one), one).tolist() == pytest.approx(expected, abs=1e-5)
+    encoded = rows(read=Continuation())
+    collated = batch(encoded)
+    expected = [-total / tokens for total, tokens in (by_transformers(llama, encoded, number) for number in range(4))]
+    assert Continuation().answers(forward(llama, collated), collated).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_letters_are_compared_among_themselves_and_learned_among_all_tokens(llama: LlamaForCausalLM) -> None:
+def test_letters_are_compared_with_each_other_and_trained_over_the_vocabulary(llama: LlamaForCausalLM) -> None:
     read = Letters((7, 3, 9))
-    one = batch(rows(None, read=read))
-    logits = forward(llama, one)
+    collated = batch(rows(None, read=read))
+    logits = forward(llama, collated)
     assert logits.shape == (4, 1, VOCABULARY)
     last = logits[:, 0]
-    assert read.answers(logits, one).tolist() == last[:, [7, 3, 9]].argmax(-1).tolist()
+    assert read.answers(logits, collated).tolist() == last[:, [7, 3, 9]].argmax(-1).tolist()
     wanted = torch.tensor([3, 7, 9, 3])  # of the labels 1, 0, 2, 1
-    assert float(read.loss(logits, one).detach()) == pytest.approx(
+    assert float(read.loss(logits, collated).detach()) == pytest.approx(
         float(-last.log_softmax(-1).gather(1, wanted[:, None]).mean().detach())
     )
 
 
-def test_the_likeliest_of_a_questions_options_is_its_answer(llama: LlamaForCausalLM) -> None:
-    """Two questions, of three options and of one: the rows go through the model in another order."""
+def test_the_answer_is_the_likeliest_option(llama: LlamaForCausalLM) -> None:
+    """Two questions, with three options and with one. The rows go through the model in another order."""
     group, labels = torch.tensor([0, 0, 0, 1]), torch.tensor([2, 2, 2, 0])
-    of = rows(read=Continuation(), group=group)
-    of = Rows(**{**vars(of), "labels": labels})
-    each = [-total / tokens for total, tokens in (by_transformers(llama, of, number) for number in range(4))]
+    encoded = rows(read=Continuation(), group=group)
+    encoded = Rows(**{**vars(encoded), "labels": labels})
+    each = [-total / tokens for total, tokens in (by_transformers(llama, encoded, number) for number in range(4))]
     expected = max(range(3), key=lambda option: each[option])
-    assert predict(llama, of, 32, FP32).tolist() == [expected, 0]
-    assert of.truth.tolist() == [2, 0]
+    assert predict(llama, encoded, 32, FP32).tolist() == [expected, 0]
+    assert encoded.truth.tolist() == [2, 0]
 
 
-def test_packs_reduce_every_trials_answers() -> None:
-    of = rows(group=torch.tensor([0, 0, 1, 1]))
-    found = torch.tensor([[0.1, 0.2, 0.9, 0.3], [0.5, 0.2, 0.1, 0.3]])
-    assert of.answers(found).tolist() == [[1, 0], [0, 1]]
-    assert rows().answers(found) is found
+def test_packs_reduce_the_options_of_every_trial() -> None:
+    encoded = rows(group=torch.tensor([0, 0, 1, 1]))
+    row_scores = torch.tensor([[0.1, 0.2, 0.9, 0.3], [0.5, 0.2, 0.1, 0.3]])
+    assert encoded.answers(row_scores).tolist() == [[1, 0], [0, 1]]
+    assert rows().answers(row_scores) is row_scores
 
 
 def test_an_option_that_a_question_does_not_have_is_never_chosen() -> None:
-    seen = Seen(torch.zeros(2, 3), torch.tensor([0, 1]), options=torch.tensor([2, 3]))
+    questions = FakeBatch(torch.zeros(2, 3), torch.tensor([0, 1]), options=torch.tensor([2, 3]))
     logits = torch.tensor([[0.0, 1.0, 9.0], [0.0, 1.0, 9.0]])
-    assert Head().answers(logits, seen).tolist() == [1, 2]
-    assert Letters((0, 1, 2)).answers(logits[:, None], seen).tolist() == [1, 2]
+    assert Head().answers(logits, questions).tolist() == [1, 2]
+    assert Letters((0, 1, 2)).answers(logits[:, None], questions).tolist() == [1, 2]
 
 
-def test_a_head_gives_labels_or_numbers() -> None:
+def test_a_head_predicts_labels_or_numbers() -> None:
     logits = torch.tensor([[0.0, 2.0], [1.0, -1.0]])
-    classes = Seen(torch.zeros(2, 3), torch.tensor([1, 1]))
+    classes = FakeBatch(torch.zeros(2, 3), torch.tensor([1, 1]))
     assert Head().answers(logits, classes).tolist() == [1, 0]
     expected = torch.nn.functional.cross_entropy(logits, classes.labels)
     assert float(Head().loss(logits, classes)) == float(expected)
-    numbers = Seen(torch.zeros(2, 3), torch.tensor([0.5, 2.0]))
+    numbers = FakeBatch(torch.zeros(2, 3), torch.tensor([0.5, 2.0]))
     assert Head().answers(logits[:, :1], numbers).tolist() == [0.0, 1.0]
     assert float(Head().loss(logits[:, :1], numbers)) == pytest.approx((0.25 + 1) / 2)
 
 
 class Largest(TorchDispatchMode):
-    """The most positions at which any tensor of a step holds the whole vocabulary, the head's weight apart."""
+    """Record the most positions at which any tensor of a step holds the whole vocabulary, except the head's weight."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight, self.positions = weight.untyped_storage().data_ptr(), 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for one in found if isinstance(found, (tuple, list)) else [found]:
-            wide = isinstance(one, Tensor) and one.ndim > 1 and one.shape[-1] == VOCABULARY
-            if wide and one.untyped_storage().data_ptr() != self.weight:
-                self.positions = max(self.positions, one.numel() // VOCABULARY)
-        return found
+        outputs = func(*args, **(kwargs or {}))
+        for output in outputs if isinstance(outputs, (tuple, list)) else [outputs]:
+            wide = isinstance(output, Tensor) and output.ndim > 1 and output.shape[-1] == VOCABULARY
+            if wide and output.untyped_storage().data_ptr() != self.weight:
+                self.positions = max(self.positions, output.numel() // VOCABULARY)
+        return outputs
 
 
 @pytest.mark.parametrize(
-    ("of", "positions"),
+    ("encoded", "positions"),
     [(rows(None, read=Letters((7, 3, 9))), 4), (rows(read=Continuation()), 4 * (max(ANSWERS) + 1))],
     ids=["letters", "answers"],
 )
-def test_a_step_never_holds_the_vocabulary_at_every_position(of: Rows, positions: int) -> None:
+def test_a_step_never_holds_the_vocabulary_at_every_position(encoded: Rows, positions: int) -> None:
     torch.manual_seed(0)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
     config = LlamaConfig(vocab_size=VOCABULARY, intermediate_size=32, tie_word_embeddings=False, **sizes)
     model = LlamaForCausalLM(config).train()
     model.get_input_embeddings().requires_grad_(requires_grad=False)
     model.lm_head.requires_grad_(requires_grad=False)
-    with Largest(model.lm_head.weight) as seen:
-        one = batch(of)
-        loss_of(forward(model, one), one).backward()
-    assert seen.positions == positions
-    assert positions < one.input_ids.numel()
+    with Largest(model.lm_head.weight) as largest:
+        collated = batch(encoded)
+        loss_of(forward(model, collated), collated).backward()
+    assert largest.positions == positions
+    assert positions < collated.input_ids.numel()
 
 
-def test_an_evaluation_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_evaluation_out_of_memory_continues_with_half_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model, sizes = small(), []
     whole = predict(model, DATA.report, 24, FP32)
     through = evaluate.forward
@@ -190,10 +190,10 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_in_halves(monkeypatch: py
         predict(model, DATA.report, 24, FP32)
 
 
-def test_weights_of_answers_add_up_and_name_the_answer() -> None:
+def test_answer_weights_sum_to_one_and_peak_at_the_prediction() -> None:
     model = small()
-    found, weights = weigh(model, DATA.report, 24, FP32)
+    predictions, weights = weigh(model, DATA.report, 24, FP32)
     assert weights is not None
-    torch.testing.assert_close(weights.sum(-1), torch.ones(len(found)))
-    assert torch.equal(weights.argmax(-1), found)
-    assert torch.equal(found, predict(model, DATA.report, 24, FP32))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(len(predictions)))
+    assert torch.equal(weights.argmax(-1), predictions)
+    assert torch.equal(predictions, predict(model, DATA.report, 24, FP32))

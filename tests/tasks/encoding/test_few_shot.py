@@ -1,4 +1,4 @@
-"""Solved examples beside a row: balanced, seeded, never the row itself."""
+"""Few-shot examples: balanced by label, seeded, and never the row itself."""
 
 from collections import Counter
 
@@ -10,15 +10,15 @@ from bench.tasks.encoding.few_shot import Demonstrations
 TRAIN = Split([f"text {row}" for row in range(40)], [row % 4 for row in range(40)])
 
 
-def test_they_are_as_many_of_one_label_as_of_another() -> None:
+def test_examples_are_balanced_over_labels() -> None:
     for row in range(20):
         shown = Demonstrations(TRAIN, 6, seed=0).beside(row, own=False)
-        counts = Counter(TRAIN.labels[one] for one in shown)
+        counts = Counter(TRAIN.labels[example] for example in shown)
         assert sorted(counts.values()) == [1, 1, 2, 2]
         assert len(set(shown)) == 6
 
 
-def test_the_seed_and_the_row_decide_and_nothing_else() -> None:
+def test_only_the_seed_and_the_row_decide_the_examples() -> None:
     first, again, other = (Demonstrations(TRAIN, 4, seed) for seed in (0, 0, 1))
     rows = range(10)
     assert [first.beside(row, own=False) for row in reversed(rows)] == [again.beside(row, own=False) for row in rows][
@@ -37,10 +37,10 @@ def test_a_row_is_not_shown_its_own_answer() -> None:
 
 
 @pytest.mark.parametrize("shots", [0, 1, 5])
-def test_there_are_as_many_as_were_asked_for(shots: int) -> None:
+def test_a_row_gets_the_requested_number_of_examples(shots: int) -> None:
     assert len(Demonstrations(TRAIN, shots, seed=0).beside(3, own=True)) == shots
 
 
-def test_a_label_with_few_rows_shows_them_again() -> None:
+def test_a_label_with_few_rows_repeats_its_examples() -> None:
     shown = Demonstrations(TRAIN.take([0, 1]), 5, seed=0).beside(9, own=False)
     assert sorted(Counter(shown).values()) == [2, 3]

@@ -1,4 +1,4 @@
-"""Texts that a model should still predict after training: from a file to a record, beside transformers' own loss."""
+"""Retention of texts after training: from a file to a record, compared with transformers' own loss."""
 
 import json
 import subprocess
@@ -38,12 +38,12 @@ def words(questions: Path, tmp_path: Path) -> list[str]:
 
 
 def trials_below(folder: Path) -> dict[Any, Record]:
-    found = records.read_all(folder, pytest.fail)
-    return {(one.trial or {})["seed"]: one for one in found if one.kind == "trial"}
+    stored = records.read_all(folder, pytest.fail)
+    return {(record.trial or {})["seed"]: record for record in stored if record.kind == "trial"}
 
 
-def of_transformers(model: Any, tokenizer: Any) -> tuple[float, int]:
-    """Nats per token, and tokens, text by text as transformers computes the loss of a language model."""
+def transformers_loss(model: Any, tokenizer: Any) -> tuple[float, int]:
+    """Return transformers' language-model loss in nats per token and the number of tokens, text by text."""
     total, tokens = 0.0, 0
     for line in LINES:
         ids = tokenizer(line, return_tensors="pt")["input_ids"] if line else torch.zeros(1, 0)
@@ -55,43 +55,45 @@ def of_transformers(model: Any, tokenizer: Any) -> tuple[float, int]:
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])
-def test_it_is_the_loss_of_transformers_before_and_after(
+def test_retention_is_transformers_loss_before_and_after_training(
     method: str, inline: Run, words: list[str], texts: Path, tmp_path: Path
 ) -> None:
     done = inline(*words, f"method={method}", f"retain={texts}", "save=merged")
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = trials_below(tmp_path / "results").values()
     assert record.scores is not None
-    found = record.scores["retention"]
+    retention = record.scores["retention"]
     (cell,) = cells([*words, f"method={method}"], multirun=False)
-    assert cell.id == record.cell["id"]  # what is looked at does not change what a cell is
+    assert cell.id == record.cell["id"]  # retention texts are not part of a cell's identity
     tokenizer = load_tokenizer(cell.source)
     before = load_backbone(cell, seed=0, compute=FP32).eval()
-    assert (found["before"], found["tokens"]) == pytest.approx(of_transformers(before, tokenizer), rel=1e-5)
+    assert (retention["before"], retention["tokens"]) == pytest.approx(transformers_loss(before, tokenizer), rel=1e-5)
     after = AutoModelForCausalLM.from_pretrained(record.saved).eval()
-    assert found["after"] == pytest.approx(of_transformers(after, tokenizer)[0], rel=1e-5)
-    assert abs(found["after"] - found["before"]) > 1e-3
+    assert retention["after"] == pytest.approx(transformers_loss(after, tokenizer)[0], rel=1e-5)
+    assert abs(retention["after"] - retention["before"]) > 1e-3
 
 
 @pytest.mark.parametrize("form", ["letters", "options", "generate"])
-def test_trials_that_train_together_retain_what_they_would_alone(
+def test_packed_trials_have_the_retention_of_single_trials(
     form: str, inline: Run, words: list[str], texts: Path, tmp_path: Path
 ) -> None:
-    found = []
+    retentions = []
     for more in (["pack=2"], ["pack=1", "force=true"]):
         done = inline(*words, "method=lora", f"task.form={form}", f"retain={texts}", "seeds=[0,1]", *more)
         assert done.returncode == 0, done.stdout + done.stderr
         trials = trials_below(tmp_path / "results")
-        assert [one.cost["pack"] for one in trials.values() if one.cost] == [2 if more == ["pack=2"] else 1] * 2
-        found.append({seed: one.scores["retention"] for seed, one in trials.items() if one.scores})
-    together, alone = found
-    after, expected = ([trials[seed].pop("after") for seed in (0, 1)] for trials in found)
+        assert [record.cost["pack"] for record in trials.values() if record.cost] == [
+            2 if more == ["pack=2"] else 1
+        ] * 2
+        retentions.append({seed: record.scores["retention"] for seed, record in trials.items() if record.scores})
+    together, alone = retentions
+    after, expected = ([trials[seed].pop("after") for seed in (0, 1)] for trials in retentions)
     assert after == pytest.approx(expected, rel=1e-5)
     assert after[0] != pytest.approx(after[1], rel=1e-5)
     assert together == alone
 
 
-def test_a_recorded_trial_is_trained_again_for_texts_that_it_was_not_measured_on(
+def test_a_recorded_trial_is_trained_again_for_new_retention_texts(
     inline: Run, words: list[str], texts: Path, tmp_path: Path
 ) -> None:
     command = [*words, "method=lora", "seeds=[0]"]
@@ -111,7 +113,9 @@ def test_a_recorded_trial_is_trained_again_for_texts_that_it_was_not_measured_on
     assert scores["retention"]["texts"] != retention["texts"]
 
 
-def test_who_trains_nothing_forgets_nothing(inline: Run, words: list[str], texts: Path, tmp_path: Path) -> None:
+def test_a_method_without_training_records_no_retention(
+    inline: Run, words: list[str], texts: Path, tmp_path: Path
+) -> None:
     done = inline(*words, "method=zero_shot", "lrs=[null]", f"retain={texts}")
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = trials_below(tmp_path / "results").values()
@@ -139,7 +143,7 @@ def test_texts_come_as_lines_or_as_json_lines(tmp_path: Path) -> None:
         ("half.jsonl", b'{"text": "one"}\n{"text": "a \\ud83d"}', "line 2 holds \\ud83d, half of a surrogate pair"),
     ],
 )
-def test_what_holds_no_texts_is_told_before_anything_trains(
+def test_a_file_without_texts_is_refused_before_training(
     name: str, content: bytes | None, complaint: str, inline: Run, words: list[str], tmp_path: Path
 ) -> None:
     if content is not None:
@@ -151,7 +155,7 @@ def test_what_holds_no_texts_is_told_before_anything_trains(
     assert not (tmp_path / "results").exists()
 
 
-def test_a_model_that_predicts_no_text_says_so(inline: Run, tiny: list[str], texts: Path) -> None:
+def test_retention_of_a_model_that_predicts_no_text_is_refused(inline: Run, tiny: list[str], texts: Path) -> None:
     done = inline(*tiny, "method=lora", f"retain={texts}")
     assert done.returncode == 2
     assert "predicts no text; use retain=null, or a Llama with task.form=letters" in done.stderr

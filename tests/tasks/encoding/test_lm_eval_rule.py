@@ -1,8 +1,8 @@
-"""The letters' answers against lm-evaluation-harness's rule for multiple choice, carried here in our own words.
+"""The letters form answers as lm-evaluation-harness's multiple-choice rule does, which is reimplemented here.
 
-Its rule: context and context + continuation are tokenised, what the second has more are the continuation's tokens,
-and the sum of their log-probabilities, each given all before it, is its score; the choice with the highest score is
-the answer.
+The rule tokenises the context alone and the context followed by the continuation. The extra tokens of the second are
+the continuation's tokens. The score is the sum of their log-probabilities, each given all tokens before it. The choice
+with the highest score is the answer.
 """
 
 from pathlib import Path
@@ -20,17 +20,17 @@ from bench.runner.build import build, load_data, load_task
 from bench.train.evaluate import predict
 
 CPU = torch.device("cpu")
-ASKED = 40  # questions; benchmarks/harness.py asks all of MedMCQA
+QUESTIONS = 40  # benchmarks/harness.py uses all of MedMCQA
 
 
 def cell(cache: Path, *words: str) -> Cell:
     given = ["model=tiny-llama", "task=quiz", "method=lora", "rank=4", f"cache_dir={cache}", "precision=fp32"]
-    (found,) = cells([*given, *words], multirun=False)
-    return found
+    (composed,) = cells([*given, *words], multirun=False)
+    return composed
 
 
-def by_the_rule(model: nn.Module, tokenizer: PreTrainedTokenizerBase, context: str, choices: list[str]) -> int:
-    """The number of the likeliest choice, each put through the model by itself, without padding."""
+def lm_eval_answer(model: nn.Module, tokenizer: PreTrainedTokenizerBase, context: str, choices: list[str]) -> int:
+    """Return the number of the likeliest choice. Each choice is scored by itself, without padding."""
     before = tokenizer(context, add_special_tokens=False)["input_ids"]
     sums = []
     for choice in choices:
@@ -43,36 +43,36 @@ def by_the_rule(model: nn.Module, tokenizer: PreTrainedTokenizerBase, context: s
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_letters_choose_what_the_rule_chooses(seed: int, tmp_path: Path) -> None:
-    of = cell(tmp_path)
-    model = build(of, seed=seed, compute=FP32).eval()
-    with torch.no_grad():  # so that the answers are not all one letter, as a random model's are
+def test_letters_choose_the_answer_of_the_lm_eval_rule(seed: int, tmp_path: Path) -> None:
+    quiz_cell = cell(tmp_path)
+    model = build(quiz_cell, seed=seed, compute=FP32).eval()
+    with torch.no_grad():  # otherwise a random model gives the same letter to every question
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.3, generator=generator)
-    report, tokenizer = load_task(of).report, load_tokenizer(of.source)
-    ours = predict(model, load_data(of).report.first(ASKED), 16, FP32).tolist()
+    report, tokenizer = load_task(quiz_cell).report, load_tokenizer(quiz_cell.source)
+    ours = predict(model, load_data(quiz_cell).report.first(QUESTIONS), 16, FP32).tolist()
     expected = []
     with torch.inference_mode():
-        for question, options in zip(report.texts[:ASKED], (report.options or [])[:ASKED], strict=True):
+        for question, options in zip(report.texts[:QUESTIONS], (report.options or [])[:QUESTIONS], strict=True):
             lines = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True))
             context = f"Question: {question}\nChoices:\n{lines}\nAnswer:"
-            expected.append(by_the_rule(model, tokenizer, context, [" A", " B", " C", " D"]))
+            expected.append(lm_eval_answer(model, tokenizer, context, [" A", " B", " C", " D"]))
     assert ours == expected
     assert len(set(ours)) > 1
 
 
-def test_options_choose_the_highest_mean(tmp_path: Path) -> None:
-    """As `acc_norm`, by tokens instead of bytes: checked against transformers' own loss."""
-    of = cell(tmp_path, "task.form=options")
-    model = build(of, seed=0, compute=FP32).eval()
-    report, tokenizer = load_task(of).report, load_tokenizer(of.source)
-    # a row for each of four options
-    ours = predict(model, load_data(of).report.first(4 * ASKED), 16, FP32).tolist()
+def test_options_choose_the_highest_mean_log_likelihood(tmp_path: Path) -> None:
+    """The rule is `acc_norm` per token instead of per byte, checked against transformers' own loss."""
+    quiz_cell = cell(tmp_path, "task.form=options")
+    model = build(quiz_cell, seed=0, compute=FP32).eval()
+    report, tokenizer = load_task(quiz_cell).report, load_tokenizer(quiz_cell.source)
+    # one row per option, four options per question
+    ours = predict(model, load_data(quiz_cell).report.first(4 * QUESTIONS), 16, FP32).tolist()
     expected = []
     with torch.inference_mode():
-        for question, options in zip(report.texts[:ASKED], (report.options or [])[:ASKED], strict=True):
+        for question, options in zip(report.texts[:QUESTIONS], (report.options or [])[:QUESTIONS], strict=True):
             losses = []
             for option in options:
                 before = tokenizer(f"Question: {question}\nAnswer:", add_special_tokens=False)["input_ids"]

@@ -62,44 +62,44 @@ SEEN = "question : which organ pumps blood? choices : a. liver b. lung c. heart 
 
 
 def test_letters_are_the_next_token_after_the_prompt(tmp_path: Path) -> None:
-    found = encoded(tmp_path, "letters")
-    assert text(found.train, 0).replace(" ?", "?") == SEEN
-    assert text(found.report, 1).endswith("answer :")
-    assert found.train.labels.tolist() == [2, 0]
-    for rows in found.parts.values():
+    data = encoded(tmp_path, "letters")
+    assert text(data.train, 0).replace(" ?", "?") == SEEN
+    assert text(data.report, 1).endswith("answer :")
+    assert data.train.labels.tolist() == [2, 0]
+    for rows in data.parts.values():
         assert isinstance(rows.read, Letters)
-        assert [tokenizer().decode([one]) for one in rows.read.ids] == ["a", "b", "c", "d"]
-    assert found.chance == 0.25
-    assert found.about == {"subject_name": ["Physiology", "Anatomy"]}
+        assert [tokenizer().decode([token]) for token in rows.read.ids] == ["a", "b", "c", "d"]
+    assert data.chance == 0.25
+    assert data.about == {"subject_name": ["Physiology", "Anatomy"]}
 
 
-def test_the_prompt_can_be_learned_with_the_letter(tmp_path: Path) -> None:
-    found = encoded(tmp_path, "letters", loss_on="prompt")
-    assert found.train.read == Continuation()
-    assert text(found.train, 0).endswith("answer : c")
-    assert found.train.answer is not None
-    assert found.train.answer.tolist() == [length - 1 for length in found.train.lengths.tolist()]
-    assert isinstance(found.select.read, Letters)
+def test_the_loss_can_cover_the_prompt_and_the_letter(tmp_path: Path) -> None:
+    data = encoded(tmp_path, "letters", loss_on="prompt")
+    assert data.train.read == Continuation()
+    assert text(data.train, 0).endswith("answer : c")
+    assert data.train.answer is not None
+    assert data.train.answer.tolist() == [length - 1 for length in data.train.lengths.tolist()]
+    assert isinstance(data.select.read, Letters)
 
 
-def test_options_are_rows_of_their_own_and_the_model_does_not_see_them_before(tmp_path: Path) -> None:
-    found = encoded(tmp_path, "options")
-    assert text(found.train, 0, answer=True) == "heart"
-    assert "liver" not in text(found.train, 0)
-    assert len(found.report) == 8
-    assert [text(found.report, number, answer=True) for number in range(4)] == ["liver", "lung", "heart", "skin"]
-    assert found.report.truth.tolist() == [2, 0]
-    assert found.report.group is not None
-    assert found.report.group.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+def test_each_option_is_a_row_and_prompts_do_not_show_options(tmp_path: Path) -> None:
+    data = encoded(tmp_path, "options")
+    assert text(data.train, 0, answer=True) == "heart"
+    assert "liver" not in text(data.train, 0)
+    assert len(data.report) == 8
+    assert [text(data.report, number, answer=True) for number in range(4)] == ["liver", "lung", "heart", "skin"]
+    assert data.report.truth.tolist() == [2, 0]
+    assert data.report.group is not None
+    assert data.report.group.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_a_head_over_the_options_reads_the_whole_prompt(tmp_path: Path) -> None:
     for kind, first, last in (("llama", "question", ":"), ("bert", "[CLS]", "[SEP]")):
-        found = encoded(tmp_path, "classify", kind=kind)
-        assert found.train.read is found.select.read is HEAD
-        assert text(found.train, 0).startswith(first)
-        assert text(found.train, 0).endswith(last)
-        assert found.train.answer is None
+        data = encoded(tmp_path, "classify", kind=kind)
+        assert data.train.read is data.select.read is HEAD
+        assert text(data.train, 0).startswith(first)
+        assert text(data.train, 0).endswith(last)
+        assert data.train.answer is None
 
 
 def test_the_courses_prompt_has_its_sections(tmp_path: Path) -> None:
@@ -108,13 +108,13 @@ def test_the_courses_prompt_has_its_sections(tmp_path: Path) -> None:
     assert shown.endswith("d. skin # # # answer :")
 
 
-def test_what_is_too_long_is_cut_on_the_left_and_counted(tmp_path: Path) -> None:
-    found = encoded(tmp_path, "letters", longest=12)
-    assert text(found.report, 0) == "liver b. lung c. heart d. skin answer :"
-    assert found.report.lengths.max() == 12
-    assert found.notes == ("6 of 6 prompts were cut on the left to 12 tokens",)
+def test_long_prompts_are_cut_on_the_left_and_counted(tmp_path: Path) -> None:
+    data = encoded(tmp_path, "letters", longest=12)
+    assert text(data.report, 0) == "liver b. lung c. heart d. skin answer :"
+    assert data.report.lengths.max() == 12
+    assert data.notes == ("6 of 6 prompts were cut on the left to 12 tokens",)
     again = encoded(tmp_path, "letters", longest=12)  # from the cache
-    assert again.notes == found.notes
+    assert again.notes == data.notes
     assert encoded(tmp_path, "letters").notes == ()
     marked = encoded(tmp_path, "classify", kind="bert", longest=12)
     assert text(marked.report, 0).startswith("[CLS]")
@@ -128,7 +128,7 @@ def test_an_answer_is_never_cut(tmp_path: Path) -> None:
         encoded(tmp_path, "options", longest=16, task=Task(long, long, long))
 
 
-def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
+def test_letters_that_are_not_single_tokens_are_refused(tmp_path: Path) -> None:
     conf = OmegaConf.to_object(OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml")))
     node = OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, node, {"letters": " ({letter})"}))
@@ -139,13 +139,13 @@ def test_letters_that_are_no_single_tokens_are_refused(tmp_path: Path) -> None:
 def test_a_letter_that_the_tokenizer_does_not_know_is_refused(tmp_path: Path) -> None:
     conf = OmegaConf.to_object(OmegaConf.merge(TaskConf, OmegaConf.load(CONF / "task" / "medmcqa.yaml")))
     words = OmegaConf.to_object(OmegaConf.merge(PromptConf, OmegaConf.load(CONF / "prompt" / "lm_eval.yaml")))
-    found = tokenizer()
-    found.unk_token = "d"  # as if there were no other entry for it
+    without_d = tokenizer()
+    without_d.unk_token = "d"  # so that 'd' encodes as the unknown token
     with pytest.raises(ValueError, match=r"not single tokens of this model's tokenizer"):
-        encode_questions(TASK, PromptEncoder(conf, words, found, 128, tmp_path))  # type: ignore[arg-type]
+        encode_questions(TASK, PromptEncoder(conf, words, without_d, 128, tmp_path))  # type: ignore[arg-type]
 
 
-def test_half_a_surrogate_pair_in_an_option_is_told_with_its_row(tmp_path: Path) -> None:
+def test_a_lone_surrogate_in_an_option_is_reported_with_its_row(tmp_path: Path) -> None:
     wrong = Split(["which", "why"], [0, 1], options=[["a", "b"], ["a", "\ud83d"]])
     for form in ("letters", "options", "multiple_choice"):
         with pytest.raises(
@@ -170,55 +170,55 @@ PIECES = {
 
 
 @pytest.mark.parametrize("name", PIECES)
-def test_a_prompt_that_lacks_a_place_is_refused(name: str) -> None:
-    piece, said = PIECES[name]
+def test_a_prompt_with_wrong_placeholders_is_refused(name: str) -> None:
+    piece, message = PIECES[name]
     words = ["task=quiz", "model=tiny-llama"]
     with pytest.raises(ValueError, match=r"^prompt\..+$") as caught:
         cells([*words, f'prompt.{piece.replace(chr(39), chr(34), 1)[:-1]}"'], multirun=False)
-    assert said in str(caught.value)
-    assert cells(["task=reviews", "prompt.text=any"], multirun=False)  # nobody reads it there
+    assert message in str(caught.value)
+    assert cells(["task=reviews", "prompt.text=any"], multirun=False)  # a task without questions does not read it
 
 
 def test_questions_may_have_from_two_to_six_options(tmp_path: Path) -> None:
     options = [["yes", "no"], ["a", "b", "c", "d", "e", "f"]]
     split = Split(["Is it?", "Which?"], [1, 5], options=options)
     task = Task(split, split, split)
-    found = encoded(tmp_path, "options", task=task)
-    assert found.report.truth.tolist() == [1, 5]
-    assert found.chance == pytest.approx((1 / 2 + 1 / 6) / 2)
+    data = encoded(tmp_path, "options", task=task)
+    assert data.report.truth.tolist() == [1, 5]
+    assert data.chance == pytest.approx((1 / 2 + 1 / 6) / 2)
     read = encoded(tmp_path, "letters", task=task).report.read
     assert isinstance(read, Letters)
     assert len(read.ids) == 6
 
 
-def beside(rows: Rows, row: int, kind: str) -> list[str]:
-    """The sequences of a question, as text."""
+def sequences(rows: Rows, row: int, kind: str) -> list[str]:
+    """Return a question's sequences as text."""
     numbers = range(row * rows.each, (row + 1) * rows.each)
-    spans = [slice(int(rows.starts[one]), int(rows.starts[one] + rows.lengths[one])) for one in numbers]
+    spans = [slice(int(rows.starts[number]), int(rows.starts[number] + rows.lengths[number])) for number in numbers]
     return [str(tokenizer(kind).decode(rows.ids[span])) for span in spans]
 
 
-def test_multiple_choice_puts_each_option_beside_the_question(tmp_path: Path) -> None:
-    found = encoded(tmp_path, "multiple_choice", kind="bert").report
-    assert (found.read, found.each, len(found)) == (OneOf(4), 4, 2)
-    assert found.labels.tolist() == [2, 0]
-    assert [text.replace(" ?", "?") for text in beside(found, 0, "bert")] == [
+def test_multiple_choice_pairs_each_option_with_the_question(tmp_path: Path) -> None:
+    rows = encoded(tmp_path, "multiple_choice", kind="bert").report
+    assert (rows.read, rows.each, len(rows)) == (OneOf(4), 4, 2)
+    assert rows.labels.tolist() == [2, 0]
+    assert [text.replace(" ?", "?") for text in sequences(rows, 0, "bert")] == [
         f"[CLS] question : which organ pumps blood? answer : [SEP] {option} [SEP]"
         for option in ("liver", "lung", "heart", "skin")
     ]
-    assert found.types is not None
-    pair = found.types[int(found.starts[1]) : int(found.starts[1] + found.lengths[1])].tolist()
+    assert rows.types is not None
+    pair = rows.types[int(rows.starts[1]) : int(rows.starts[1] + rows.lengths[1])].tolist()
     assert pair == [0] * (len(pair) - 2) + [1, 1]
     causal = encoded(tmp_path, "multiple_choice").report
-    assert beside(causal, 1, "llama")[3].endswith("answer : fibula")
+    assert sequences(causal, 1, "llama")[3].endswith("answer : fibula")
 
 
-def test_of_a_long_question_the_beginning_is_cut_and_no_option(tmp_path: Path) -> None:
+def test_a_long_question_is_cut_at_its_start_and_its_options_stay_whole(tmp_path: Path) -> None:
     long = Split(["word " * 60 + "end"], [1], options=[["liver", "lung", "heart", "skin"]])
-    found = encoded(tmp_path, "multiple_choice", kind="bert", longest=16, task=Task(long, long, long))
-    assert found.notes == ("12 of 12 prompts were cut on the left to 16 tokens",)
-    assert int(found.report.lengths.max()) == 16
-    for text, option in zip(beside(found.report, 0, "bert"), ("liver", "lung", "heart", "skin"), strict=True):
+    data = encoded(tmp_path, "multiple_choice", kind="bert", longest=16, task=Task(long, long, long))
+    assert data.notes == ("12 of 12 prompts were cut on the left to 16 tokens",)
+    assert int(data.report.lengths.max()) == 16
+    for text, option in zip(sequences(data.report, 0, "bert"), ("liver", "lung", "heart", "skin"), strict=True):
         assert text.endswith(f"end answer : [SEP] {option} [SEP]")
 
 
@@ -229,14 +229,14 @@ def test_an_option_that_leaves_no_room_for_the_question_is_refused(tmp_path: Pat
             encoded(tmp_path, "multiple_choice", kind=kind, longest=16, task=Task(wide, wide, wide))
 
 
-def test_questions_with_fewer_options_have_empty_places_that_never_win(tmp_path: Path) -> None:
+def test_missing_options_are_never_chosen(tmp_path: Path) -> None:
     mixed = Split(["one", "two"], [1, 2], options=[["yes", "no"], ["liver", "lung", "heart"]])
-    found = encoded(tmp_path, "multiple_choice", kind="bert", task=Task(mixed, mixed, mixed)).report
-    assert found.each == 3
-    batch = collate(found, torch.tensor([0, 1]))
+    rows = encoded(tmp_path, "multiple_choice", kind="bert", task=Task(mixed, mixed, mixed)).report
+    assert rows.each == 3
+    batch = collate(rows, torch.tensor([0, 1]))
     assert batch.options is not None
     assert batch.options.tolist() == [2, 3]
     logits = torch.tensor([0.0, 1.0, 9.0, 0.0, 1.0, 9.0])[:, None]
-    assert found.read.answers(logits, batch).tolist() == [1, 2]
+    assert rows.read.answers(logits, batch).tolist() == [1, 2]
     expected = torch.tensor([[0.0, 1.0, -torch.inf], [0.0, 1.0, 9.0]]).log_softmax(-1)
-    torch.testing.assert_close(found.read.loss(logits, batch), -(expected[0, 1] + expected[1, 2]) / 2)
+    torch.testing.assert_close(rows.read.loss(logits, batch), -(expected[0, 1] + expected[1, 2]) / 2)

@@ -1,4 +1,4 @@
-"""Each text is tokenised once: the second time, and for every other cell, it is read back."""
+"""Each text is tokenised once. Later calls, even for other cells, read it from the cache."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -86,13 +86,13 @@ def test_another_process_with_the_same_tokenizer_does_not_tokenise(
     encode(TASK, fresh, 32, tmp_path)
 
 
-def test_what_the_latest_call_left_in_the_tokenizer_changes_nothing(
+def test_state_left_in_the_tokenizer_does_not_change_the_rows(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     expected = encode(TASK, tokenizer, 32, tmp_path / "one").train
     tokenizer(["a film"], truncation=True, max_length=3, padding="max_length")
-    found = encode(TASK, tokenizer, 32, tmp_path / "two").train
-    assert torch.equal(found.ids, expected.ids)
+    rows = encode(TASK, tokenizer, 32, tmp_path / "two").train
+    assert torch.equal(rows.ids, expected.ids)
 
 
 def test_another_length_is_another_entry(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_another_vocabulary_is_another_entry(tokenizer: PreTrainedTokenizerBase,
     assert not torch.equal(other.train.ids, encode(TASK, tokenizer, 32, tmp_path).train.ids)
 
 
-def test_another_text_is_another_entry_and_other_labels_are_not(
+def test_the_texts_decide_the_cache_entry_and_the_labels_do_not(
     tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     encode(TASK, tokenizer, 32, tmp_path)
@@ -127,14 +127,12 @@ def test_another_text_is_another_entry_and_other_labels_are_not(
     assert len(files(tmp_path) - before) == 1
 
 
-def test_half_a_surrogate_pair_is_told_with_its_part_and_row(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
-) -> None:
+def test_a_lone_surrogate_is_reported_with_its_part_and_row(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     wrong = Split(["a film", "a \ud83d film"], [0, 1])
-    said = r"^the select part: row 2 \('a \\ud83d film'\) holds \\ud83d, half of a surrogate pair .* remove it$"
-    with pytest.raises(ValueError, match=said):
+    message = r"^the select part: row 2 \('a \\ud83d film'\) holds \\ud83d, half of a surrogate pair .* remove it$"
+    with pytest.raises(ValueError, match=message):
         encode(replace(TASK, select=wrong), tokenizer, 32, tmp_path)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         worded(replace(TASK, select=wrong), "it was {text}", tokenizer, 32)
     pair = Split(["a film", "a play"], [0, 1], ["a \udc00 film", "bad"])
     with pytest.raises(ValueError, match=r"^the train part: row 1 \('a film'\) holds \\udc00,"):
@@ -142,17 +140,20 @@ def test_half_a_surrogate_pair_is_told_with_its_part_and_row(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_cache_holds_whole_files_only(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_the_cache_holds_only_complete_files(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     encode(TASK, tokenizer, 32, tmp_path / "made" / "on the way")
     assert {Path(name).suffix for name in files(tmp_path / "made" / "on the way")} == {".safetensors"}
 
 
-def test_the_first_rows_are_the_first_alone(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+def test_first_keeps_only_the_first_rows(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     rows = encode(TASK, tokenizer, 32, tmp_path).train
     few = rows.first(2)
     assert len(few) == 2
     for number in range(2):
-        spans = [slice(int(one.starts[number]), int(one.starts[number] + one.lengths[number])) for one in (rows, few)]
+        spans = [
+            slice(int(source.starts[number]), int(source.starts[number] + source.lengths[number]))
+            for source in (rows, few)
+        ]
         assert torch.equal(few.ids[spans[1]], rows.ids[spans[0]])
     assert few.labels.tolist() == TASK.train.labels[:2]
     assert (few.pad_id, few.pad_left) == (rows.pad_id, rows.pad_left)
@@ -168,4 +169,4 @@ def test_rows_are_padded_on_the_side_that_the_tokenizer_names(
     left = encode(TASK, tokenizer, 32, tmp_path).train
     assert (right.pad_left, left.pad_left) == (False, True)
     assert torch.equal(left.ids, right.ids)
-    assert files(tmp_path) == before  # the ids are the same, and so is their cache
+    assert files(tmp_path) == before  # the ids are the same and share cache entries

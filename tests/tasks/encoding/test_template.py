@@ -1,4 +1,4 @@
-"""A template's own words are in every text, whatever the text's length, and nothing else of the task changes."""
+"""A template's own words stay in every text of any length, and nothing else of the task changes."""
 
 from pathlib import Path
 
@@ -26,17 +26,17 @@ def tokenizer(tiny_bert: Path) -> PreTrainedTokenizerBase:
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_a_text_that_fits_is_put_in_as_it_is(template: str, tokenizer: PreTrainedTokenizerBase) -> None:
-    found = worded(TASK, template, tokenizer, 512)
+def test_a_text_that_fits_is_inserted_unchanged(template: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    wrapped = worded(TASK, template, tokenizer, 512)
     for part in PARTS:
-        before, after = getattr(TASK, part), getattr(found, part)
+        before, after = getattr(TASK, part), getattr(wrapped, part)
         assert after.texts == [template.format(text=text) for text in before.texts]
         assert after.labels == before.labels
 
 
 @pytest.mark.parametrize("max_length", [10, 12, 32])
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_the_templates_words_survive_where_the_text_is_cut(
+def test_the_templates_words_survive_truncation(
     template: str, max_length: int, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
 ) -> None:
     rows = encode(worded(TASK, template, tokenizer, max_length), tokenizer, max_length, tmp_path).train
@@ -50,14 +50,14 @@ def test_the_templates_words_survive_where_the_text_is_cut(
         assert tokens[-1 - len(after) : -1] == after
         kept = tokens[1 + len(before) : -1 - len(after)]
         assert kept == tokenizer.tokenize(text)[: max_length - 2 - len(before) - len(after)]
-    assert rows.lengths.tolist()[2] == max_length  # no room is given away
+    assert rows.lengths.tolist()[2] == max_length  # no token is wasted
 
 
-def test_a_text_is_cut_in_its_own_letters(tokenizer: PreTrainedTokenizerBase) -> None:
-    """At the end of a token: letters, spaces and signs before it stay as they were."""
+def test_truncation_keeps_the_original_characters(tokenizer: PreTrainedTokenizerBase) -> None:
+    """The cut is at the end of a token. Letters, spaces and punctuation before it stay as they were."""
     texts = ["Not  bad,\n very GOOD", "Bad"]
     task = Task(Split(texts, [0, 1]), Split(texts, [0, 1]), Split(texts, [0, 1]))
-    # it, was, the two special tokens, and what is left for the text: not, bad, [UNK] for the comma
+    # 7 tokens: it, was, two special tokens, and three for the text: not, bad, [UNK] for the comma
     assert worded(task, "it was {text}", tokenizer, 7).train.texts == ["it was Not  bad,", "it was Bad"]
     assert worded(task, "it was {text}", tokenizer, 6).train.texts == ["it was Not  bad", "it was Bad"]
 

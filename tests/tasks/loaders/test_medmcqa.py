@@ -1,4 +1,4 @@
-"""MedMCQA's files: where counting begins, what is carved out of what, and what is refused."""
+"""MedMCQA's files: where answers start counting, how parts are carved, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def refused(folder: Path, **more: Any) -> str:
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_counting_from_nought_or_from_one_is_found_out(first: int, tmp_path: Path) -> None:
+def test_answers_may_count_from_zero_or_from_one(first: int, tmp_path: Path) -> None:
     task = load(conf(write(tmp_path, train=questions(40, first), dev=questions(20, first, "d"))), 0)
     assert task.report.labels == [number % 4 for number in range(20)]
     assert task.report.options is not None
@@ -73,24 +73,24 @@ def test_json_and_parquet_hold_the_same(tmp_path: Path) -> None:
     assert load(conf(hub), 0) == lines
 
 
-def test_all_parts_come_out_of_the_validation_set_where_there_is_nothing_else(tmp_path: Path) -> None:
+def test_all_parts_are_carved_from_a_lone_validation_set(tmp_path: Path) -> None:
     task = load(conf(write(tmp_path, dev=questions(60, 1))), 0)
     assert task.note == CARVED
     sizes = [len(part) for part in (task.train, task.select, task.report)]
-    assert sizes == pytest.approx([22, 8, 30], abs=2)  # by whole numbers of each label
+    assert sizes == pytest.approx([22, 8, 30], abs=2)  # each label gives a whole number of rows
     parts = [set(part.texts) for part in (task.train, task.select, task.report)]
     assert len(set.union(*parts)) == 60
 
 
-def test_questions_that_differ_in_signs_alone_stay_together(tmp_path: Path) -> None:
+def test_questions_that_differ_only_in_punctuation_stay_together(tmp_path: Path) -> None:
     twins = [
         {**question, "question": f"Number {number // 2}{':' * (number % 2)}"}
         for number, question in enumerate(questions(60, 0))
     ]
     for seed in range(5):
         task = load(conf(write(tmp_path, dev=twins)), seed)
-        found = [{words(text) for text in part.texts} for part in (task.train, task.select, task.report)]
-        assert not found[0] & found[1] | found[0] & found[2] | found[1] & found[2]
+        parts = [{words(text) for text in part.texts} for part in (task.train, task.select, task.report)]
+        assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
 
 
 def test_subject_and_type_go_with_each_question(tmp_path: Path) -> None:
@@ -124,19 +124,19 @@ WRONG: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_file_is_told_in_one_line(name: str, tmp_path: Path) -> None:
-    change, said = WRONG[name]
+def test_a_wrong_file_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    change, expected = WRONG[name]
     rows = questions(40, 0)
     change(rows)
     write(tmp_path, dev=rows)
     if not rows:
         (tmp_path / "dev.json").write_text("")
     message = refused(tmp_path)
-    assert said in message
+    assert expected in message
     assert "dev.json" in message
 
 
-def test_what_is_no_text_and_no_json_is_told_with_its_line(tmp_path: Path) -> None:
+def test_invalid_utf8_and_invalid_json_are_refused_with_their_line(tmp_path: Path) -> None:
     path = write(tmp_path, dev=questions(4, 0)) / "dev.json"
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"question": "caf\xe9"}\n')
@@ -145,7 +145,7 @@ def test_what_is_no_text_and_no_json_is_told_with_its_line(tmp_path: Path) -> No
     assert "line 5 is not JSON" in refused(tmp_path)
 
 
-def test_where_counting_begins_can_be_said(tmp_path: Path) -> None:
+def test_the_first_answer_number_can_be_set(tmp_path: Path) -> None:
     rows = questions(40, 1)
     for row in rows:
         row["cop"] = 2
@@ -164,7 +164,7 @@ def test_a_number_may_be_a_decimal_or_a_text(tmp_path: Path) -> None:
         assert load(conf(write(tmp_path / "other", dev=other)), 0) == expected
 
 
-def test_an_option_that_is_a_number_stays_as_it_is_written(tmp_path: Path) -> None:
+def test_a_numeric_option_is_kept_as_written(tmp_path: Path) -> None:
     rows = questions(40, 0)
     for number, row in enumerate(rows):
         row["opa"] = number if number % 2 else number + 0.5
@@ -173,7 +173,7 @@ def test_an_option_that_is_a_number_stays_as_it_is_written(tmp_path: Path) -> No
     assert [options[0] for options in report.options[:4]] == ["0.5", "1", "2.5", "3"]
 
 
-def test_of_several_files_the_wrong_one_is_named(tmp_path: Path) -> None:
+def test_the_wrong_file_among_several_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "hub"
     folder.mkdir()
     for name, first in (("train-0", 0), ("train-1", 0), ("validation-0", 0)):

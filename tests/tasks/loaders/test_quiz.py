@@ -1,4 +1,4 @@
-"""The embedded questions: fixed, balanced, free of doubles, and not to be solved by the look of their options."""
+"""The embedded questions: fixed, balanced, free of duplicates, and not solvable by the length of their options."""
 
 import hashlib
 import json
@@ -24,20 +24,20 @@ def rows() -> list[dict[str, Any]]:
     return [json.loads(line) for line in FILE.read_text(encoding="ascii").splitlines()]
 
 
-def test_the_file_is_the_one_that_results_were_made_with() -> None:
+def test_the_file_has_the_hash_of_recorded_results() -> None:
     assert hashlib.sha256(FILE.read_bytes()).hexdigest() == GOLDEN
 
 
 def test_parts_answers_subjects_and_kinds_are_balanced(rows: list[dict[str, Any]]) -> None:
     assert Counter(row["part"] for row in rows) == PARTS
     for part, count in PARTS.items():
-        here = [row for row in rows if row["part"] == part]
-        assert max(Counter(row["cop"] for row in here).values()) <= -(-count // 4)
-        assert set(Counter(row["subject_name"] for row in here).values()) == {count // 10}
-        assert 0.2 < sum(row["choice_type"] == "multi" for row in here) / count < 0.3
+        part_rows = [row for row in rows if row["part"] == part]
+        assert max(Counter(row["cop"] for row in part_rows).values()) <= -(-count // 4)
+        assert set(Counter(row["subject_name"] for row in part_rows).values()) == {count // 10}
+        assert 0.2 < sum(row["choice_type"] == "multi" for row in part_rows) / count < 0.3
 
 
-def test_no_question_stands_there_twice_and_no_option_within_one(rows: list[dict[str, Any]]) -> None:
+def test_no_question_and_no_option_of_a_question_is_duplicated(rows: list[dict[str, Any]]) -> None:
     assert len({words(row["question"]) for row in rows}) == 200
     assert len({row["id"] for row in rows}) == 200
     assert all(len({words(row[name]) for name in OPTIONS}) == 4 for row in rows)
@@ -54,8 +54,8 @@ def test_the_task_reads_its_parts(rows: list[dict[str, Any]]) -> None:
     task = load(conf, 0, first=0, part="part")
     for name, count in PARTS.items():
         part = getattr(task, name)
-        here = [row for row in rows if row["part"] == name]
+        part_rows = [row for row in rows if row["part"] == name]
         assert len(part) == count
-        assert part.texts == [row["question"] for row in here]
-        assert part.labels == [row["cop"] for row in here]
+        assert part.texts == [row["question"] for row in part_rows]
+        assert part.labels == [row["cop"] for row in part_rows]
     assert task.note is None

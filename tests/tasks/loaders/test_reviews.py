@@ -1,4 +1,4 @@
-"""The embedded reviews: fixed, balanced, free of doubles, and not to be solved by counting words."""
+"""The embedded reviews: fixed, balanced, free of duplicates, and not solvable by counting words."""
 
 import hashlib
 import re
@@ -33,11 +33,11 @@ def task() -> Task:
 
 
 def conf() -> TaskConf:
-    found = OmegaConf.to_object(
+    loaded = OmegaConf.to_object(
         OmegaConf.merge(TaskConf, OmegaConf.load(REPOSITORY / "conf" / "task" / "reviews.yaml"))
     )
-    assert isinstance(found, TaskConf)
-    return found
+    assert isinstance(loaded, TaskConf)
+    return loaded
 
 
 def words(text: str) -> list[str]:
@@ -49,15 +49,15 @@ def similarity(texts: list[str]) -> np.ndarray:
     sets = [set(words(text)) for text in texts]
     number = {word: n for n, word in enumerate(sorted(set().union(*sets)))}
     present = np.zeros((len(sets), len(number)), dtype=np.float32)
-    for row, found in enumerate(sets):
-        present[row, [number[word] for word in found]] = 1
+    for row, word_set in enumerate(sets):
+        present[row, [number[word] for word in word_set]] = 1
     sizes, common = present.sum(1), present @ present.T
     np.fill_diagonal(common, 0)
     return common / (sizes[:, None] + sizes - common)
 
 
-def test_the_file_is_the_one_that_results_were_made_with() -> None:
-    # Results name the data by this hash: a change here makes every recorded cell on reviews another cell.
+def test_the_file_has_the_hash_of_recorded_results() -> None:
+    # Results identify the data by this hash. A change gives every recorded cell on reviews a new identity.
     assert hashlib.sha256(FILE.read_bytes()).hexdigest() == GOLDEN
     listed = hashlib.sha256(f"all .tsv {GOLDEN}\n".encode()).hexdigest()
     assert data_identity(conf()) == f"sha256:{listed}"
@@ -70,7 +70,7 @@ def test_the_parts_have_the_sizes_that_the_documents_name(table: pd.DataFrame) -
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_labels_are_balanced_in_every_part_and_every_way_of_saying_it(part: str, table: pd.DataFrame) -> None:
+def test_labels_are_balanced_and_traits_keep_their_share_in_every_part(part: str, table: pd.DataFrame) -> None:
     rows = table[table["part"] == part]
     assert Counter(rows["label"]) == dict.fromkeys("01", len(rows) // 2)
     for trait, group in rows.groupby("trait"):
@@ -78,7 +78,7 @@ def test_labels_are_balanced_in_every_part_and_every_way_of_saying_it(part: str,
         assert len(group) == pytest.approx(share * len(rows), abs=0.02 * len(rows))
 
 
-def test_the_loader_gives_the_file_row_by_row(task: Task, table: pd.DataFrame) -> None:
+def test_the_loader_returns_the_file_row_by_row(task: Task, table: pd.DataFrame) -> None:
     for part in PARTS:
         rows, split = table[table["part"] == part], getattr(task, part)
         assert split.texts == rows["text"].tolist()
@@ -98,17 +98,17 @@ def test_texts_are_plain_ascii_of_four_to_forty_words(table: pd.DataFrame) -> No
         assert 4 <= len(text.split()) <= 40, text
 
 
-def test_no_text_is_there_twice_or_nearly(table: pd.DataFrame) -> None:
-    found = similarity(table["text"].tolist())
-    one, other = np.unravel_index(found.argmax(), found.shape)
-    assert found.max() <= 0.6, f"{table['text'][one]}\n{table['text'][other]}"
+def test_no_text_is_a_near_duplicate_of_another(table: pd.DataFrame) -> None:
+    similarities = similarity(table["text"].tolist())
+    first, second = np.unravel_index(similarities.argmax(), similarities.shape)
+    assert similarities.max() <= 0.6, f"{table['text'][first]}\n{table['text'][second]}"
 
 
-def test_the_similarity_would_see_a_double() -> None:
-    found = similarity(["A dull, dull film.", "a DULL film", "a dull play", "nothing in common"])
-    assert found[0, 1] == 1
-    assert found[0, 2] == 0.5
-    assert not found[3].any()
+def test_the_similarity_detects_a_duplicate() -> None:
+    similarities = similarity(["A dull, dull film.", "a DULL film", "a dull play", "nothing in common"])
+    assert similarities[0, 1] == 1
+    assert similarities[0, 2] == 0.5
+    assert not similarities[3].any()
 
 
 def test_no_opening_of_five_words_is_a_template(table: pd.DataFrame) -> None:

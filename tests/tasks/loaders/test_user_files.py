@@ -1,4 +1,4 @@
-"""A user's own files: known by path and column names alone; what is wrong is told with file, row and remedy."""
+"""A user's own files need only a path and column names. Errors name the file, the row and the remedy."""
 
 import gzip
 import json
@@ -22,10 +22,10 @@ CONF = REPOSITORY / "conf" / "task"
 
 
 def conf(name: str, path: Path, **more: Any) -> TaskConf:
-    found = OmegaConf.merge(
+    merged = OmegaConf.merge(
         TaskConf, OmegaConf.load(CONF / f"{name}.yaml"), {"path": str(path), "select_rows": 8, **more}
     )
-    task = OmegaConf.to_object(found)
+    task = OmegaConf.to_object(merged)
     assert isinstance(task, TaskConf)
     return task
 
@@ -39,25 +39,25 @@ def texts(path: Path, rows: int = 60, kind: str = "text") -> Path:
 
 
 def cell(path: Path, *words: str) -> Any:
-    (found,) = grid.cells([f"task.path={path}", "task.select_rows=8", "track=off", *words], multirun=False)
-    return found
+    (composed,) = grid.cells([f"task.path={path}", "task.select_rows=8", "track=off", *words], multirun=False)
+    return composed
 
 
 def test_one_csv_is_enough(tmp_path: Path) -> None:
     path = texts(tmp_path / "mine.csv")
-    found = cell(path, "task=text_csv", "task.load.text=what", "task.load.label=how")
-    assert found.config["task"]["labels"] == ["bad", "good", "so so"]
-    assert found.outputs == 3
+    composed = cell(path, "task=text_csv", "task.load.text=what", "task.load.label=how")
+    assert composed.config["task"]["labels"] == ["bad", "good", "so so"]
+    assert composed.outputs == 3
     task = glue.load(conf("text_csv", path, labels=["bad", "good", "so so"]), 0, text="what", label="how")
     assert [len(part) for part in (task.train, task.select, task.report)] == pytest.approx([40, 8, 12], abs=1)
     assert task.note == CARVED
-    assert found.data.startswith("sha256:")
+    assert composed.data.startswith("sha256:")
     row = task.report.texts[0]
     assert row.startswith("A text, number ")
     assert row.endswith('said "so"')
 
 
-def test_who_reads_the_scores_is_told_that_report_was_carved_out(tmp_path: Path) -> None:
+def test_a_carved_out_report_part_is_noted(tmp_path: Path) -> None:
     path = texts(tmp_path / "mine.csv")
     words = ["task=text_csv", "task.load.text=what", "task.load.label=how", f"cache_dir={tmp_path / 'cache'}"]
     assert load_data(cell(path, *words)).notes == (CARVED,)
@@ -66,13 +66,13 @@ def test_who_reads_the_scores_is_told_that_report_was_carved_out(tmp_path: Path)
 def test_the_labels_of_a_file_are_read_once_and_again_when_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, plain = [], glue.read_table
-    monkeypatch.setattr(glue, "read_table", lambda path, *more: (read.append(path), plain(path, *more))[1])
+    read_paths, original = [], glue.read_table
+    monkeypatch.setattr(glue, "read_table", lambda path, *more: (read_paths.append(path), original(path, *more))[1])
     path = texts(tmp_path / "mine.csv")
     words = ["task=text_csv", "task.load.text=what", "task.load.label=how"]
     for _ in range(3):
         assert cell(path, *words).outputs == 3
-    assert len(read) == 1
+    assert len(read_paths) == 1
     path.write_text(path.read_text() + "a text,another,1\n")
     assert cell(path, *words).outputs == 4
 
@@ -86,7 +86,7 @@ def test_a_folder_may_hold_the_report_part(tmp_path: Path) -> None:
     assert task.note is None
 
 
-def test_whole_numbers_are_labels_in_their_order_and_other_numbers_are_predicted(tmp_path: Path) -> None:
+def test_whole_numbers_are_labels_in_numeric_order_unless_labels_is_empty(tmp_path: Path) -> None:
     path = tmp_path / "stars.csv"
     path.write_text("text,label\n" + "".join(f"text {row},{row % 11}\n" for row in range(44)))
     assert cell(path, "task=text_csv").config["task"]["labels"] == [str(star) for star in range(11)]
@@ -100,7 +100,7 @@ def test_whole_numbers_are_labels_in_their_order_and_other_numbers_are_predicted
         cell(path, "task=text_csv", "task.metrics=[pearson]")
 
 
-def test_numbers_that_nobody_called_labels_are_told(tmp_path: Path) -> None:
+def test_many_distinct_numbers_are_refused_as_labels(tmp_path: Path) -> None:
     path = tmp_path / "numbers.csv"
     path.write_text("text,label\n" + "".join(f"text {row},{row / 7}\n" for row in range(1200)))
     with pytest.raises(ValueError, match=r"^task 'text_csv' has 1,200 different labels, .* set task.labels=\[\]"):
@@ -108,7 +108,7 @@ def test_numbers_that_nobody_called_labels_are_told(tmp_path: Path) -> None:
 
 
 def notes(folder: Path, name: str = "text_csv") -> str:
-    """What a reader of the scores is told."""
+    """Return the note that is shown with the scores."""
     if name == "mcq_jsonl":
         return str(own.questions(conf(name, folder), 0, "stem", "choices", "right").note)
     return str(glue.load(conf(name, folder, labels=["bad", "good", "so so"]), 0, text="what", label="how").note)
@@ -132,7 +132,7 @@ def test_a_validation_file_is_never_overlooked(stem: str, ending: str, tmp_path:
     assert notes(tmp_path, "mcq_jsonl" if "json" in ending.lower() else "text_csv") == "None"
 
 
-def test_which_of_two_report_files_is_read_is_told(tmp_path: Path) -> None:
+def test_unread_report_files_are_noted(tmp_path: Path) -> None:
     for name in ("train", "test"):
         texts(tmp_path / f"{name}.csv", kind=name)
     assert notes(tmp_path) == "None"
@@ -143,7 +143,7 @@ def test_which_of_two_report_files_is_read_is_told(tmp_path: Path) -> None:
     assert notes(tmp_path) == "report was read from dev.csv, not from test.csv and validation.tsv"
 
 
-def test_files_that_are_joined_are_told_but_not_the_pieces_of_one(tmp_path: Path) -> None:
+def test_joined_files_are_noted_and_pieces_of_a_file_are_not(tmp_path: Path) -> None:
     for number in range(2):
         texts(tmp_path / f"train_{number}.csv", kind=f"text of {number}")
     texts(tmp_path / "dev.csv", kind="line")
@@ -155,14 +155,14 @@ def test_files_that_are_joined_are_told_but_not_the_pieces_of_one(tmp_path: Path
     assert notes(tmp_path) == "None"
 
 
-def test_a_file_that_is_not_read_is_told_where_report_is_carved_out(tmp_path: Path) -> None:
+def test_an_unread_file_is_noted_where_report_is_carved_out(tmp_path: Path) -> None:
     texts(tmp_path / "train.csv")
     texts(tmp_path / "holdout.csv")
     assert notes(tmp_path) == f"holdout.csv was not read; {CARVED}"
     assert notes(tmp_path / "train.csv") == CARVED
 
 
-def test_report_rows_that_also_occur_in_train_are_told(tmp_path: Path) -> None:
+def test_report_rows_that_also_occur_in_train_are_noted(tmp_path: Path) -> None:
     texts(tmp_path / "train.csv", 60)
     texts(tmp_path / "dev.csv", 60)
     assert notes(tmp_path) == ("60 of 60 report rows also occur in the training file: the score measures memory")
@@ -175,7 +175,7 @@ def test_report_rows_that_also_occur_in_train_are_told(tmp_path: Path) -> None:
     assert notes(tmp_path, "mcq_jsonl").startswith("30 of 30 report rows also occur in the training file")
 
 
-def test_rows_without_a_text_are_told(tmp_path: Path) -> None:
+def test_rows_without_a_text_are_noted(tmp_path: Path) -> None:
     path = texts(tmp_path / "train.csv")
     path.write_text(path.read_text() + ",good,1\n  ,bad,1\n")
     assert notes(path) == f"train.csv: 2 of 62 rows have an empty text; {CARVED}"
@@ -218,14 +218,14 @@ def test_questions_with_two_to_six_options_are_read(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_a_number_a_letter_or_the_text(tmp_path: Path) -> None:
-    plain = read(write(tmp_path / "numbers.jsonl", questions()))
+    expected = read(write(tmp_path / "numbers.jsonl", questions()))
     letters = [{**row, "right": "aB"[row["right"]]} for row in questions()]
     written = [{**row, "right": row["choices"][row["right"]]} for row in questions()]
     for rows in (letters, written):
-        assert read(write(tmp_path / "other.jsonl", rows)) == plain
+        assert read(write(tmp_path / "other.jsonl", rows)) == expected
 
 
-def test_options_may_lie_in_fields_of_their_own(tmp_path: Path) -> None:
+def test_options_may_be_separate_fields(tmp_path: Path) -> None:
     rows = [{"stem": f"Question {row}?", "one": "yes", "two": "no", "right": "no"} for row in range(40)]
     task = read(write(tmp_path / "mine.jsonl", rows), options=["one", "two"])
     assert task.report.options == [["yes", "no"]] * 8
@@ -266,18 +266,18 @@ WRONG: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_question_is_told_in_one_line(name: str, tmp_path: Path) -> None:
-    change, said = WRONG[name]
+def test_a_wrong_question_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    change, message = WRONG[name]
     rows = questions()
     change(rows[2])
     with pytest.raises(ValueError, match=r"^.+$") as caught:
         read(write(tmp_path / "mine.jsonl", rows))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "mine.jsonl" in str(caught.value)
 
 
 def answered(path: Path, *rows: tuple[list[Any], Any]) -> list[int]:
-    """Which options the answers name, in files of which these are the rows."""
+    """Write a file with these rows and return the option that each answer names."""
     given = [{"stem": f"Question {row}?", "choices": each, "right": right} for row, (each, right) in enumerate(rows)]
     write(path, given)
     return list(own._split(path, "stem", "choices", "right").labels)
@@ -306,14 +306,14 @@ BLOOD = ["O", "A", "B", "AB"]
         ([(["A", "B"], "A"), ([0, 1], 1)], [0, 1]),  # both ways name the same option
     ],
 )
-def test_an_answer_that_can_be_two_things_is_read_as_the_others_are(
+def test_an_ambiguous_answer_is_read_like_the_other_answers(
     rows: list[tuple[list[Any], Any]], expected: list[int], tmp_path: Path
 ) -> None:
     assert answered(tmp_path / "mine.jsonl", *rows) == expected
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (
             [([2, 3, 4, 5], 3)],
@@ -327,13 +327,13 @@ def test_an_answer_that_can_be_two_things_is_read_as_the_others_are(
     ],
 )
 def test_an_answer_that_names_two_options_is_refused(
-    rows: list[tuple[list[Any], Any]], said: str, tmp_path: Path
+    rows: list[tuple[list[Any], Any]], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=rf"^.*mine\.jsonl: {said}"):
+    with pytest.raises(ValueError, match=rf"^.*mine\.jsonl: {message}"):
         answered(tmp_path / "mine.jsonl", *rows)
 
 
-def test_an_empty_file_and_no_file_are_told(tmp_path: Path) -> None:
+def test_an_empty_file_and_a_missing_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mine.jsonl: no questions"):
         read(write(tmp_path / "mine.jsonl", []))
     with pytest.raises(ValueError, match=r"is not a folder"):
@@ -343,6 +343,6 @@ def test_an_empty_file_and_no_file_are_told(tmp_path: Path) -> None:
         cell(tmp_path / "empty.csv", "task=text_csv")
 
 
-def test_a_column_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no column 'label'; it has what, how, much"):
         cell(texts(tmp_path / "mine.csv"), "task=text_csv")
