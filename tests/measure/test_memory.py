@@ -1,4 +1,4 @@
-"""The peak memory of a cell is that of its training, and its own: not what its process held or did before."""
+"""The peak memory of a cell covers its own training, not what its process held or did before."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ def allocated(size: int) -> torch.Tensor:
 
 
 @linux
-def test_a_peak_begins_anew() -> None:
+def test_resetting_starts_a_new_peak() -> None:
     del (large := {"tensor": allocated(300 * MIB)})["tensor"]
     assert not large
     reset_peak(CPU)
@@ -32,13 +32,13 @@ def test_a_peak_begins_anew() -> None:
 
 
 @linux
-def test_what_the_process_holds_before_the_model_is_no_part_of_the_cells_own_peak(
+def test_memory_held_before_the_model_is_not_part_of_the_cells_own_peak(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setup = CellSetup(a_cell(tmp_path), training(), FAST)
 
     def cost(own: int) -> dict[str, Any]:
-        """The cost of a cell whose model takes so many MiB."""
+        """Return the cost of a cell whose model takes `own` MiB."""
         model: list[torch.Tensor] = []
         monkeypatch.setattr(worker, "build", lambda *_, **__: model.append(allocated(own * MIB)))
 
@@ -53,9 +53,9 @@ def test_what_the_process_holds_before_the_model_is_no_part_of_the_cells_own_pea
     monkeypatch.setattr(worker, "saved_bytes", lambda *_: 0)
     small, large = cost(100), cost(300)
     server = allocated(400 * MIB)
-    beside = cost(100)
+    small_with_server = cost(100)
     assert len(server) == 400 * MIB
     assert abs(large["peak_own_bytes"] - 300 * MIB) < 50 * MIB
-    for one in (small, beside):
-        assert abs(one["peak_own_bytes"] - 100 * MIB) < 50 * MIB
-    assert beside["peak_resident_bytes"] - small["peak_resident_bytes"] > 350 * MIB
+    for measured in (small, small_with_server):
+        assert abs(measured["peak_own_bytes"] - 100 * MIB) < 50 * MIB
+    assert small_with_server["peak_resident_bytes"] - small["peak_resident_bytes"] > 350 * MIB

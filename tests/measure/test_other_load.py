@@ -1,4 +1,4 @@
-"""A cost that something disturbed is measured again, and marked where it stays disturbed; a calm one is not."""
+"""A disturbed measurement is repeated, and its cost is marked if it stays disturbed; a calm one is not."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ START = Counters(wall=0.0, epoch=0.0, busy=0.0, own=0.0, stolen=0.0)
 
 
 class Scripted:
-    """A watch that sees one load per round, and one per glance while it waits; the last ones stay."""
+    """A watch that reports one load per round, and one per glance while it waits. The last ones repeat."""
 
     def __init__(self, rounds: list[Load], glances: list[Load] | None = None) -> None:
         self.rounds, self.glances = iter(rounds), iter(glances or [])
@@ -50,11 +50,11 @@ class Scripted:
 
 
 def measured(watch: Scripted, *rounds: list[float], count: int = 5) -> dict[str, Any]:
-    """What blocks of two equal steps give that take such seconds, round by round; the last round stays."""
-    left = [seconds for one in rounds for seconds in one]
+    """Return the cost of blocks that take these seconds, in two equal steps, round by round. The last block repeats."""
+    remaining = [seconds for block_seconds in rounds for seconds in block_seconds]
 
     def block() -> list[float]:
-        seconds = left.pop(0) if len(left) > 1 else left[0]
+        seconds = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         return [seconds / 2, seconds / 2]
 
     return in_blocks(block, count, watch)
@@ -64,7 +64,7 @@ STEADY = [1.0, 1.02, 0.98, 1.0, 1.05]
 UNEVEN = [1.0, 1.0, 1.3, 1.0, 1.0]
 
 
-def test_a_calm_and_steady_measurement_is_taken_at_once() -> None:
+def test_a_calm_and_steady_measurement_takes_one_round() -> None:
     watch = Scripted([CALM])
     cost = measured(watch, STEADY)
     assert cost["contended"] is None
@@ -82,7 +82,7 @@ def test_a_calm_and_steady_measurement_is_taken_at_once() -> None:
         (replace(CALM, gpu_processes=1), "1 other processes computed on the GPU"),
     ],
 )
-def test_other_load_marks_a_cost_however_steady_it_is(seen: Load, why: str) -> None:
+def test_other_load_marks_a_cost_even_if_its_blocks_are_steady(seen: Load, why: str) -> None:
     assert measured(Scripted([seen], [seen]), STEADY)["contended"] == why
 
 
@@ -105,10 +105,10 @@ def test_a_machine_that_never_becomes_quiet_costs_one_wait_and_one_more_round() 
     cost = measured(watch, [2.0] * 5, [1.5] * 5, [9.0] * 5)
     assert cost["contended"]
     assert (cost["rounds"], watch.waited) == (2, PATIENCE)
-    assert cost["block_seconds_median"] == 1.5  # what the other load slowed least
+    assert cost["block_seconds_median"] == 1.5  # the round that the other load slowed least
 
 
-def test_rounds_are_repeated_at_most_so_often() -> None:
+def test_the_number_of_rounds_is_limited() -> None:
     watch = Scripted([BUSY], [CALM])
     assert measured(watch, STEADY)["rounds"] == 1 + REPEATS
 
@@ -118,12 +118,12 @@ def test_a_single_block_is_not_judged() -> None:
     assert (cost["contended"], cost["block_spread"], cost["rounds"]) == (None, None, 1)
 
 
-def test_what_is_too_short_for_the_systems_ticks_is_not_held_against_a_measurement() -> None:
+def test_a_measurement_too_short_for_the_systems_ticks_is_never_disturbed() -> None:
     assert not replace(BUSY, seconds=SHORTEST / 2).disturbances
     assert replace(BUSY, seconds=2 * SHORTEST).disturbances
 
 
-def test_other_load_is_what_the_cores_did_less_what_this_process_did() -> None:
+def test_other_load_is_the_load_of_the_cores_minus_that_of_this_process() -> None:
     last = Counters(wall=2.0, epoch=2.0, busy=3.5, own=2.5, stolen=0.5)
     seen = Load.between(START, last, cores=2)
     assert (seen.own_cores, seen.other_cores, seen.stolen_cores) == (1.25, 0.5, 0.25)
@@ -142,17 +142,17 @@ def test_only_the_cores_that_this_process_may_use_are_watched(monkeypatch: pytes
 
 def test_processes_on_a_gpu_are_counted_where_nvml_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = [SimpleNamespace(pid=pid, smUtil=used) for pid, used in ((1, 90), (1, 80), (2, 30), (3, 0))]
-    asked = []
+    queried = []
     nvml = SimpleNamespace(
         nvmlInit=lambda: None,
-        nvmlDeviceGetHandleByUUID=asked.append,
+        nvmlDeviceGetHandleByUUID=queried.append,
         nvmlDeviceGetProcessUtilization=lambda _handle, _since: samples,
         NVMLError=RuntimeError,
     )
     monkeypatch.setattr(load, "import_module", lambda _: nvml)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="8e02"))
     assert Watch(torch.device("cuda", 0)).since(START).gpu_processes == 1
-    assert asked == ["GPU-8e02"]
+    assert queried == ["GPU-8e02"]
     assert Watch(CPU).since(START).gpu_processes is None
 
 
@@ -161,21 +161,21 @@ SPIN = "import os; print(os.getpid(), flush=True)\nwhile True: pass"
 
 @contextmanager
 def busy_processes(count: int, *, children: bool) -> Iterator[None]:
-    """So many processes that compute and do nothing else; as children of this one, or as somebody else's."""
+    """Run `count` processes that only compute, as children of this process or of another one."""
     shell = "{}" if children else "{} &"
     command = shell.format(f'exec "{sys.executable}" -c "$0"')
     started = [subprocess.Popen(["sh", "-c", command, SPIN], stdout=subprocess.PIPE, text=True) for _ in range(count)]
-    numbers = [int(one.stdout.readline()) for one in started if one.stdout]
+    pids = [int(process.stdout.readline()) for process in started if process.stdout]
     try:
         yield
     finally:
-        for number in numbers:
-            os.kill(number, signal.SIGKILL)
-        for one in started:
-            one.communicate()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        for process in started:
+            process.communicate()
 
 
-def test_a_probe_beside_a_busy_process_on_every_core_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_probe_is_marked_if_every_core_runs_a_busy_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.measure.blocks.PATIENCE", 0.0)
     fast = Fast("torch", "all")
     with busy_processes(psutil.cpu_count() or 1, children=False):
@@ -184,7 +184,7 @@ def test_a_probe_beside_a_busy_process_on_every_core_is_marked(monkeypatch: pyte
     assert "cores" in cost["contended"]
 
 
-def test_children_are_this_process_s_own_load() -> None:
+def test_child_processes_count_as_own_load() -> None:
     watch = Watch(CPU)
     with busy_processes(1, children=True):
         assert watch.pause(2 * SHORTEST).own_cores > 0.02

@@ -1,4 +1,4 @@
-"""How much each method trains, by formula, at the true sizes: models on the meta device have shapes and no weights."""
+"""Trained parameters of each method at true model sizes, by formula, on meta-device models without weights."""
 
 import copy
 import resource
@@ -50,7 +50,7 @@ def on_meta(config: Any) -> nn.Module:
 
 
 def counted(model: nn.Module, name: str, *, rank: int = 8, parts: list[str] | None = None) -> Parameters:
-    """Counts after the method of that name was attached as its yaml says."""
+    """Attach the method `name` as its yaml says; return the counts."""
     conf = OmegaConf.merge(axes(rank), OmegaConf.load(CONF / "method" / f"{name}.yaml"))
     placed = {}
     if "target" in conf.uses:
@@ -72,16 +72,18 @@ def test_lora_trains_rank_times_both_sides_of_every_adapted_matrix(word: str) ->
 
 
 def test_lora_is_the_same_size_on_each_attention_matrix() -> None:
-    # LoRA's tables 5 and 6 compare weight types at one budget: four matrices at r=2 cost what one costs at r=8.
-    one, four = (counted(bert_base(), "lora", rank=rank, parts=list(parts)) for rank, parts in ((8, "q"), (2, "qkvo")))
-    assert one == four
+    # LoRA's tables 5 and 6 compare weight types at one budget: four matrices at r=2 are as large as one at r=8.
+    single, four = (
+        counted(bert_base(), "lora", rank=rank, parts=list(parts)) for rank, parts in ((8, "q"), (2, "qkvo"))
+    )
+    assert single == four
 
 
 @pytest.mark.parametrize("width", [8, 64, 256])
 def test_a_houlsby_adapter_follows_each_sublayer_and_trains_the_layer_norms(width: int) -> None:
     adapters = 2 * LAYERS * (2 * HIDDEN * width + HIDDEN + width)
-    found = counted(bert_base(), "adapter", rank=width)
-    assert found == Parameters(adapters + LAYER_NORMS + HEAD, HEAD, FULL + adapters)
+    counts = counted(bert_base(), "adapter", rank=width)
+    assert counts == Parameters(adapters + LAYER_NORMS + HEAD, HEAD, FULL + adapters)
 
 
 def test_a_houlsby_adapter_of_width_64_has_the_published_size() -> None:
@@ -99,16 +101,16 @@ def test_a_pfeiffer_adapter_of_width_64_has_the_published_size() -> None:
 
 
 def test_ia3_rescales_the_inner_activation_and_not_the_attention_output() -> None:
-    # 64,512 where the suffix output.dense leaks into the attention.
-    found = counted(bert_base(), "ia3")
-    assert found.trainable - found.head == LAYERS * (HIDDEN + HIDDEN + INNER) == 55_296
-    assert found.head == 1_538
-    assert found.total == FULL + 55_296
+    # It would be 64,512 if the suffix output.dense also matched the attention.
+    counts = counted(bert_base(), "ia3")
+    assert counts.trainable - counts.head == LAYERS * (HIDDEN + HIDDEN + INNER) == 55_296
+    assert counts.head == 1_538
+    assert counts.total == FULL + 55_296
 
 
 def test_ia3_rescales_the_output_of_everything_but_the_feed_forward_output() -> None:
-    found = counted(bert_base(), "ia3", parts=["q", "k", "v", "o", "up", "down"])
-    assert found.trainable - found.head == LAYERS * (4 * HIDDEN + INNER + INNER)
+    counts = counted(bert_base(), "ia3", parts=["q", "k", "v", "o", "up", "down"])
+    assert counts.trainable - counts.head == LAYERS * (4 * HIDDEN + INNER + INNER)
 
 
 def test_full_trains_every_parameter() -> None:
@@ -146,8 +148,8 @@ def test_a_method_adds_the_same_parameters_to_roberta_as_to_bert(method: str) ->
 
 @pytest.mark.parametrize("method", ["lora", "ia3"])
 def test_the_frozen_copy_of_the_head_is_not_counted(method: str) -> None:
-    found = counted(bert_base(), method)
-    assert found.total == FULL + found.trainable - found.head
+    counts = counted(bert_base(), method)
+    assert counts.total == FULL + counts.trainable - counts.head
 
 
 def test_percent_is_the_trainable_share() -> None:
@@ -156,7 +158,7 @@ def test_percent_is_the_trainable_share() -> None:
 
 
 def llama_1b(kind: Any = AutoModelForSequenceClassification) -> nn.Module:
-    """Llama-3.2-1B as published."""
+    """Return Llama-3.2-1B in its published shape."""
     config = LlamaConfig(
         vocab_size=128_256,
         hidden_size=2048,
@@ -193,7 +195,7 @@ def test_ia3_on_llama_1b_trains_147456() -> None:
 
 @lru_cache(maxsize=1)
 def real_bert_base() -> nn.Module:
-    """Random weights in memory, made once."""
+    """Return a model with random weights in memory, made once."""
     return AutoModelForSequenceClassification.from_config(bert_base().config)
 
 
@@ -204,7 +206,7 @@ def empty_llama_1b() -> nn.Module:
 
 @lru_cache(maxsize=1)
 def composed(name: str) -> dict[str, Any]:
-    """A method as the command line composes it."""
+    """Return a method's configuration as the command line composes it."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         conf = OmegaConf.to_container(compose("config", [f"method={name}"]).method, resolve=True)
@@ -213,22 +215,23 @@ def composed(name: str) -> dict[str, Any]:
 
 
 def attach_seconds(name: str, model: nn.Module, tokenizer: Path) -> float:
-    """CPU time of attaching a method to a copy that shares the weights, which cost nothing to copy then.
+    """Return the CPU time of attaching a method to a copy of the model.
 
-    The system's part is left out: what fresh memory costs depends on what else runs.
+    The copy shares the weights, so that copying costs nothing. System time is excluded, because the cost of fresh
+    memory depends on what else runs.
     """
     conf = composed(name)
     fresh = copy.deepcopy(model, {id(part): nn.Parameter(part.detach()) for part in model.parameters()})
-    fresh.config.name_or_path = str(tokenizer)  # for prompts that start from words
+    fresh.config.name_or_path = str(tokenizer)  # for prompts initialised from words
     placed = {"target": resolve(conf["target"], model.config.model_type)} if "target" in conf["uses"] else {}
-    began = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     with next(model.parameters()).device:
         instantiate(conf["attach"])(fresh, **placed)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - began
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - start
 
 
 NEEDS_CUDA = {"loftq"}
-NEEDS_WEIGHTS = {"boft", "shira"}  # PEFT reads numbers while it attaches them, and meta tensors have none
+NEEDS_WEIGHTS = {"boft", "shira"}  # PEFT reads weights while attaching, and meta tensors have none
 
 
 @pytest.mark.parametrize("name", sorted({path.stem for path in (CONF / "method").glob("*.yaml")} - NEEDS_CUDA))
@@ -236,8 +239,8 @@ NEEDS_WEIGHTS = {"boft", "shira"}  # PEFT reads numbers while it attaches them, 
 @pytest.mark.filterwarnings("ignore:Unsupported layer type")
 @pytest.mark.filterwarnings("ignore:Failed to load the CUDA extension")
 @pytest.mark.filterwarnings("ignore:Setting boft_n_butterfly_factor to 1")
-def test_attaching_takes_no_time(name: str, tiny_bert: Path) -> None:
+def test_attaching_is_fast(name: str, tiny_bert: Path) -> None:
     if name != "llama_adapter":
-        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < 1 for _ in range(3))  # one may be unlucky
+        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < 1 for _ in range(3))  # one may be slow
     if name not in {"bitfit"} | NEEDS_WEIGHTS:
         assert any(attach_seconds(name, empty_llama_1b(), tiny_bert) < 3 for _ in range(2))

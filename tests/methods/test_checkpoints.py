@@ -1,4 +1,4 @@
-"""Adapters on disk: what comes back is what was saved, and what does not fit is refused in one line."""
+"""Adapters on disk: a saved adapter reloads unchanged, and one that does not fit is refused in one line."""
 
 import json
 import sys
@@ -26,7 +26,7 @@ PEFTS = ["lora", "ia3"]
 
 
 def base(folder: Path, head_seed: int) -> nn.Module:
-    """The same backbone every time, under a head drawn from the seed."""
+    """Return the same backbone every time, with a head drawn from the seed."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_pretrained(folder, num_labels=2, dtype=torch.float32)
     torch.manual_seed(head_seed)
@@ -42,7 +42,7 @@ def attached(model: nn.Module, name: str) -> tuple[nn.Module, dict[str, Any]]:
 
 @torch.no_grad()
 def trained(model: nn.Module) -> nn.Module:
-    """The model after all that a method trains has moved far."""
+    """Move everything that the method trains far from its start; return the model."""
     torch.manual_seed(3)
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -56,21 +56,21 @@ def logits(model: nn.Module) -> torch.Tensor:
 
 
 def saved(tiny_bert: Path, folder: Path, name: str) -> torch.Tensor:
-    """Train and save an adapter; gives its logits."""
+    """Train and save an adapter; return its logits."""
     model, attach = attached(base(tiny_bert, head_seed=1), name)
     save_adapter(trained(model), folder, attach)
     return logits(model)
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_an_adapter_of_ours_comes_back_the_same(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_ours_reloads_exactly(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     expected, fresh = saved(tiny_bert, tmp_path, name), base(tiny_bert, head_seed=2)
     assert not torch.allclose(logits(fresh), expected, atol=1e-2)
     assert torch.equal(logits(load_adapter(fresh, tmp_path)), expected)
 
 
 @pytest.mark.parametrize("name", PEFTS)
-def test_a_peft_adapter_comes_back_the_same_without_this_package(
+def test_a_peft_adapter_reloads_exactly_without_this_package(
     name: str, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected, fresh = saved(tiny_bert, tmp_path, name), base(tiny_bert, head_seed=2)
@@ -81,32 +81,32 @@ def test_a_peft_adapter_comes_back_the_same_without_this_package(
 
 
 @pytest.mark.parametrize("name", [*OURS, *PEFTS])
-def test_two_files_are_written_with_nothing_but_what_was_trained(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_saving_writes_a_config_and_only_the_trained_weights(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     model, attach = attached(base(tiny_bert, head_seed=1), name)
     save_adapter(model, tmp_path / "new" / "folder", attach)
     files = {path.name: path.stat().st_size for path in (tmp_path / "new" / "folder").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors"} <= set(files)
     weights = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    found = adapter_bytes(tmp_path / "new" / "folder")
-    assert found == files["adapter_model.safetensors"]
-    assert weights < found < weights + 12_000  # the header names the tensors
+    size = adapter_bytes(tmp_path / "new" / "folder")
+    assert size == files["adapter_model.safetensors"]
+    assert weights < size < weights + 12_000  # the header names the tensors
 
 
 @pytest.mark.parametrize("name", PEFTS)
-def test_saving_a_peft_adapter_asks_no_hub(
+def test_saving_a_peft_adapter_does_not_contact_the_hub(
     name: str, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, attach = attached(base(tiny_bert, head_seed=1), name)
     model.peft_config["default"].base_model_name_or_path = "google-bert/bert-base-uncased"
 
-    def asked(*_: Any, **__: Any) -> None:
+    def ask_hub(*_: Any, **__: Any) -> None:
         pytest.fail("the hub was asked")
 
-    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", asked)
+    monkeypatch.setattr("peft.utils.save_and_load.check_file_exists_on_hf_hub", ask_hub)
     save_adapter(model, tmp_path, attach)
 
 
-def test_saving_again_replaces_what_was_there(tiny_bert: Path, tmp_path: Path) -> None:
+def test_saving_again_replaces_the_saved_adapter(tiny_bert: Path, tmp_path: Path) -> None:
     saved(tiny_bert, tmp_path, "adapter")
     expected = saved(tiny_bert, tmp_path, "bitfit")
     assert torch.equal(logits(load_adapter(base(tiny_bert, head_seed=2), tmp_path)), expected)
@@ -121,7 +121,7 @@ def refused(model: nn.Module, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("content", ["nothing", "no folder", "no weights", "torn config", "torn weights"])
-def test_a_folder_without_a_whole_adapter_is_refused(content: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_complete_adapter_is_refused(content: str, tiny_bert: Path, tmp_path: Path) -> None:
     config, weights = tmp_path / "adapter_config.json", tmp_path / "adapter_model.safetensors"
     folder = tmp_path / "elsewhere" if content == "no folder" else tmp_path
     if content not in ("nothing", "no folder"):
@@ -185,12 +185,12 @@ def test_the_config_says_how_to_attach_again(tiny_bert: Path, tmp_path: Path) ->
 
 
 def fresh(tiny_bert: Path, seed: int) -> nn.Module:
-    """As a cell gets it: the checkpoint has no pooler, so a new one is drawn with the head."""
+    """Load a model as a cell does: the checkpoint has no pooler, so a new one is drawn with the head."""
     return load_model(find_model(ModelConf(label="x", name=str(tiny_bert))), 2, seed=seed, attention="eager")
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_new_pooler_comes_back_with_the_head(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_new_pooler_is_saved_and_loaded_with_the_head(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     model, attach = attached(fresh(tiny_bert, seed=1), name)
     save_adapter(trained(model), tmp_path, attach)
     other = fresh(tiny_bert, seed=2)
@@ -199,7 +199,7 @@ def test_a_new_pooler_comes_back_with_the_head(name: str, tiny_bert: Path, tmp_p
 
 
 @pytest.mark.parametrize("place", ["attach", "deeper"])
-def test_a_folder_that_would_call_anything_else_is_refused_and_nothing_is_called(
+def test_a_config_that_would_call_anything_else_is_refused_and_nothing_is_called(
     place: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
     saved(tiny_bert, tmp_path, "adapter")
@@ -211,8 +211,8 @@ def test_a_folder_that_would_call_anything_else_is_refused_and_nothing_is_called
     assert not mark.exists()
 
 
-def test_an_expression_in_a_folder_is_not_evaluated(tiny_bert: Path, tmp_path: Path) -> None:
-    """It could make a node that calls something."""
+def test_an_expression_in_a_config_is_not_evaluated(tiny_bert: Path, tmp_path: Path) -> None:
+    """An expression could create a node that calls something."""
     saved(tiny_bert, tmp_path, "adapter")
     path, mark = tmp_path / "adapter_config.json", tmp_path / "called"
     config = json.loads(path.read_text())
@@ -222,7 +222,7 @@ def test_an_expression_in_a_folder_is_not_evaluated(tiny_bert: Path, tmp_path: P
     assert not mark.exists()
 
 
-def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
+def test_a_users_own_method_is_loaded_if_it_is_trusted(
     tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = ["from bench.methods import selective", "", "def head(model):", "    return selective.head(model)"]
@@ -240,7 +240,7 @@ def test_a_method_of_ones_own_is_loaded_where_it_is_trusted(
     "name",
     ["bench.methods.checkpoints.Path.touch", "bench.methods.checkpoints.import_module", "peft.utils.other.os.system"],
 )
-def test_what_a_trusted_module_merely_imports_is_not_called(name: str, tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_name_that_a_trusted_module_only_imports_is_not_called(name: str, tiny_bert: Path, tmp_path: Path) -> None:
     saved(tiny_bert, tmp_path, "head")
     path = tmp_path / "adapter_config.json"
     path.write_text(path.read_text().replace("bench.methods.selective.head", name))

@@ -1,4 +1,4 @@
-"""Diff pruning: gates that are paid for, a projection that meets its budget exactly, an adapter that is small."""
+"""Diff pruning: gates with a penalty, a projection that meets its budget exactly, and a small adapter."""
 
 import copy
 from collections import Counter
@@ -36,7 +36,7 @@ def attached(kind: str = "bert", budget: float = BUDGET) -> nn.Module:
 
 
 def train(model: nn.Module, hooks: Hooks, steps: int, lr: float = 1e-2) -> list[float]:
-    """As the training loop does it, on one batch; with weight decay on everything. Gives the cross-entropies."""
+    """Train as the loop does, on one batch and with weight decay on everything; return the cross-entropies."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.1)
     torch.manual_seed(1)
@@ -55,7 +55,7 @@ def train(model: nn.Module, hooks: Hooks, steps: int, lr: float = 1e-2) -> list[
 
 
 def searched(kind: str = "bert") -> nn.Module:
-    """A model whose gates and changes have moved, not yet projected."""
+    """Return a model whose gates and changes have moved and that is not yet projected."""
     model = attached(kind)
     for diff in diffs(model):
         nn.init.normal_(diff.w, std=0.1)
@@ -81,7 +81,7 @@ def count(tensors: list[Tensor]) -> int:
 
 @torch.no_grad()
 def changes(model: nn.Module) -> Tensor:
-    """What is added to the backbone's weights, all in one row."""
+    """Return everything that is added to the backbone's weights, as a vector."""
     return torch.cat([diff(torch.zeros_like(diff.w)).flatten() for diff in diffs(model)])
 
 
@@ -93,18 +93,18 @@ def test_training_starts_exactly_from_the_pretrained_model(kind: str) -> None:
 
 
 @MODELS
-def test_two_numbers_per_weight_and_one_per_tensor_are_trained_beside_the_head(kind: str) -> None:
-    plain, model = tiny(kind), attached(kind)
-    weights = list(backbone(plain).values())
-    head = count([tensor for name, tensor in plain.named_parameters() if is_head(name, plain)])
+def test_two_numbers_per_weight_and_one_per_tensor_are_trained_besides_the_head(kind: str) -> None:
+    base, model = tiny(kind), attached(kind)
+    weights = list(backbone(base).values())
+    head = count([tensor for name, tensor in base.named_parameters() if is_head(name, base)])
     trained = count([tensor for tensor in model.parameters() if tensor.requires_grad])
     assert trained == 2 * count(weights) + len(weights) + head
 
 
 def test_a_head_that_the_checkpoint_lacked_is_trained_and_not_pruned() -> None:
-    plain = tiny()
-    plain.new_modules = ("pooler",)
-    model = attach(plain, budget=BUDGET, alpha=5.0, stretch=(-1.5, 1.5))
+    base = tiny()
+    base.new_modules = ("pooler",)
+    model = attach(base, budget=BUDGET, alpha=5.0, stretch=(-1.5, 1.5))
     assert "bert.pooler.dense.weight" in state(model)
     assert dict(model.named_parameters())["bert.pooler.dense.weight"].requires_grad
 
@@ -127,7 +127,7 @@ def test_gates_are_random_in_training_only() -> None:
 
 
 @torch.no_grad()
-def test_a_weights_gate_is_its_own_times_its_tensors() -> None:
+def test_a_weights_gate_is_the_product_of_its_own_gate_and_its_tensors() -> None:
     diff = Diff(torch.zeros(3), BUDGET, alpha=0.0, low=-0.1, high=1.1)
     assert diff.gates(sample=False).tolist() == pytest.approx([0.25] * 3)
     diff.alpha.copy_(torch.tensor([-9.0, 0.0, 9.0]))
@@ -137,16 +137,16 @@ def test_a_weights_gate_is_its_own_times_its_tensors() -> None:
 
 
 @torch.no_grad()
-def test_the_expected_count_of_open_gates_is_what_sampling_finds() -> None:
+def test_the_expected_count_of_open_gates_agrees_with_sampling() -> None:
     torch.manual_seed(0)
     diff = Diff(torch.zeros(10, 20), BUDGET, alpha=0.5, low=-0.1, high=1.1)
     nn.init.normal_(diff.alpha, std=2)
     gates = (diff.alpha, diff.alpha_group)
-    found = [sum((diff._gate(alpha, sample=True) > 0).sum() for alpha in gates) for _ in range(1000)]
-    assert diff.expected_open() == pytest.approx(torch.stack(found).double().mean().item(), rel=0.01)
+    counts = [sum((diff._gate(alpha, sample=True) > 0).sum() for alpha in gates) for _ in range(1000)]
+    assert diff.expected_open() == pytest.approx(torch.stack(counts).double().mean().item(), rel=0.01)
 
 
-def test_the_penalty_is_the_weighted_expectation_by_hand_and_ends_with_the_projection() -> None:
+def test_the_penalty_is_the_weighted_expectation_and_ends_with_the_projection() -> None:
     model, schedule = attached(), PruningSchedule(project_at=0.5, weight=1e-3)
     gates = count(list(backbone(tiny()).values())) + len(backbone(tiny()))
     open_share = 1 / (1 + torch.tensor(-5.0).exp().item())  # the stretch is symmetric, so nothing is shifted
@@ -176,7 +176,7 @@ def test_the_budget_is_met_where_most_changes_are_zero() -> None:
 
 
 @MODELS
-def test_after_the_projection_only_what_is_kept_moves(kind: str) -> None:
+def test_after_the_projection_only_kept_weights_move(kind: str) -> None:
     model, at_projection = attached(kind), {}
 
     class Spy(PruningSchedule):
@@ -194,7 +194,7 @@ def test_after_the_projection_only_what_is_kept_moves(kind: str) -> None:
     kept = torch.cat([diff.mask.flatten() for diff in diffs(model)])
     assert not changes(model)[~kept].any()
     assert (changes(model) != at_projection["changes"])[kept].all()
-    # What would move without the mask: the optimizer's momentum goes on.
+    # They would move without the mask, because the optimizer's momentum continues.
     assert torch.cat([diff.w.flatten() for diff in diffs(model)])[~kept].any()
 
 
@@ -217,7 +217,7 @@ def test_the_loss_falls_before_the_projection_and_after_it(kind: str) -> None:
     assert losses[15] < losses[8] < losses[0]
 
 
-def test_a_price_shuts_gates_that_nothing_needs() -> None:
+def test_the_penalty_closes_gates_that_nothing_needs() -> None:
     model, schedule = attached(), PruningSchedule(project_at=1, weight=1.0)
     before = schedule.penalty(model)
     optimizer = torch.optim.Adam([diff.alpha for diff in diffs(model)], lr=0.1)
@@ -231,7 +231,7 @@ def test_a_price_shuts_gates_that_nothing_needs() -> None:
 
 @MODELS
 @torch.no_grad()
-def test_what_was_saved_predicts_the_same_on_a_fresh_model(kind: str) -> None:
+def test_a_restored_adapter_predicts_the_same_on_a_fresh_model(kind: str) -> None:
     with torch.enable_grad():
         model = attached(kind)
         train(model, PruningSchedule(project_at=0.5, weight=1e-5), steps=6)
@@ -242,19 +242,19 @@ def test_what_was_saved_predicts_the_same_on_a_fresh_model(kind: str) -> None:
     assert state(other).keys() == state(model).keys()
 
 
-def test_an_adapter_takes_eight_bytes_per_kept_weight_beside_the_head_and_the_names() -> None:
+def test_an_adapter_takes_eight_bytes_per_kept_weight_besides_the_head_and_the_names() -> None:
     model = attached()
     project(model)
-    found = state(model)
-    sparse = {name: tensor for name, tensor in found.items() if name.endswith((".indices", ".values"))}
+    saved = state(model)
+    sparse = {name: tensor for name, tensor in saved.items() if name.endswith((".indices", ".values"))}
     assert sum(tensor.nbytes for tensor in sparse.values()) == 8 * round(
         BUDGET * count(list(backbone(tiny()).values()))
     )
-    assert found.keys() - sparse.keys() == {"classifier.weight", "classifier.bias"}
-    assert load(save(found)).keys() == found.keys()
+    assert saved.keys() - sparse.keys() == {"classifier.weight", "classifier.bias"}
+    assert load(save(saved)).keys() == saved.keys()
 
 
-def test_the_state_before_the_projection_is_that_after_it_and_leaves_the_model_alone() -> None:
+def test_the_state_is_the_same_before_and_after_the_projection_and_reading_it_changes_nothing() -> None:
     model = searched()
     before = copy.deepcopy(model.state_dict())
     early = state(model)
@@ -265,7 +265,7 @@ def test_the_state_before_the_projection_is_that_after_it_and_leaves_the_model_a
     assert all(torch.equal(early[name], late[name]) for name in late)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_a_state_that_does_not_fit_is_refused() -> None:
     saved = state(attached())
     name = "bert.embeddings.word_embeddings.weight"
     for wrong in (
@@ -282,20 +282,20 @@ def test_what_does_not_fit_is_refused() -> None:
 @MODELS
 @pytest.mark.parametrize("projected", [False, True])
 @torch.no_grad()
-def test_merging_leaves_the_plain_model_with_the_same_outputs(kind: str, *, projected: bool) -> None:
+def test_merging_gives_an_unwrapped_model_with_the_same_outputs(kind: str, *, projected: bool) -> None:
     model = searched(kind)
     if projected:
         project(model)
     expected = logits(model)
-    plain = merged(model.train()).eval()
-    torch.testing.assert_close(logits(plain), expected, rtol=0, atol=1e-6)
-    assert plain.state_dict().keys() == tiny(kind).state_dict().keys()
-    assert [type(module) for module in plain.modules()] == [type(module) for module in tiny(kind).modules()]
+    unwrapped = merged(model.train()).eval()
+    torch.testing.assert_close(logits(unwrapped), expected, rtol=0, atol=1e-6)
+    assert unwrapped.state_dict().keys() == tiny(kind).state_dict().keys()
+    assert [type(module) for module in unwrapped.modules()] == [type(module) for module in tiny(kind).modules()]
     assert not torch.equal(expected, logits(tiny(kind)))
 
 
 @MODELS
-def test_it_attaches_to_a_model_without_data(kind: str) -> None:
+def test_attaching_works_on_a_model_without_data(kind: str) -> None:
     with torch.device("meta"):
         model = attach(tiny(kind), budget=BUDGET, alpha=5.0, stretch=(-1.5, 1.5))
     assert all(tensor.is_meta for tensor in model.parameters())
@@ -304,12 +304,12 @@ def test_it_attaches_to_a_model_without_data(kind: str) -> None:
     }
 
 
-def test_only_a_projected_model_is_a_result() -> None:
+def test_only_a_projected_model_is_final() -> None:
     schedule = PruningSchedule(project_at=0.5, weight=0.0)
     schedule.begin(attached(), steps=10)
     assert [schedule.is_final(step) for step in (0, 4, 5, 10)] == [False, False, True, True]
     model = attached()
-    train(model, schedule, steps=1)  # so short that half of it rounds to no step at all
+    train(model, schedule, steps=1)  # so short that half of it rounds to zero steps
     assert schedule.is_final(1)
     assert all(diff.mask is not None for diff in diffs(model))
 
@@ -323,7 +323,7 @@ def test_the_published_settings_attach_and_schedule() -> None:
     assert [name for name in names if ratio in name] == [name for name in names if ".alpha" in name] != []
 
 
-def test_settings_that_mean_nothing_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
     for budget in (0, 1.5):
         with pytest.raises(ValueError, match="budget"):
             attached(budget=budget)
@@ -334,9 +334,9 @@ def test_settings_that_mean_nothing_are_refused() -> None:
             PruningSchedule(project_at=project_at, weight=1e-7)
 
 
-def test_merging_a_copy_leaves_the_original_as_it_was() -> None:
+def test_merging_a_copy_leaves_the_original_unchanged() -> None:
     model = searched().eval()
     before = logits(model)
-    plain = merged(copy.deepcopy(model)).eval()
+    unwrapped = merged(copy.deepcopy(model)).eval()
     assert torch.equal(logits(model), before)
-    torch.testing.assert_close(logits(plain), before, rtol=0, atol=1e-6)
+    torch.testing.assert_close(logits(unwrapped), before, rtol=0, atol=1e-6)

@@ -1,6 +1,6 @@
-"""Every method on every kind of model: its size, that it learns, what is kept of it, and what merging leaves.
+"""Every method on every kind of model: its size, its training, its saved adapter and its merged model.
 
-A new method joins by its yaml, and by the formula of its size in SIZES.
+To add a method, add its yaml and the formula for its size in SIZES.
 """
 
 import json
@@ -56,19 +56,19 @@ LABELS, STEPS = 2, 3
 TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
 CPU = torch.device("cpu")
 
-# What a tiny model needs besides a rank of 4 and its small matrices.
+# What the small matrices of a tiny model need besides a rank of 4.
 SETTINGS = {
     "adalora": ["rank=8"],  # above target_r
     "c3a": ["method.attach.config.block_size=32"],  # must divide 32, the width of the Llama's keys and values
-    "diff_pruning": ["method.attach.budget=0.1", "method.lr_ratio.alpha=100"],  # 0.005 and 2000 are for many steps
-    "lokr": ["rank=2"],  # so that the second factor is a product of two; the next test takes a large rank
+    "diff_pruning": ["method.attach.budget=0.1", "method.lr_ratio.alpha=100"],  # 0.005 and 2000 suit many steps
+    "lokr": ["rank=2"],  # so that the second factor is a product of two; another test takes a large rank
     "top_k": ["rank=1"],
 }
-# 1e-2 shows within three steps; it is too much where whole matrices or large scales move.
+# A rate of 1e-2 shows an effect within three steps. It is too high where whole matrices or large scales move.
 RATES = {"diff_pruning": 1e-3, "full": 1e-3, "waveft": 1e-3}
-FROM_WEIGHTS = ("olora", "pissa", "qlora", "shira")  # they look at the base's numbers, and some devices have none
-PRUNING = ("adalora", "diff_pruning")  # may bring a tensor back to zero, where it began
-# What PEFT has to say about itself; every other warning is an error.
+FROM_WEIGHTS = ("olora", "pissa", "qlora", "shira")  # they read the base's weights, and the meta device has none
+PRUNING = ("adalora", "diff_pruning")  # may return a tensor to zero, where it started
+# Known warnings of PEFT; every other warning is an error.
 WARNINGS = {
     "adalora": ["The following rank_pattern keys did not match", ".*have invalid shape"],
     "boft": ["Failed to load the CUDA extension", "Setting boft_n_butterfly_factor to 1"],
@@ -82,7 +82,7 @@ WARNINGS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a formula may use. r: the rank. kv: the width of keys and values. norm: weights of one layer norm."""
+    """Sizes that a formula may use. r: the rank. kv: the width of keys and values. norm: weights of one layer norm."""
 
     kind: str
     r: int
@@ -95,14 +95,14 @@ class Sizes:
     norm: int = 128
 
     def sides(self, *roles: str) -> list[tuple[int, int]]:
-        """(in, out) of the matrices of those weight types, over all layers."""
+        """Return (in, out) of the matrices of these weight types, over all layers."""
         w, inner, kv = self.width, self.inner, self.kv
         known = {"q": (w, w), "k": (w, kv), "v": (w, kv), "o": (w, w), "up": (w, inner), "down": (inner, w)}
         return [known[role] for role in roles for _ in range(self.layers)]
 
     @property
     def gate(self) -> list[str]:
-        """A Llama's feed-forward has a gate, as large as the way up."""
+        """The gate in a Llama's feed-forward layer, as large as its up projection."""
         return ["up"] if self.kind == "llama" else []
 
     def each(self, size: Callable[[int, int], int]) -> int:
@@ -116,7 +116,7 @@ class Sizes:
 
     @property
     def biases(self) -> int:
-        """Of one block's matrices."""
+        """Biases of one block's matrices."""
         return 0 if self.kind == "llama" else 5 * self.width + self.inner
 
     @property
@@ -132,7 +132,7 @@ class Sizes:
 
     @property
     def tensors(self) -> int:
-        """How many tensors the backbone has."""
+        """The number of tensors in the backbone."""
         return 2 + 9 * self.layers if self.kind == "llama" else 7 + 16 * self.layers
 
     @property
@@ -153,7 +153,7 @@ def sizes(kind: str, rank: int) -> Sizes:
 
 
 def lokr_size(i: int, o: int, r: int) -> int:
-    """A Kronecker product of two near-square factors; the larger is a product of rank r where that is smaller."""
+    """The size of a Kronecker product of two near-square factors. The larger factor has rank r if that is smaller."""
 
     def halves(side: int) -> tuple[int, int]:
         small = max(part for part in range(1, math.isqrt(side) + 1) if side % part == 0)
@@ -165,8 +165,8 @@ def lokr_size(i: int, o: int, r: int) -> int:
 
 
 def lstm_size(w: int) -> int:
-    """Two layers in both directions, four gates each with two biases; then two linear layers."""
-    first, second = (2 * 4 * (w * given + w * w + 2 * w) for given in (w, 2 * w))
+    """The size of a bidirectional LSTM of two layers, four gates each with two biases, and two linear layers."""
+    first, second = (2 * 4 * (w * inputs + w * w + 2 * w) for inputs in (w, 2 * w))
     return first + second + (2 * w * 2 * w + 2 * w) + (2 * w * w + w)
 
 
@@ -182,7 +182,7 @@ def prompt_size(s: Sizes) -> int:
     return s.r * s.width
 
 
-# Trained parameters beside the head.
+# Trained parameters besides the head.
 SIZES: dict[str, Callable[[Sizes], int]] = {
     "adalora": lambda s: s.each(lambda i, o: s.r * (i + o + 1)),
     "adapter": lambda s: s.layers * (2 * s.bottleneck + 2 * s.norm),
@@ -237,10 +237,10 @@ SIZES: dict[str, Callable[[Sizes], int]] = {
 
 
 def fitting() -> list[Any]:
-    """All pairs of a method and a model that make sense."""
+    """Return all valid pairs of a method and a model."""
     return [
         pytest.param(
-            name, kind, marks=[pytest.mark.filterwarnings(f"ignore:{said}") for said in WARNINGS.get(name, [])]
+            name, kind, marks=[pytest.mark.filterwarnings(f"ignore:{warning}") for warning in WARNINGS.get(name, [])]
         )
         for name in METHODS
         for kind in KINDS
@@ -250,7 +250,7 @@ def fitting() -> list[Any]:
 
 @cache
 def composed(name: str, *overrides: str) -> DictConfig:
-    """The configuration that the command line would give, on the default model."""
+    """Return the configuration that the command line composes, on the default model."""
     register()
     small = ["rank=4", "protocol=smoke", "protocol.max_length=32", "precision=fp32", "device=cpu", "track=off"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -259,15 +259,15 @@ def composed(name: str, *overrides: str) -> DictConfig:
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Random backbones of both kinds without a head, and a tokenizer beside each."""
-    given = Sizes("bert", 1)
+    """Save random backbones without a head, each with a tokenizer; return their folders by kind."""
+    size = Sizes("bert", 1)
     shared = {
-        "vocab_size": given.vocab,
-        "hidden_size": given.width,
-        "num_hidden_layers": given.layers,
+        "vocab_size": size.vocab,
+        "hidden_size": size.width,
+        "num_hidden_layers": size.layers,
         "num_attention_heads": 4,
-        "intermediate_size": given.inner,
-        "max_position_embeddings": given.positions,
+        "intermediate_size": size.inner,
+        "max_position_embeddings": size.positions,
         "pad_token_id": 0,
         "initializer_range": 0.1,
     }
@@ -278,12 +278,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "roberta": RobertaModel(RobertaConfig(**shared), add_pooling_layer=False),
         "bert without a pooler": BertModel(BertConfig(**shared), add_pooling_layer=False),
     }
-    found = {}
+    paths = {}
     for kind, model in models.items():
-        found[kind] = tmp_path_factory.mktemp(f"tiny-{kind.replace(' ', '-')}")
-        model.save_pretrained(found[kind])
-        BertTokenizerFast(vocab={word: number for number, word in enumerate(TOKENS)}).save_pretrained(found[kind])
-    return found
+        paths[kind] = tmp_path_factory.mktemp(f"tiny-{kind.replace(' ', '-')}")
+        model.save_pretrained(paths[kind])
+        BertTokenizerFast(vocab={word: number for number, word in enumerate(TOKENS)}).save_pretrained(paths[kind])
+    return paths
 
 
 def cell_of(name: str, folder: Path, *overrides: str) -> Cell:
@@ -291,12 +291,12 @@ def cell_of(name: str, folder: Path, *overrides: str) -> Cell:
 
 
 def fresh(cell: Cell) -> nn.Module:
-    """The plain model as published, with a head of its own."""
+    """Load the model as published, with a new head."""
     return load_backbone(cell, seed=1, compute=FP32)
 
 
 def batch_for(kind: str) -> Batch:
-    """Eight rows of five to twelve tokens, padded as that kind of model wants it."""
+    """Make eight rows of five to twelve tokens, padded as this kind of model expects."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.arange(8) + 5
     columns = torch.arange(12).expand(8, 12)
@@ -311,7 +311,7 @@ def logits(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def train(model: nn.Module, cell: Cell, batch: Batch) -> list[float]:
-    """Losses of some steps as the loop makes them, and after the last; the body learns alone wherever it is trained."""
+    """Return the losses of some steps of the loop and after the last. If a body is trained, it learns alone."""
     recipe, conf = recipe_of(cell), cell.config["method"]
     model.eval()
     recipe.hooks.prepare(model, [arguments(batch)])
@@ -330,13 +330,13 @@ def train(model: nn.Module, cell: Cell, batch: Batch) -> list[float]:
 
 
 def body_of(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of what is trained beside the head."""
+    """Return copies of what is trained besides the head."""
     named = model.named_parameters()
     return {name: part.detach().clone() for name, part in named if part.requires_grad and not is_head(name, model)}
 
 
-def come_back(model: nn.Module, cell: Cell, folder: Path) -> nn.Module:
-    """What is loaded from disk onto a fresh model, after saving."""
+def save_and_reload(model: nn.Module, cell: Cell, folder: Path) -> nn.Module:
+    """Save an adapter; return a fresh model with the adapter loaded from disk."""
     save_adapter(model, folder, cell.config["method"]["attach"])
     if _is_peft_format(model):
         return PeftModel.from_pretrained(fresh(cell), folder)
@@ -344,7 +344,7 @@ def come_back(model: nn.Module, cell: Cell, folder: Path) -> nn.Module:
 
 
 @pytest.mark.parametrize(("name", "kind"), fitting())
-def test_a_method_has_its_size_learns_comes_back_and_merges(
+def test_a_method_has_its_size_learns_reloads_and_merges(
     name: str, kind: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     cell, batch = cell_of(name, folders[kind]), batch_for(kind)
@@ -356,44 +356,46 @@ def test_a_method_has_its_size_learns_comes_back_and_merges(
     guard, before = Guard(model), body_of(model)
     losses = train(model, cell, batch)
     guard.check(model)
-    still = {part: tensor for part, tensor in body_of(model).items() if torch.equal(tensor, before[part])}
-    assert not [part for part, tensor in still.items() if name not in PRUNING or tensor.any()]
+    unmoved = {part: tensor for part, tensor in body_of(model).items() if torch.equal(tensor, before[part])}
+    assert not [part for part, tensor in unmoved.items() if name not in PRUNING or tensor.any()]
     assert losses[-1] < losses[0], losses
 
     trained = logits(model, batch)
     assert not torch.allclose(logits(fresh(cell), batch), trained, atol=1e-2)
-    loaded = come_back(model, cell, tmp_path)
+    loaded = save_and_reload(model, cell, tmp_path)
     doubled = name in ("pissa", "olora")
     torch.testing.assert_close(logits(loaded, batch), trained, rtol=0, atol=1e-5 if doubled else 1e-6)
     if doubled:
         assert json.loads((tmp_path / "adapter_config.json").read_text())["r"] == 2 * cell.rank
 
     if cell.merges and not cell.base:
-        plain = merge_adapter(model, cell.config["method"]["attach"])
-        assert not isinstance(plain, PeftModel)
-        assert plain.state_dict().keys() == fresh(cell).state_dict().keys()
-        torch.testing.assert_close(logits(plain, batch), trained, rtol=0, atol=1e-5)
+        unwrapped = merge_adapter(model, cell.config["method"]["attach"])
+        assert not isinstance(unwrapped, PeftModel)
+        assert unwrapped.state_dict().keys() == fresh(cell).state_dict().keys()
+        torch.testing.assert_close(logits(unwrapped, batch), trained, rtol=0, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:OLoRA changes the base weights")
 @pytest.mark.parametrize("scale", ["fixed", "sqrt"])
 @pytest.mark.parametrize("name", ["pissa", "olora"])
-def test_a_start_taken_out_of_the_base_comes_back_under_every_scale(
+def test_a_start_subtracted_from_the_base_reloads_at_every_scale(
     name: str, scale: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     cell, batch = cell_of(name, folders["bert"], f"scale={scale}"), batch_for("bert")
     model = build(cell, seed=0, compute=FP32)
     train(model, cell, batch)
-    torch.testing.assert_close(logits(come_back(model, cell, tmp_path), batch), logits(model, batch), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        logits(save_and_reload(model, cell, tmp_path), batch), logits(model, batch), rtol=0, atol=1e-4
+    )
 
 
-@pytest.mark.filterwarnings("ignore")  # of PEFT, about itself
+@pytest.mark.filterwarnings("ignore")  # of PEFT
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(name, "roberta") for name in METHODS if (name, "bert") not in REFUSED]
     + [(name, "bert without a pooler") for name in ("full", "ia3", "layernorm", "lora", "oft")],
 )
-def test_a_head_of_several_layers_is_merged_whole(
+def test_a_head_of_several_layers_is_merged_completely(
     name: str, kind: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     cell, batch = cell_of(name, folders[kind]), batch_for("bert")
@@ -427,13 +429,13 @@ def test_loftq_is_refused_without_cuda(kind: str, folders: dict[str, Path]) -> N
         try_out(cell_of("loftq", folders[kind]))
 
 
-def test_a_large_rank_leaves_lokrs_second_factor_whole(folders: dict[str, Path]) -> None:
+def test_a_large_rank_leaves_lokrs_second_factor_unfactored(folders: dict[str, Path]) -> None:
     cell = cell_of("lokr", folders["bert"], "rank=32")
-    found = count(build(cell, seed=0, compute=FP32))
-    assert found.trainable - found.head == 6 * (8 * 8 + 8 * 8)
+    counts = count(build(cell, seed=0, compute=FP32))
+    assert counts.trainable - counts.head == 6 * (8 * 8 + 8 * 8)
 
 
-def test_every_method_has_a_formula_of_its_size() -> None:
+def test_every_method_has_a_formula_for_its_size() -> None:
     assert set(METHODS) == set(SIZES) | {"loftq"}
 
 
@@ -462,19 +464,19 @@ def test_a_methods_yaml_names_the_axes_that_change_it(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "kind"), [pair for pair in fitting() if pair.values[0] not in FROM_WEIGHTS])
 def test_a_base_on_another_device_trains_the_same_tensors(name: str, kind: str, folders: dict[str, Path]) -> None:
-    """PEFT moves what it adds to the base's device, and a moved parameter that was frozen is trained from then on."""
+    """PEFT moves added parameters to the base's device, and a frozen parameter becomes trainable when it is moved."""
     cell = cell_of(name, folders[kind])
-    here, there = (load_backbone(cell, seed=0, compute=FP32).to(device) for device in (CPU, "meta"))
-    ours, theirs = (
+    real, without_data = (load_backbone(cell, seed=0, compute=FP32).to(device) for device in (CPU, "meta"))
+    expected, trained = (
         {part for part, parameter in method_of(cell)(base).named_parameters() if parameter.requires_grad}
-        for base in (here, there)
+        for base in (real, without_data)
     )
-    assert ours == theirs
+    assert expected == trained
 
 
 @pytest.mark.parametrize(("name", "kind"), fitting())
-def test_the_memory_of_a_step_can_be_told(name: str, kind: str, folders: dict[str, Path]) -> None:
-    """Also where a method computes with tensors that have no storage of their own."""
+def test_the_memory_of_a_step_can_be_measured(name: str, kind: str, folders: dict[str, Path]) -> None:
+    """This includes methods that compute with tensors without storage of their own."""
     cell, batch = cell_of(name, folders[kind]), batch_for(kind)
     model = build(cell, seed=0, compute=FP32)
     optimizer = make_optimizer(model, recipe_of(cell).build, lr=1e-3, weight_decay=0.0, lr_ratio={})
@@ -487,10 +489,10 @@ def test_the_memory_of_a_step_can_be_told(name: str, kind: str, folders: dict[st
 
 
 @pytest.mark.parametrize(("name", "kind"), fitting())
-def test_faster_ways_change_nothing(name: str, kind: str, folders: dict[str, Path]) -> None:
+def test_speedups_do_not_change_the_losses(name: str, kind: str, folders: dict[str, Path]) -> None:
     cell, batch = cell_of(name, folders[kind]), batch_for(kind)
     losses = []
-    last = "all" if name == "eva" else "read"  # EVA looks at all positions, before a model is switched over
+    last = "all" if name == "eva" else "read"  # in a run, EVA reads all positions before the speedups
     for way in (Fast("torch", "all"), Fast("onednn", last)):
         model = quicken(build(cell, seed=0, compute=FP32), way)
         losses.append(train(model, cell, batch))

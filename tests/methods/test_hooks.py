@@ -1,4 +1,4 @@
-"""What methods do besides the forward pass: schedules, starts from data or words, and tokens that are not data."""
+"""Methods beyond the forward pass: schedules, starts from data or words, and tokens that are not data."""
 
 from dataclasses import replace
 from functools import partial
@@ -32,7 +32,7 @@ TARGET_R = 4
 
 
 def attached(name: str, rank: int = 8) -> tuple[nn.Module, Any]:
-    """The method of a yaml on a tiny BERT, the same every time; with its hooks."""
+    """Attach the method of a yaml to a tiny BERT, the same every time; return it with its hooks."""
     conf: Any = OmegaConf.to_container(
         OmegaConf.merge(axes(rank), OmegaConf.load(CONF / "method" / f"{name}.yaml")), resolve=True
     )
@@ -46,12 +46,12 @@ def parts(model: nn.Module, kind: str) -> dict[str, Tensor]:
 
 
 def ranks(model: nn.Module) -> list[int]:
-    """AdaLoRA: singular values that are left, by matrix."""
+    """Return the number of singular values that AdaLoRA has left, by matrix."""
     return [int(values.count_nonzero()) for values in parts(model, "lora_E").values()]
 
 
 class Watched(Hooks):
-    """AdaLoRA's hooks, which note the ranks and the singular values after each step."""
+    """AdaLoRA's hooks, which record the ranks and singular values after each step."""
 
     def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks
@@ -72,7 +72,7 @@ def test_adalora_prunes_to_its_target_and_then_keeps_the_ranks() -> None:
     assert ended.outcome == "ok"
     assert len(watched.total) == 32
     assert watched.total[:3] == [32] * 3  # four matrices of rank 8, through the first tenth of the steps
-    pruned = watched.total[4:21:5]  # between two prunings a singular value may come back
+    pruned = watched.total[4:21:5]  # between two prunings a singular value may return
     assert 32 > pruned[0] > pruned[1] > pruned[2] >= pruned[3] >= TARGET_R * 4
     assert watched.total[21:] == [TARGET_R * 4] * 11  # and fixed through the last three tenths
     assert sum(ranks(model)) == TARGET_R * 4
@@ -91,7 +91,7 @@ def test_a_checkpoint_before_the_final_ranks_is_never_chosen(monkeypatch: pytest
     monkeypatch.setattr(loop, "chosen_by", lambda *_: next(scores))
     model, hooks = attached("adalora")
     watched = Watched(hooks)
-    ended, _ = train(model, watched, plan=replace(PLAN, epochs=4))  # 8 steps each; the ranks are final after 22
+    ended, _ = train(model, watched, plan=replace(PLAN, epochs=4))  # 8 steps per epoch; the ranks are final after 22
     assert ended.scores["select_by_epoch"] == [0.9, 0.8, 0.7, 0.6]
     assert ended.scores["best_epoch"] == 3
     left = torch.cat(list(parts(model, "lora_E").values()))
@@ -99,7 +99,7 @@ def test_a_checkpoint_before_the_final_ranks_is_never_chosen(monkeypatch: pytest
     assert not torch.equal(left, watched.values[4 * 8 - 1])
 
 
-def test_what_is_not_final_is_not_kept_however_good() -> None:
+def test_a_checkpoint_that_is_not_final_is_not_kept_however_good() -> None:
     weight = nn.Parameter(torch.zeros(1))
     best = Best([weight])
     for number, (score, final) in enumerate([(1.0, False), (0.2, True), (0.3, False), (0.1, True)]):
@@ -110,7 +110,7 @@ def test_what_is_not_final_is_not_kept_however_good() -> None:
     assert best.history == [1.0, 0.2, 0.3, 0.1]
 
 
-def test_of_equal_checkpoints_the_later_one_is_chosen() -> None:
+def test_the_later_of_two_equal_checkpoints_is_chosen() -> None:
     weight = nn.Parameter(torch.zeros(1))
     best = Best([weight])
     for number, score in enumerate([0.2, 0.3, 0.1, 0.3, 0.1]):
@@ -120,10 +120,10 @@ def test_of_equal_checkpoints_the_later_one_is_chosen() -> None:
     assert (best.score, best.epoch, weight.item(), best.predictions.item()) == (0.3, 4, 3.0, 3)
 
 
-def test_the_curve_shows_adaloras_penalty_apart_from_the_cross_entropy() -> None:
+def test_the_curve_separates_adaloras_penalty_from_the_cross_entropy() -> None:
     model, hooks = attached("adalora")
     first = next(epoch(DATA.train, PLAN.batch, number=0, seed=0, data_seed=0))
-    # PEFT's own forward adds the same term where it is given labels.
+    # PEFT's own forward adds the same term if it is given labels.
     both = model(**arguments(first), labels=first.labels).loss.item()
     loss = nn.functional.cross_entropy(forward(model, first), first.labels).item()
     _, curve = train(model, hooks)
@@ -134,14 +134,14 @@ def test_the_curve_shows_adaloras_penalty_apart_from_the_cross_entropy() -> None
 
 
 def test_the_penalty_is_trained() -> None:
-    found = []
+    penalties = []
     for weight in (0.0, 1.0):
         model, hooks = attached("adalora")
         model.peft_config["default"].orth_reg_weight = weight
         train(model, hooks)
         model.peft_config["default"].orth_reg_weight = 1.0
-        found.append(hooks.penalty(model).item())
-    assert found[1] < 0.9 * found[0]
+        penalties.append(hooks.penalty(model).item())
+    assert penalties[1] < 0.9 * penalties[0]
 
 
 def test_a_method_without_a_penalty_has_none_in_its_curve() -> None:
@@ -154,10 +154,10 @@ def test_eva_starts_a_from_the_data_and_leaves_b_at_zero() -> None:
     model, hooks = attached("eva")
     drawn = {name: tensor.detach().clone() for name, tensor in parts(model, "lora_A").items()}
     rehearse(model, training(recipe=Recipe(hooks, adamw, {})))
-    found = parts(model, "lora_A")
-    assert len(found) == 4
-    assert found.keys() == drawn.keys()
-    for name, tensor in found.items():
+    starts = parts(model, "lora_A")
+    assert len(starts) == 4
+    assert starts.keys() == drawn.keys()
+    for name, tensor in starts.items():
         assert tensor.shape == drawn[name].shape == (8, 32)
         assert not torch.equal(tensor, drawn[name])
         torch.testing.assert_close(tensor @ tensor.T, torch.eye(8), rtol=0, atol=1e-4)  # singular vectors
@@ -166,14 +166,14 @@ def test_eva_starts_a_from_the_data_and_leaves_b_at_zero() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:lora with eva initialization")
-def test_eva_starts_from_the_same_vectors_whatever_the_seed() -> None:
-    found = []
+def test_eva_starts_from_the_same_vectors_at_every_seed() -> None:
+    starts = []
     for seed in (1, 2):
         model, hooks = attached("eva")
         torch.manual_seed(seed)
         rehearse(model, training(recipe=Recipe(hooks, adamw, {})))
-        found.append(torch.cat(list(parts(model, "lora_A").values())))
-    assert torch.equal(*found)
+        starts.append(torch.cat(list(parts(model, "lora_A").values())))
+    assert torch.equal(*starts)
 
 
 def built(overrides: list[str], seed: int = 0) -> nn.Module:
@@ -182,31 +182,31 @@ def built(overrides: list[str], seed: int = 0) -> nn.Module:
 
 
 def prompt(model: Any) -> Tensor:
-    """[tokens, numbers per token]: what is trained of a soft prompt."""
+    """Return the trained weights of a soft prompt: [tokens, numbers per token]."""
     weight: Tensor = model.prompt_encoder.default.embedding.weight
     return weight.detach()
 
 
 @torch.no_grad()
-def test_a_prefix_from_a_text_is_what_the_frozen_model_computes_for_it(tiny: list[str]) -> None:
+def test_a_prefix_from_a_text_holds_the_frozen_models_keys_and_values(tiny: list[str]) -> None:
     text = ["method=prefix_text", "rank=4", "method.attach.text='a film was'"]
     model = built([*tiny, *text])
-    found = prompt(model)
-    torch.testing.assert_close(found, prompt(built([*tiny, *text], seed=1)), rtol=0, atol=0)
+    prefix = prompt(model)
+    torch.testing.assert_close(prefix, prompt(built([*tiny, *text], seed=1)), rtol=0, atol=0)
     drawn = [prompt(built([*tiny, "method=prefix", "rank=4"], seed=seed)) for seed in (0, 1)]
-    assert found.shape == drawn[0].shape == (4, 2 * 2 * 32)
-    assert not torch.allclose(found, drawn[0], atol=1e-2)
+    assert prefix.shape == drawn[0].shape == (4, 2 * 2 * 32)
+    assert not torch.allclose(prefix, drawn[0], atol=1e-2)
     assert not torch.allclose(drawn[0], drawn[1], atol=1e-2)
-    seen: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     backbone = model.base_model.bert
     for number, layer in enumerate(backbone.encoder.layer):
         for kind in ("key", "value"):
-            keep = partial(lambda name, _, __, output: seen.__setitem__(name, output[0]), f"{number}.{kind}")
+            keep = partial(lambda name, _, __, output: outputs.__setitem__(name, output[0]), f"{number}.{kind}")
             getattr(layer.attention.self, kind).register_forward_hook(keep)
     words = [backbone.config.vocab_size - 25 + place for place in (0, 3, 5, 0)]  # a film was a: see conftest's WORDS
     backbone(input_ids=torch.tensor([words]))
-    expected = torch.cat([seen[name] for name in ("0.key", "0.value", "1.key", "1.value")], dim=-1)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    expected = torch.cat([outputs[name] for name in ("0.key", "0.value", "1.key", "1.value")], dim=-1)
+    torch.testing.assert_close(prefix, expected, rtol=0, atol=1e-5)
 
 
 def test_a_prompt_of_labels_starts_at_the_embeddings_of_their_words(tiny: list[str]) -> None:
@@ -247,7 +247,7 @@ def test_virtual_tokens_that_leave_no_room_for_the_text_are_refused(method: str,
     assert "at most 32" in str(caught.value)
 
 
-def test_hooks_that_steer_training_keep_a_trial_alone() -> None:
+def test_hooks_that_steer_training_prevent_packing() -> None:
     class Prepares(Hooks):
         def prepare(self, model: nn.Module, batches: Any) -> None: ...
 

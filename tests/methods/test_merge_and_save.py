@@ -1,4 +1,4 @@
-"""What is kept of a trial predicts as the record says, also without this package; merging is measured on demand."""
+"""A saved trial predicts as its record says, also without this package; merging is measured on demand."""
 
 import json
 import os
@@ -29,27 +29,27 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 base, adapter, merged, *texts = sys.argv[1:]
 rows = AutoTokenizer.from_pretrained(base)(texts, return_tensors="pt", padding=True, truncation=True, max_length=32)
-plain = AutoModelForSequenceClassification.from_pretrained(merged)
+merged_model = AutoModelForSequenceClassification.from_pretrained(merged)
 
 def fresh(seed):
     torch.manual_seed(seed)
     return AutoModelForSequenceClassification.from_pretrained(base)
 
 models = {
-    "merged": plain,
+    "merged": merged_model,
     "adapter": PeftModel.from_pretrained(fresh(1), adapter),
     "adapter on another seed": PeftModel.from_pretrained(fresh(2), adapter),
     "bare": fresh(1),
 }
 with torch.inference_mode():
-    found = {name: model.eval()(**rows).logits.argmax(-1).tolist() for name, model in models.items()}
-print(json.dumps(found | {"labels": plain.config.id2label, "kind": type(plain).__name__}))
+    predictions = {name: model.eval()(**rows).logits.argmax(-1).tolist() for name, model in models.items()}
+print(json.dumps(predictions | {"labels": merged_model.config.id2label, "kind": type(merged_model).__name__}))
 """
 
 
 @pytest.fixture
 def vivid(tiny_bert: Path, tmp_path: Path) -> Path:
-    """The tiny BERT with weights so large that its untrained features tell texts apart; it lacks a pooler."""
+    """Save the tiny BERT with weights so large that its untrained features separate texts. It lacks a pooler."""
     folder = tmp_path / "vivid"
     shutil.copytree(tiny_bert, folder)
     torch.manual_seed(0)
@@ -72,21 +72,21 @@ def report_texts(tiny_sst2: Path) -> list[str]:
 
 
 def trained(done: subprocess.CompletedProcess[str]) -> str:
-    """What the command says it is going to do."""
+    """Return the line in which the command says what it will do."""
     assert done.returncode == 0, done.stdout + done.stderr
     return next(line for line in done.stdout.splitlines() if " trials: " in line)
 
 
 def kept(folder: Path, what: str) -> Path:
-    """The folder that the record names, which holds safetensors and no pickles."""
-    said = record(folder)["saved"]
-    assert Path(said).name == what
-    assert not {path.suffix for path in Path(said).rglob("*")} & {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
-    assert list(Path(said).glob("*.safetensors"))
-    return Path(said)
+    """Return the folder that the record names, which must hold safetensors and no pickles."""
+    saved = record(folder)["saved"]
+    assert Path(saved).name == what
+    assert not {path.suffix for path in Path(saved).rglob("*")} & {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
+    assert list(Path(saved).glob("*.safetensors"))
+    return Path(saved)
 
 
-def test_merging_is_measured_beside_the_adapter_and_the_bare_model(
+def test_merging_measures_the_bare_the_adapted_and_the_merged_model(
     inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     trained(inline(*tiny, *LEARNS, "method=lora", "merge=true", "protocol.eval_batch=16"))
@@ -98,7 +98,7 @@ def test_merging_is_measured_beside_the_adapter_and_the_bare_model(
     assert 0 < cost["merge_difference"] < 1e-5
 
 
-def test_what_cannot_be_merged_has_no_merged_latency(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_method_that_cannot_be_merged_has_no_merged_latency(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     trained(inline(*tiny, *LEARNS, "method=adapter", "merge=true"))
     cost = record(tmp_path, "probe.json")["cost"]
     assert cost["latency"]["merged"] == {"1": None, "128": None}
@@ -106,7 +106,7 @@ def test_what_cannot_be_merged_has_no_merged_latency(inline: Run, tiny: list[str
     assert cost["merge_difference"] is None
 
 
-def test_merging_can_be_measured_later_and_trains_nothing_again(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_merging_can_be_measured_later_without_training_again(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     arguments = [*tiny, *LEARNS, "method=lora"]
     trained(inline(*arguments))
     assert "latency" not in record(tmp_path, "probe.json")["cost"]
@@ -118,7 +118,7 @@ def test_merging_can_be_measured_later_and_trains_nothing_again(inline: Run, tin
     assert stamps(tmp_path) == before
 
 
-def test_what_is_kept_of_lora_predicts_the_same_without_this_package(
+def test_a_saved_lora_predicts_the_same_without_this_package(
     inline: Run, tiny: list[str], vivid: Path, tiny_sst2: Path, tmp_path: Path
 ) -> None:
     folders, predictions = {}, {}
@@ -133,16 +133,16 @@ def test_what_is_kept_of_lora_predicts_the_same_without_this_package(
         cwd=tmp_path, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert found["merged"] == predictions["merged"]
-    assert found["adapter"] == found["adapter on another seed"] == predictions["adapter"]
-    assert found["bare"] != predictions["merged"]
-    assert found["labels"] == {"0": "negative", "1": "positive"}
-    assert found["kind"] == "BertForSequenceClassification"
+    outputs = json.loads(done.stdout.splitlines()[-1])
+    assert outputs["merged"] == predictions["merged"]
+    assert outputs["adapter"] == outputs["adapter on another seed"] == predictions["adapter"]
+    assert outputs["bare"] != predictions["merged"]
+    assert outputs["labels"] == {"0": "negative", "1": "positive"}
+    assert outputs["kind"] == "BertForSequenceClassification"
 
 
 @pytest.mark.parametrize("method", ["adapter", "bitfit"])
-def test_what_is_kept_of_our_own_methods_comes_back(
+def test_a_saved_adapter_of_ours_predicts_as_recorded(
     method: str, inline: Run, tiny: list[str], vivid: Path, tiny_sst2: Path, tmp_path: Path
 ) -> None:
     trained(inline(*tiny, f"model.name={vivid}", *LEARNS, f"method={method}", "save=adapter"))
@@ -151,12 +151,12 @@ def test_what_is_kept_of_our_own_methods_comes_back(
     model = load_adapter(base, kept(tmp_path, "adapter")).eval()
     rows = AutoTokenizer.from_pretrained(vivid)(report_texts(tiny_sst2), return_tensors="pt", padding=True)
     with torch.inference_mode():
-        found = model(**rows).logits.argmax(-1).tolist()
-    assert found == record(tmp_path)["predictions"]["report"]
-    assert set(found) == {0, 1}
+        predictions = model(**rows).logits.argmax(-1).tolist()
+    assert predictions == record(tmp_path)["predictions"]["report"]
+    assert set(predictions) == {0, 1}
 
 
-def test_what_cannot_be_merged_is_not_saved_merged(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_saving_merged_is_refused_where_merging_is_impossible(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline(*tiny, "method=adapter", "save=merged")
     assert done.returncode == 2
     assert "save=merged: method 'adapter' cannot be merged" in done.stderr
@@ -167,7 +167,7 @@ def test_what_cannot_be_merged_is_not_saved_merged(inline: Run, tiny: list[str],
     assert not list(tmp_path.iterdir())
 
 
-def test_what_was_not_kept_is_trained_again_to_be_kept(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_trial_that_was_not_saved_is_trained_again_to_save_it(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     arguments = [*tiny, *LEARNS, "method=lora"]
     trained(inline(*arguments))
     first = record(tmp_path)
@@ -177,6 +177,6 @@ def test_what_was_not_kept_is_trained_again_to_be_kept(inline: Run, tiny: list[s
     folder = kept(tmp_path, "adapter")
     assert "1 recorded, 0 to train" in trained(inline(*arguments, "save=adapter"))
     assert "1 recorded, 0 to train" in trained(inline(*arguments))
-    folder.rename(tmp_path / "elsewhere")  # a record does not stand for files that are gone
+    folder.rename(tmp_path / "elsewhere")  # a record does not replace missing files
     assert "0 recorded, 1 to train" in trained(inline(*arguments, "save=adapter"))
     assert folder.is_dir()

@@ -1,4 +1,4 @@
-"""What every method trains, where it sits in the model, and that it starts from the pretrained model."""
+"""What each method trains, where it sits in the model, and that training starts from the pretrained model."""
 
 from functools import partial
 from pathlib import Path
@@ -65,8 +65,8 @@ def head_of(model_type: str) -> set[str]:
 
 
 def intended(name: str, model_type: str) -> set[str]:
-    """Names of the tensors that a method must train, apart from the head."""
-    everything = {found for found, _ in tiny(model_type).named_parameters()}
+    """Return the names of the tensors that a method must train, besides the head."""
+    everything = {tensor_name for tensor_name, _ in tiny(model_type).named_parameters()}
     bottleneck = [f"output.dropout.adapter.{part}.{kind}" for part in ("down", "up") for kind in ("weight", "bias")]
     norms = [f"{norm}.{kind}" for norm in LAYER_NORMS for kind in ("weight", "bias")]
     lora = [f"attention.self.{part}.lora_{side}.default.weight" for part in ("query", "value") for side in "AB"]
@@ -74,7 +74,7 @@ def intended(name: str, model_type: str) -> set[str]:
     return {
         "full": everything,
         "head": set(),
-        "bitfit": {found for found in everything if found.endswith(".bias")},
+        "bitfit": {tensor_name for tensor_name in everything if tensor_name.endswith(".bias")},
         "adapter": in_layers(model_type, *bottleneck, *(f"attention.{part}" for part in bottleneck), *norms),
         "adapter_pfeiffer": in_layers(model_type, *bottleneck),
         "lora": in_layers(model_type, *lora),
@@ -85,11 +85,11 @@ def intended(name: str, model_type: str) -> set[str]:
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 @pytest.mark.parametrize("name", METHODS)
 def test_only_the_intended_tensors_and_the_head_are_trained(name: str, model_type: str) -> None:
-    found = {
+    names = {
         part.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
         for part in trained(attached(name, model_type))
     }
-    assert found == intended(name, model_type) | head_of(model_type)
+    assert names == intended(name, model_type) | head_of(model_type)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -97,10 +97,10 @@ def test_the_first_gradient_reaches_every_kind_of_trained_tensor(name: str) -> N
     model = attached(name)
     nn.functional.cross_entropy(logits(model), torch.tensor([0, 1, 0, 1])).backward()
     moved = {part for part, tensor in model.named_parameters() if tensor.grad is not None and tensor.grad.any()}
-    # LoRA's A waits for B to leave zero; a key's bias shifts all scores alike, so softmax cancels it.
-    still = {part for part in trained(model) if "lora_A" in part}
+    # LoRA's A has no gradient until B leaves zero. A key's bias shifts all scores equally, so softmax cancels it.
+    waiting = {part for part in trained(model) if "lora_A" in part}
     ignored = {part for part in trained(model) if part.endswith("key.bias")}
-    assert moved - ignored == trained(model) - still - ignored
+    assert moved - ignored == trained(model) - waiting - ignored
 
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
@@ -134,7 +134,7 @@ def test_a_bottleneck_is_a_residual_mlp() -> None:
 
 
 @torch.no_grad()
-def test_a_bottlenecks_activation_is_the_one_that_was_named() -> None:
+def test_a_bottleneck_has_the_named_activation() -> None:
     module = Bottleneck(6, 3, "relu")
     module.down.weight.fill_(1)
     module.up.weight.fill_(1)
@@ -144,7 +144,7 @@ def test_a_bottlenecks_activation_is_the_one_that_was_named() -> None:
 
 @torch.no_grad()
 def scrambled(model: nn.Module) -> nn.Module:
-    """The model with adapters that are far from the identity."""
+    """Move the adapters far from the identity; return the model."""
     torch.manual_seed(1)
     for part, parameter in model.named_parameters():
         if ".adapter." in part:
@@ -195,7 +195,7 @@ def test_an_unknown_place_for_an_adapter_is_refused_before_the_model_is_touched(
     assert trained(model) == {part for part, _ in model.named_parameters()}
 
 
-def test_the_head_is_found_by_whole_words_of_a_name() -> None:
+def test_the_head_is_recognised_by_whole_words_of_a_name() -> None:
     model = tiny()
     for name in (
         "classifier.weight",
@@ -207,7 +207,7 @@ def test_the_head_is_found_by_whole_words_of_a_name() -> None:
         "bert.encoder.layer.0.output.dense.weight",
         "bert.classifiers.weight",
         "underscore.weight",
-        "bert.pooler.dense.weight",  # a published one
+        "bert.pooler.dense.weight",  # a pooler from the checkpoint
     ):
         assert not is_head(name, model), name
     assert is_head("score.weight", small("llama"))
@@ -228,14 +228,14 @@ def test_a_pooler_that_the_checkpoint_lacks_is_new_and_trained_by_every_method(n
     assert heads(model) == ("classifier", "pooler")
     assert sorted(head_names(model)) == ["classifier", "pooler"]
     placed = {"target": resolve(conf["target"], "bert")} if "target" in conf["uses"] else {}
-    found = {
+    names = {
         part.removeprefix("base_model.model.").replace(".modules_to_save.default", "")
         for part in trained(instantiate(conf["attach"])(model, **placed))
     }
-    assert found == intended(name, "bert") | head_of("bert") | {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
+    assert names == intended(name, "bert") | head_of("bert") | {"bert.pooler.dense.weight", "bert.pooler.dense.bias"}
 
 
-def test_a_pooler_that_the_checkpoint_has_is_no_part_of_the_head(tmp_path: Path) -> None:
+def test_a_pooler_that_the_checkpoint_has_is_not_part_of_the_head(tmp_path: Path) -> None:
     tiny().save_pretrained(tmp_path)
     model = loaded(tmp_path)
     assert head_names(model) == ["classifier"]

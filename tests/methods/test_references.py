@@ -39,8 +39,8 @@ Tensors = dict[str, Tensor]
 Reference = Callable[[nn.Module, Tensors, dict[str, Tensor]], Tensor]
 
 
-def plain(kind: str) -> nn.Module:
-    """A random model without dropout; the Llama's four heads share two of keys and values."""
+def base_model(kind: str) -> nn.Module:
+    """Return a random model without dropout. The Llama's four heads share two heads of keys and values."""
     shared = {
         "vocab_size": VOCAB,
         "hidden_size": WIDTH,
@@ -51,8 +51,8 @@ def plain(kind: str) -> nn.Module:
         "pad_token_id": 0,
         "initializer_range": 0.1,
     }
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config = BertConfig(**shared, **still) if kind == "bert" else LlamaConfig(**shared, num_key_value_heads=2)
+    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    config = BertConfig(**shared, **no_dropout) if kind == "bert" else LlamaConfig(**shared, num_key_value_heads=2)
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(config, attn_implementation="eager")
     with torch.no_grad():
@@ -63,12 +63,12 @@ def plain(kind: str) -> nn.Module:
 
 
 def attached(name: str, kind: str, *, moved: float = 0.1, rank: int = RANK, scale: str = "rank") -> nn.Module:
-    """The method as its yaml says, with all that it trains moved away from where it starts."""
+    """Attach the method as its yaml says; move everything that it trains away from its start."""
     conf = OmegaConf.to_container(
         OmegaConf.merge(axes(rank, scale), OmegaConf.load(CONF / f"{name}.yaml")), resolve=True
     )
     placed = {"target": resolve(conf["target"], kind)} if "target" in conf["uses"] else {}
-    model = instantiate(conf["attach"])(plain(kind), **placed)
+    model = instantiate(conf["attach"])(base_model(kind), **placed)
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -78,7 +78,7 @@ def attached(name: str, kind: str, *, moved: float = 0.1, rank: int = RANK, scal
 
 
 def batch_for(kind: str, number: int = 0) -> Batch:
-    """Four rows of six to nine tokens, padded as the kind of model wants it."""
+    """Make four rows of six to nine tokens, padded as this kind of model expects."""
     generator = torch.Generator().manual_seed(number)
     lengths, columns = torch.arange(4)[:, None] + 6, torch.arange(9)
     real = columns < lengths if kind == "bert" else columns >= 9 - lengths
@@ -87,31 +87,33 @@ def batch_for(kind: str, number: int = 0) -> Batch:
 
 
 def short(name: str) -> str:
-    """A parameter's name without what PEFT wraps around it."""
+    """Return a parameter's name without the parts that PEFT adds to it."""
     for part in ("base_model.model.", "base_model.", ".modules_to_save", ".default"):
         name = name.replace(part, "")
     return name
 
 
-def agree(model: nn.Module, kind: str, reference: Reference) -> None:
-    """The logits, and the gradients of all that is trained, are those of the reference on the plain model."""
+def check_agreement(model: nn.Module, kind: str, reference: Reference) -> None:
+    """Check the logits, and the gradients of everything trained, against the reference on the base model."""
     batch = batch_for(kind)
     trained = {short(name): parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     leaves = {name: parameter.detach().clone().requires_grad_() for name, parameter in trained.items()}
-    found = model(**arguments(batch)).logits
-    gradients = torch.autograd.grad(cross_entropy(found, batch.labels), list(trained.values()))
-    expected = reference(plain(kind), leaves, arguments(batch))
-    wanted = torch.autograd.grad(cross_entropy(expected, batch.labels), list(leaves.values()))
-    torch.testing.assert_close(found, expected, **WITHIN)
+    logits = model(**arguments(batch)).logits
+    gradients = torch.autograd.grad(cross_entropy(logits, batch.labels), list(trained.values()))
+    expected = reference(base_model(kind), leaves, arguments(batch))
+    expected_gradients = torch.autograd.grad(cross_entropy(expected, batch.labels), list(leaves.values()))
+    torch.testing.assert_close(logits, expected, **WITHIN)
     head = {name: leaf for name, leaf in leaves.items() if name.split(".")[0] in ("classifier", "score")}
-    assert not torch.allclose(found, functional_call(plain(kind), head, kwargs=arguments(batch)).logits, atol=1e-3)
-    for name, one, other in zip(trained, gradients, wanted, strict=True):
-        torch.testing.assert_close(one, other, **WITHIN, msg=lambda text, name=name: f"{name}: {text}")
-        assert one.abs().max() > 1e-4 or name.endswith("key.bias"), name
+    assert not torch.allclose(
+        logits, functional_call(base_model(kind), head, kwargs=arguments(batch)).logits, atol=1e-3
+    )
+    for name, gradient, expected_gradient in zip(trained, gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected_gradient, **WITHIN, msg=lambda text, name=name: f"{name}: {text}")
+        assert gradient.abs().max() > 1e-4 or name.endswith("key.bias"), name
 
 
 def replaced(changed: Callable[[nn.Module, Tensors], Tensors]) -> Reference:
-    """The plain model with some weights computed from the leaves, and those leaves that it has itself."""
+    """Return a reference: the base model with its own weights among the leaves, and with the weights of `changed`."""
 
     def logits(model: nn.Module, leaves: Tensors, inputs: Tensors) -> Tensor:
         own = {name for name, _ in model.named_parameters()}
@@ -122,7 +124,7 @@ def replaced(changed: Callable[[nn.Module, Tensors], Tensors]) -> Reference:
 
 
 def adapted(kind: str, *roles: str) -> list[str]:
-    """Full names of matrices in every layer."""
+    """Return the full names of matrices in every layer."""
     where = "bert.encoder.layer.{}.attention.self.{}" if kind == "bert" else "model.layers.{}.self_attn.{}_proj"
     return [where.format(layer, role) for layer in range(LAYERS) for role in roles]
 
@@ -137,33 +139,33 @@ def test_lora_adds_the_scaled_product_of_two_matrices(policy: str, scale: float,
             for at in adapted(kind, *(("query", "value") if kind == "bert" else ("q", "v")))
         }
 
-    agree(attached("lora", kind, scale=policy), kind, replaced(changed))
+    check_agreement(attached("lora", kind, scale=policy), kind, replaced(changed))
 
 
 def test_dora_learns_magnitudes_and_a_direction() -> None:
     def changed(model: nn.Module, leaves: Tensors) -> Tensors:
-        found = {}
+        weights = {}
         for at in adapted("bert", "query", "value"):
             moved = model.get_parameter(f"{at}.weight") + leaves[f"{at}.lora_B.weight"] @ leaves[f"{at}.lora_A.weight"]
             norm = moved.norm(dim=1).detach()  # section 4.3: a constant to the gradient
-            found[f"{at}.weight"] = (leaves[f"{at}.lora_magnitude_vector.weight"] / norm)[:, None] * moved
-        return found
+            weights[f"{at}.weight"] = (leaves[f"{at}.lora_magnitude_vector.weight"] / norm)[:, None] * moved
+        return weights
 
-    agree(attached("dora", "bert"), "bert", replaced(changed))
+    check_agreement(attached("dora", "bert"), "bert", replaced(changed))
 
 
 def test_ia3_rescales_keys_values_and_the_inner_activation() -> None:
     def changed(model: nn.Module, leaves: Tensors) -> Tensors:
-        found = {}
+        weights = {}
         for at in adapted("bert", "key", "value"):
             scale = leaves[f"{at}.ia3_l"]
-            found[f"{at}.weight"] = scale.view(-1, 1) * model.get_parameter(f"{at}.weight")
-            found[f"{at}.bias"] = scale.view(-1) * model.get_parameter(f"{at}.bias")
+            weights[f"{at}.weight"] = scale.view(-1, 1) * model.get_parameter(f"{at}.weight")
+            weights[f"{at}.bias"] = scale.view(-1) * model.get_parameter(f"{at}.bias")
         for at in [f"bert.encoder.layer.{layer}.output.dense" for layer in range(LAYERS)]:
-            found[f"{at}.weight"] = model.get_parameter(f"{at}.weight") * leaves[f"{at}.ia3_l"].view(1, -1)
-        return found
+            weights[f"{at}.weight"] = model.get_parameter(f"{at}.weight") * leaves[f"{at}.ia3_l"].view(1, -1)
+        return weights
 
-    agree(attached("ia3", "bert"), "bert", replaced(changed))
+    check_agreement(attached("ia3", "bert"), "bert", replaced(changed))
 
 
 def squeezed(x: Tensor, leaves: Tensors, at: str, activation: Callable[[Tensor], Tensor]) -> Tensor:
@@ -181,7 +183,7 @@ def test_a_houlsby_adapter_follows_both_sublayers_before_the_residual_sum() -> N
                 )
         return replaced(lambda model, leaves: {})(model, leaves, inputs)
 
-    agree(attached("adapter", "bert"), "bert", logits)
+    check_agreement(attached("adapter", "bert"), "bert", logits)
 
 
 def test_a_parallel_adapter_reads_what_the_feed_forward_reads() -> None:
@@ -197,7 +199,7 @@ def test_a_parallel_adapter_reads_what_the_feed_forward_reads() -> None:
             )
         return replaced(lambda model, leaves: {})(model, leaves, inputs)
 
-    agree(attached("adapter_parallel", "bert"), "bert", logits)
+    check_agreement(attached("adapter_parallel", "bert"), "bert", logits)
 
 
 def test_a_prompt_is_embeddings_before_the_text() -> None:
@@ -208,7 +210,7 @@ def test_a_prompt_is_embeddings_before_the_text() -> None:
         longer = {"inputs_embeds": torch.cat([prompt, text], dim=1), "attention_mask": mask}
         return replaced(lambda model, leaves: {})(model, leaves, longer)
 
-    agree(attached("prompt", "bert"), "bert", logits)
+    check_agreement(attached("prompt", "bert"), "bert", logits)
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
@@ -220,7 +222,7 @@ def test_a_prefix_is_keys_and_values_before_those_of_the_text(kind: str, monkeyp
         def attend(
             module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, *_: Any, **__: Any
         ) -> tuple[Tensor, None]:
-            """query: [rows, heads, length, size]; key and value with fewer heads; the mask is added to the scores."""
+            """query: [rows, heads, length, size]; key and value have fewer heads; the mask is added to the scores."""
             given = prefix[:, module.layer_idx].permute(1, 2, 0, 3)[:, None].expand(-1, len(query), -1, -1, -1)
             key, value = (torch.cat(pair, dim=2) for pair in zip(given, (key, value), strict=True))
             key, value = (part.repeat_interleave(HEADS // shared, dim=1) for part in (key, value))
@@ -230,23 +232,23 @@ def test_a_prefix_is_keys_and_values_before_those_of_the_text(kind: str, monkeyp
 
         for module in (modeling_bert, modeling_llama):
             monkeypatch.setattr(module, "eager_attention_forward", attend)
-        positions = torch.arange(inputs["input_ids"].shape[1])[None] + RANK  # the prefix takes the first ones
+        positions = torch.arange(inputs["input_ids"].shape[1])[None] + RANK  # the prefix takes the first positions
         return replaced(lambda model, leaves: {})(model, leaves, inputs | {"position_ids": positions})
 
-    agree(attached("prefix", kind, moved=0.5), kind, logits)
+    check_agreement(attached("prefix", kind, moved=0.5), kind, logits)
 
 
 def test_bitfit_has_the_gradients_that_full_fine_tuning_has_on_biases() -> None:
     model, batch = attached("bitfit", "bert"), batch_for("bert")
-    whole = plain("bert")
+    whole = base_model("bert")
     whole.load_state_dict(model.state_dict())
-    for one in (model, whole):
-        cross_entropy(one(**arguments(batch)).logits, batch.labels).backward()
-    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-    wanted = {name: parameter.grad for name, parameter in whole.named_parameters()}
-    assert found.keys() == {name for name in wanted if name.endswith(".bias")} | {"classifier.weight"}
-    for name, gradient in found.items():
-        torch.testing.assert_close(gradient, wanted[name], **WITHIN)
+    for network in (model, whole):
+        cross_entropy(network(**arguments(batch)).logits, batch.labels).backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    expected = {name: parameter.grad for name, parameter in whole.named_parameters()}
+    assert gradients.keys() == {name for name in expected if name.endswith(".bias")} | {"classifier.weight"}
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, expected[name], **WITHIN)
 
 
 def test_adaloras_penalty_is_what_peft_adds_to_the_loss() -> None:
@@ -257,9 +259,11 @@ def test_adaloras_penalty_is_what_peft_adds_to_the_loss() -> None:
     penalty = RankSchedule(warmup=0.1, final=0.3, every=5).penalty(model)
     assert penalty > 0.1
     torch.testing.assert_close(penalty, added, **WITHIN)
-    for found, wanted in zip(torch.autograd.grad(penalty, matrices), torch.autograd.grad(added, matrices), strict=True):
-        torch.testing.assert_close(found, wanted, **WITHIN)
-        assert found.any()
+    for gradient, expected in zip(
+        torch.autograd.grad(penalty, matrices), torch.autograd.grad(added, matrices), strict=True
+    ):
+        torch.testing.assert_close(gradient, expected, **WITHIN)
+        assert gradient.any()
 
 
 STEPS, WARMUP, CLIP, DECAY = 50, 0.1, 1.0, 0.01
@@ -267,7 +271,7 @@ RATES = {"full": 1e-3, "lora": 1e-2, "adapter": 1e-2}
 
 
 class Recorded(Trainer):
-    """The Trainer over given batches, in their order, with every loss kept."""
+    """A Trainer that runs over given batches in their order and keeps every loss."""
 
     def __init__(self, batches: list[Batch], **settings: Any) -> None:
         super().__init__(**settings)
@@ -283,7 +287,7 @@ class Recorded(Trainer):
 
 
 @pytest.mark.parametrize("name", RATES)
-def test_our_losses_are_the_trainers_step_for_step(name: str, tmp_path: Path) -> None:
+def test_our_losses_equal_the_trainers_at_every_step(name: str, tmp_path: Path) -> None:
     batches = [batch_for("bert", number) for number in range(STEPS)]
     settings = TrainingArguments(
         output_dir=str(tmp_path),
@@ -315,7 +319,7 @@ def test_our_losses_are_the_trainers_step_for_step(name: str, tmp_path: Path) ->
         norms.append(measured.norm.item())
     assert min(norms) < CLIP < max(norms)  # clipped in some steps, and not in others
     assert losses == pytest.approx(trainer.losses, rel=0, abs=1e-5)
-    for (part, found), wanted in zip(model.named_parameters(), trainer.model.parameters(), strict=True):
+    for (part, weight), expected in zip(model.named_parameters(), trainer.model.parameters(), strict=True):
         if part.endswith("key.bias"):
             continue  # softmax cancels it: its gradient is rounding noise, which Adam scales up
-        torch.testing.assert_close(found, wanted, **WITHIN, msg=lambda text, part=part: f"{part}: {text}")
+        torch.testing.assert_close(weight, expected, **WITHIN, msg=lambda text, part=part: f"{part}: {text}")

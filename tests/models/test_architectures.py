@@ -1,4 +1,4 @@
-"""Each architecture's entry says all that is needed of it; what is forgotten is named before anything is trained."""
+"""Each architecture's entry is complete, and what an entry lacks is named before anything is trained."""
 
 from dataclasses import replace
 from typing import Any
@@ -34,11 +34,11 @@ DISTILBERT = Architecture(
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
-def test_every_entry_is_whole(kind: str) -> None:
+def test_every_entry_is_complete(kind: str) -> None:
     assert described_wrongly(source(kind)) == []
 
 
-def test_another_architecture_takes_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_architecture_takes_a_single_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2", LLAMA)
     monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", DISTILBERT)
     assert described_wrongly(source("qwen2")) == []
@@ -73,7 +73,7 @@ def test_another_architecture_takes_one_entry(monkeypatch: pytest.MonkeyPatch) -
         ("distilbert", {"feed_forward": "mlp"}, "feed_forward='mlp' is not a module of a block"),
     ],
 )
-def test_what_an_entry_lacks_is_named(
+def test_an_entry_that_is_wrong_or_incomplete_is_refused_with_the_reason(
     kind: str, wrong: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = {"qwen2": LLAMA, "distilbert": DISTILBERT}[kind]
@@ -82,7 +82,7 @@ def test_what_an_entry_lacks_is_named(
         check_described(source(kind))
 
 
-def test_a_configuration_without_a_size_is_refused_by_the_key_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configuration_without_a_size_is_refused_with_the_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", replace(DISTILBERT, width="d_model"))
     with pytest.raises(ValueError, match=r"has no 'd_model'.* type 'distilbert'"):
         assert source("distilbert").hidden_size

@@ -1,4 +1,4 @@
-"""A base in bf16, and who computes the attention: settings of what is frozen."""
+"""A base in bf16 and the implementation of attention: settings of the frozen model."""
 
 import subprocess
 from collections.abc import Callable
@@ -29,21 +29,21 @@ FITTING = sorted(name for name, leaf in LEAVES.items() if leaf.get("quant") and 
 
 @pytest.fixture
 def tiny(tiny: list[str]) -> list[str]:
-    """A base in bf16 decides its own arithmetic."""
+    """Overrides without a precision, because a base in bf16 decides its own arithmetic."""
     return [word for word in tiny if not word.startswith("precision=")]
 
 
-def cell(tiny: list[str], *words: str) -> Cell:
-    (found,) = cells([*tiny, *words], multirun=False)
-    return found
+def compose_cell(tiny: list[str], *words: str) -> Cell:
+    (composed,) = cells([*tiny, *words], multirun=False)
+    return composed
 
 
-def built(of: Cell) -> nn.Module:
-    return build(of, seed=0, compute=BF16)
+def built(cell: Cell) -> nn.Module:
+    return build(cell, seed=0, compute=BF16)
 
 
-def test_matrices_are_stored_in_bf16_and_what_is_trained_in_fp32(tiny: list[str]) -> None:
-    named = dict(built(cell(tiny, "method=lora", "quant=bf16")).named_parameters())
+def test_frozen_matrices_are_stored_in_bf16_and_trained_parameters_in_fp32(tiny: list[str]) -> None:
+    named = dict(built(compose_cell(tiny, "method=lora", "quant=bf16")).named_parameters())
     for name, parameter in named.items():
         matrix = (
             parameter.ndim == 2 and not parameter.requires_grad and "classifier" not in name and "pooler" not in name
@@ -52,12 +52,12 @@ def test_matrices_are_stored_in_bf16_and_what_is_trained_in_fp32(tiny: list[str]
     assert sum(parameter.dtype is torch.bfloat16 for parameter in named.values()) > 10
 
 
-@pytest.mark.filterwarnings(*[f"ignore:{said}" for name in FITTING for said in WARNINGS.get(name, [])])
+@pytest.mark.filterwarnings(*[f"ignore:{warning}" for name in FITTING for warning in WARNINGS.get(name, [])])
 @pytest.mark.parametrize("name", FITTING)
-def test_every_method_that_leaves_the_base_alone_trains_over_it(name: str, tiny: list[str]) -> None:
+def test_every_method_that_keeps_the_base_frozen_trains_on_a_bf16_base(name: str, tiny: list[str]) -> None:
     rank = {"adalora": "rank=8", "qlora": "rank=4"}.get(name, "rank=4")
-    of = cell(tiny, f"method={name}", rank, "quant=bf16", "quant.double=false")
-    model, recipe, data = built(of), recipe_of(of), load_data(of)
+    cell = compose_cell(tiny, f"method={name}", rank, "quant=bf16", "quant.double=false")
+    model, recipe, data = built(cell), recipe_of(cell), load_data(cell)
     trained = {key: part.clone() for key, part in model.named_parameters() if part.requires_grad}
     assert {part.dtype for part in trained.values()} == {torch.float32}
     optimizer = make_optimizer(model, recipe.build, lr=1e-2, weight_decay=0.0, lr_ratio=recipe.lr_ratio)
@@ -70,20 +70,21 @@ def test_every_method_that_leaves_the_base_alone_trains_over_it(name: str, tiny:
     assert [key for key in moved if "classifier" not in key and "pooler" not in key]
 
 
-def test_it_answers_as_the_base_in_full_precision_but_for_rounding(tiny: list[str]) -> None:
-    of = cell(tiny, "method=lora", "precision=bf16")
-    batch = collate(load_data(of).report, torch.arange(8))
-    found = []
+def test_a_bf16_base_answers_as_the_full_precision_base_up_to_rounding(tiny: list[str]) -> None:
+    cell = compose_cell(tiny, "method=lora", "precision=bf16")
+    batch = collate(load_data(cell).report, torch.arange(8))
+    logits = []
     for words, way in (([], "torch"), (["quant=bf16"], "torch"), (["quant=bf16"], "onednn")):
-        model = quicken(built(cell(tiny, "method=lora", "precision=bf16", *words)).eval(), Fast(way, "all"))
+        model = quicken(built(compose_cell(tiny, "method=lora", "precision=bf16", *words)).eval(), Fast(way, "all"))
         with torch.no_grad(), BF16.autocast():
-            found.append(forward(model, batch))
-    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0.02)
-    torch.testing.assert_close(found[2], found[1], rtol=0, atol=0.02)
+            logits.append(forward(model, batch))
+    torch.testing.assert_close(logits[1], logits[0], rtol=0, atol=0.02)
+    torch.testing.assert_close(logits[2], logits[1], rtol=0, atol=0.02)
 
 
-def test_trials_over_it_train_together_and_say_so(inline: Run, tiny: list[str], tmp_path: Path) -> None:
-    real = [word for word in tiny if not word.startswith("model")]  # in a tiny one bf16's rounding is all there is
+def test_trials_on_a_bf16_base_are_packed_and_recorded_as_such(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+    # In a tiny model, the rounding of bf16 outweighs everything else.
+    real = [word for word in tiny if not word.startswith("model")]
     done = inline(*real, "method=lora", "quant=bf16", "seeds=[0,1]", "pack=2")
     assert done.returncode == 0, done.stdout + done.stderr
     for record in records.read_all(tmp_path / "results", pytest.fail):
@@ -106,22 +107,22 @@ def test_trials_over_it_train_together_and_say_so(inline: Run, tiny: list[str], 
         (["fast.attention=flash"], "fast.attention"),
     ],
 )
-def test_what_cannot_be_is_one_line(words: list[str], message: str, inline: Run, tiny: list[str]) -> None:
+def test_invalid_settings_are_refused_in_one_line(words: list[str], message: str, inline: Run, tiny: list[str]) -> None:
     done = inline(*tiny, *words)
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_whoever_computes_the_attention_the_losses_are_the_same(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_every_attention_implementation_gives_the_same_losses(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     losses = {}
     for way in ("own", "eager", "sdpa"):
         words = ["method=lora", "precision=fp32", "seeds=[0,1]", "pack=2", f"fast.attention={way}", "force=true"]
         done = inline(*tiny, *words)
         assert done.returncode == 0, done.stdout + done.stderr
-        found = [record for record in records.read_all(tmp_path / "results", pytest.fail) if record.kind == "trial"]
-        losses[way] = [loss for record in found for loss in (record.curve or {})["loss"]]
-        for record in found:
+        trials = [record for record in records.read_all(tmp_path / "results", pytest.fail) if record.kind == "trial"]
+        losses[way] = [loss for record in trials for loss in (record.curve or {})["loss"]]
+        for record in trials:
             assert record.provenance["attention"] == way
             assert record.cost is not None
             assert (record.cost["pack"], record.cost["pack_why"]) == (

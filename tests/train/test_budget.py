@@ -25,15 +25,17 @@ def lora() -> nn.Module:
 
 
 def evaluated(**settings: Any) -> tuple[list[int], int]:
-    """The updates at which select was judged, and how many checkpoints were offered."""
+    """Return the updates at which select was judged and the number of checkpoints that were offered."""
     ended, curve = train(lora(), plan=replace(PLAN, **settings))
     scores = ended.scores or {}
     assert len(curve["loss"]) == scores["select_losses"][-1][0]
     return [step for step, _ in scores["select_losses"]], len(scores["select_by_epoch"])
 
 
-def test_a_budget_in_updates_of_two_passes_is_two_epochs() -> None:
-    by_epochs, by_updates = (train(lora(), plan=replace(PLAN, **of)) for of in ({"epochs": 2}, {"updates": 2 * PASS}))
+def test_a_budget_of_two_passes_in_updates_equals_two_epochs() -> None:
+    by_epochs, by_updates = (
+        train(lora(), plan=replace(PLAN, **budget)) for budget in ({"epochs": 2}, {"updates": 2 * PASS})
+    )
     assert by_updates[1]["loss"] == by_epochs[1]["loss"]
     assert by_updates[0].scores == by_epochs[0].scores
     assert by_updates[0].predictions == by_epochs[0].predictions
@@ -41,7 +43,7 @@ def test_a_budget_in_updates_of_two_passes_is_two_epochs() -> None:
 
 @pytest.mark.parametrize(("settings", "steps", "offered"), [
     ({"epochs": 2}, [8, 12, 16], 2),
-    ({"updates": 20}, [8, 15, 16, 20], 3),  # the last pass is cut
+    ({"updates": 20}, [8, 15, 16, 20], 3),  # the last pass is cut short
     ({"updates": 5}, [3, 5], 1),
     ({"updates": 1}, [1], 1),
     ({"updates": 20, "eval_steps": 6}, [6, 12, 15, 18, 20], 4),
@@ -65,7 +67,7 @@ def test_the_protocols_steps_are_the_plans_updates() -> None:
 
 
 @pytest.mark.parametrize(("warmup_steps", "peak"), [(None, 2), (0, 0), (5, 5)])
-def test_warm_up_in_steps_goes_before_the_share(warmup_steps: int | None, peak: int) -> None:
+def test_warm_up_in_steps_overrides_the_share(warmup_steps: int | None, peak: int) -> None:
     optimizer = adamw([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = make_schedule(optimizer, 20, 0.1, warmup_steps)
     rates = []
@@ -82,11 +84,11 @@ def test_a_trials_curve_shows_its_warm_up() -> None:
     assert curve["lr"][:3] == pytest.approx([0.0, 0.05, 0.1])
 
 
-# ---- Whether it was still improving ----------------------------------------------------------------------------------
+# ---- Whether select was still improving ------------------------------------------------------------------------------
 
 
 class Judged(Alone):
-    """A trial whose losses on select are given, in turns; it notes what is read of what."""
+    """A trial whose losses on select are given in order. It records each reading and its number of rows."""
 
     given: list[Tensor]
     read: list[tuple[str, int]]
@@ -102,15 +104,15 @@ class Judged(Alone):
 
 
 def judged(*given: list[float], taught: Rows | None = None) -> Any:
-    """The pack and the scores of eight updates."""
-    pack = Judged(lora(), Wanted("one", 1e-2, 0), training(replace(DATA, taught=taught)), no)
-    pack.given, pack.read = [torch.tensor(one) for one in given], []
-    ((_, ended),) = run_trials(pack, no)
+    """Return the pack and the scores after eight updates."""
+    pack = Judged(lora(), Wanted("one", 1e-2, 0), training(replace(DATA, taught=taught)), ignore)
+    pack.given, pack.read = [torch.tensor(losses) for losses in given], []
+    ((_, ended),) = run_trials(pack, ignore)
     return pack, ended.scores
 
 
-def no(_: object) -> None:
-    """Nobody follows."""
+def ignore(_: object) -> None:
+    """Do nothing with an event."""
 
 
 def test_rise_is_the_paired_mean_and_its_standard_error() -> None:
@@ -122,7 +124,7 @@ UNKNOWN = [([1.0, float("nan")], [1.0, 1.0]), ([1.0, 2.0], [float("inf"), 1.0]),
 
 
 @pytest.mark.parametrize("given", UNKNOWN)
-def test_rise_is_absent_where_it_cannot_be_known(given: Any) -> None:
+def test_rise_is_none_where_it_is_unknown(given: Any) -> None:
     assert judged(*given)[1]["rise"] is None
 
 
@@ -131,8 +133,8 @@ def test_a_training_of_one_update_has_no_rise() -> None:
     assert (ended.scores or {})["rise"] is None
 
 
-def test_answers_are_written_out_only_where_a_checkpoint_is_due() -> None:
-    """Writing answers out takes far longer than reading the loss of the right ones."""
+def test_answers_are_generated_only_where_a_checkpoint_is_due() -> None:
+    """Generating answers takes far longer than computing the loss of the right ones."""
     taught = DATA.select.first(5)
     pack, scores = judged(taught=taught)
     assert pack.read == [("predict", 5), ("predict", 5), ("predict", len(DATA.select)), ("predict", len(DATA.report))]
@@ -140,13 +142,13 @@ def test_answers_are_written_out_only_where_a_checkpoint_is_due() -> None:
     assert scores["rise"] is not None
 
 
-def test_stopping_on_the_way_changes_no_rise() -> None:
-    found = []
+def test_stopping_between_updates_does_not_change_the_rise() -> None:
+    results = []
     for stops in ([8], [1, 6, 7, 8], [2, 3, 8]):
-        pack = Alone(lora(), Wanted("one", 1e-2, 0), training(), no)
-        run = Run(pack, no)
+        pack = Alone(lora(), Wanted("one", 1e-2, 0), training(), ignore)
+        run = Run(pack, ignore)
         for stop in stops:
             assert not list(run.advance(stop))
         ((_, ended),) = run.finish()
-        found.append((ended.scores["rise"], ended.predictions))  # type: ignore[union-attr]
-    assert found[0] == found[1] == found[2]
+        results.append((ended.scores["rise"], ended.predictions))  # type: ignore[union-attr]
+    assert results[0] == results[1] == results[2]

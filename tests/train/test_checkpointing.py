@@ -1,4 +1,4 @@
-"""Blocks that are run twice instead of remembered: the same numbers, less memory."""
+"""Checkpointing runs blocks twice instead of storing activations: the same numbers, less memory."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 def gradients(cell: object, batch: Batch) -> dict[str, torch.Tensor]:
-    """Of one step with dropout drawn from the trial's stream."""
+    """Return the gradients of one step with dropout drawn from the trial's stream."""
     model = build(cell, seed=0, compute=FP32).train()  # type: ignore[arg-type]
     streams = Streams([3], CPU)
     streams.start(5)
@@ -30,7 +30,7 @@ def gradients(cell: object, batch: Batch) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["full", "lora", "adapter", "dora"])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_what_is_run_twice_has_the_same_gradients(
+def test_checkpointing_gives_the_same_gradients(
     name: str,
     kind: str,
     dropout: float,
@@ -38,13 +38,13 @@ def test_what_is_run_twice_has_the_same_gradients(
 ) -> None:
     batch, settings = batch_for(kind), ("checkpointing=true", f"protocol.dropout={dropout}")
     expected = gradients(cell_of(name, folders[kind], settings[1]), batch)
-    found = gradients(cell_of(name, folders[kind], *settings), batch)
-    assert found.keys() == expected.keys()
+    recomputed = gradients(cell_of(name, folders[kind], *settings), batch)
+    assert recomputed.keys() == expected.keys()
     for part, gradient in expected.items():
-        torch.testing.assert_close(found[part], gradient, rtol=0, atol=1e-6, msg=part)
+        torch.testing.assert_close(recomputed[part], gradient, rtol=0, atol=1e-6, msg=part)
 
 
-def test_it_keeps_less(folders: dict[str, Path]) -> None:  # noqa: F811
+def test_checkpointing_keeps_less_memory(folders: dict[str, Path]) -> None:  # noqa: F811
     batch = batch_for("bert")
     bytes_kept = [
         kept_bytes(build(cell, seed=0, compute=FP32), batch, FP32)
@@ -53,14 +53,14 @@ def test_it_keeps_less(folders: dict[str, Path]) -> None:  # noqa: F811
     assert bytes_kept[1] < bytes_kept[0] / 2
 
 
-def test_it_is_a_cell_of_its_own_and_says_so(folders: dict[str, Path]) -> None:  # noqa: F811
-    plain, twice = (cell_of("lora", folders["bert"], f"checkpointing={word}") for word in ("false", "true"))
-    assert plain.id != twice.id
-    assert twice.title == f"{plain.title} checkpointed"
+def test_a_checkpointed_cell_has_its_own_id_and_title(folders: dict[str, Path]) -> None:  # noqa: F811
+    default, checkpointed = (cell_of("lora", folders["bert"], f"checkpointing={word}") for word in ("false", "true"))
+    assert default.id != checkpointed.id
+    assert checkpointed.title == f"{default.title} checkpointed"
 
 
 @pytest.mark.parametrize("name", ["prefix", "prefix_projection", "prefix_text"])
 def test_a_prefix_cannot_be_checkpointed(name: str, folders: dict[str, Path]) -> None:  # noqa: F811
-    """transformers would leave the prefix out without a word."""
+    """transformers would silently leave the prefix out."""
     with pytest.raises(ValueError, match="may not be run twice; use checkpointing=false"):
         cell_of(name, folders["bert"], "checkpointing=true")

@@ -1,4 +1,4 @@
-"""The losses that were recorded before any of the faster ways existed are the losses still, with each way by itself.
+"""Each speedup alone reproduces the losses that were recorded before any speedup existed.
 
 tests/golden/losses.tsv was written by commit a44fb2f from the records of
 
@@ -47,19 +47,19 @@ WAYS: dict[str, tuple[Fast, list[str]]] = {
 
 @cache
 def golden() -> dict[str, list[float]]:
-    """Losses by method."""
-    found: dict[str, list[float]] = {}
+    """Return the losses by method."""
+    by_method: dict[str, list[float]] = {}
     with LOSSES.open(encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            found.setdefault(row["method"], []).append(float(row["loss"]))
-    return found
+            by_method.setdefault(row["method"], []).append(float(row["loss"]))
+    return by_method
 
 
 def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
-    """Of the trial with seed 0, and what its record would say of the cost."""
+    """Return the losses of the trial with seed 0 and the cost that its record would hold."""
     events: list[Event] = []
     whole = load_data(cell)
-    data = Encoded(whole.train, whole.select.first(8), whole.report.first(8))  # the losses do not ask for more
+    data = Encoded(whole.train, whole.select.first(8), whole.report.first(8))  # the losses need no more
     given = Training(data, Plan.of(cell.conf.protocol), recipe_of(cell), FP32)
     Trials(CellSetup(cell, given, fast), events.append).run(cell.trials)
     (cost,) = [event.cost for event in events if isinstance(event, Ended) and event.trial == cell.trials[0].id]
@@ -68,18 +68,18 @@ def losses(cell: Cell, fast: Fast) -> tuple[list[float], dict[str, Any]]:
     return [loss for piece in pieces for loss in piece["loss"]], cost
 
 
-# Every way by itself with LoRA; the other methods by the plain loop, with all ways at once and in parts.
+# Every way alone with LoRA; the other methods with the plain loop, with all ways at once and in parts.
 PAIRS = [("lora", way) for way in WAYS]
 PAIRS += [(method, way) for method in ("full", "adapter", "prefix") for way in ("plain", "all", "in parts")]
 PAIRS += [("adapter", "packed, in parts"), ("full", "checkpointed")]
 
 
 @pytest.mark.parametrize(("method", "way"), PAIRS)
-def test_losses_are_those_of_the_plain_loop(method: str, way: str, tmp_path: Path) -> None:
+def test_every_way_reproduces_the_golden_losses(method: str, way: str, tmp_path: Path) -> None:
     fast, words = WAYS[way]
     settings = [f"method={method}", *SETTINGS, *words, f"cache_dir={tmp_path}"]
     (cell,) = cells(settings, multirun=False)
-    found, cost = losses(cell, fast)
+    actual, cost = losses(cell, fast)
     assert len(golden()[method]) == 20
-    assert found == pytest.approx(golden()[method], rel=0, abs=1e-5)
+    assert actual == pytest.approx(golden()[method], rel=0, abs=1e-5)
     assert cost["pack"] == len(cell.trials)

@@ -1,4 +1,4 @@
-"""A trial that did not do what its method says has no score: what is trained moves, what is frozen does not."""
+"""A trial has a score only if its trained tensors move and its frozen tensors do not."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ class Moving(Hooks):
         next(tensor for name, tensor in tensors if self.part in name).add_(1)
 
 
-def test_a_trained_leaf_that_no_gradient_reaches_ends_as_failed_with_the_reason() -> None:
+def test_a_trained_leaf_without_a_gradient_fails_with_the_reason() -> None:
     with pytest.raises(Unsound, match=r"steps 1 to 8: the gradients .* are exactly zero") as caught:
         train(detached(small()))
     outcome, error = worker.describe(caught.value)
@@ -79,7 +79,9 @@ def test_weight_decay_alone_does_not_count_as_learning() -> None:
     assert not torch.equal(blocks(model)[0].shift.detach(), torch.full((1, 32), 0.1))  # it did move
 
 
-def test_a_record_of_it_is_failed_and_has_no_score(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_leaf_without_a_gradient_is_recorded_as_failed_without_a_score(
+    inline: Run, tiny: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "mine" / "method").mkdir(parents=True)
     (tmp_path / "mine" / "method" / "detached.yaml").write_text(METHOD)
     done = inline("--config-dir", str(tmp_path / "mine"), *tiny, "method=detached", "seeds=[0]")
@@ -93,16 +95,16 @@ def test_a_record_of_it_is_failed_and_has_no_score(inline: Run, tiny: list[str],
 
 
 @pytest.mark.parametrize("part", ["word_embeddings.weight", "LayerNorm.bias", "position_ids", "original_module.weight"])
-def test_a_method_that_moves_what_is_frozen_is_failed(part: str) -> None:
+def test_a_method_that_moves_a_frozen_tensor_fails(part: str) -> None:
     with pytest.raises(Unsound, match=rf"1 frozen tensors moved, the first is .*{part}"):
         train(lora(), Moving(part))
 
 
-def test_a_method_that_moves_what_it_trains_is_not() -> None:
+def test_a_method_that_moves_a_trained_tensor_passes() -> None:
     assert train(lora(), Moving("lora_B"))[0].outcome == "ok"
 
 
-def test_a_trained_leaf_that_stands_still_is_failed_where_its_gradients_are_alive() -> None:
+def test_a_trained_leaf_that_does_not_move_fails_even_with_gradients() -> None:
     model = sound(small())
     guard = Guard(model)
     with torch.no_grad():
@@ -127,13 +129,13 @@ ONE = Batch(torch.ones(1, 1), None, torch.zeros(1), 1)
 
 
 def fed(norms: list[float]) -> None:
-    """A curve that reads these gradient norms of what lies below the head."""
+    """Feed a curve with these gradient norms of the tensors below the head."""
     curve = Curve("one", emit=lambda _: None)
     for norm in norms:
         curve.add(Measured(torch.ones(()), None, torch.ones(()), torch.tensor(norm)), 1e-3, ONE)
 
 
-def test_ten_updates_without_a_gradient_below_the_head_are_unsound_and_one_with_it_saves_them() -> None:
+def test_ten_updates_without_a_gradient_below_the_head_are_unsound_unless_one_has_it() -> None:
     assert FLUSH_STEPS == 10
     with pytest.raises(Unsound, match="steps 1 to 10"):
         fed([0.0] * 10)
@@ -152,7 +154,7 @@ def test_a_single_update_without_a_gradient_at_the_end_of_an_epoch_is_sound() ->
     curve.finish()
 
 
-def test_where_the_head_has_no_gradient_either_there_is_nothing_left_to_learn() -> None:
+def test_updates_without_any_gradient_are_sound() -> None:
     curve = Curve("one", emit=lambda _: None)
     for _ in range(20):
         curve.add(Measured(torch.zeros(()), None, torch.zeros(()), torch.zeros(())), 1e-3, ONE)
@@ -174,14 +176,14 @@ def test_weights_that_are_not_finite_are_named_before_anything_is_trained(number
     model = lora()
     with torch.no_grad():
         dict(model.named_parameters())["base_model.model.bert.embeddings.word_embeddings.weight"][7, 3:5] = number
-    said = r"not finite before training: .*word_embeddings\.weight has 2 of 1,920"
-    with pytest.raises(Unsound, match=said):
+    message = r"not finite before training: .*word_embeddings\.weight has 2 of 1,920"
+    with pytest.raises(Unsound, match=message):
         train(model)
-    with pytest.raises(Unsound, match=said):
+    with pytest.raises(Unsound, match=message):
         score_untrained(model.merge_and_unload(), "one", training(), lambda _: None)
 
 
-def test_large_weights_and_buffers_that_mask_by_infinity_are_finite_enough() -> None:
+def test_large_weights_and_infinite_buffers_pass() -> None:
     model = lora()
     model.register_buffer("mask", torch.full((4,), -torch.inf))
     with torch.no_grad():
@@ -190,7 +192,7 @@ def test_large_weights_and_buffers_that_mask_by_infinity_are_finite_enough() -> 
 
 
 @pytest.mark.parametrize("pack", ["1", "2"])
-def test_a_base_with_nan_is_recorded_as_failed_with_the_tensor_s_name(
+def test_a_base_with_nan_is_recorded_as_failed_with_the_tensors_name(
     pack: str, inline: Run, tiny: list[str], tiny_bert: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
@@ -209,23 +211,23 @@ def test_a_base_with_nan_is_recorded_as_failed_with_the_tensor_s_name(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.int8])
 @pytest.mark.parametrize("entries", [1, 2, 64])
-def test_a_change_of_all_entries_alike_is_seen(entries: int, dtype: torch.dtype) -> None:
+def test_an_equal_change_of_all_entries_is_detected(entries: int, dtype: torch.dtype) -> None:
     before, after = torch.ones(entries, dtype=dtype), torch.full((entries,), 3, dtype=dtype)
     assert fingerprints({"it": before}) != fingerprints({"it": after})
     assert fingerprints({"it": before}) == fingerprints({"it": before.clone()})
 
 
-def test_a_change_that_keeps_the_sum_is_seen() -> None:
+def test_a_change_that_keeps_the_sum_is_detected() -> None:
     before, after = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2.0, 2.0, 2.0])
     assert fingerprints({"it": before}) != fingerprints({"it": after})
 
 
-def test_a_change_of_opposite_signs_is_seen() -> None:
+def test_a_change_of_opposite_signs_is_detected() -> None:
     before, after = torch.zeros(4), torch.tensor([0.5, -0.5, -0.5, 0.5])
     assert fingerprints({"it": before}) != fingerprints({"it": after})
 
 
-def test_the_smallest_change_of_one_weight_is_seen() -> None:
+def test_the_smallest_change_of_one_weight_is_detected() -> None:
     before = torch.randn(500, 500)
     after = before.clone()
     after[7, 7] = torch.nextafter(after[7, 7], torch.tensor(9.0))

@@ -28,7 +28,7 @@ ADAMW = instantiate(OmegaConf.load(CONF / "adamw.yaml").build)  # the others: te
 class Scorer(nn.Module):
     """A classifier with a matrix, biases and a layer norm, called as a transformer is."""
 
-    config = SimpleNamespace(model_type="bert")  # what tells its head
+    config = SimpleNamespace(model_type="bert")  # determines its head
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,8 +94,8 @@ def test_matrices_decay_and_biases_and_layer_norms_do_not(model: Scorer) -> None
 
 def test_every_parameter_is_in_exactly_one_group(model: Scorer) -> None:
     groups = optimizer_of(model, 1e-3, 0.1).param_groups
-    found = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(found) == sorted(id(parameter) for parameter in model.parameters())
+    grouped = [id(parameter) for group in groups for parameter in group["params"]]
+    assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
     assert {group["lr"] for group in groups} == {1e-3}
 
 
@@ -118,7 +118,7 @@ def test_decay_shrinks_a_matrix_and_leaves_a_vector() -> None:
     assert torch.equal(vector.detach(), torch.ones(2))
 
 
-def test_the_factors_of_ia3_start_at_one_and_are_not_pulled_to_zero(tiny_bert: Path) -> None:
+def test_the_factors_of_ia3_do_not_decay(tiny_bert: Path) -> None:
     cell = grid.cells([f"model.name={tiny_bert}", "method=ia3", "protocol.max_length=32"], multirun=False)[0]
     model = build(cell, seed=0, compute=FP32)
     groups = optimizer_of(model, 1e-3, 0.1).param_groups
@@ -140,23 +140,23 @@ def test_only_what_requires_a_gradient_is_trained(model: Scorer) -> None:
 def rates(model: Scorer, steps: int, warmup: float) -> list[float]:
     optimizer = optimizer_of(model, 0.4, 0.0)
     schedule = make_schedule(optimizer, steps, warmup)
-    found = []
+    by_step = []
     for _ in range(steps + 1):
         assert len({group["lr"] for group in optimizer.param_groups}) == 1
-        found.append(schedule.get_last_lr()[0])
+        by_step.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
-    return found
+    return by_step
 
 
 def test_the_rate_rises_from_zero_to_its_peak_and_falls_to_zero(model: Scorer) -> None:
-    found = rates(model, steps=100, warmup=0.06)
-    assert found[0] == 0
-    assert found[3] == pytest.approx(0.2)
-    assert found[6] == max(found) == pytest.approx(0.4)
-    assert found[53] == pytest.approx(0.2)
-    assert found[99] == pytest.approx(0.4 / 94)
-    assert found[100] == 0
+    by_step = rates(model, steps=100, warmup=0.06)
+    assert by_step[0] == 0
+    assert by_step[3] == pytest.approx(0.2)
+    assert by_step[6] == max(by_step) == pytest.approx(0.4)
+    assert by_step[53] == pytest.approx(0.2)
+    assert by_step[99] == pytest.approx(0.4 / 94)
+    assert by_step[100] == 0
 
 
 def test_without_warm_up_the_first_step_has_the_full_rate(model: Scorer) -> None:
@@ -164,32 +164,32 @@ def test_without_warm_up_the_first_step_has_the_full_rate(model: Scorer) -> None
 
 
 @pytest.mark.parametrize("clip", [1e-3, 1e3])
-def test_a_step_gives_the_norm_before_clipping_and_applies_the_clipped_gradient(model: Scorer, clip: float) -> None:
+def test_a_step_returns_the_norm_before_clipping_and_applies_the_clipped_gradient(model: Scorer, clip: float) -> None:
     optimizer, parameters, applied = optimizer_of(model, 0.0, 0.0), list(model.parameters()), []
     optimizer.register_step_pre_hook(lambda *_: applied.extend(parameter.grad.clone() for parameter in parameters))
     loss, expected = gradients(model)
-    found = stepper(model, optimizer, clip=clip)(BATCH)
-    torch.testing.assert_close(found.loss, loss)
-    torch.testing.assert_close(found.norm, norm_of(expected))
-    assert 1e-3 < found.norm < 1e3
-    torch.testing.assert_close(norm_of(applied), found.norm.clamp(max=clip), rtol=1e-2, atol=0)
+    measured = stepper(model, optimizer, clip=clip)(BATCH)
+    torch.testing.assert_close(measured.loss, loss)
+    torch.testing.assert_close(measured.norm, norm_of(expected))
+    assert 1e-3 < measured.norm < 1e3
+    torch.testing.assert_close(norm_of(applied), measured.norm.clamp(max=clip), rtol=1e-2, atol=0)
 
 
-def test_a_step_gives_the_norm_below_the_head_before_clipping(model: Scorer) -> None:
+def test_a_step_returns_the_norm_below_the_head_before_clipping(model: Scorer) -> None:
     expected = norm_of(gradients(model)[1][:3])  # words and norm; the classifier is the head
-    found = stepper(model, optimizer_of(model, 0.0, 0.0), clip=1e-3)(BATCH)
-    assert found.body_norm is not None
-    torch.testing.assert_close(found.body_norm, expected)
-    assert found.body_norm < found.norm
+    measured = stepper(model, optimizer_of(model, 0.0, 0.0), clip=1e-3)(BATCH)
+    assert measured.body_norm is not None
+    torch.testing.assert_close(measured.body_norm, expected)
+    assert measured.body_norm < measured.norm
 
 
 @pytest.mark.parametrize("part", ["head", "body"])
-def test_the_norm_below_the_head_is_absent_exactly_where_nothing_is_trained_there(part: str, model: Scorer) -> None:
+def test_the_norm_below_the_head_is_none_exactly_where_nothing_is_trained_there(part: str, model: Scorer) -> None:
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.startswith("classifier") == (part == "head")
-    found = stepper(model, optimizer_of(model, 0.0, 0.0))(BATCH)
-    assert (found.body_norm is None) == (part == "head")
-    assert part == "head" or torch.equal(found.body_norm, found.norm)
+    measured = stepper(model, optimizer_of(model, 0.0, 0.0))(BATCH)
+    assert (measured.body_norm is None) == (part == "head")
+    assert part == "head" or torch.equal(measured.body_norm, measured.norm)
 
 
 def test_a_step_moves_what_is_trained_and_leaves_the_rest(model: Scorer) -> None:
@@ -200,7 +200,7 @@ def test_a_step_moves_what_is_trained_and_leaves_the_rest(model: Scorer) -> None
     assert moved == {"norm.weight", "norm.bias", "classifier.weight", "classifier.bias"}
 
 
-def test_steps_do_not_add_up_their_gradients(model: Scorer) -> None:
+def test_gradients_do_not_add_up_over_steps(model: Scorer) -> None:
     step = stepper(model, optimizer_of(model, 0.0, 0.0))
     norms = [step(BATCH).norm for _ in range(2)]
     assert torch.equal(norms[0], norms[1])
@@ -208,7 +208,7 @@ def test_steps_do_not_add_up_their_gradients(model: Scorer) -> None:
 
 
 class Pull(Hooks):
-    """Pulls the embedding to zero, and remembers what it sees after each step."""
+    """Hooks that pull the embedding to zero and record what they see after each step."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, bool, Tensor]] = []
@@ -220,28 +220,28 @@ class Pull(Hooks):
         self.seen.append((step, model.words.weight.grad is not None, model.words.weight.detach().clone()))
 
 
-def test_a_step_gives_tensors_that_hold_no_graph(model: Scorer) -> None:
-    found = stepper(model, optimizer_of(model, 0.1, 0.0), Pull())(BATCH)
-    for value in (found.loss, found.penalty, found.norm, found.body_norm):
+def test_a_step_returns_tensors_without_a_graph(model: Scorer) -> None:
+    measured = stepper(model, optimizer_of(model, 0.1, 0.0), Pull())(BATCH)
+    for value in (measured.loss, measured.penalty, measured.norm, measured.body_norm):
         assert value is not None
         assert value.shape == ()
         assert not value.requires_grad
 
 
-def test_a_penalty_is_followed_and_told_apart_from_the_loss(model: Scorer) -> None:
+def test_a_penalty_is_trained_and_reported_apart_from_the_loss(model: Scorer) -> None:
     loss, (words, *rest) = gradients(model)
     start = model.words.weight.detach().clone()
-    found = stepper(model, optimizer_of(model, 0.0, 0.0), Pull(), clip=1e9)(BATCH)
-    torch.testing.assert_close(found.loss, loss)
-    torch.testing.assert_close(found.penalty, 3 * start.square().sum())
-    torch.testing.assert_close(found.norm, norm_of([words + 6 * start, *rest]))
+    measured = stepper(model, optimizer_of(model, 0.0, 0.0), Pull(), clip=1e9)(BATCH)
+    torch.testing.assert_close(measured.loss, loss)
+    torch.testing.assert_close(measured.penalty, 3 * start.square().sum())
+    torch.testing.assert_close(measured.norm, norm_of([words + 6 * start, *rest]))
 
 
-def test_a_step_of_a_method_without_a_penalty_tells_none(model: Scorer) -> None:
+def test_a_step_of_a_method_without_a_penalty_reports_none(model: Scorer) -> None:
     assert stepper(model, optimizer_of(model, 0.1, 0.0))(BATCH).penalty is None
 
 
-def test_a_method_is_called_after_each_update_while_the_gradients_are_there(model: Scorer) -> None:
+def test_a_method_is_called_after_each_update_while_gradients_are_kept(model: Scorer) -> None:
     hooks, start = Pull(), model.words.weight.detach().clone()
     step = stepper(model, optimizer_of(model, 0.1, 0.0), hooks)
     for _ in range(3):
@@ -252,7 +252,7 @@ def test_a_method_is_called_after_each_update_while_the_gradients_are_there(mode
     assert torch.equal(hooks.seen[2][2], model.words.weight)
 
 
-def test_the_loss_falls_over_steps_in_either_arithmetic() -> None:
+def test_the_loss_falls_over_steps_in_fp32_and_bf16() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         model = Scorer()
         step = stepper(model, optimizer_of(model, 0.05, 0.0), dtype=dtype)
@@ -263,13 +263,13 @@ def test_the_loss_falls_over_steps_in_either_arithmetic() -> None:
 
 
 def rates_of(model: nn.Module, optimizer: Optimizer) -> dict[str, float]:
-    found = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-    return {name: found[id(parameter)] for name, parameter in model.named_parameters()}
+    by_id = {id(parameter): group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    return {name: by_id[id(parameter)] for name, parameter in model.named_parameters()}
 
 
 def test_a_ratio_multiplies_the_rate_of_what_it_names_and_of_nothing_else(model: Scorer) -> None:
-    found = rates_of(model, optimizer_of(model, 0.5, 0.1, {"norm": 4.0, "words.w": 0.5}))
-    assert found == {
+    by_name = rates_of(model, optimizer_of(model, 0.5, 0.1, {"norm": 4.0, "words.w": 0.5}))
+    assert by_name == {
         "words.weight": 0.25, "norm.weight": 2.0, "norm.bias": 2.0, "classifier.weight": 0.5, "classifier.bias": 0.5,
     }  # fmt: skip
 
@@ -277,31 +277,31 @@ def test_a_ratio_multiplies_the_rate_of_what_it_names_and_of_nothing_else(model:
 @pytest.mark.parametrize("lr", [5e-5, 1e-3, 0.5])
 def test_the_head_has_the_same_rate_whatever_the_bodys_is(lr: float, model: Scorer) -> None:
     model.new_modules = ("norm",)  # as a checkpoint's missing pooler
-    found = rates_of(model, optimizer_of(model, lr, 0.1, {"classifier": 4.0}, head_lr=1e-3))
-    assert found == {name: lr if name == "words.weight" else 1e-3 for name in found}
+    by_name = rates_of(model, optimizer_of(model, lr, 0.1, {"classifier": 4.0}, head_lr=1e-3))
+    assert by_name == {name: lr if name == "words.weight" else 1e-3 for name in by_name}
 
 
-def test_the_head_follows_the_trial_where_it_has_no_rate_of_its_own(model: Scorer) -> None:
-    found = rates_of(model, optimizer_of(model, 0.5, 0.1, {"words": 4.0}))
-    assert found == {name: 2.0 if name == "words.weight" else 0.5 for name in found}
+def test_the_head_has_the_trials_rate_if_it_has_none_of_its_own(model: Scorer) -> None:
+    by_name = rates_of(model, optimizer_of(model, 0.5, 0.1, {"words": 4.0}))
+    assert by_name == {name: 2.0 if name == "words.weight" else 0.5 for name in by_name}
 
 
 def test_warm_up_and_decay_are_the_same_for_head_and_body(model: Scorer) -> None:
     optimizer = optimizer_of(model, 0.4, 0.0, head_lr=0.01)
     schedule = make_schedule(optimizer, 100, 0.1)
     for _ in range(100):
-        found = rates_of(model, optimizer)
-        assert found["classifier.bias"] == pytest.approx(found["words.weight"] / 40)
+        by_name = rates_of(model, optimizer)
+        assert by_name["classifier.bias"] == pytest.approx(by_name["words.weight"] / 40)
         optimizer.step()
         schedule.step()
 
 
-def test_a_rate_changes_no_decay(model: Scorer) -> None:
+def test_rates_do_not_change_the_weight_decay(model: Scorer) -> None:
     kinds: list[tuple[dict[str, float], float | None]] = [({}, None), ({"norm": 4.0}, 0.1)]
-    plain, changed = (optimizer_of(model, 0.5, 0.1, ratio, head_lr) for ratio, head_lr in kinds)
+    uniform, changed = (optimizer_of(model, 0.5, 0.1, ratio, head_lr) for ratio, head_lr in kinds)
     decays = [
         {id(parameter): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
-        for optimizer in (plain, changed)
+        for optimizer in (uniform, changed)
     ]
     assert decays[0] == decays[1]
 
@@ -310,15 +310,13 @@ RECORDED = [({"words": 9.0}, None), ({"words": 0.1, "norm": 0.1}, None), ({}, 9.
 
 
 @pytest.mark.parametrize(("ratio", "head_lr"), RECORDED)
-def test_the_rate_that_is_recorded_is_the_plain_one(
-    ratio: dict[str, float], head_lr: float | None, model: Scorer
-) -> None:
+def test_the_recorded_rate_is_the_trials(ratio: dict[str, float], head_lr: float | None, model: Scorer) -> None:
     optimizer = optimizer_of(model, 0.5, 0.1, ratio, head_lr)
     schedule = make_schedule(optimizer, 4, 0.0)
     assert schedule.get_last_lr()[0] == optimizer.param_groups[0]["lr"] == 0.5
 
 
-def test_the_rate_that_is_recorded_is_never_the_heads_own(model: Scorer) -> None:
+def test_the_recorded_rate_is_never_the_heads(model: Scorer) -> None:
     model.new_modules = ("words",)  # before the body, in the order of the names
     optimizer = optimizer_of(model, 0.5, 0.1, {"norm": 0.5}, head_lr=0.01)
     assert optimizer.param_groups[0]["lr"] == 0.25
@@ -328,7 +326,7 @@ def test_the_schedule_keeps_the_ratios(model: Scorer) -> None:
     optimizer = optimizer_of(model, 0.4, 0.0, {"norm": 4.0})
     schedule = make_schedule(optimizer, 4, 0.0)
     for share in (1.0, 0.75, 0.5, 0.25, 0.0):
-        found = rates_of(model, optimizer)
-        assert (found["words.weight"], found["norm.bias"]) == pytest.approx((0.4 * share, 1.6 * share))
+        by_name = rates_of(model, optimizer)
+        assert (by_name["words.weight"], by_name["norm.bias"]) == pytest.approx((0.4 * share, 1.6 * share))
         optimizer.step()
         schedule.step()

@@ -1,4 +1,4 @@
-"""Every optimizer of conf/optim: it learns, and what the training loop gives it reaches it."""
+"""Every optimizer of conf/optim learns and receives the settings of the training loop."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ from bench.train.optim import make_optimizer, make_schedule
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CONF = REPOSITORY / "conf" / "optim"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
-RATES = {"sgd_momentum": 0.05, "adafactor": 0.1}  # of the others: 0.01
+RATES = {"sgd_momentum": 0.05, "adafactor": 0.1}  # the others: 0.01
 EIGHT_BITS = ("adamw_8bit", "paged_adamw_8bit")
 
 pytestmark = pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU")
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Paged optimizers are not support
 class Model(nn.Module):
     """A linear classifier over a frozen matrix: its loss is convex in what is trained."""
 
-    config = SimpleNamespace(model_type="bert")  # what tells its head
+    config = SimpleNamespace(model_type="bert")  # determines its head
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def test_the_name_in_a_yaml_is_that_of_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_five_steps_lower_a_loss(name: str) -> None:
     model = Model()
-    model.lora_B.requires_grad_(requires_grad=False)  # what is left is convex
+    model.lora_B.requires_grad_(requires_grad=False)  # the rest is convex
     losses, _ = descend(name, model, steps=6)
     assert losses == sorted(losses, reverse=True)
     assert losses[5] < 0.95 * losses[0]
@@ -89,12 +89,12 @@ def test_every_trained_tensor_moves_and_no_other(name: str) -> None:
 def test_weight_decay_and_rate_ratios_reach_every_optimizer(name: str) -> None:
     model = Model()
     optimizer = built(name, model, lr=1e-3, weight_decay=0.1, lr_ratio={"lora_B": 20.0}, head_lr=5e-4)
-    found = {
+    settings = {
         id(tensor): (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
         for tensor in group["params"]
     }
-    assert {part: found[id(tensor)] for part, tensor in model.named_parameters() if tensor.requires_grad} == {
+    assert {part: settings[id(tensor)] for part, tensor in model.named_parameters() if tensor.requires_grad} == {
         "lora_B.weight": (0.02, 0.1),
         "classifier.weight": (0.0005, 0.1),
         "classifier.bias": (0.0005, 0.0),
@@ -102,8 +102,8 @@ def test_weight_decay_and_rate_ratios_reach_every_optimizer(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_weight_decay_shrinks_a_matrix_that_has_no_gradient_to_follow(name: str) -> None:
-    found = []
+def test_weight_decay_shrinks_a_matrix_whose_gradient_is_zero(name: str) -> None:
+    means = []
     for weight_decay in (0.0, 0.1):
         model = Model()
         nn.init.ones_(model.lora_B.weight)
@@ -111,8 +111,8 @@ def test_weight_decay_shrinks_a_matrix_that_has_no_gradient_to_follow(name: str)
         for parameter in model.parameters():
             parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
         optimizer.step()
-        found.append(model.lora_B.weight.detach().mean().item())
-    assert found[1] < found[0] == pytest.approx(1.0, abs=1e-6)
+        means.append(model.lora_B.weight.detach().mean().item())
+    assert means[1] < means[0] == pytest.approx(1.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -146,7 +146,7 @@ def test_only_the_8_bit_optimizers_keep_a_byte_per_entry_and_only_of_large_tenso
     assert bits["lora_B.weight"] or name == "adafactor"  # which keeps sums over rows and columns
 
 
-def test_a_cell_with_another_optimizer_says_so_and_is_recorded(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_cell_with_another_optimizer_is_recorded_with_its_name(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline(*tiny, "method=lora", "optim=lion", "lrs=[1e-4]", "seeds=[0]")
     assert done.returncode == 0, done.stderr
     (path,) = (tmp_path / "results").rglob("lr*.json")

@@ -1,4 +1,4 @@
-"""What a failure means, and that nothing of it is left in memory when it is tried again."""
+"""Failures are classified, and nothing of a failed attempt is left in memory when it is repeated."""
 
 import weakref
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from bench.train.outcome import describe, is_oom, release
 
 
 class WrappedError(Exception):
-    """Another library's word for a failure."""
+    """An error in which another library wraps a failure."""
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ class WrappedError(Exception):
         "std::bad_alloc",
     ],
 )
-def test_every_library_s_word_for_a_full_memory_is_an_oom(message: str) -> None:
+def test_every_librarys_message_of_a_full_memory_is_an_oom(message: str) -> None:
     for error in (RuntimeError(message), torch.AcceleratorError(message)):
         assert is_oom(error)
         assert describe(error)[0] == "oom"
@@ -61,7 +61,7 @@ def test_every_library_s_word_for_a_full_memory_is_an_oom(message: str) -> None:
         OSError("[Errno 28] No space left on device"),
     ],
 )
-def test_other_failures_are_none(error: Exception) -> None:
+def test_other_failures_are_not_an_oom(error: Exception) -> None:
     assert not is_oom(error)
 
 
@@ -90,17 +90,19 @@ def test_a_released_error_holds_no_tensor_and_keeps_its_text() -> None:
 
 @pytest.fixture
 def emptied(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[[], Tensor], list[bool]]:
-    """Makes a tensor for the frame that fails; and whether, when the cache is emptied, all of them are gone."""
-    made: list[Any] = []
-    gone: list[bool] = []
+    """A function that makes a tensor for the failing frame, and whether all are freed whenever the cache is emptied."""
+    references: list[Any] = []
+    freed: list[bool] = []
 
     def hold() -> Tensor:
         tensor = torch.ones(8)
-        made.append(weakref.ref(tensor))
+        references.append(weakref.ref(tensor))
         return tensor
 
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
-    return hold, gone
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: freed.append(all(reference() is None for reference in references))
+    )
+    return hold, freed
 
 
 def test_an_evaluation_frees_the_failed_attempt_before_it_halves(

@@ -1,4 +1,4 @@
-"""A training that stops on the way and goes on ends where one that never stopped does; what select says on the way."""
+"""Training that stops and resumes ends where uninterrupted training ends; the losses on select in between."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ TOTAL = PLAN.steps(DATA.train)
 
 @pytest.fixture(params=["alone", "packed"])
 def made(request: pytest.FixtureRequest, folders: dict[str, Path]) -> Callable[[], tuple[Pack, dict]]:  # noqa: F811
-    """A pack of its own at every call, and the losses that it will tell."""
+    """Return a function that makes a new pack and the losses that the pack will emit."""
     cell = cell_of("lora", folders["bert"], "protocol.head_lr=2e-3")
 
     def make() -> tuple[Pack, dict[str, list[float]]]:
@@ -46,8 +46,8 @@ def test_every_trial_trains_the_head_at_the_protocols_rate(made: Callable[[], tu
         rates = {id(part): group["lr"] for group in member.optimizer.param_groups for part in group["params"]}
         initial = {id(part): group["initial_lr"] for group in member.optimizer.param_groups for part in group["params"]}
         assert set(rates) == {id(part) for part in member.parameters.values()}
-        found = {"classifier" in name: initial[id(part)] for name, part in member.parameters.items()}
-        assert found == {True: 2e-3, False: member.wanted.lr}
+        by_head = {"classifier" in name: initial[id(part)] for name, part in member.parameters.items()}
+        assert by_head == {True: 2e-3, False: member.wanted.lr}
 
 
 def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member]]:
@@ -55,25 +55,25 @@ def ends_of(pack: Pack, stops: list[int]) -> tuple[dict[str, Ended], list[Member
     for stop in [*stops, run.total]:
         assert not list(run.advance(stop))
         assert run.steps == stop
-    found = {member.wanted.trial: end for member, end in run.finish()}
-    assert all(isinstance(end, Ended) for end in found.values())
-    return found, members  # type: ignore[return-value]
+    ends = {member.wanted.trial: end for member, end in run.finish()}
+    assert all(isinstance(end, Ended) for end in ends.values())
+    return ends, members  # type: ignore[return-value]
 
 
-def test_a_run_in_stages_ends_as_one_that_never_stopped(made: Callable[[], tuple[Pack, dict]]) -> None:
+def test_a_run_in_stages_ends_as_an_uninterrupted_run(made: Callable[[], tuple[Pack, dict]]) -> None:
     (straight, its_losses), (staged, other_losses) = made(), made()
     expected, before = ends_of(straight, [])
-    found, after = ends_of(staged, [1, TOTAL // 3, TOTAL // 3, TOTAL // 2, TOTAL - 1])
+    ends, after = ends_of(staged, [1, TOTAL // 3, TOTAL // 3, TOTAL // 2, TOTAL - 1])
     assert other_losses == its_losses
-    for one, other in zip(before, after, strict=True):
-        assert all(torch.equal(part, other.parameters[name]) for name, part in one.parameters.items())
-        assert set(one.select_losses) < set(other.select_losses)
-    for name, end in found.items():
+    for member, staged_member in zip(before, after, strict=True):
+        assert all(torch.equal(part, staged_member.parameters[name]) for name, part in member.parameters.items())
+        assert set(member.select_losses) < set(staged_member.select_losses)
+    for name, end in ends.items():
         assert end.predictions == expected[name].predictions
         assert {**(end.scores or {}), "select_losses": None} == {**(expected[name].scores or {}), "select_losses": None}
 
 
-def test_who_is_dropped_between_stages_disturbs_nobody(made: Callable[[], tuple[Pack, dict]]) -> None:
+def test_a_trial_dropped_between_stages_does_not_disturb_the_others(made: Callable[[], tuple[Pack, dict]]) -> None:
     (straight, _), (staged, _) = made(), made()
     expected, _ = ends_of(straight, [])
     run = Run(staged, lambda _: None)

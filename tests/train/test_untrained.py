@@ -1,4 +1,4 @@
-"""Methods that train nothing, and tasks that are put to a masked language model: from the command line to the table."""
+"""Methods that train nothing, and tasks for a masked language model, from the command line to the table."""
 
 import subprocess
 from collections.abc import Callable
@@ -27,34 +27,34 @@ CLOZE = ("task=sst2_prompt", "task.cloze='{text} it was {mask}'", "task.words=[b
 
 
 @pytest.fixture
-def asked(questions: Path, tmp_path: Path) -> list[str]:
-    """Overrides for questions to the small random model."""
+def overrides(questions: Path, tmp_path: Path) -> list[str]:
+    """Return overrides for questions to the small random model."""
     folders = [f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
     return ["task=medmcqa", f"task.path={questions}", "task.select_rows=12", *SMALL, "seeds=[0,1]", *folders]
 
 
 def trials(folder: Path) -> dict[str, list[Record]]:
-    found: dict[str, list[Record]] = {}
+    by_method: dict[str, list[Record]] = {}
     for record in records.read_all(folder, pytest.fail):
-        found.setdefault(record.cell["method"], []).append(record)
-    return found
+        by_method.setdefault(record.cell["method"], []).append(record)
+    return by_method
 
 
-def test_baselines_stand_in_the_table_of_the_methods_that_train(
-    inline: Run, asked: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_baselines_share_a_table_with_the_methods_that_train(
+    inline: Run, overrides: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     methods = "method=zero_shot,few_shot,chain_of_thought,ia3"
-    done = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *asked)
+    done = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *overrides)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = trials(tmp_path / "results")
-    assert {name: len(rows) - 1 for name, rows in found.items()} == {
+    by_method = trials(tmp_path / "results")
+    assert {name: len(rows) - 1 for name, rows in by_method.items()} == {
         "zero_shot": 1,  # no seed changes anything
         "few_shot": 2,
         "chain_of_thought": 1,
         "ia3": 2,
     }
     for name in ("zero_shot", "few_shot", "chain_of_thought"):
-        (probe,) = (record for record in found[name] if record.kind == "probe")
+        (probe,) = (record for record in by_method[name] if record.kind == "probe")
         assert probe.cost is not None
         assert (probe.cost["trainable_params"], probe.cost["adapter_bytes"], probe.cost["step_seconds_median"]) == (
             0,
@@ -62,7 +62,7 @@ def test_baselines_stand_in_the_table_of_the_methods_that_train(
             None,
         )
         assert probe.cost["eval_seconds"] > 0
-        for record in found[name]:
+        for record in by_method[name]:
             if record.kind == "trial":
                 assert record.trial is not None
                 assert record.trial["lr"] is None
@@ -70,25 +70,27 @@ def test_baselines_stand_in_the_table_of_the_methods_that_train(
                 assert set(record.scores["by"]) == {"subject_name", "choice_type"}
                 assert record.predictions is not None
                 assert {part: len(rows) for part, rows in record.predictions.items()} == {"select": 12, "report": 24}
-    one, two = (record.predictions for record in found["few_shot"] if record.kind == "trial")
-    assert one != two  # each seed draws its own examples
+    first, second = (record.predictions for record in by_method["few_shot"] if record.kind == "trial")
+    assert first != second  # each seed draws its own examples
     capfd.readouterr()
     assert cli([f"results_dir={tmp_path / 'results'}"]) == 0
     shown = capfd.readouterr().out
     assert "Table 1 of" not in shown  # all four are comparable
-    again = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *asked)
+    again = inline("-m", methods, "rank=3", "prompt.reason_tokens=6", "protocol=smoke", *overrides)
     assert "6 recorded, 0 to train" in again.stdout
 
 
 @pytest.mark.parametrize("form", ["options", "generate"])
-def test_the_other_forms_are_answered_as_they_are_too(form: str, inline: Run, asked: list[str], tmp_path: Path) -> None:
-    done = inline("-m", "method=zero_shot,few_shot", "rank=2", f"task.form={form}", *asked)
+def test_untrained_methods_answer_the_other_forms_too(
+    form: str, inline: Run, overrides: list[str], tmp_path: Path
+) -> None:
+    done = inline("-m", "method=zero_shot,few_shot", "rank=2", f"task.form={form}", *overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(trials(tmp_path / "results")) == {"zero_shot", "few_shot"}
 
 
-def test_examples_stand_before_the_question_with_their_answers(asked: list[str]) -> None:
-    (cell,) = cells(["method=few_shot", "rank=4", *asked], multirun=False)
+def test_examples_precede_the_question_with_their_answers(overrides: list[str]) -> None:
+    (cell,) = cells(["method=few_shot", "rank=4", *overrides], multirun=False)
     from bench.models.load import load_tokenizer
 
     data, tokenizer = load_data(cell, 1), load_tokenizer(cell.source)
@@ -105,8 +107,8 @@ def test_examples_stand_before_the_question_with_their_answers(asked: list[str])
     assert solved
 
 
-def test_a_thought_is_written_and_concluded_before_the_letters_are_compared(asked: list[str]) -> None:
-    (cell,) = cells(["method=chain_of_thought", "prompt.reason_tokens=5", *asked], multirun=False)
+def test_reasoning_is_generated_and_concluded_before_the_letters_are_compared(overrides: list[str]) -> None:
+    (cell,) = cells(["method=chain_of_thought", "prompt.reason_tokens=5", *overrides], multirun=False)
     data, model = load_data(cell), build(cell, seed=0, compute=FP32).eval()
     read = data.report.read
     assert isinstance(read, Reasoned)
@@ -114,8 +116,8 @@ def test_a_thought_is_written_and_concluded_before_the_letters_are_compared(aske
     with torch.no_grad():
         together = concluded(model, both, read)
         for row in range(6):
-            one = collate(data.report, torch.tensor([row]))
-            ids = one.input_ids
+            single = collate(data.report, torch.tensor([row]))
+            ids = single.input_ids
             for _ in range(5):
                 word = model(input_ids=ids).logits[0, -1].argmax()
                 if int(word) == read.tokenizer.eos_token_id:
@@ -145,7 +147,7 @@ def test_a_thought_is_written_and_concluded_before_the_letters_are_compared(aske
         (["method=prompt", "rank=20", *CLOZE, "task.shots=2"], "choose a rank of at most 0"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_invalid_settings_are_refused_in_one_line(
     words: list[str], message: str, inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     done = inline(*tiny, *words)
@@ -158,15 +160,15 @@ def test_what_cannot_be_is_one_line(
 METHODS = "lora,dora,ia3,adapter,bitfit,full,prompt,prefix"
 
 
-@pytest.mark.filterwarnings(*[f"ignore:{said}" for name in METHODS.split(",") for said in WARNINGS.get(name, [])])
+@pytest.mark.filterwarnings(*[f"ignore:{warning}" for name in METHODS.split(",") for warning in WARNINGS.get(name, [])])
 def test_every_kind_of_method_trains_a_masked_language_model(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline(
         "-m", *tiny, *CLOZE, f"method={METHODS},zero_shot,few_shot", "rank=2", "seeds=[0]", "protocol.max_length=24"
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = trials(tmp_path / "results")
-    assert set(found) == {*METHODS.split(","), "zero_shot", "few_shot"}
-    for rows in found.values():
+    by_method = trials(tmp_path / "results")
+    assert set(by_method) == {*METHODS.split(","), "zero_shot", "few_shot"}
+    for rows in by_method.values():
         assert all(record.outcome == "ok" for record in rows)
 
 
@@ -182,7 +184,7 @@ def test_a_masked_language_model_learns_its_words(inline: Run, tiny: list[str], 
             assert record.cost["pack"] == 2  # words at a mask are trained together too
 
 
-def test_a_model_that_is_partly_new_is_not_scored_as_it_is(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_model_that_is_partly_new_is_not_scored_untrained(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     from transformers import AutoModelForMaskedLM, AutoTokenizer
 
     folder, whole = tmp_path / "headless", tiny[0].removeprefix("model.name=")
@@ -193,7 +195,7 @@ def test_a_model_that_is_partly_new_is_not_scored_as_it_is(inline: Run, tiny: li
     assert "the checkpoint lacks the model's transform, which is randomly initialised" in done.stdout
 
 
-def test_packed_and_alone_agree_at_the_mask(tiny: list[str]) -> None:
+def test_packed_and_single_trials_agree_at_the_mask(tiny: list[str]) -> None:
     (cell,) = cells([*tiny, *CLOZE, "method=lora", "protocol.train_rows=null"], multirun=False)
     data = load_data(cell)
     model = build(cell, seed=0, compute=FP32).eval()

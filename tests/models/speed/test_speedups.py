@@ -1,4 +1,4 @@
-"""Faster ways give the same numbers: each switch alone, forward and backward, mapped over trials and not."""
+"""Speedups give the same numbers: each switch alone, forward and backward, with and without vmap over trials."""
 
 import copy
 from pathlib import Path
@@ -36,7 +36,7 @@ BATCH = collate(DATA.train, by_length(DATA.train, 8)[-1])  # padded
 
 
 def adapted() -> nn.Module:
-    """Trains the blocks' last layer norms alone: gradients pass the matrices, all of which are frozen."""
+    """Train only the blocks' last layer norms: gradients pass the matrices, which are all frozen."""
     model = full(small()).requires_grad_(requires_grad=False)
     for block in model.bert.encoder.layer:
         block.output.LayerNorm.requires_grad_()
@@ -47,23 +47,23 @@ def run(model: nn.Module) -> tuple[Tensor, dict[str, Tensor]]:
     logits = model(**arguments(BATCH)).logits
     model.zero_grad()
     nn.functional.cross_entropy(logits, BATCH.labels).backward()
-    found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
-    return logits.detach(), found
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    return logits.detach(), gradients
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.linear}-{way.last_layer}")
 def test_every_way_gives_the_same_logits_and_gradients(way: Fast) -> None:
     model = adapted()
     logits, gradients = run(copy.deepcopy(model))
-    ours, found = run(quicken(model, way))
-    torch.testing.assert_close(ours, logits, rtol=0, atol=1e-6)
-    assert found.keys() == gradients.keys()
+    fast_logits, fast_gradients = run(quicken(model, way))
+    torch.testing.assert_close(fast_logits, logits, rtol=0, atol=1e-6)
+    assert fast_gradients.keys() == gradients.keys()
     for name, gradient in gradients.items():
-        torch.testing.assert_close(found[name], gradient, rtol=0, atol=1e-6)
+        torch.testing.assert_close(fast_gradients[name], gradient, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.linear}-{way.last_layer}")
-def test_switching_back_leaves_the_model_as_it_was(way: Fast) -> None:
+def test_undoing_the_speedups_restores_the_model(way: Fast) -> None:
     model = adapted()
     before = [type(module) for module in model.modules()]
     names = list(model.state_dict())
@@ -89,7 +89,7 @@ def test_the_last_block_is_computed_at_one_position(kind: str) -> None:
     assert torch.allclose(before, first, atol=1e-6)
 
 
-def test_an_architecture_that_is_not_known_is_left_alone() -> None:
+def test_an_unknown_architecture_is_left_unchanged() -> None:
     model = small("llama")
     before = [type(module) for module in model.modules()]
     assert not compute_first_token(model)
@@ -103,20 +103,20 @@ def test_only_frozen_layers_are_laid_out() -> None:
     assert set(kinds.values()) == {FrozenLinear}
 
 
-def test_a_product_maps_over_trials() -> None:
+def test_the_product_of_a_frozen_layer_maps_over_trials() -> None:
     layer, x = nn.Linear(8, 6).requires_grad_(requires_grad=False), torch.randn(3, 2, 5, 8)
 
     def loss(x: Tensor) -> Tensor:
         return layer(x).sin().sum()
 
-    expected = torch.stack([grad(loss)(one) for one in x.flatten(0, 1)]).view_as(x)
+    expected = torch.stack([grad(loss)(example) for example in x.flatten(0, 1)]).view_as(x)
     lay_out(nn.Sequential(layer))
     assert isinstance(layer, FrozenLinear)
     torch.testing.assert_close(vmap(vmap(grad(loss)))(x), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(vmap(grad(loss), in_dims=2)(x.movedim(0, 2)), vmap(grad(loss))(x), rtol=0, atol=1e-6)
 
 
-def test_a_product_can_be_added_to_in_place() -> None:
+def test_the_product_of_a_frozen_layer_can_be_added_to_in_place() -> None:
     layer = nn.Linear(8, 6).requires_grad_(requires_grad=False)
     x, more = torch.randn(2, 5, 8, requires_grad=True), torch.randn(2, 5, 6, requires_grad=True)
     product = lay_out(nn.Sequential(layer))(x)
@@ -125,7 +125,7 @@ def test_a_product_can_be_added_to_in_place() -> None:
     torch.testing.assert_close(more.grad, product.cos().detach())
 
 
-def test_another_weight_in_its_place_is_used() -> None:
+def test_a_frozen_layer_uses_a_substituted_weight() -> None:
     layer = nn.Linear(4, 4).requires_grad_(requires_grad=False)
     holder, x = nn.Sequential(layer), torch.randn(2, 4)
     lay_out(holder)(x)
@@ -133,18 +133,18 @@ def test_another_weight_in_its_place_is_used() -> None:
     torch.testing.assert_close(functional_call(holder, other, (x,)), x)
 
 
-def test_bf16_rounds_as_autocast_does() -> None:
+def test_a_frozen_layer_in_bf16_rounds_as_autocast_does() -> None:
     layer, x = nn.Linear(64, 32).requires_grad_(requires_grad=False), torch.randn(7, 64)
     with torch.autocast("cpu", torch.bfloat16):
         expected = layer(x)
-        found = lay_out(nn.Sequential(layer))(x)
-    assert found.dtype is torch.bfloat16
-    torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
+        product = lay_out(nn.Sequential(layer))(x)
+    assert product.dtype is torch.bfloat16
+    torch.testing.assert_close(product, expected, rtol=0, atol=0.02)
 
 
 @pytest.mark.parametrize(("vendor", "chosen"), [("AuthenticAMD", "onednn"), ("GenuineIntel", "torch"), ("", "torch")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_auto_is_decided_by_the_cpu_and_a_word_is_obeyed(
+def test_auto_depends_on_the_cpu_and_an_explicit_choice_is_kept(
     vendor: str, chosen: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_module, "cpu_vendor", lambda: vendor)
@@ -164,8 +164,8 @@ def test_the_vendor_is_read_from_the_system(monkeypatch: pytest.MonkeyPatch, tmp
     assert cpu_vendor.__wrapped__() == "AuthenticAMD"
 
 
-def test_what_is_free_at_the_moment_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights are laid out anew, and trials are packed, by what the machine has, whatever else runs on it."""
+def test_free_memory_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The layout of weights and the size of packs depend on the machine's total memory, whatever else runs on it."""
     monkeypatch.setattr(fast_module, "cpu_vendor", lambda: "AuthenticAMD")
 
     def chosen(total: int, available: int) -> tuple[str, int]:
@@ -180,19 +180,19 @@ def test_what_is_free_at_the_moment_decides_nothing(monkeypatch: pytest.MonkeyPa
     assert chosen(2**20, 2**30)[1] < chosen(2**30, 2**30)[1]
 
 
-def test_a_prepared_model_can_still_be_rehearsed() -> None:
+def test_a_model_with_speedups_can_still_be_rehearsed() -> None:
     rehearse(quicken(head(small()), Fast("onednn", "read")), training())
 
 
 @pytest.mark.parametrize("kind", ["bert", "llama"])
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # read by the tracer
 def test_compiled_blocks_give_the_same_losses(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fast_module, "COMPILER", "aot_eager")  # traced forth and back, without generating code
-    _, plainly = train(full(small(kind)))
+    monkeypatch.setattr(fast_module, "COMPILER", "aot_eager")  # traces forward and backward, without generating code
+    _, uncompiled = train(full(small(kind)))
     way = pick_fast(conf(compile="default"), CPU, torch.float32, WEIGHTS)
     compiled = quicken(full(small(kind)), way)
     called = [block._compiled_call_impl for block in blocks(compiled)]
     assert all(called)
     _, curve = train(compiled, data=DATA.in_multiples(way.multiple))
-    assert curve["loss"] == pytest.approx(plainly["loss"], abs=1e-6)
+    assert curve["loss"] == pytest.approx(uncompiled["loss"], abs=1e-6)
     assert all(block._compiled_call_impl is None for block in blocks(undo_speedups(compiled)))

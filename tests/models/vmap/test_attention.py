@@ -1,4 +1,4 @@
-"""The fused kernel, which runs where there is a GPU, gives what plain products give, mapped over trials and not."""
+"""The fused kernel, which runs on a GPU, agrees with matrix products, with and without vmap over trials."""
 
 import pytest
 import torch
@@ -18,9 +18,9 @@ def test_both_kernels_agree(mapped: int, mask: Tensor | None) -> None:
     torch.manual_seed(0)
     trials = (3, 2)[:mapped]
     query, value = (torch.randn(*trials, 2, 2, 4, 8, requires_grad=True) for _ in range(2))
-    shared = torch.randn(2, 2, 4, 8)  # what no trial changes
+    shared = torch.randn(2, 2, 4, 8)  # the same for all trials
 
-    def ways(kernel: object) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def run(kernel: object) -> tuple[Tensor, tuple[Tensor, ...]]:
         def call(query: Tensor, value: Tensor) -> Tensor:
             return kernel(query, shared, value, mask, HOW)  # type: ignore[operator]
 
@@ -29,6 +29,6 @@ def test_both_kernels_agree(mapped: int, mask: Tensor | None) -> None:
         attended = call(query, value)
         return attended, torch.autograd.grad(attended.sin().sum(), (query, value))
 
-    (ours, gradients), (plain, expected) = ways(_fused), ways(_plain)
-    torch.testing.assert_close(ours, plain, rtol=0, atol=1e-6)
+    (fused, gradients), (unfused, expected) = run(_fused), run(_plain)
+    torch.testing.assert_close(fused, unfused, rtol=0, atol=1e-6)
     torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Trials that train together end where they would have ended alone: every method, both kinds of model."""
+"""Packed trials end where single trials end, for every method and both kinds of model."""
 
 import math
 import weakref
@@ -29,8 +29,8 @@ from bench.train.single import Alone
 CPU = torch.device("cpu")
 PLAN = Plan(epochs=2, batch=8, eval_batch=32, weight_decay=0.01, warmup=0.06, clip=1.0, data_seed=0)
 SEEDS = (0, 1)
-ALONE = ("adalora", "diff_pruning")  # their hooks say so: tests/test_run.py, tests/test_hooks.py
-# What does not map over trials, and the word that the reason holds.
+ALONE = ("adalora", "diff_pruning")  # their hooks say so: tests/runner/test_run.py, tests/methods/test_hooks.py
+# Methods that do not map over trials, each with a word of the reason.
 UNPACKABLE = {
     "c3a": "setup_context",
     "fourierft": "index_put_",
@@ -43,15 +43,15 @@ UNPACKABLE = {
     "vblora": "data-dependent",
     "waveft": "index_put_",
 }
-# Where every weight moves, rounding grows with the steps; at these rates it stays small.
+# Where every weight moves, rounding grows with the steps. At the rates in STEADY it stays small.
 LOOSE = {"delora": 1e-5, "rslora": 1e-5}  # one divides by the norms of small vectors, one multiplies by 16
 STEADY = {"delora": 1e-4, "full": 1e-5}
-# A key's bias moves every score alike: its gradient is nothing but rounding, which Adam blows up.
+# A key's bias shifts all scores equally: its gradient is only rounding, which Adam amplifies.
 NOISE = "key.bias"
 
 
 def rows(count: int, seed: int, *, pad_left: bool) -> Rows:
-    """Texts of 4 to 12 tokens whose second token tells the label."""
+    """Make texts of 4 to 12 tokens whose second token determines the label."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(4, 13, (count,), generator=generator)
     starts = lengths.cumsum(0) - lengths
@@ -72,7 +72,7 @@ def data_for(kind: str, steps: int) -> Encoded:
 
 @dataclass
 class Trials:
-    """What became of some trials: ends, losses and trained weights by trial."""
+    """The results of some trials: ends, losses and trained weights by trial."""
 
     ends: dict[str, Ended | Exception]
     losses: dict[str, list[float]]
@@ -80,11 +80,11 @@ class Trials:
 
 
 def followed(pack: Pack, losses: dict[str, list[float]]) -> Trials:
-    found = Trials({}, losses, {})
+    results = Trials({}, losses, {})
     for member, end in run_trials(pack, lambda _: None):
-        found.ends[member.wanted.trial] = end
-        found.weights[member.wanted.trial] = {name: part.detach().clone() for name, part in member.parameters.items()}
-    return found
+        results.ends[member.wanted.trial] = end
+        results.weights[member.wanted.trial] = {name: part.detach().clone() for name, part in member.parameters.items()}
+    return results
 
 
 def prepared(cell: Cell, data: Encoded, seed: int) -> nn.Module:
@@ -95,7 +95,7 @@ def prepared(cell: Cell, data: Encoded, seed: int) -> nn.Module:
 
 def packed(cell: Cell, data: Encoded, wanted: Sequence[Wanted], emit: Any = lambda _: None) -> Packed:
     sample = sample_of(data.train)
-    seeds = dict.fromkeys(one.seed for one in wanted)
+    seeds = dict.fromkeys(spec.seed for spec in wanted)
     frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in seeds), sample, FP32)
     pack = Packed(frame, starts, wanted, training(data, PLAN, recipe_of(cell)), emit)
     pack.verify(starts, sample)
@@ -119,12 +119,12 @@ def together(cell: Cell, data: Encoded, wanted: Sequence[Wanted], chunk: int | N
 
 def one_by_one(cell: Cell, data: Encoded, wanted: Sequence[Wanted]) -> Trials:
     whole = Trials({}, {}, {})
-    for one in wanted:
+    for spec in wanted:
         given = training(data, PLAN, recipe_of(cell))
-        pack = Alone(prepared(cell, data, one.seed), one, given, keeping(whole.losses))
-        found = followed(pack, whole.losses)
-        whole.ends |= found.ends
-        whole.weights |= found.weights
+        pack = Alone(prepared(cell, data, spec.seed), spec, given, keeping(whole.losses))
+        results = followed(pack, whole.losses)
+        whole.ends |= results.ends
+        whole.weights |= results.weights
     return whole
 
 
@@ -133,7 +133,7 @@ def trials_of(*rates: float) -> list[Wanted]:
 
 
 def split(end: Ended) -> tuple[dict[str, Any], Tensor]:
-    """The scores, and apart from them the losses on select and how far they fell, which rounding moves."""
+    """Return the scores; and separately the losses on select and how far they fell, which rounding affects."""
     scores = dict(end.scores or {})
     losses, rise = scores.pop("select_losses"), scores.pop("rise")
     return scores, torch.tensor([*losses, [*rise.values()]], dtype=torch.float64)
@@ -145,7 +145,7 @@ def assert_equal(ours: Trials, theirs: Trials, atol: float = 1e-6) -> None:
         other = theirs.ends[name]
         assert isinstance(end, Ended)
         assert isinstance(other, Ended)
-        (scores, losses), (expected, other_losses) = (split(one) for one in (end, other))
+        (scores, losses), (expected, other_losses) = (split(ended) for ended in (end, other))
         assert (scores, end.predictions) == (expected, other.predictions)
         torch.testing.assert_close(losses, other_losses, rtol=0, atol=10 * atol)
         torch.testing.assert_close(ours.losses[name], theirs.losses[name], rtol=0, atol=atol)
@@ -157,7 +157,7 @@ def assert_equal(ours: Trials, theirs: Trials, atol: float = 1e-6) -> None:
 def pairs() -> list[Any]:
     return [
         pytest.param(
-            name, kind, marks=[pytest.mark.filterwarnings(f"ignore:{said}") for said in WARNINGS.get(name, [])]
+            name, kind, marks=[pytest.mark.filterwarnings(f"ignore:{warning}") for warning in WARNINGS.get(name, [])]
         )
         for name in METHODS
         for kind in KINDS
@@ -166,7 +166,7 @@ def pairs() -> list[Any]:
 
 
 @pytest.mark.parametrize(("name", "kind"), pairs())
-def test_packed_trials_end_where_they_would_alone(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
+def test_packed_trials_equal_single_trials(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
     cell, data = cell_of(name, folders[kind]), data_for(kind, STEPS[kind])
     rate = STEADY.get(name, 1e-3)
     wanted = [Wanted("a", rate, 0), Wanted("b", rate, 1), Wanted("c", rate / 3, 0)]
@@ -179,14 +179,14 @@ def test_packed_trials_end_where_they_would_alone(name: str, kind: str, folders:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["lora", "adapter", "prefix"])
-def test_with_dropout_each_trial_draws_as_it_would_alone(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
+def test_packed_trials_draw_the_dropout_of_single_trials(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
     cell, data = cell_of(name, folders[kind], "protocol.dropout=0.1"), data_for(kind, steps=20)
     wanted = trials_of(1e-3, 3e-4)
     ours = together(cell, data, wanted)
     assert_equal(ours, one_by_one(cell, data, wanted), atol=3e-6)
     assert_equal(ours, together(cell, data, wanted, chunk=3), atol=3e-6)
     without = together(cell_of(name, folders[kind]), data, wanted)
-    assert all(ours.losses[one.trial][0] != without.losses[one.trial][0] for one in wanted)
+    assert all(ours.losses[spec.trial][0] != without.losses[spec.trial][0] for spec in wanted)
 
 
 def test_two_seeds_draw_different_masks_and_one_seed_the_same() -> None:
@@ -200,28 +200,28 @@ def test_two_seeds_draw_different_masks_and_one_seed_the_same() -> None:
                     drawn.append(drop(torch.ones(1000), 0.25))
         return drawn
 
-    one, two, again = masks(3, 4, 3)
-    assert torch.equal(one, again)
-    assert not torch.equal(one, two)
-    assert torch.equal(masks(4)[0], two)
-    assert one.unique().tolist() == pytest.approx([0, 4 / 3])
-    assert one.mean() == pytest.approx(1.0, abs=0.06)
+    first, second, again = masks(3, 4, 3)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert torch.equal(masks(4)[0], second)
+    assert first.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert first.mean() == pytest.approx(1.0, abs=0.06)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
-def test_how_many_go_through_the_model_at_once_changes_nothing(chunk: int, folders: dict[str, Path]) -> None:  # noqa: F811
+def test_the_number_of_trials_at_once_changes_nothing(chunk: int, folders: dict[str, Path]) -> None:  # noqa: F811
     cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
     wanted = trials_of(1e-3, 3e-4)
     assert_equal(together(cell, data, wanted, chunk), together(cell, data, wanted))
 
 
-def test_a_trial_that_diverges_is_frozen_out_and_disturbs_nobody(folders: dict[str, Path]) -> None:  # noqa: F811
+def test_a_diverged_trial_is_frozen_and_does_not_disturb_the_others(folders: dict[str, Path]) -> None:  # noqa: F811
     cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
     wanted = [*trials_of(1e-3), Wanted("wild", math.inf, 1), *trials_of(3e-4)]
     ours = together(cell, data, wanted)
     assert isinstance(ours.ends.pop("wild"), Diverged)
     ours.weights.pop("wild")
-    assert_equal(ours, one_by_one(cell, data, [one for one in wanted if one.trial != "wild"]))
+    assert_equal(ours, one_by_one(cell, data, [spec for spec in wanted if spec.trial != "wild"]))
 
 
 def test_the_best_weights_of_each_trial_are_its_own(folders: dict[str, Path]) -> None:  # noqa: F811
@@ -232,7 +232,7 @@ def test_the_best_weights_of_each_trial_are_its_own(folders: dict[str, Path]) ->
         assert all(torch.equal(model[name], part) for name, part in member.parameters.items())
 
 
-def test_running_out_of_memory_halves_what_goes_at_once_and_loses_nothing(
+def test_running_out_of_memory_halves_the_trials_at_once_and_loses_nothing(
     folders: dict[str, Path],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -256,27 +256,29 @@ def test_a_pack_that_halves_within_a_step_draws_the_same_masks(
     folders: dict[str, Path],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The trials that are run again begin their streams again; and nothing of the failed attempt is left."""
+    """The trials that are run again restart their streams, and nothing of the failed attempt is left."""
     cell, data = cell_of("lora", folders["bert"], "protocol.dropout=0.1"), data_for("bert", steps=20)
     wanted, whole = trials_of(1e-3, 3e-4), Packed._gradients
     expected = together(cell, data, wanted)
-    made: list[Any] = []
-    gone: list[bool] = []
+    references: list[Any] = []
+    freed: list[bool] = []
 
     def late(self: Packed, batch: Batch, places: range) -> Tensor:
         losses = whole(self, batch, places)
-        made.append(weakref.ref(losses))
+        references.append(weakref.ref(losses))
         if len(places) > 1 and self.steps > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return losses
 
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: gone.append(all(one() is None for one in made)))
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: freed.append(all(reference() is None for reference in references))
+    )
     monkeypatch.setattr(Packed, "_gradients", late)
     assert_equal(together(cell, data, wanted), expected)
-    assert gone == [True, True]  # from four trials at once to two, and to one
+    assert freed == [True, True]  # from four trials at once to two, and to one
 
 
-def test_a_first_pass_that_is_tried_in_another_way_draws_the_same_masks(
+def test_a_first_pass_that_is_retried_in_another_way_draws_the_same_masks(
     folders: dict[str, Path],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -294,8 +296,8 @@ def test_a_first_pass_that_is_tried_in_another_way_draws_the_same_masks(
     assert not packed(cell, data, trials_of(1e-3)).shares
 
 
-def test_seeds_that_freeze_other_numbers_keep_them(folders: dict[str, Path]) -> None:  # noqa: F811
-    """LoRA-FA draws A from the seed and leaves it: a pack that shared the first seed's would be wrong unnoticed."""
+def test_seeds_with_different_frozen_weights_keep_them(folders: dict[str, Path]) -> None:  # noqa: F811
+    """LoRA-FA draws A from the seed and freezes it: a pack that shared the first seed's A would be silently wrong."""
     cell, data = cell_of("lora_fa", folders["bert"]), data_for("bert", steps=4)
     frame, starts = gather(((seed, prepared(cell, data, seed)) for seed in SEEDS), sample_of(data.train), FP32)
     assert any("lora_A" in name for name in starts[0].other)
