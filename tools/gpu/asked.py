@@ -55,7 +55,7 @@ class Asked:
         ]
 
     def cell(self, shape: str, method: str, folder: Path, *words: str) -> Cell:
-        """Return a cell on the embedded reviews: STEPS updates of BATCH rows, one rate and seed unless words add more."""
+        """Return a cell on the embedded reviews: STEPS updates of BATCH rows, one rate and seed unless words differ."""
         common = [*self.shape(shape), f"method={method}", "rank=8", "track=off", "precision=fp32", "lrs=[1e-3]"]
         common += ["seeds=[0]", "protocol.epochs=1", f"protocol.train_rows={BATCH * STEPS}", f"cache_dir={folder}"]
         (cell,) = cells([*common, f"protocol.batch={BATCH}", *words], multirun=False)

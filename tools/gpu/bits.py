@@ -17,7 +17,10 @@ OPTIMIZERS = ("adamw", "adamw_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "l
 
 
 def quantised(options: Asked, page: Page) -> None:
-    """Check LoRA in bf16: losses close to those on the unquantised base, packed trials like single ones, and memory."""
+    """Check LoRA in bf16 on every base, and record the memory held.
+
+    Losses must be close to those on the unquantised base, and three packed trials must equal single ones.
+    """
     for shape in ("bert", "llama-4"):
         beside_first(page, _rows(options, page, shape), "losses apart from those on the whole base", 0.3)
 
