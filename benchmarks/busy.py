@@ -1,11 +1,11 @@
-"""How much speed a training keeps beside other processes, by how OpenMP's threads wait for each other.
+"""Speed of a training next to other busy processes, by how OpenMP's threads wait for each other.
 
     python benchmarks/busy.py [--rounds 8] [--seconds 3]
 
 Steps of LoRA r=8 on MiniLM, fp32, two threads, in processes that stay alive: with the threads' default wait, with
 the wait that our workers have, and as two processes of one thread each. In every round each of them is measured in
-turn beside no, one and four processes that compute and do nothing else. What other processes did meanwhile is recorded
-with each measurement. Writes results/perf/busy.json and busy.md.
+turn next to zero, one and four processes that only compute. The load of all other processes is recorded with each
+measurement. Writes results/perf/busy.json and busy.md.
 """
 
 import argparse
@@ -39,7 +39,7 @@ RESULTS = Path(__file__).resolve().parents[1] / "results" / "perf"
 CPU = torch.device("cpu")
 FP32 = Compute(CPU, torch.float32)
 LOADS, LENGTHS, THREADS = (0, 1, 4), 8, 2
-# How often one is measured at once, and with how many threads and which wait.
+# Number of processes measured at once, threads of each, and environment variables of the wait.
 WAYS: dict[str, tuple[int, int, dict[str, str]]] = {
     "default": (1, THREADS, {}),
     "short spinning": (1, THREADS, SPINNING),
@@ -48,15 +48,15 @@ WAYS: dict[str, tuple[int, int, dict[str, str]]] = {
 
 
 class Trainer:
-    """A process that trains for so many seconds whenever it is told to."""
+    """A process that trains for a given number of seconds on request."""
 
     def __init__(self, threads: int, environment: dict[str, str]) -> None:
-        plain = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
-        environment = {**plain, "OMP_NUM_THREADS": str(threads), **environment}
+        inherited = {name: text for name, text in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+        environment = {**inherited, "OMP_NUM_THREADS": str(threads), **environment}
         command = [sys.executable, __file__, "--train"]
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(command, env=environment, **pipes)
-        self.answer()  # it is warm
+        self.answer()  # wait for the warm-up
 
     def ask(self, seconds: float) -> None:
         assert self.process.stdin
@@ -64,13 +64,13 @@ class Trainer:
         self.process.stdin.flush()
 
     def answer(self) -> float:
-        """Samples per second."""
+        """Return the samples per second."""
         assert self.process.stdout
         return float(self.process.stdout.readline())
 
 
 def train() -> None:
-    """The process of a Trainer: warm up, then train as long as each line says."""
+    """Run the process of a Trainer: warm up, then train for the seconds given on each input line."""
     words = ["method=lora", "rank=8", "task=reviews", "precision=fp32", "device=cpu", "seeds=[0]"]
     (cell,) = cells(words, multirun=False)
     data, plan, recipe = load_data(cell), Plan.of(cell.conf.protocol), recipe_of(cell)
@@ -94,7 +94,7 @@ def train() -> None:
 
 @contextmanager
 def busy(count: int) -> Iterator[None]:
-    """So many processes that compute and do nothing else."""
+    """Run `count` processes that only compute."""
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -105,35 +105,35 @@ def busy(count: int) -> Iterator[None]:
 
 
 def measure(rounds: int, seconds: float) -> Iterator[list[dict[str, Any]]]:
-    """Every way beside every load, in turns. Yields samples per second and others' cores of a round, one by one."""
+    """Measure every way under every load, in turns. Yields each round: samples per second and cores used by others."""
     watch = Watch(CPU)
     with ExitStack() as stack:
         ways = {name: [Trainer(threads, how) for _ in range(count)] for name, (count, threads, how) in WAYS.items()}
-        stack.callback(lambda: [one.process.kill() for trainers in ways.values() for one in trainers])
+        stack.callback(lambda: [trainer.process.kill() for trainers in ways.values() for trainer in trainers])
         for number in range(rounds):
-            found = []
+            results = []
             for load in LOADS:
                 with busy(load):
                     for name, trainers in ways.items():
                         first = watch.read()
-                        for one in trainers:
-                            one.ask(seconds)
-                        speed = sum(one.answer() for one in trainers)
+                        for trainer in trainers:
+                            trainer.ask(seconds)
+                        speed = sum(trainer.answer() for trainer in trainers)
                         others = watch.since(first).other_cores
-                        found.append({"round": number, "busy": load, "way": name, "speed": speed, "others": others})
-                        print(found[-1], file=sys.stderr, flush=True)
-            yield found
+                        results.append({"round": number, "busy": load, "way": name, "speed": speed, "others": others})
+                        print(results[-1], file=sys.stderr, flush=True)
+            yield results
 
 
-def page(found: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str:
-    """The medians as a table. Fair: the share of the cores that two threads get of all that want to run."""
-    rounds, disturbed = len({one["round"] for one in found}), sum(one["others"] > SHARE * cores for one in found)
+def page(rows: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str:
+    """Return the medians as a table. Fair share: the cores that two threads get among all threads that want to run."""
+    rounds, disturbed = len({row["round"] for row in rows}), sum(row["others"] > SHARE * cores for row in rows)
     about = (
         f"LoRA r=8 on MiniLM, fp32, {device['device_name']}, {cores} cores; samples per second, medians of {rounds} "
         "rounds in turns. Command: `python benchmarks/busy.py`."
     )
     shared = (
-        f"Measured on a shared machine: in {disturbed} of {len(found)} measurements unrelated processes used more than "
+        f"Measured on a shared machine: in {disturbed} of {len(rows)} measurements unrelated processes used more than "
         "10% of the cores, so nothing was idle, and no share of it is shown. Compare rows of one load."
     )
     heads = (
@@ -147,45 +147,45 @@ def page(found: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str
     )
     lines = ["# Speed beside other processes", "", about, *(["", shared] if disturbed else []), ""]
     lines += [f"| {' | '.join(heads)} |", "|---:|---|---:|---:|---:|---:|---:|"]
-    idle = _median(found, 0, "default", "speed")
+    idle = _median(rows, 0, "default", "speed")
     for load in LOADS:
         fair = idle * min(1.0, cores / (THREADS + load))
         for way in WAYS:
-            speed, others = (_median(found, load, way, what) for what in ("speed", "others"))
+            speed, others = (_median(rows, load, way, what) for what in ("speed", "others"))
             pairs = [
-                one["speed"] / other["speed"]
-                for one in found
-                for other in found
-                if one["round"] == other["round"] and one["busy"] == other["busy"] == load
-                if (one["way"], other["way"]) == (way, "default")
+                row["speed"] / default["speed"]
+                for row in rows
+                for default in rows
+                if row["round"] == default["round"] and row["busy"] == default["busy"] == load
+                if (row["way"], default["way"]) == (way, "default")
             ]
-            quiet = _median(found, 0, "default", "others") <= SHARE * cores
+            quiet = _median(rows, 0, "default", "others") <= SHARE * cores
             shares = " | ".join(f"{100 * share:.0f}%" if quiet else "-" for share in (speed / idle, speed / fair))
             lines.append(f"| {load} | {way} | {speed:.1f} | {shares} | {median(pairs):.2f} | {others:.2f} |")
     return "\n".join(lines) + "\n"
 
 
-def _median(found: list[dict[str, Any]], load: int, way: str, what: str) -> float:
-    return median(one[what] for one in found if (one["busy"], one["way"]) == (load, way))
+def _median(rows: list[dict[str, Any]], load: int, way: str, what: str) -> float:
+    return median(row[what] for row in rows if (row["busy"], row["way"]) == (load, way))
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--train", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.train:
+    args = parser.parse_args()
+    if args.train:
         train()
         return
-    device, found = describe_device(Compute(CPU, torch.float32)), []
+    device, results = describe_device(Compute(CPU, torch.float32)), []
     versions = {name: provenance()[name] for name in ("version", "commit", "dirty", "python")}
-    about = {"waits": SPINNING, "seconds": given.seconds, "device": device, "provenance": versions}
-    for part in measure(given.rounds, given.seconds):  # written after every round: on a loaded machine one takes long
-        found += part
-        (RESULTS / "busy.json").write_text(json.dumps(about | {"found": found}, indent=1) + "\n", encoding="utf-8")
-        (RESULTS / "busy.md").write_text(page(found, device, os.cpu_count() or 1), encoding="utf-8")
+    about = {"waits": SPINNING, "seconds": args.seconds, "device": device, "provenance": versions}
+    for part in measure(args.rounds, args.seconds):  # written after every round, as a round takes long under load
+        results += part
+        (RESULTS / "busy.json").write_text(json.dumps(about | {"found": results}, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "busy.md").write_text(page(results, device, os.cpu_count() or 1), encoding="utf-8")
 
 
 if __name__ == "__main__":

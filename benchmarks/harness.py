@@ -1,10 +1,10 @@
-"""The letters' answers beside those of the installed lm-evaluation-harness, on the same model and the same questions.
+"""Compares the letters' answers with those of the installed lm-evaluation-harness, on equal models and questions.
 
     pip install -c constraints.txt -e '.[dev,perf]'
     python benchmarks/harness.py [--data PATH/dev.json] [--rows 500]
 
-Both read the same prompts: the harness by its own task `medmcqa` with its own words, pointed at a local file; we by
-`prompt=lm_eval`. Without --data the questions are the quiz's. The model is `tiny-llama`. Writes
+Both read the same prompts: the harness uses its own task `medmcqa` with its own words on a local file, and we use
+`prompt=lm_eval`. Without --data the questions are those of the quiz. The model is `tiny-llama`. Writes
 results/perf/lm-eval.json.
 """
 
@@ -39,17 +39,17 @@ FIELDS = ("question", "opa", "opb", "opc", "opd", "cop")
 
 
 def questions(data: Path | None, rows: int) -> list[dict[str, Any]]:
-    """The first questions of a file of MedMCQA's, or of the quiz; `cop` from 0, as on the hub."""
+    """Return the first questions of a MedMCQA file, or of the quiz. `cop` counts from 0, as on the hub."""
     path = data or package_folder("package:bench/tasks/data") / "quiz.jsonl"
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    first = 0 if any(row["cop"] == 0 for row in found) else 1
-    return [{name: row[name] for name in FIELDS} | {"cop": row["cop"] - first} for row in found[:rows]]
+    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    first = 0 if any(row["cop"] == 0 for row in entries) else 1
+    return [{name: row[name] for name in FIELDS} | {"cop": row["cop"] - first} for row in entries[:rows]]
 
 
-def theirs(model: Any, tokenizer: Any, asked: list[dict[str, Any]], folder: Path) -> tuple[list[int], float, float]:
-    """The harness's answers, its accuracy, and its seconds."""
+def theirs(model: Any, tokenizer: Any, items: list[dict[str, Any]], folder: Path) -> tuple[list[int], float, float]:
+    """Return the harness's answers, its accuracy and its seconds."""
     shipped = Path(lm_eval.__file__).parent / "tasks" / "medmcqa"
-    (folder / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    (folder / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in items))
     task = {
         "task": "medmcqa_local",
         "include": str(shipped / "medmcqa.yaml"),
@@ -59,36 +59,36 @@ def theirs(model: Any, tokenizer: Any, asked: list[dict[str, Any]], folder: Path
         "test_split": None,
     }
     (folder / "medmcqa_local.yaml").write_text(yaml.safe_dump(task))
-    # The prefix stands before an empty context, and there is none; without special tokens, as the tokenizer has no BOS.
+    # The prefix precedes an empty context, and no context is empty. The tokenizer has no BOS, so no special tokens.
     how = {"add_bos_token": False, "prefix_token_id": tokenizer.cls_token_id}
-    spoken = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH, device="cpu", **how)
+    wrapped = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH, device="cpu", **how)
     began = time.perf_counter()
-    found: Any = lm_eval.simple_evaluate(
-        spoken,
+    evaluation: Any = lm_eval.simple_evaluate(
+        wrapped,
         tasks=["medmcqa_local"],
         task_manager=TaskManager(include_path=str(folder)),
         bootstrap_iters=0,
     )
     seconds = time.perf_counter() - began
-    samples = sorted(found["samples"]["medmcqa_local"], key=lambda sample: sample["doc_id"])
+    samples = sorted(evaluation["samples"]["medmcqa_local"], key=lambda sample: sample["doc_id"])
     scores = [[response[0] for response in sample["filtered_resps"]] for sample in samples]
     answers = [max(range(4), key=lambda letter: row[letter]) for row in scores]
-    return answers, found["results"]["medmcqa_local"]["acc,none"], seconds
+    return answers, evaluation["results"]["medmcqa_local"]["acc,none"], seconds
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a JSON-lines file in MedMCQA's fields")
     parser.add_argument("--rows", type=int, default=500)
-    given = parser.parse_args()
-    asked = questions(given.data, given.rows)
+    args = parser.parse_args()
+    items = questions(args.data, args.rows)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         ours_folder = folder / "ours"
         ours_folder.mkdir()
-        # All questions report; train and select need some of their own, which nothing is trained on.
-        (ours_folder / "dev.json").write_text("".join(json.dumps(row) + "\n" for row in asked))
-        (ours_folder / "train.json").write_text("".join(json.dumps(row) + "\n" for row in asked[:40]))
+        # All questions are report. Train and select need some rows, but nothing is trained on them.
+        (ours_folder / "dev.json").write_text("".join(json.dumps(row) + "\n" for row in items))
+        (ours_folder / "train.json").write_text("".join(json.dumps(row) + "\n" for row in items[:40]))
         words = [
             "model=tiny-llama",
             "task=medmcqa",
@@ -103,13 +103,13 @@ def main() -> None:
         answers = predict(model, rows, BATCH, FP32).tolist()
         seconds = time.perf_counter() - began
         model.set_attn_implementation("sdpa")  # the harness builds masks of its own
-        their_answers, accuracy, their_seconds = theirs(model, load_tokenizer(cell.source), asked, folder)
+        their_answers, accuracy, their_seconds = theirs(model, load_tokenizer(cell.source), items, folder)
         model.set_attn_implementation(NAME)
-    right = sum(answer == row["cop"] for answer, row in zip(answers, asked, strict=True)) / len(asked)
+    right = sum(answer == row["cop"] for answer, row in zip(answers, items, strict=True)) / len(items)
     result = {
         "about": "benchmarks/harness.py: the letters' answers beside lm-evaluation-harness's, same model and questions",
-        "questions": len(asked),
-        "data": "MedMCQA's" if given.data else "the quiz's",
+        "questions": len(items),
+        "data": "MedMCQA's" if args.data else "the quiz's",
         "letters": [answers.count(letter) for letter in range(4)],
         "ours": {"accuracy": right, "seconds": seconds},
         "lm_eval": {"accuracy": accuracy, "seconds": their_seconds, "version": version("lm_eval")},

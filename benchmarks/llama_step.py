@@ -1,4 +1,4 @@
-"""Three LoRA steps of a random Llama-3.2-1B on the CPU: seconds, peak memory and what was swapped. Writes
+"""Three LoRA steps of a random Llama-3.2-1B on the CPU: seconds, peak memory and swapped bytes. Writes
 results/perf/llama-1b-step.json.
 
     python benchmarks/llama_step.py [--precision bf16] [--batch 2] [--tokens 128]
@@ -65,12 +65,12 @@ def main() -> None:
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=128)
-    asked = parser.parse_args()
-    dtype = torch.bfloat16 if asked.precision == "bf16" else torch.float32
-    found = measured(asked.precision, asked.batch, asked.tokens)
-    result = {"device": describe_device(Compute(CPU, dtype)), "provenance": provenance(), **found}
+    args = parser.parse_args()
+    dtype = torch.bfloat16 if args.precision == "bf16" else torch.float32
+    measurement = measured(args.precision, args.batch, args.tokens)
+    result = {"device": describe_device(Compute(CPU, dtype)), "provenance": provenance(), **measurement}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(found, indent=1))
+    print(json.dumps(measurement, indent=1))
 
 
 if __name__ == "__main__":

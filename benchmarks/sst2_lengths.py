@@ -11,7 +11,7 @@ WORDS = [1, 1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 12, 13, 15, 18, 21, 26, 52]
 
 
 def phrases(reviews: Split, rows: int) -> Split:
-    """So many texts, labelled as the reviews are; where the reviews end, they begin again."""
+    """Return `rows` texts with the labels of the reviews, which are repeated as often as needed."""
     words = " ".join(reviews.texts).split()
     lengths = np.interp(np.random.default_rng(0).random(rows), np.linspace(0, 1, len(WORDS)), WORDS).round().astype(int)
     ends = np.cumsum(lengths)
@@ -21,7 +21,7 @@ def phrases(reviews: Split, rows: int) -> Split:
 
 
 def long_texts(reviews: Split, rows: int, tokens: int) -> Split:
-    """So many texts of at least so many tokens: a word has one or more."""
+    """Return `rows` texts of at least `tokens` tokens: a word has one or more tokens."""
     words = " ".join(reviews.texts).split()
     starts = np.random.default_rng(0).integers(0, len(words) - tokens, rows)
     texts = [" ".join(words[start : start + tokens]) for start in starts]

@@ -1,4 +1,4 @@
-"""One training as a user of transformers and PEFT writes it: a process per learning rate, seed, rank and target."""
+"""A training as a user of transformers and PEFT writes it: one process per learning rate, seed, rank and target."""
 
 import argparse
 import csv
@@ -17,41 +17,41 @@ parser.add_argument("--rank", type=int, required=True)
 parser.add_argument("--targets", nargs="+", required=True)
 parser.add_argument("--batch", type=int, required=True)
 parser.add_argument("--bf16", action="store_true")
-asked = parser.parse_args()
+args = parser.parse_args()
 
-tokenizer = AutoTokenizer.from_pretrained(asked.model)
+tokenizer = AutoTokenizer.from_pretrained(args.model)
 
 
 def read(name: str) -> Dataset:
-    with (asked.data / name).open(encoding="utf-8") as file:
+    with (args.data / name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     encoded = tokenizer([row["sentence"] for row in rows], truncation=True, max_length=128)
     return Dataset.from_dict({**encoded, "labels": [int(row["label"]) for row in rows]})
 
 
-set_seed(asked.seed)
+set_seed(args.seed)
 model = AutoModelForSequenceClassification.from_pretrained(
-    asked.model, num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+    args.model, num_labels=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
 )
-lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=asked.rank, lora_alpha=asked.rank, target_modules=asked.targets)
+lora = LoraConfig(task_type=TaskType.SEQ_CLS, r=args.rank, lora_alpha=args.rank, target_modules=args.targets)
 arguments = TrainingArguments(
-    output_dir=str(asked.data / "trainer"),
+    output_dir=str(args.data / "trainer"),
     num_train_epochs=1,
-    per_device_train_batch_size=asked.batch,
+    per_device_train_batch_size=args.batch,
     per_device_eval_batch_size=128,
-    learning_rate=asked.lr,
+    learning_rate=args.lr,
     weight_decay=0.01,
     warmup_steps=1,
     use_cpu=True,
-    bf16=asked.bf16,
+    bf16=args.bf16,
     report_to=[],
     save_strategy="no",
     disable_tqdm=True,
-    seed=asked.seed,
+    seed=args.seed,
 )
 trainer = Trainer(
     model=get_peft_model(model, lora), args=arguments, train_dataset=read("train.tsv"), processing_class=tokenizer
 )
 trainer.train()
-found = trainer.predict(read("dev.tsv"))
-print("accuracy", float((found.predictions.argmax(-1) == found.label_ids).mean()))
+predicted = trainer.predict(read("dev.tsv"))
+print("accuracy", float((predicted.predictions.argmax(-1) == predicted.label_ids).mean()))

@@ -1,4 +1,4 @@
-"""How often the report's tests and intervals are wrong on simulated tables whose truth is known.
+"""How often the report's tests and intervals are wrong on simulated tables with known truth.
 
     python benchmarks/verdicts.py [--tables 2000] [--workers 2]
 
@@ -26,22 +26,22 @@ from bench.records.provenance import provenance
 RESULTS = Path(__file__).parents[1] / "results" / "perf"
 SEEDS, EXAMPLES, LUCK = (3, 5), (277, 872, 4183), (0.0, 0.01, 0.02)
 SMALL, LARGE = (2, 6), (20, 50)  # numbers of cells
-FEWER = ((3, 872, 0.0), (3, 872, 0.01), (3, 872, 0.02), (3, 277, 0.01), (3, 4183, 0.01), (5, 872, 0.01))  # of LARGE
+FEWER = ((3, 872, 0.0), (3, 872, 0.01), (3, 872, 0.02), (3, 277, 0.01), (3, 4183, 0.01), (5, 872, 0.01))  # for LARGE
 AHEAD = ((3, 872, 0.0), (3, 872, 0.01), (3, 4183, 0.0), (3, 4183, 0.005), (5, 4183, 0.01))  # seeds, examples, luck
 UNEVEN = ((2, 1, 0.02, 0.002), (6, 3, 0.02, 0.002), (20, 10, 0.02, 0.002), (6, 1, 0.03, 0.005), (20, 1, 0.05, 0.005))
 GAP = 0.02
 SPREAD = [*[0.80] * 24, *(0.80 - np.linspace(0.01, 0.25, 29)).tolist()]
-POWER_TABLES = 4  # a quarter of the tables shows power well enough
+POWER_TABLES = 4  # a quarter of the tables is enough for power
 JUDGES = {"report": by_largest, "holm": by_holm}
 
 Row = dict[str, Any]
 
 
 def settings() -> dict[str, list[Row]]:
-    """What is simulated, by the table that it stands in."""
+    """Return the simulated settings, by the table that shows them."""
     numbers = count()
 
-    def one(cells: int, seeds: int, examples: int, luck: Any, **more: Any) -> Row:
+    def row(cells: int, seeds: int, examples: int, luck: Any, **more: Any) -> Row:
         return {
             "cells": cells, "seeds": seeds, "examples": examples, "luck": luck, **more, "seed": next(numbers),
         }  # fmt: skip
@@ -49,57 +49,57 @@ def settings() -> dict[str, list[Row]]:
     grid = product(SMALL, SEEDS, EXAMPLES, LUCK)
     return {
         "null": [
-            *(one(*how) for how in grid),
-            *(one(cells, *how) for cells in LARGE for how in FEWER),
-            *(one(cells, 3, 872, 0.01, own=0.0) for cells in (*SMALL, *LARGE)),
+            *(row(*how) for how in grid),
+            *(row(cells, *how) for cells in LARGE for how in FEWER),
+            *(row(cells, 3, 872, 0.01, own=0.0) for cells in (*SMALL, *LARGE)),
         ],
         "uneven": [
-            one(cells, 3, examples, [much] * many + [little] * (cells - many))
+            row(cells, 3, examples, [much] * many + [little] * (cells - many))
             for examples in EXAMPLES[1:]
             for cells, many, much, little in UNEVEN
         ],
         "ahead": [
-            one(cells, *how, skill=[SKILL + GAP] + [SKILL] * (cells - 1)) for cells in (*SMALL, *LARGE) for how in AHEAD
+            row(cells, *how, skill=[SKILL + GAP] + [SKILL] * (cells - 1)) for cells in (*SMALL, *LARGE) for how in AHEAD
         ],
-        "spread": [one(len(SPREAD), 3, examples, luck, skill=SPREAD) for examples in (480, 872) for luck in LUCK],
-        "single": [one(2, 1, examples, luck) for examples in EXAMPLES for luck in LUCK],
+        "spread": [row(len(SPREAD), 3, examples, luck, skill=SPREAD) for examples in (480, 872) for luck in LUCK],
+        "single": [row(2, 1, examples, luck) for examples in EXAMPLES for luck in LUCK],
     }  # fmt: skip
 
 
 def main() -> None:
-    """Run the grid and write what it gives."""
+    """Run the grid and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tables", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args()
-    found: dict[str, Any] = {"tables": asked.tables, "skill": SKILL, "own": OWN, "gap": GAP}
-    with ProcessPoolExecutor(asked.workers) as pool:
+    args = parser.parse_args()
+    results: dict[str, Any] = {"tables": args.tables, "skill": SKILL, "own": OWN, "gap": GAP}
+    with ProcessPoolExecutor(args.workers) as pool:
         jobs: list[tuple[str, Row, dict[str, Future[Row]]]] = []
         for name, rows in settings().items():
-            tables = max(1, asked.tables // POWER_TABLES) if name in {"ahead", "spread"} else asked.tables
+            tables = max(1, args.tables // POWER_TABLES) if name in {"ahead", "spread"} else args.tables
             judges = ["report"] if name == "single" else list(JUDGES)
-            jobs += [(name, how, {one: pool.submit(_judged, one, tables, how) for one in judges}) for how in rows]
+            jobs += [(name, how, {judge: pool.submit(_judged, judge, tables, how) for judge in judges}) for how in rows]
         for name, how, judged in jobs:
-            found.setdefault(name, []).append(how | {one: job.result() for one, job in judged.items()})
-            print(name, found[name][-1], flush=True)
+            results.setdefault(name, []).append(how | {judge: job.result() for judge, job in judged.items()})
+            print(name, results[name][-1], flush=True)
     versions = {name: provenance()[name] for name in ("version", "commit", "dirty", "python")}
-    (RESULTS / "verdicts.json").write_text(json.dumps(found | {"provenance": versions}, indent=1) + "\n")
-    (RESULTS / "verdicts.md").write_text(page(found))
+    (RESULTS / "verdicts.json").write_text(json.dumps(results | {"provenance": versions}, indent=1) + "\n")
+    (RESULTS / "verdicts.md").write_text(page(results))
 
 
 def _judged(judge: str, tables: int, how: Row) -> Row:
     return asdict(errors_of(**how, tables=tables, judge=JUDGES[judge]))
 
 
-def page(found: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    worst = max(row["report"]["wrong"] for row in found["null"])
-    coverage = [row["report"]["coverage"] for row in found["null"]]
-    few = f"{found['tables'] // POWER_TABLES:,} tables"
+def page(data: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    worst = max(row["report"]["wrong"] for row in data["null"])
+    coverage = [row["report"]["coverage"] for row in data["null"]]
+    few = f"{data['tables'] // POWER_TABLES:,} tables"
     parts = [
         "# How often verdicts are wrong",
         (
-            f"{found['tables']:,} simulated tables in each row, accuracy {100 * SKILL:.0f}%. Luck: standard deviation"
+            f"{data['tables']:,} simulated tables in each row, accuracy {100 * SKILL:.0f}%. Luck: standard deviation"
             " of the true accuracy over seeds, in points. Own: standard deviation of the difficulty that an example has"
             " for one cell alone; for all cells alike it is 1.5. Holm: Welch's t test of each pair with Holm's"
             " correction, on the same tables. Command: `python benchmarks/verdicts.py`."
@@ -112,7 +112,7 @@ def page(found: dict[str, Any]) -> str:
         ),
         _table(
             ["own", "wrong %", "any two %", "Holm: wrong %", "coverage %"],
-            found["null"],
+            data["null"],
             lambda row: [
                 f"{row.get('own', OWN):g}",
                 *_both(row, "wrong", "pairs"),
@@ -122,10 +122,10 @@ def page(found: dict[str, Any]) -> str:
         ),
         "## Equal cells with unequal luck",
         "Luck of how many cells, in brackets. Wrong: as above.",
-        _table(["wrong %", "Holm: wrong %"], found["uneven"], lambda row: _both(row, "wrong", holm="wrong")),
+        _table(["wrong %", "Holm: wrong %"], data["uneven"], lambda row: _both(row, "wrong", holm="wrong")),
         f"## One cell is better by {100 * GAP:.0f} points",
         f"Power: worse cells that are told from the best ({few}).",
-        _table(["power %", "Holm: power %"], found["ahead"], lambda row: _both(row, "power", holm="power")),
+        _table(["power %", "Holm: power %"], data["ahead"], lambda row: _both(row, "power", holm="power")),
         "## 53 cells",
         (
             f"24 equally good cells (80%) and 29 that are worse by 1 to 25 points ({few}). Left: cells that are not "
@@ -133,12 +133,12 @@ def page(found: dict[str, Any]) -> str:
         ),
         _table(
             ["left", "Holm: left", "wrong %", "Holm: wrong %"],
-            found["spread"],
+            data["spread"],
             lambda row: [*(f"{row[judge]['left']:.1f}" for judge in JUDGES), *_both(row, "wrong", holm="wrong")],
         ),
         "## One seed",
         "Nothing is tested. Coverage: 95% intervals that hold the accuracy of this trained model.",
-        _table(["coverage %"], found["single"], lambda row: _both(row, "coverage")),
+        _table(["coverage %"], data["single"], lambda row: _both(row, "coverage")),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""Whole commands against whole processes: what a person waits for, imports and evaluation included."""
+"""Compares whole commands with whole processes: the time that a user waits, imports and evaluation included."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ TIMES = 5
 
 
 def contests(place: Path, precision: str, only: str = "") -> list[dict[str, Any]]:
-    """Nine trials of a cell, twelve cells, and (once) what starting costs."""
+    """Run the contests: nine trials of a cell, twelve cells, and (once) the time to start."""
     write_data(place)
     kinds = {"9 trials, whole": nine_trials, "12 cells, whole": twelve_cells}
     if precision == "fp32":
@@ -43,7 +43,7 @@ def contests(place: Path, precision: str, only: str = "") -> list[dict[str, Any]
 
 
 def nine_trials(place: Path, precision: str) -> dict[str, Any]:
-    """Three rates and three seeds: one command, and nine processes one after the other."""
+    """Measure three rates with three seeds: one command, and nine processes one after the other."""
     rates, seeds = (",".join(map(str, numbers)) for numbers in (RATES, SEEDS))
     command = bench(place, precision, f"lrs=[{rates}]", f"seeds=[{seeds}]", "rank=8", f"results_dir={place / 'nine'}")
     peers = [trainer(place, precision, rate, seed, 8, "qv") for rate in RATES for seed in SEEDS]
@@ -51,7 +51,7 @@ def nine_trials(place: Path, precision: str) -> dict[str, Any]:
 
 
 def twelve_cells(place: Path, precision: str) -> dict[str, Any]:
-    """Six ranks and two targets, one rate and one seed."""
+    """Measure six ranks with two targets, one rate and one seed."""
     ranks, targets = (",".join(map(str, words)) for words in (RANKS, TARGETS))
     command = bench(place, precision, "-m", f"rank={ranks}", f"target={targets}", f"results_dir={place / 'twelve'}")
     peers = [trainer(place, precision, LEARNING_RATE, 0, rank, name) for rank in RANKS for name in TARGETS]
@@ -59,7 +59,7 @@ def twelve_cells(place: Path, precision: str) -> dict[str, Any]:
 
 
 def starting(place: Path, precision: str) -> dict[str, Any]:
-    """What is paid before the first step, and where nothing is to be trained."""
+    """Measure the time before the first step, and the time of commands that train nothing."""
     again = bench(place, precision, "-m", f"rank={','.join(map(str, RANKS))}", f"results_dir={place / 'twelve'}")
     recorded = [*again, "seeds=[0]", f"target={','.join(TARGETS)}"]
     commands = {
@@ -68,12 +68,14 @@ def starting(place: Path, precision: str) -> dict[str, Any]:
         "12 recorded cells": recorded,
         "1 recorded cell": [*bench(place, precision, "rank=8", f"results_dir={place / 'twelve'}"), "seeds=[0]"],
     }
-    found = {name: [watched([command]) for _ in range(TIMES)] for name, command in commands.items()}
-    return found | {"a warm worker's first step": [{"seconds": seconds} for seconds in first_steps(place, precision)]}
+    measured = {name: [watched([command]) for _ in range(TIMES)] for name, command in commands.items()}
+    return measured | {
+        "a warm worker's first step": [{"seconds": seconds} for seconds in first_steps(place, precision)]
+    }
 
 
 def first_steps(place: Path, precision: str) -> list[float]:
-    """Seconds from the wish for a cell to its first step: fork, data from the cache, model, method."""
+    """Return the seconds from the request of a cell to its first step: fork, data from the cache, model, method."""
     (cell,) = cells(bench(place, precision, "rank=8", "seeds=[0]")[3:], multirun=False)
     taken = []
     for _ in range(1 + TIMES):
@@ -81,11 +83,11 @@ def first_steps(place: Path, precision: str) -> list[float]:
         with closing(launch.run_jobs(iter([Job(cell, cell.trials)]), 1)) as events:
             next(event for _, event in events if isinstance(event, Started))
             taken.append(time.perf_counter() - began)
-    return taken[1:]  # the first one starts the server
+    return taken[1:]  # the first job starts the server
 
 
 def bench(place: Path, precision: str, *more: str) -> list[str]:
-    """Our command over the data in the folder; the cost of each cell is measured on one step of each kind."""
+    """Return our command on the folder's data; the cost of each cell is measured on one step of each kind."""
     first = [word for word in more if word.startswith("-")]
     settings = [
         "method=lora",
@@ -105,14 +107,14 @@ def bench(place: Path, precision: str, *more: str) -> list[str]:
 
 def trainer(place: Path, precision: str, lr: float, seed: int, rank: int, target: str) -> list[str]:
     (cell,) = cells(["method=lora"], multirun=False)
-    asked = {"model": cell.source.location, "data": place, "lr": lr, "seed": seed, "rank": rank, "batch": BATCH}
-    words = [word for name, value in asked.items() for word in (f"--{name}", str(value))]
+    options = {"model": cell.source.location, "data": place, "lr": lr, "seed": seed, "rank": rank, "batch": BATCH}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     bf16 = ["--bf16"] if precision == "bf16" else []
     return [sys.executable, str(SCRIPT), *words, *bf16, "--targets", *TARGETS[target]]
 
 
 def watched(commands: Sequence[list[str]]) -> dict[str, Any]:
-    """Run commands one after the other; gives the seconds in all, the median's, and the largest process's peak."""
+    """Run commands in turn. Returns their total and median seconds and the peak memory of the largest process."""
     peak, taken = Peak(), []
     with peak:
         for command in commands:
@@ -123,7 +125,7 @@ def watched(commands: Sequence[list[str]]) -> dict[str, Any]:
 
 
 class Peak:
-    """The largest resident size that any process below this one reaches, looked at every 20 ms."""
+    """The largest resident size that any descendant of this process reaches, sampled every 20 ms."""
 
     environment = None
 
@@ -142,12 +144,12 @@ class Peak:
             for process in psutil.Process().children(recursive=True):
                 try:
                     self.bytes = max(self.bytes, process.memory_info().rss)
-                except psutil.Error:  # it has just ended
+                except psutil.Error:  # the process has just ended
                     continue
 
 
 def write_data(place: Path) -> None:
-    """train.tsv and dev.tsv in GLUE's layout, with SST-2's lengths."""
+    """Write train.tsv and dev.tsv in GLUE's layout, with SST-2's lengths."""
     (cell,) = cells(["method=lora"], multirun=False)
     texts = phrases(load_task(cell).train, ROWS + SELECT + DEV)
     for name, part in (("dev.tsv", texts.take(range(DEV))), ("train.tsv", texts.take(range(DEV, len(texts))))):

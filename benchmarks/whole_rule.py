@@ -1,4 +1,4 @@
-"""How often the whole rule is wrong on simulated tables of equal cells: race, report on fresh seeds, verdict.
+"""How often the whole rule (race, report on fresh seeds, verdict) is wrong on simulated tables of equal cells.
 
     python benchmarks/whole_rule.py [--tables 2000] [--workers 2]
 
@@ -27,16 +27,16 @@ CURVES = {"flat": flat, "curved": curved, "gentle": gentle}
 HARSH, MEASURED = (
     1.0,
     0.5,
-)  # chance: seeds disagree on 11% and on 7% of the answers; of the best cells in results/, 5 to 7%
+)  # chance: seeds disagree on 11% and 7% of the answers; for the best cells in results/, on 5 to 7%
 
 Row = dict[str, Any]
 
 
 def settings() -> list[Row]:
-    """What is simulated."""
+    """Return the simulated settings."""
     numbers = count()
 
-    def one(top: str, cells: int, luck: float, examples: int = 872, chance: float = HARSH) -> Row:
+    def row(top: str, cells: int, luck: float, examples: int = 872, chance: float = HARSH) -> Row:
         shifts = ON_GRID if top == "flat" else None
         return {
             "top": top, "cells": cells, "luck": luck, "examples": examples, "chance": chance, "shifts": shifts,
@@ -44,29 +44,29 @@ def settings() -> list[Row]:
         }  # fmt: skip
 
     return [
-        *(one("flat", cells, luck) for cells in CELLS for luck in ((0.0, 0.01, 0.02) if cells < 20 else (0.01, 0.02))),
-        *(one("flat", cells, 0.01, 4183) for cells in CELLS),
-        *(one("curved", cells, 0.01) for cells in CELLS),
-        *(one("curved", cells, luck, chance=MEASURED) for cells in CELLS for luck in (0.0, 0.005)),
-        *(one("gentle", cells, 0.01, chance=MEASURED) for cells in CELLS),
+        *(row("flat", cells, luck) for cells in CELLS for luck in ((0.0, 0.01, 0.02) if cells < 20 else (0.01, 0.02))),
+        *(row("flat", cells, 0.01, 4183) for cells in CELLS),
+        *(row("curved", cells, 0.01) for cells in CELLS),
+        *(row("curved", cells, luck, chance=MEASURED) for cells in CELLS for luck in (0.0, 0.005)),
+        *(row("gentle", cells, 0.01, chance=MEASURED) for cells in CELLS),
     ]
 
 
 def main() -> None:
-    """Run the settings and write what they give."""
+    """Run the settings and write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--tables", type=int, default=2000)
     parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args()
-    found: dict[str, Any] = {"tables": asked.tables, "skill": SKILL, "rule": asdict(RULE), "rows": []}
-    with ProcessPoolExecutor(asked.workers) as pool:
-        jobs = [(how, pool.submit(_judged, asked.tables, how)) for how in settings()]
+    args = parser.parse_args()
+    results: dict[str, Any] = {"tables": args.tables, "skill": SKILL, "rule": asdict(RULE), "rows": []}
+    with ProcessPoolExecutor(args.workers) as pool:
+        jobs = [(how, pool.submit(_judged, args.tables, how)) for how in settings()]
         for how, job in jobs:
-            found["rows"].append({key: value for key, value in how.items() if key != "shifts"} | job.result())
-            print(found["rows"][-1], flush=True)
+            results["rows"].append({key: value for key, value in how.items() if key != "shifts"} | job.result())
+            print(results["rows"][-1], flush=True)
     versions = {name: provenance()[name] for name in ("version", "commit", "dirty", "python")}
-    (RESULTS / "whole-rule.json").write_text(json.dumps(found | {"provenance": versions}, indent=1) + "\n")
-    (RESULTS / "whole-rule.md").write_text(page(found))
+    (RESULTS / "whole-rule.json").write_text(json.dumps(results | {"provenance": versions}, indent=1) + "\n")
+    (RESULTS / "whole-rule.md").write_text(page(results))
 
 
 def _judged(tables: int, how: Row) -> Row:
@@ -74,9 +74,9 @@ def _judged(tables: int, how: Row) -> Row:
     return asdict(whole_rule(curve=CURVES[how["top"]], tables=tables, **settings))
 
 
-def page(found: dict[str, Any]) -> str:
-    """The results as Markdown."""
-    rows, rule = found["rows"], found["rule"]
+def page(data: dict[str, Any]) -> str:
+    """Return the results as Markdown."""
+    rows, rule = data["rows"], data["rule"]
     worst = max(row["wrong"] for row in rows)
     flattest = max(row["any"] for row in rows if row["top"] == "flat")
     others = [row["any"] for row in rows if row["top"] != "flat"]
@@ -99,8 +99,8 @@ def page(found: dict[str, Any]) -> str:
     parts = [
         "# How often the whole rule is wrong",
         (
-            f"{found['tables']:,} simulated tables in each row. In each table all cells have the same accuracy at every"
-            f" learning rate, {100 * found['skill']:.0f}% at the best one. Each cell races for its rate on 240 select"
+            f"{data['tables']:,} simulated tables in each row. In each table all cells have the same accuracy at every"
+            f" learning rate, {100 * data['skill']:.0f}% at the best one. Each cell races for its rate on 240 select"
             f" rows and one tuning seed ({rule['candidates']} candidates, the best {rule['finalists']} go on after"
             f" {100 * rule['first_part']:.0f}% of the schedule, at most {rule['widenings']} more beyond an edge;"
             " bench/cells/race.py decides). It then trains three fresh seeds, which answer fresh report examples, and"

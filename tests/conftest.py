@@ -1,4 +1,4 @@
-"""Small things that many tests need: a tiny random BERT, a tiny task, and the real command line."""
+"""What many tests share: a tiny random BERT, a tiny task, and the real command line."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Methods that train nothing; what is asked of all others makes no sense of them.
+# Methods that train nothing; requirements on all other methods do not apply to them.
 UNTRAINED = {
     path.stem
     for path in (REPOSITORY / "conf" / "method").glob("*.yaml")
@@ -26,12 +26,12 @@ WORDS = [
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Models this small only lose time by sharing their work out."""
+    """Use one thread: models this small only lose time with more."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def axes(rank: int, scale: str = "rank") -> dict[str, Any]:
-    """What a method's yaml refers to."""
+    """Return the values that a method's yaml refers to."""
     from omegaconf import OmegaConf
 
     return {"rank": rank, "scale": OmegaConf.load(REPOSITORY / "conf" / "scale" / f"{scale}.yaml")}
@@ -74,7 +74,7 @@ def question(part: str, number: int, offset: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """64 questions whose answer is a word that stands in them."""
+    """A folder with 64 training and 24 dev questions. Each answer is a word in the question."""
     folder = tmp_path_factory.mktemp("mcq")
     for name, count, offset in (("train", 64, 0), ("dev", 24, 5)):
         rows = [json.dumps(question(name, number, offset)) for number in range(count)]
@@ -83,20 +83,20 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def sentences(count: int, offset: int = 0) -> list[tuple[str, int]]:
-    """Distinct short texts with balanced labels that a model can learn."""
+    """Return distinct short texts with balanced labels that a model can learn."""
     import random
 
-    found: dict[str, int] = {}
+    labels: dict[str, int] = {}
     generator = random.Random(offset)
-    while len(found) < count:
-        label = len(found) % 2
+    while len(labels) < count:
+        label = len(labels) % 2
         words = generator.sample(WORDS[:8] + WORDS[17:], generator.randint(2, 9))
         words.insert(
             generator.randrange(len(words)),
             generator.choice(("good", "great", "loved") if label else ("bad", "dull", "hated")),
         )
-        found.setdefault(" ".join(words), label)
-    return list(found.items())
+        labels.setdefault(" ".join(words), label)
+    return list(labels.items())
 
 
 @pytest.fixture(scope="session")
@@ -111,9 +111,9 @@ def tiny_sst2(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(tiny_bert: Path, tiny_sst2: Path, tmp_path: Path) -> list[str]:
-    """Overrides that make any cell of the command line train in well under a second, into a fresh folder.
+    """Overrides with which any cell trains from the command line in well under a second, into a fresh folder.
 
-    In fp32 on every machine: with gradients this small the rounding of bf16 decides what packs and what is learned.
+    The precision is fp32 on every machine: with gradients this small, bf16 rounding would decide what packs and learns.
     """
     return [
         f"model.name={tiny_bert}",

@@ -1,4 +1,4 @@
-"""The code follows the way of the data: who may import whom, what may be heavy, and how large a room may be."""
+"""The structure of the package follows the data: allowed imports, heavy imports, and sizes of files and functions."""
 
 import ast
 import sys
@@ -12,8 +12,8 @@ from conftest import REPOSITORY
 FILES = sorted((REPOSITORY / "bench").rglob("*.py"))
 HEAVY = {"torch", "transformers", "peft", "datasets", "bitsandbytes", "wandb"}
 
-# Every room with the rooms that it may import from; itself always. A room is a folder of bench/, a file at its top, or
-# a file that others may import without the rest of its folder. What is not named here has no place yet.
+# The rooms that each room may import from; a room may always import from itself. A room is a folder of bench/, a file
+# at its top, or a file that others may import without the rest of its folder. Every room must be listed.
 ROOMS = {
     "bench": set(),
     "cli": set(),
@@ -45,8 +45,8 @@ ROOMS = {
     "run": {"cells", "config", "config.compose", "config.rank_budget", "records", "report", "runner"},
     "predict": {"cli", "files", "inference", "records.record"},
 }
-OPEN = {"config.enums"}  # words alone: every room may name them
-# Files whose import may take seconds: the worker and what only it uses.
+OPEN = {"config.enums"}  # enums only: every room may import them
+# Files whose import may take seconds: the worker and the files that only it uses.
 TORCH = {
     "hooks.py",
     "inference/answerer.py",
@@ -80,7 +80,7 @@ TORCH = {
     "tasks/outputs.py",
     "train/",
 }
-AT_THE_TOP = 8  # files of bench/ itself, at most
+AT_THE_TOP = 8  # maximum number of files directly in bench/
 COMMAND_LINE = (
     "bench.run",
     "bench.report.__main__",
@@ -93,7 +93,7 @@ COMMAND_LINE = (
 
 
 def name_of(path: Path) -> str:
-    """A file as it stands below bench/."""
+    """Return a file's path below bench/."""
     return path.relative_to(REPOSITORY / "bench").as_posix()
 
 
@@ -106,7 +106,7 @@ MODULES = {module_of(path): path for path in FILES}
 
 
 def room_of(module: str) -> str:
-    """The file, where it is a room by itself, or the first name below bench; the package itself is a room too."""
+    """Return the file if it is a room by itself, else the first name below bench. The package itself is a room too."""
     _, _, below = module.partition(".")
     return below if below in ROOMS else below.partition(".")[0] or module
 
@@ -116,7 +116,10 @@ def parsed(path: Path) -> ast.Module:
 
 
 def imported(tree: ast.AST, *, deferred: bool) -> Iterator[str]:
-    """Full names of imported modules; deferred: those inside functions too. Imports for type checkers do not count."""
+    """Yield the full names of imported modules, but not those imported for type checkers only.
+
+    deferred: whether imports inside functions count too.
+    """
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -136,38 +139,38 @@ def ours(path: Path, *, deferred: bool = True) -> set[str]:
 
 
 def every(path: Path) -> set[str]:
-    """The first names of all that a file imports anywhere."""
+    """Return the top-level names of everything that a file imports anywhere."""
     return {name.split(".")[0] for name in imported(parsed(path), deferred=True)}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_imports_go_the_way_of_the_data(path: Path) -> None:
+def test_rooms_import_only_from_allowed_rooms(path: Path) -> None:
     room = room_of(module_of(path))
     assert room in ROOMS, f"bench/{name_of(path)} has no place yet: give it one in ROOMS"
     wrong = {name for name in ours(path) if room_of(name) not in ROOMS[room] | OPEN | {room}}
     assert not wrong, f"bench/{name_of(path)} imports {wrong}; allowed: {ROOMS[room] or 'nothing of bench'}"
 
 
-def test_every_room_exists_and_every_import_is_of_a_module_that_does() -> None:
+def test_every_room_and_every_imported_module_exists() -> None:
     assert {room_of(module) for module in MODULES} == set(ROOMS)
     assert {name for path in FILES for name in ours(path)} <= set(MODULES)
 
 
-def test_the_rooms_have_an_order() -> None:
-    assert list(TopologicalSorter(ROOMS).static_order())  # CycleError where there is none
+def test_imports_between_rooms_have_no_cycle() -> None:
+    assert list(TopologicalSorter(ROOMS).static_order())  # raises CycleError if there is a cycle
 
 
-def test_no_module_imports_itself_by_a_detour() -> None:
+def test_imports_between_modules_have_no_cycle() -> None:
     assert list(TopologicalSorter({module: ours(path) for module, path in MODULES.items()}).static_order())
 
 
-def test_methods_and_tasks_know_nothing_of_training_and_of_each_other() -> None:
-    """The seams: a method sees a model, a task its files."""
+def test_methods_and_tasks_depend_neither_on_training_nor_on_each_other() -> None:
+    """A method sees only a model, and a task only its files."""
     assert ROOMS["methods"] == {"config", "hooks", "models"}
     assert ROOMS["tasks"] == {"config", "files"}
     assert not ROOMS["train"] & {"methods", "records", "report", "runner"}
     assert not [room for room, allowed in ROOMS.items() if {"run", "predict"} & allowed]
-    assert [room for room, allowed in ROOMS.items() if "report" in allowed] == ["run"]  # which ends with its table
+    assert [room for room, allowed in ROOMS.items() if "report" in allowed] == ["run"]  # a run ends with its table
 
 
 def may_be_heavy(path: Path) -> bool:
@@ -175,9 +178,9 @@ def may_be_heavy(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if not may_be_heavy(path)], ids=name_of)
-def test_what_the_command_line_reads_imports_nothing_heavy(path: Path) -> None:
-    found = {name.split(".")[0] for name in imported(parsed(path), deferred=False)}
-    assert not found & HEAVY
+def test_light_files_import_no_heavy_package(path: Path) -> None:
+    imports = {name.split(".")[0] for name in imported(parsed(path), deferred=False)}
+    assert not imports & HEAVY
 
 
 @pytest.mark.parametrize("start", COMMAND_LINE)
@@ -191,11 +194,11 @@ def test_the_command_line_reaches_no_heavy_file(start: str) -> None:
 
 
 def test_only_the_tracker_and_the_upload_of_reports_import_wandb() -> None:
-    found = {name_of(path) for path in FILES if "wandb" in every(path)}
-    assert found == {"runner/wandb_runs.py", "report/wandb/upload.py", "report/wandb/workspace.py"}
+    importers = {name_of(path) for path in FILES if "wandb" in every(path)}
+    assert importers == {"runner/wandb_runs.py", "report/wandb/upload.py", "report/wandb/workspace.py"}
 
 
-def test_only_worker_and_leaves_name_torch_at_all() -> None:
+def test_only_heavy_files_import_torch_anywhere() -> None:
     assert not [name_of(path) for path in FILES if "torch" in every(path) and not may_be_heavy(path)]
 
 
@@ -210,13 +213,13 @@ def test_only_worker_and_leaves_name_torch_at_all() -> None:
         "config/schema.py",
     ],
 )
-def test_what_everyone_reads_needs_next_to_nothing(name: str) -> None:
-    found = every(REPOSITORY / "bench" / name) - sys.stdlib_module_names
-    assert found <= {"bench", "hydra", "omegaconf", "orjson"}
+def test_widely_imported_files_have_few_dependencies(name: str) -> None:
+    dependencies = every(REPOSITORY / "bench" / name) - sys.stdlib_module_names
+    assert dependencies <= {"bench", "hydra", "omegaconf", "orjson"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_a_room_is_no_hall(path: Path) -> None:
+def test_files_and_functions_are_short(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 320
     functions = [node for node in ast.walk(parsed(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     assert not [node.name for node in functions if (node.end_lineno or 0) - node.lineno + 1 > 60]
@@ -226,14 +229,14 @@ def test_the_package_has_few_files_at_its_top() -> None:
     assert len(list((REPOSITORY / "bench").glob("*.py"))) <= AT_THE_TOP
 
 
-def test_no_room_is_a_lumber_room() -> None:
+def test_no_file_or_folder_has_a_catch_all_name() -> None:
     names = {part.removesuffix(".py") for path in FILES for part in name_of(path).split("/")}
     assert not names & {"utils", "util", "helpers", "common", "misc"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_nothing_that_was_downloaded_is_run(path: Path) -> None:
-    """No code of a model's repository, no pickles, no evaluated text."""
+def test_downloaded_code_is_never_executed(path: Path) -> None:
+    """This covers code from model repositories, pickles and evaluated text."""
     for call in (node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)):
         given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
         called = ast.unparse(call.func)
@@ -245,12 +248,12 @@ def test_nothing_that_was_downloaded_is_run(path: Path) -> None:
             assert given.get("trust_remote_code") == "False", f"line {call.lineno}: say trust_remote_code=False"
 
 
-def test_every_file_says_what_it_is_for() -> None:
+def test_every_file_has_a_docstring() -> None:
     assert not [name_of(path) for path in FILES if path.stat().st_size and not ast.get_docstring(parsed(path))]
 
 
-def test_no_two_public_functions_or_classes_have_one_name() -> None:
-    """Apart from the seams: what every method and every loader calls itself, and the entry points."""
+def test_public_functions_and_classes_have_unique_names() -> None:
+    """Exceptions are the names shared by every method and every loader, and the entry points."""
     seams = {"attach", "load", "cli"}
     named: dict[str, list[str]] = {}
     for path in FILES:
@@ -261,9 +264,9 @@ def test_no_two_public_functions_or_classes_have_one_name() -> None:
 
 
 def test_the_tests_mirror_the_package() -> None:
-    """A test lies where what it tests lies; at the top are tests of the repository as a whole."""
+    """Every folder of tests is a folder of the package. Tests of the whole repository are at the top."""
     tests = REPOSITORY / "tests"
     folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
     assert not [folder for folder in folders if not (REPOSITORY / "bench" / folder).is_dir()]
     names = [path.name for path in tests.rglob("test_*.py")]
-    assert len(names) == len(set(names))  # they import each other by name
+    assert len(names) == len(set(names))  # tests import each other by file name

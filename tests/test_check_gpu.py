@@ -1,4 +1,4 @@
-"""The script that checks a card runs on a CPU, so that its first minute on one is not lost to a slip."""
+"""The script that checks a GPU also runs on a CPU, so that no time on a GPU is lost to a slip in it."""
 
 import json
 import os
@@ -33,17 +33,17 @@ def check(*words: str, path: str = "") -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_part_runs_small_on_a_cpu_and_one_without_what_it_needs_is_skipped(tmp_path: Path) -> None:
+def test_a_short_part_runs_on_a_cpu_and_a_part_without_its_model_is_skipped(tmp_path: Path) -> None:
     out = tmp_path / "gpu.json"
-    code, said = check("--device", "cpu", "--short", "--out", str(out), "--parts", "packed", "race")
-    assert code == 0, said
-    found = json.loads(out.read_text())["parts"]
-    assert len(found["packed"]["claims"]) == 1
-    assert found["packed"]["table"]["lora"]["losses"] < 1e-5
-    assert "--model" in found["race"]["skipped"]
+    code, output = check("--device", "cpu", "--short", "--out", str(out), "--parts", "packed", "race")
+    assert code == 0, output
+    parts = json.loads(out.read_text())["parts"]
+    assert len(parts["packed"]["claims"]) == 1
+    assert parts["packed"]["table"]["lora"]["losses"] < 1e-5
+    assert "--model" in parts["race"]["skipped"]
 
 
-def test_a_contest_has_as_many_texts_as_it_asks_for() -> None:
+def test_a_contest_gets_the_requested_number_of_texts() -> None:
     phrases = run_path(str(REPOSITORY / "benchmarks" / "sst2_lengths.py"))["phrases"]
     reviews = Split(["a warm and clever film", "dull from end to end"], [1, 0])
     for rows in (1, 2, 3840):
@@ -52,8 +52,8 @@ def test_a_contest_has_as_many_texts_as_it_asks_for() -> None:
         assert all(split.texts)
 
 
-def test_a_contest_that_breaks_off_is_a_claim_that_does_not_hold(tmp_path: Path) -> None:
-    """A contestant's error is kept, so that the others go on; nothing must hide it."""
+def test_a_contest_that_raises_is_a_claim_that_does_not_hold(tmp_path: Path) -> None:
+    """A contestant's error is kept so that the others continue. It must not be hidden."""
     folders = [str(REPOSITORY / name) for name in ("tools/gpu", "benchmarks")]
     code = f"import sys; sys.path[:0] = {folders}{BROKEN_CONTEST}"
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
@@ -63,16 +63,16 @@ def test_a_contest_that_breaks_off_is_a_claim_that_does_not_hold(tmp_path: Path)
     assert not claim["holds"]
 
 
-def test_a_part_that_takes_too_long_is_told_and_keeps_what_it_has_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_over_its_time_limit_is_stopped_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     script = run_path(str(CHECK))
-    asked = Namespace(device="cpu", short=True, tokenizer="none", model="")
+    options = Namespace(device="cpu", short=True, tokenizer="none", model="")
     monkeypatch.setitem(script["PARTS"], "packed", (0.1, None))
-    part = script["run"]("packed", asked, dict(os.environ))
+    part = script["run"]("packed", options, dict(os.environ))
     assert part["error"] == "stopped after 0.1 s"
     assert part["claims"] == []
 
 
-def test_a_part_that_fails_is_told_with_the_end_of_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_fails_is_reported_with_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     script = run_path(str(CHECK))
     monkeypatch.setattr(sys, "executable", "/bin/false")
     part = script["run"]("product", Namespace(device="cpu", short=True, tokenizer="none", model=""), {})
@@ -80,7 +80,7 @@ def test_a_part_that_fails_is_told_with_the_end_of_what_it_said(monkeypatch: pyt
 
 
 @pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there may be a card")  # noqa: PTH110
-def test_without_a_card_it_says_so() -> None:
-    code, said = check()
+def test_a_missing_card_is_reported() -> None:
+    code, output = check()
     assert code == 0
-    assert "no CUDA device" in said
+    assert "no CUDA device" in output

@@ -1,4 +1,4 @@
-"""The wheel holds all that a run needs, and runs from an empty folder."""
+"""The wheel contains everything that a run needs, and runs from an empty folder."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="module")
 def installed(wheel: zipfile.ZipFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the wheel's content and nothing else."""
+    """A folder with the wheel's content and nothing else."""
     folder = tmp_path_factory.mktemp("site-packages")
     wheel.extractall(folder)
     return folder
@@ -38,8 +38,8 @@ def path_with(folder: Path) -> str:
 
 
 @pytest.fixture
-def there(installed: Path, bench: Run) -> Run:
-    """The `bench` fixture, run from the wheel: in an empty folder."""
+def bench_of_wheel(installed: Path, bench: Run) -> Run:
+    """The `bench` fixture, run from the wheel in an empty folder."""
     return lambda *arguments, **more: bench(*arguments, env={"PYTHONPATH": path_with(installed)}, **more)
 
 
@@ -60,9 +60,9 @@ def test_the_wheel_holds_every_file_of_the_package_and_of_the_configuration(whee
 def test_the_wheel_holds_both_licences(wheel: zipfile.ZipFile) -> None:
     held = [name for name in wheel.namelist() if ".dist-info/licenses/" in name]
     for name in ("LICENSE", "bench/tasks/data/reviews.LICENSE.md"):
-        (stored,) = [found for found in held if found.endswith(f"/licenses/{name}")]
+        (stored,) = [entry for entry in held if entry.endswith(f"/licenses/{name}")]
         assert wheel.read(stored) == (REPOSITORY / name).read_bytes()
-    assert "bench/tasks/data/reviews.LICENSE.md" in wheel.namelist()  # beside the data, too
+    assert "bench/tasks/data/reviews.LICENSE.md" in wheel.namelist()  # also next to the data
 
 
 def test_the_wheel_holds_nothing_of_tests_results_and_data(wheel: zipfile.ZipFile) -> None:
@@ -81,8 +81,8 @@ def test_the_command_of_the_wheel_exists(wheel: zipfile.ZipFile) -> None:
     assert callable(cli)
 
 
-def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
-    """And not the checkout, which is installed too."""
+def test_the_wheel_is_imported_and_not_the_checkout(installed: Path, tmp_path: Path) -> None:
+    """The checkout is installed too, but it is not imported."""
     command = [
         sys.executable,
         "-c",
@@ -96,22 +96,24 @@ def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("argument", "words"), [
     ("--cfg=job", ["name: lora", "label: minilm", "seeds:"]), ("--help", ["bitfit", "minilm", "Exit codes"]),
 ])  # fmt: skip
-def test_the_wheel_composes_its_own_configuration(argument: str, words: list[str], there: Run, tmp_path: Path) -> None:
-    done = there("run", argument)
+def test_the_wheel_composes_its_own_configuration(
+    argument: str, words: list[str], bench_of_wheel: Run, tmp_path: Path
+) -> None:
+    done = bench_of_wheel("run", argument)
     assert (done.returncode, done.stderr) == (0, "")
     assert [word for word in words if word in done.stdout] == words
     assert not list(tmp_path.iterdir())
 
 
-def test_the_wheel_trains_and_reports_in_an_empty_folder(there: Run, tiny_bert: Path, tmp_path: Path) -> None:
-    """On the data that it carries."""
-    done = there(
+def test_the_wheel_trains_and_reports_in_an_empty_folder(bench_of_wheel: Run, tiny_bert: Path, tmp_path: Path) -> None:
+    """The run uses the data in the wheel."""
+    done = bench_of_wheel(
         "run", f"model.name={tiny_bert}", "method=head", "protocol=smoke", "protocol.max_length=32", "seeds=[0]",
         "track=off", "cache_dir=cache",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "1 ok" in done.stdout
-    shown = there("report")
+    shown = bench_of_wheel("report")
     assert shown.returncode == 0, shown.stderr
     assert "480 report examples" in shown.stdout
     assert {path.name for path in tmp_path.iterdir()} <= {"results", "cache", "outputs"}

@@ -1,15 +1,16 @@
-"""What only a card can show, in one command of some minutes: `make check-gpu`.
+"""Checks that need a GPU, in one command of a few minutes: `make check-gpu`.
 
     python3 tools/check_gpu.py [--parts NAME ...] [--tokenizer FOLDER] [--model FOLDER]
 
-Whole commands, losses and weights against the CPU's, packed against single trials, memory that runs out, other
-attentions, compiled blocks, bases in 4 and 8 bits, and speed beside the Trainer. Each part is a process of its own with
-a time limit, and what it has found by then is kept: the JSON is whole after every part. A part whose packages are
-missing is skipped with a line. Where there is no card it says so. `--device cpu --short` proves the script itself.
+The parts check whole commands, losses and weights against the CPU's, packed against single trials, running out of
+memory, other attentions, compiled blocks, bases in 4 and 8 bits, and speed next to the Trainer. Each part runs in its
+own process with a time limit, and its results up to the limit are kept: the JSON is complete after every part. A part
+whose packages are missing is skipped with a message. Without a GPU the script says so. `--device cpu --short` tests the
+script itself.
 
-Nothing needs to be installed: a folder of wheels in PYTHONPATH is enough, if it is called site-packages (dill takes
-what lies elsewhere for the user's own code, and pickles it). Random weights cost what real ones cost; `--model` with
-real weights of MiniLM adds a tuned comparison.
+Nothing needs to be installed: a folder of wheels in PYTHONPATH is enough if it is called site-packages (dill takes code
+elsewhere for the user's own and pickles it). Random weights cost as much as real ones; `--model` with real weights of
+MiniLM adds a tuned comparison.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from bench.records.provenance import provenance
 from bench.runner.openmp import spin_briefly
 
 ROOT = Path(__file__).resolve().parents[1]
-# By part, in the order of what matters: seconds at most, and the package that it cannot do without.
+# By part, the most important first: time limit in seconds, and the package that it requires.
 PARTS = {
     "product": (60, None),
     "commands": (240, None),
@@ -47,23 +48,23 @@ PARTS = {
 
 
 def main() -> int:
-    asked = arguments()
+    options = arguments()
     environment = environment_of(os.environ)
-    if asked.device == "cuda" and not card_there(environment):
+    if options.device == "cuda" and not card_there(environment):
         print("PyTorch sees no CUDA device here: nothing to check; --device cpu --short proves the script")
         return 0
-    whole: dict[str, Any] = {"device": asked.device, "short": asked.short, "provenance": provenance(), "parts": {}}
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    whole: dict[str, Any] = {"device": options.device, "short": options.short, "provenance": provenance(), "parts": {}}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as compiled:
-        if environment.pop("PYTHONDONTWRITEBYTECODE", ""):  # every process would compile transformers anew
+        if environment.pop("PYTHONDONTWRITEBYTECODE", ""):  # else every process would compile transformers again
             environment["PYTHONPYCACHEPREFIX"] = compiled
-        for name in asked.parts:
-            whole["parts"][name] = part = run(name, asked, environment)
-            replace_file(asked.out, (json.dumps(whole, indent=1) + "\n").encode())
+        for name in options.parts:
+            whole["parts"][name] = part = run(name, options, environment)
+            replace_file(options.out, (json.dumps(whole, indent=1) + "\n").encode())
             tell(name, part)
     failed = sum(not claim["holds"] for part in whole["parts"].values() for claim in part["claims"])
     broken = sum("error" in part for part in whole["parts"].values())
-    print(f"{failed} claims do not hold, {broken} parts broke off; {asked.out}")
+    print(f"{failed} claims do not hold, {broken} parts broke off; {options.out}")
     return 1 if failed or broken else 0
 
 
@@ -79,7 +80,7 @@ def arguments() -> argparse.Namespace:
 
 
 def environment_of(given: Any) -> dict[str, str]:
-    """What the parts need to know: where the code is, and how its threads wait."""
+    """Return the environment of the parts: where the code is, and how its threads wait."""
     environment = {**given, "PYTHONUNBUFFERED": "1", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), given.get("PYTHONPATH")]))
     spin_briefly(environment)
@@ -87,34 +88,34 @@ def environment_of(given: Any) -> dict[str, str]:
 
 
 def card_there(environment: dict[str, str]) -> bool:
-    """Whether torch sees a card."""
+    """Return whether torch sees a GPU."""
     asks = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     return subprocess.run([sys.executable, "-c", asks], env=environment, check=False).returncode == 0
 
 
-def run(name: str, asked: argparse.Namespace, environment: dict[str, str]) -> dict[str, Any]:
-    """Run a part; what it has found by its time limit counts."""
+def run(name: str, options: argparse.Namespace, environment: dict[str, str]) -> dict[str, Any]:
+    """Run a part and return its results up to its time limit."""
     limit, package = PARTS[name]
     if package and find_spec(package) is None:
         return {"claims": [], "skipped": f"{package} is not installed"}
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        words = [name, folder, "--device", asked.device, "--tokenizer", asked.tokenizer, "--model", asked.model]
-        command = [sys.executable, str(ROOT / "tools" / "gpu"), *words, *(["--short"] if asked.short else [])]
+        words = [name, folder, "--device", options.device, "--tokenizer", options.tokenizer, "--model", options.model]
+        command = [sys.executable, str(ROOT / "tools" / "gpu"), *words, *(["--short"] if options.short else [])]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit, env=environment)
             why = (done.stderr[-1500:] or f"it ended with exit code {done.returncode}") if done.returncode else None
         except subprocess.TimeoutExpired:
             why = f"stopped after {limit} s"
         page = Path(folder) / "page.json"
-        found: dict[str, Any] = json.loads(page.read_text()) if page.exists() else {"claims": []}
-    return found | {"seconds": time.perf_counter() - began} | ({"error": why} if why else {})
+        results: dict[str, Any] = json.loads(page.read_text()) if page.exists() else {"claims": []}
+    return results | {"seconds": time.perf_counter() - began} | ({"error": why} if why else {})
 
 
 def tell(name: str, part: dict[str, Any]) -> None:
-    """Print what a part claims."""
-    held, all_of_them = sum(claim["holds"] for claim in part["claims"]), len(part["claims"])
-    how = part.get("skipped") or f"{held} of {all_of_them} claims hold, {part['seconds']:.0f} s"
+    """Print the claims of a part."""
+    held, total = sum(claim["holds"] for claim in part["claims"]), len(part["claims"])
+    how = part.get("skipped") or f"{held} of {total} claims hold, {part['seconds']:.0f} s"
     print(f"{name}: {how}", flush=True)
     for claim in part["claims"]:
         if not claim["holds"]:

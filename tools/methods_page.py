@@ -23,25 +23,25 @@ TEMPLATE = Path(__file__).with_suffix(".md")
 PAGE = REPOSITORY / "docs" / "methods.md"
 HEADER = "<!-- Written by tools/methods_page.py from conf/method/*.yaml and tools/methods_page.md: edit those. -->\n\n"
 COLUMNS = "method | `rank` is | target | quantised base | merges | published rate | where it comes from | paper"
-LEADERS = ("zero_shot", "full", "lora", "oft", "adapter", "prompt")  # of their families
+LEADERS = ("zero_shot", "full", "lora", "oft", "adapter", "prompt")  # listed first in their families
 PLACE = re.compile(r"^\{\{ (.+) \}\}$", re.MULTILINE)
 
 
 def methods() -> dict[str, dict[str, Any]]:
-    """The `method` node of every yaml, by its name."""
+    """Return the `method` node of every yaml by its name."""
     register()
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         names = sorted(path.stem for path in METHODS.glob("*.yaml"))
-        return {name: _plain(compose("config", [f"method={name}"]).method) for name in names}
+        return {name: _as_dict(compose("config", [f"method={name}"]).method) for name in names}
 
 
-def _plain(node: Any) -> dict[str, Any]:
-    found: Any = OmegaConf.to_container(node, resolve=False)
-    return dict(found)
+def _as_dict(node: Any) -> dict[str, Any]:
+    container: Any = OmegaConf.to_container(node, resolve=False)
+    return dict(container)
 
 
 def row(name: str, method: dict[str, Any]) -> str:
-    """A method's line of its table."""
+    """Return a method's line of its table."""
     target = name_of(spelled_out(method["target"], "bert"), "bert") if "target" in method["uses"] else "-"
     base = "4, 8 bit" if "int8" in method["quant"] else "4 bit" if method["quant"] else "-"
     merges = "yes" if "full" in method["merges_into"] else "no"
@@ -51,12 +51,12 @@ def row(name: str, method: dict[str, Any]) -> str:
 
 
 def rate_text(value: float) -> str:
-    """A learning rate as papers print it: 5e-4, 4.5e-3."""
+    """Return a learning rate as papers print it: 5e-4, 4.5e-3."""
     return f"{value:.1e}".replace(".0e", "e").replace("e-0", "e-").replace("e+0", "e")
 
 
 def table(family: str, known: dict[str, dict[str, Any]]) -> str:
-    """The methods of a family: its best known first, the others by name. ValueError: there are none."""
+    """Return the table of a family: its best-known method first, the others by name. ValueError if there are none."""
     names = sorted(
         (name for name, method in known.items() if method["family"] == family),
         key=lambda name: (name not in LEADERS, name),
@@ -68,7 +68,7 @@ def table(family: str, known: dict[str, dict[str, Any]]) -> str:
 
 
 def page() -> str:
-    """The whole page. ValueError: a family of a yaml has no place in the template, or the other way round."""
+    """Return the whole page. ValueError if a family of a yaml has no place in the template, or the reverse."""
     known, template = methods(), TEMPLATE.read_text(encoding="utf-8")
     homeless = {method["family"] for method in known.values()} - set(PLACE.findall(template))
     if homeless:
@@ -77,7 +77,7 @@ def page() -> str:
 
 
 def main() -> int:
-    """Write the page, or see whether it is current."""
+    """Write the page, or check whether it is current."""
     made = page()
     if "--check" in sys.argv[1:]:
         current = PAGE.exists() and PAGE.read_text(encoding="utf-8") == made

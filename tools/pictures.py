@@ -1,4 +1,4 @@
-"""README's three pictures, from a committed study: the table of ranks, the Pareto figure, the dashboard.
+"""Draws README's three pictures from a committed study: the table of ranks, the Pareto figure, the dashboard.
 
 make pictures        needs Chromium; writes into the study's folder
 """
@@ -23,8 +23,8 @@ from bench.report.tables.scores import TABLES
 
 STUDY = study_folder("methods-reviews")
 PICTURES = STUDY / "pictures"
-ABLATION = ("lora", "adapter", "head")  # whose ranks are shown, and the linear probe that they are held to
-SCALE = 2  # pixels of the picture to one of the page
+ABLATION = ("lora", "adapter", "head")  # methods whose ranks are shown, and the linear probe as their baseline
+SCALE = 2  # pixels of the picture for one of the page
 STYLE = """
 body { font: 15px system-ui, sans-serif; margin: 24px; color: #111; background: #fff; width: 760px }
 table { border-collapse: collapse; border-top: 2px solid; border-bottom: 2px solid; width: 100% }
@@ -34,7 +34,7 @@ th, td { padding: 4px 10px } p { font-size: 12px; color: #444; margin: 6px 0 }
 
 
 def shot(browser: Any, page: str, name: str, width: int, height: int, *, whole: bool) -> None:
-    """Draw a page from a file, as a reader would open it. whole: as far as its content goes."""
+    """Draw a page from a file, as a reader would open it. whole: whether to draw all of its content."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "page.html"
         place.write_text(page, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What makes a cell the same cell, and a trial the same trial: the names by which records are found again."""
+"""Which settings make up the ids of cells and trials, by which records are looked up."""
 
 import json
 import re
@@ -25,35 +25,36 @@ from bench.config.resolved import call, typed
 from bench.config.schema import Config
 from bench.config.user_sources import targets_of
 
-COMPOSED = ("method", "target", "rank", "scale", "quant", "optim")  # other overrides are leaves and need no composing
+# Config groups; other overrides are single values and need no composing.
+COMPOSED = ("method", "target", "rank", "scale", "quant", "optim")
 
 
 @pytest.fixture
 def base(tiny: list[str]) -> list[str]:
-    """Overrides of a cell that needs neither a hub nor an installed model, the same for all tests."""
+    """The overrides, equal for all tests, of a cell that needs neither a hub nor an installed model."""
     return [override for override in tiny if not override.startswith(("results_dir", "cache_dir", "rank", "precision"))]
 
 
 @cache
 def composed(*overrides: str) -> Cell:
-    (found,) = cells(list(overrides), multirun=False)
-    return found
+    (composed_cell,) = cells(list(overrides), multirun=False)
+    return composed_cell
 
 
 def cell(base: list[str], *more: str) -> Cell:
-    """The cell of these overrides."""
+    """Return the cell of these overrides."""
     groups = {"method": "method=lora", "rank": "rank=4"}
     groups |= {override.partition("=")[0]: override for override in more if override.partition("=")[0] in COMPOSED}
-    found = composed(*base, *groups.values())
+    unchanged = composed(*base, *groups.values())
     if not (leaves := [override.lstrip("+") for override in more if override not in groups.values()]):
-        return found
-    return Cell.of(OmegaConf.merge(Config, found.config, OmegaConf.from_dotlist(leaves)))
+        return unchanged
+    return Cell.of(OmegaConf.merge(Config, unchanged.config, OmegaConf.from_dotlist(leaves)))
 
 
-def test_a_grid_keeps_its_order_and_names_equal_cells_as_often_as_they_are_named(base: list[str]) -> None:
-    found = cells([*base, "method=lora,ia3", "rank=1,4"], multirun=True)
-    assert [one.title for one in found] == ["lora r=1 qv", "lora r=4 qv", "ia3 kv+down", "ia3 kv+down"]
-    assert len({one.id for one in found}) == 3
+def test_a_grid_keeps_its_order_and_repeats_equal_cells(base: list[str]) -> None:
+    grid = cells([*base, "method=lora,ia3", "rank=1,4"], multirun=True)
+    assert [member.title for member in grid] == ["lora r=1 qv", "lora r=4 qv", "ia3 kv+down", "ia3 kv+down"]
+    assert len({member.id for member in grid}) == 3
 
 
 @pytest.mark.parametrize(("method", "unused"), [
@@ -62,11 +63,11 @@ def test_a_grid_keeps_its_order_and_names_equal_cells_as_often_as_they_are_named
 ])  # fmt: skip
 def test_an_unused_axis_does_not_split_a_cell(method: str, unused: list[str], base: list[str]) -> None:
     low, high = {"rank": "rank=1", "target": "target=q"}, {"rank": "rank=8", "target": "target=all"}
-    one, other = (cell(base, f"method={method}", *(values[axis] for axis in unused)) for values in (low, high))
-    assert one.id == other.id
-    assert one.identity == other.identity
-    assert one.folder == other.folder
-    assert one.trials == other.trials
+    first, second = (cell(base, f"method={method}", *(values[axis] for axis in unused)) for values in (low, high))
+    assert first.id == second.id
+    assert first.identity == second.identity
+    assert first.folder == second.folder
+    assert first.trials == second.trials
 
 
 @pytest.mark.parametrize(
@@ -74,28 +75,32 @@ def test_an_unused_axis_does_not_split_a_cell(method: str, unused: list[str], ba
 )
 def test_a_used_axis_splits_a_cell(method: str, axis: str, base: list[str]) -> None:
     values = {"rank": ("1", "4"), "target": ("q", "mlp")}[axis]
-    one, other = (cell(base, f"method={method}", f"{axis}={value}") for value in values)
-    assert one.id != other.id
-    assert one.folder != other.folder
+    first, second = (cell(base, f"method={method}", f"{axis}={value}") for value in values)
+    assert first.id != second.id
+    assert first.folder != second.folder
 
 
 @pytest.mark.parametrize("method", ["adapter", "ia3", "full", "adalora", "loftq", "gralora", "hira"])
-def test_a_method_without_a_scale_is_the_same_cell_under_any(method: str, base: list[str]) -> None:
-    found = [cell(base, f"method={method}", "rank=8", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
-    assert len({one.id for one in found}) == 1
-    assert [one.scale for one in found] == [None] * 3
+def test_a_method_without_a_scale_is_the_same_cell_under_every_scale(method: str, base: list[str]) -> None:
+    variants = [cell(base, f"method={method}", "rank=8", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
+    assert len({variant.id for variant in variants}) == 1
+    assert [variant.scale for variant in variants] == [None] * 3
 
 
 @pytest.mark.parametrize("method", [
     "lora", "qlora", "dora", "lora_plus", "lora_fa", "pissa", "olora", "eva",
 ])  # fmt: skip
 def test_the_lora_family_is_another_cell_under_every_scale(method: str, base: list[str]) -> None:
-    """Also where two policies give the same alpha, so that a table of policies has no hole there."""
-    found = [cell(base, f"method={method}", "rank=32", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
-    assert len({one.id for one in found}) == 3
-    assert [one.scale for one in found] == [None, "fixed", "sqrt"]
-    given = [one.config["method"]["attach"]["config"] for one in found]
-    assert [(one["lora_alpha"], one["use_rslora"]) for one in given] == [(32, False), (32, False), (32, True)]
+    """This holds even if two policies give the same alpha, so that a table of policies has no gap."""
+    variants = [cell(base, f"method={method}", "rank=32", f"scale={scale}") for scale in ("rank", "fixed", "sqrt")]
+    assert len({variant.id for variant in variants}) == 3
+    assert [variant.scale for variant in variants] == [None, "fixed", "sqrt"]
+    configs = [variant.config["method"]["attach"]["config"] for variant in variants]
+    assert [(config["lora_alpha"], config["use_rslora"]) for config in configs] == [
+        (32, False),
+        (32, False),
+        (32, True),
+    ]
 
 
 def test_another_alpha_is_another_cell(base: list[str]) -> None:
@@ -103,17 +108,17 @@ def test_another_alpha_is_another_cell(base: list[str]) -> None:
 
 
 def test_rslora_is_lora_under_the_scale_sqrt(base: list[str]) -> None:
-    one, other = cell(base, "method=rslora"), cell(base, "method=lora", "scale=sqrt")
-    assert (one.id, one.title, one.folder, one.method) == (other.id, other.title, other.folder, "lora")
+    rslora, lora = cell(base, "method=rslora"), cell(base, "method=lora", "scale=sqrt")
+    assert (rslora.id, rslora.title, rslora.folder, rslora.method) == (lora.id, lora.title, lora.folder, "lora")
     assert cell(base, "method=rslora", "scale=rank").id == cell(base).id
 
 
 @pytest.mark.parametrize("same", ["target=qv", "target.parts=[v,q]", "target.parts=[q,v,q]"])
-def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: list[str]) -> None:
-    one, other = cell(base, "target=default"), cell(base, same)
-    assert one.id == other.id
-    assert one.target == other.target == "qv"
-    assert one.folder == other.folder
+def test_the_spelling_of_a_target_does_not_split_a_cell(same: str, base: list[str]) -> None:
+    default, respelled = cell(base, "target=default"), cell(base, same)
+    assert default.id == respelled.id
+    assert default.target == respelled.target == "qv"
+    assert default.folder == respelled.folder
 
 
 @pytest.mark.parametrize("override", [
@@ -127,10 +132,10 @@ def test_a_target_is_what_it_adapts_and_not_how_it_is_spelled(same: str, base: l
     "method.rank_step=2", "method.needs_cuda=true",
 ])  # fmt: skip
 def test_what_changes_no_result_does_not_split_a_cell(override: str, base: list[str]) -> None:
-    base = [*base, "precision=fp32"]  # what `auto` means is the device's
-    one, other = cell(base, override), cell(base)
-    assert one.config != other.config
-    assert one.id == other.id
+    base = [*base, "precision=fp32"]  # what `auto` means depends on the device
+    changed, unchanged = cell(base, override), cell(base)
+    assert changed.config != unchanged.config
+    assert changed.id == unchanged.id
 
 
 @pytest.mark.parametrize("override", [
@@ -154,21 +159,21 @@ def test_what_changes_the_result_splits_a_cell(override: str, base: list[str]) -
     ("protocol.steps=9", "protocol.epochs=7"), ("protocol.warmup_steps=3", "protocol.warmup=0.5"),
     ("protocol.tokens=64", "protocol.batch=3"),
 ])  # fmt: skip
-def test_what_another_setting_replaces_does_not_split_a_cell(budget: str, unused: str, base: list[str]) -> None:
-    one, other = cell(base, budget), cell(base, budget, unused)
-    assert one.id == other.id != cell(base).id
-    assert unused.partition("=")[0].removeprefix("protocol.") not in one.identity["protocol"]
+def test_a_setting_that_another_replaces_does_not_split_a_cell(budget: str, unused: str, base: list[str]) -> None:
+    without_unused, with_unused = cell(base, budget), cell(base, budget, unused)
+    assert without_unused.id == with_unused.id != cell(base).id
+    assert unused.partition("=")[0].removeprefix("protocol.") not in without_unused.identity["protocol"]
 
 
-def test_budgets_that_are_not_set_name_no_cell(base: list[str]) -> None:
+def test_budgets_that_are_not_set_are_not_in_the_identity(base: list[str]) -> None:
     assert not {"steps", "warmup_steps", "eval_steps", "tokens"} & set(cell(base).identity["protocol"])
 
 
 @pytest.mark.parametrize("form", ["mask", "head"])
 def test_the_heads_rate_splits_a_cell_where_there_is_a_head(form: str, base: list[str]) -> None:
     words = [f"task.form={form}", "task.cloze='{text} {mask}'", "task.words=[bad,good]"] if form == "mask" else []
-    one, other = (cell(base, *words, f"protocol.head_lr={rate}") for rate in ("1e-3", "2e-3"))
-    assert (one.id == other.id) == (form == "mask")
+    first, second = (cell(base, *words, f"protocol.head_lr={rate}") for rate in ("1e-3", "2e-3"))
+    assert (first.id == second.id) == (form == "mask")
 
 
 @pytest.mark.parametrize("override", ["quant.double=true", "quant.compute=bf16"])
@@ -176,11 +181,11 @@ def test_how_a_quantised_base_is_stored_and_computed_splits_a_cell(override: str
     assert cell(base, "quant=nf4", override).id != cell(base, "quant=nf4").id
 
 
-def test_a_base_that_computes_as_its_cell_does_is_no_other_cell(base: list[str]) -> None:
+def test_a_base_in_the_precision_of_its_cell_does_not_split_a_cell(base: list[str]) -> None:
     assert cell(base, "quant=nf4", "quant.compute=fp32").id == cell(base, "quant=nf4").id
 
 
-# ---- The arithmetic: a rule, and part of what a cell is --------------------------------------------------------------
+# ---- The precision: set by a rule, and part of a cell's identity -----------------------------------------------------
 
 
 GPU = {"its driver tells": 9, "its driver does not tell": None}
@@ -188,7 +193,7 @@ GPU = {"its driver tells": 9, "its driver does not tell": None}
 
 @pytest.fixture(params=GPU)
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with a GPU, and a torch that is built for it."""
+    """Simulate a machine with a GPU, and a torch that is built for it."""
     pretend(GPU[request.param], monkeypatch)
 
 
@@ -211,9 +216,9 @@ def test_auto_is_fp32_on_a_cpu(base: list[str]) -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_auto_is_bf16_on_a_gpu(base: list[str]) -> None:
-    found = ids(base, "precision=auto", "precision=bf16", "precision=auto device=cuda", "precision=bf16 device=cpu")
-    assert len(set(found)) == 1
-    assert found[0] not in ids(base, "precision=auto device=cpu", "precision=fp32")
+    bf16_ids = ids(base, "precision=auto", "precision=bf16", "precision=auto device=cuda", "precision=bf16 device=cpu")
+    assert len(set(bf16_ids)) == 1
+    assert bf16_ids[0] not in ids(base, "precision=auto device=cpu", "precision=fp32")
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda"])
@@ -238,8 +243,8 @@ def test_a_gpu_that_the_installed_torch_is_not_built_for_changes_nothing(
         assert cell(base, "precision=auto").precision == meant
 
 
-def test_a_named_gpu_names_the_same_cell_on_a_machine_without_one(base: list[str]) -> None:
-    """As where a job is prepared on a login node."""
+def test_device_cuda_means_the_same_cell_on_a_machine_without_a_gpu(base: list[str]) -> None:
+    """For example, a job may be prepared on a login node."""
     assert ids(base, "precision=auto device=cuda") == ids(base, "precision=bf16")
 
 
@@ -248,7 +253,7 @@ def test_a_base_in_bf16_computes_in_bf16(base: list[str]) -> None:
     assert ids(base, "quant=bf16") == ids(base, "quant=bf16 precision=bf16")
 
 
-# ---- Names that do not move ------------------------------------------------------------------------------------------
+# ---- Names that stay when code moves ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "old", "new"), [
@@ -266,7 +271,7 @@ def test_a_module_that_moves_renames_no_cell(
 
 
 @pytest.mark.parametrize("old", functions.MOVED)
-def test_a_yaml_that_names_a_function_where_it_was_means_the_same_cell_and_function(old: str) -> None:
+def test_a_yaml_with_the_former_path_of_a_function_means_the_same_cell_and_function(old: str) -> None:
     node = {"inner": [{"_target_": old, "_partial_": True, "size": 2}]}
     new = functions.FUNCTIONS[functions.MOVED[old]]
     assert with_current_paths(node) == {"inner": [{"_target_": new, "_partial_": True, "size": 2}]}
@@ -274,7 +279,7 @@ def test_a_yaml_that_names_a_function_where_it_was_means_the_same_cell_and_funct
     assert callable(call({"_target_": old, "_partial_": True}))
 
 
-def test_no_module_of_ours_names_a_cell(base: list[str]) -> None:
+def test_no_module_of_bench_is_in_an_identity(base: list[str]) -> None:
     for path in (REPOSITORY / "conf" / "method").glob("*.yaml"):
         node = yaml.safe_load(path.read_text("utf-8"))
         for part in ("attach", "hooks"):
@@ -282,12 +287,12 @@ def test_no_module_of_ours_names_a_cell(base: list[str]) -> None:
     assert "bench." not in json.dumps(cell(base, "method=adalora", "rank=8", "optim=lion").identity)
 
 
-def test_every_function_of_ours_that_a_yaml_names_has_a_name_of_its_own() -> None:
+def test_every_bench_function_in_a_yaml_has_a_unique_name() -> None:
     nodes = [yaml.safe_load(path.read_text("utf-8")) for path in (REPOSITORY / "conf").rglob("*.yaml")]
     ours = {target for target in targets_of(nodes) if target.startswith("bench.")}
     assert ours == set(functions.FUNCTIONS.values())
     assert len(set(functions.FUNCTIONS.values())) == len(functions.FUNCTIONS)
-    assert not [name for name in functions.FUNCTIONS if "." in name]  # the paths of libraries and users hold one
+    assert not [name for name in functions.FUNCTIONS if "." in name]  # paths of libraries and users contain a dot
     for path in functions.FUNCTIONS.values():
         assert callable(call({"_target_": "hydra.utils.get_object", "path": path}))
 
@@ -297,12 +302,12 @@ def test_every_function_of_ours_that_a_yaml_names_has_a_name_of_its_own() -> Non
     "peft.adapter", "adapter.attach",
 ])  # fmt: skip
 def test_two_functions_never_share_an_identity(other: str, base: list[str]) -> None:
-    """Not even where they have the same settings and the last part of their path is the same."""
+    """This holds even if their settings and the last part of their paths are equal."""
     assert ids(base, f"method=adapter method.attach._target_={other}") != ids(base, "method=adapter")
 
 
 def test_a_rank_beyond_the_models_layers_is_the_rank_of_all_layers(base: list[str]) -> None:
-    """tiny_bert has two."""
+    """tiny_bert has two layers."""
     first, second, beyond, farther = (cell(base, "method=top_k", f"rank={rank}") for rank in (1, 2, 6, 8))
     assert len({second.id, beyond.id, farther.id}) == 1
     assert second.config == beyond.config == farther.config
@@ -328,8 +333,8 @@ def test_data_and_model_in_another_folder_are_the_same_cell(
     assert cell(base, f"model.name={model}", f"task.path={data}").id == cell(base).id
 
 
-def test_a_method_that_races_the_heads_rate_trains_the_head_at_its_own(base: list[str]) -> None:
-    from bench.runner.build import recipe_of  # torch
+def test_a_method_that_races_the_heads_rate_has_no_separate_rate_for_the_head(base: list[str]) -> None:
+    from bench.runner.build import recipe_of  # imports torch
 
     rates = {
         name: recipe_of(cell(base, f"method={name}", "protocol.head_lr=2e-3")).head_lr for name in ("lora", "head")
@@ -364,7 +369,7 @@ def test_another_model_under_the_same_name_is_another_cell(
     assert cell(base, f"model.name={model}").id != before == cell(base).id
 
 
-def test_a_file_that_no_one_reads_does_not_split_a_cell(
+def test_a_file_that_is_never_read_does_not_split_a_cell(
     base: list[str], tiny_bert: Path, tiny_sst2: Path, tmp_path: Path
 ) -> None:
     model, data = moved(tiny_bert, tmp_path / "model"), moved(tiny_sst2, tmp_path / "data")
@@ -374,17 +379,17 @@ def test_a_file_that_no_one_reads_does_not_split_a_cell(
 
 
 def test_trials_are_every_rate_with_every_seed_once(base: list[str]) -> None:
-    one = cell(base, "lrs=[1e-3,1e-4,0.001]", "seeds=[0,1,1]")
-    assert [(trial.lr, trial.seed) for trial in one.trials] == [(1e-3, 0), (1e-3, 1), (1e-4, 0), (1e-4, 1)]
-    assert {trial.cell_id for trial in one.trials} == {one.id}
+    lora = cell(base, "lrs=[1e-3,1e-4,0.001]", "seeds=[0,1,1]")
+    assert [(trial.lr, trial.seed) for trial in lora.trials] == [(1e-3, 0), (1e-3, 1), (1e-4, 0), (1e-4, 1)]
+    assert {trial.cell_id for trial in lora.trials} == {lora.id}
 
 
 def test_trial_ids_are_unique_over_a_grid(base: list[str]) -> None:
     trials = ["lrs=[1e-3,1.0000001e-3,3e-05,1e38,1]", "seeds=[0,1,10]"]
     ranked = [[f"method={name}", f"rank={rank}"] for name in ("lora", "adapter") for rank in (1, 4, 8)]
-    found = {one.id: one for one in (cell(base, *axes, *trials) for axes in [["method=head"], *ranked])}
-    assert len(found) == 7
-    ids = [trial.id for one in found.values() for trial in one.trials]
+    by_id = {member.id: member for member in (cell(base, *axes, *trials) for axes in [["method=head"], *ranked])}
+    assert len(by_id) == 7
+    ids = [trial.id for member in by_id.values() for trial in member.trials]
     assert len(set(ids)) == len(ids) == 7 * 5 * 3
     assert all(re.fullmatch(r"[0-9a-f]{10}-lr[-+.0-9e]+-seed\d+", name) for name in ids)
 
@@ -398,8 +403,8 @@ def test_ids_are_equal_in_another_process(base: list[str]) -> None:
     )
     command = [sys.executable, "-c", child, *base, "method=lora", "rank=4", "seeds=[0,1]"]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    one = cell(base, "seeds=[0,1]")
-    assert done.stdout.split() == [one.id, one.folder, *(trial.id for trial in one.trials)]
+    expected = cell(base, "seeds=[0,1]")
+    assert done.stdout.split() == [expected.id, expected.folder, *(trial.id for trial in expected.trials)]
 
 
 def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> None:
@@ -415,15 +420,15 @@ def test_equal_overrides_in_another_order_are_the_same_cell(base: list[str]) -> 
     (["quant=nf4", "quant.double=true", "optim=adamw_8bit"], "lora r=4 qv nf4+double adamw_8bit"),
 ])  # fmt: skip
 def test_title_and_folder_are_readable(overrides: list[str], title: str, base: list[str], tiny_bert: Path) -> None:
-    one = cell(base, *overrides)
-    assert one.title == title
+    titled = cell(base, *overrides)
+    assert titled.title == title
     name = title.replace(" ", "-").replace("=", "").replace("nf4+double", "nf4dq")
-    assert one.folder == f"{tiny_bert.name}/sst2/{name}-{one.id}"
-    assert re.fullmatch(r"[\w.+/-]+", one.folder)
-    assert re.fullmatch(r"[0-9a-f]{10}", one.id)
+    assert titled.folder == f"{tiny_bert.name}/sst2/{name}-{titled.id}"
+    assert re.fullmatch(r"[\w.+/-]+", titled.folder)
+    assert re.fullmatch(r"[0-9a-f]{10}", titled.id)
 
 
-def test_random_weights_lie_apart_from_real_ones(base: list[str], tiny_bert: Path) -> None:
+def test_results_of_random_weights_have_their_own_folder(base: list[str], tiny_bert: Path) -> None:
     assert cell(base, "model.weights=random").folder.startswith(f"{tiny_bert.name}-random/")
 
 
@@ -431,15 +436,15 @@ def test_a_cell_carries_its_whole_configuration_as_plain_data(base: list[str]) -
     config = cell(base, "rank=3").config
     assert config["method"]["attach"]["config"]["r"] == 3
     assert config["lrs"] == "tuned"
-    assert config["precision"] == "auto"  # as it was asked for
+    assert config["precision"] == "auto"  # as requested
     assert "hydra" not in config
     assert "${" not in str(config)
 
 
-def test_a_setting_at_its_neutral_value_does_not_name_a_cell() -> None:
-    (plain,) = cells(["method=lora", "rank=8"], multirun=False)
-    assert {key: plain.config[key] for key in NEUTRAL} == NEUTRAL
-    assert set(plain.identity["method"]) == {"name", "attach"}
+def test_settings_at_their_neutral_values_are_not_in_the_identity() -> None:
+    (lora,) = cells(["method=lora", "rank=8"], multirun=False)
+    assert {key: lora.config[key] for key in NEUTRAL} == NEUTRAL
+    assert set(lora.identity["method"]) == {"name", "attach"}
 
 
 def test_a_change_of_the_numerics_makes_another_cell(base: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -451,7 +456,7 @@ def test_a_change_of_the_numerics_makes_another_cell(base: list[str], monkeypatc
 def test_an_edited_function_of_the_user_makes_another_cell(
     base: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Named at the top of a node or inside it, in a module or in a package."""
+    """The function is named at the top of a node or inside it, in a module or in a package."""
     code = tmp_path / "code"
     (code / "mine").mkdir(parents=True)
     files = [code / "own_leaf.py", code / "mine" / "leaf.py"]
@@ -471,14 +476,14 @@ def test_an_edited_function_of_the_user_makes_another_cell(
 
 
 @pytest.mark.parametrize("name", ["studies", "perf"])
-def test_no_results_lie_among_files_of_another_kind(name: str, base: list[str], tmp_path: Path) -> None:
-    model = next(one for one in base if one.startswith("model.name=")).partition("=")[2]
+def test_a_model_named_like_a_reserved_folder_is_rejected(name: str, base: list[str], tmp_path: Path) -> None:
+    model = next(override for override in base if override.startswith("model.name=")).partition("=")[2]
     shutil.copytree(model, tmp_path / name)
     with pytest.raises(ValueError, match=f"a model called '{name}' cannot have results"):
         cell(base, f"model.name={tmp_path / name}")
 
 
 @pytest.mark.parametrize("key", ["model.label", "task.name", "method.name"])
-def test_no_name_leads_out_of_the_results(key: str, base: list[str]) -> None:
+def test_a_name_that_leads_out_of_the_results_is_rejected(key: str, base: list[str]) -> None:
     with pytest.raises(ValueError, match=rf"{key}='../x' becomes a folder's name"):
         cell(base, f"{key}=../x")

@@ -1,4 +1,4 @@
-"""What makes no sense together is told from the configuration alone, with what would work - and that does work."""
+"""Invalid combinations are detected from the configuration alone, and the suggested changes do work."""
 
 from functools import cache
 
@@ -10,8 +10,8 @@ from bench.cells.compatibility import Misfit
 from bench.config.compose import cells
 from bench.config.schema import Config
 
-# What is wrong, the words that must be said of it, and the changes that the words ask for. The model is a BERT of two
-# layers, width 32 and 64 positions; texts have at most 32 tokens.
+# By case: the invalid overrides, words that the message must contain, and the changes that the message suggests. The
+# model is a BERT of two layers, width 32 and 64 positions; texts have at most 32 tokens.
 MISFITS = {
     "another architecture": (
         ["method.models=[roberta,llama]"],
@@ -59,7 +59,7 @@ MISFITS = {
         [["quant.name=nf4"], ["quant.name=fp4"], ["quant.double=false"]],
     ),
     "flash attention in fp32": (
-        ["fast.attention=flash_attention_2"],  # precision=fp32 is every test's
+        ["fast.attention=flash_attention_2"],  # all tests set precision=fp32
         ["fast.attention=flash_attention_2 cannot compute in precision=fp32", "precision=bf16", "fast.attention=sdpa"],
         [["precision=bf16"], ["precision=auto"], ["fast.attention=sdpa"]],
     ),
@@ -78,18 +78,18 @@ MISFITS = {
 
 @cache
 def composed(*overrides: str) -> Cell:
-    (found,) = cells(list(overrides), multirun=False)
-    return found
+    (composed_cell,) = cells(list(overrides), multirun=False)
+    return composed_cell
 
 
 def cell(tiny: list[str], *leaves: str) -> Cell:
-    """A LoRA's cell with these values."""
-    plain = composed(*(override for override in tiny if not override.startswith(("results_dir", "cache_dir"))))
-    return Cell.of(OmegaConf.merge(Config, plain.config, OmegaConf.from_dotlist(list(leaves))))
+    """Return the cell of a LoRA with these values."""
+    unchanged = composed(*(override for override in tiny if not override.startswith(("results_dir", "cache_dir"))))
+    return Cell.of(OmegaConf.merge(Config, unchanged.config, OmegaConf.from_dotlist(list(leaves))))
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_a_misfit_is_one_line_that_names_what_would_work(name: str, tiny: list[str]) -> None:
+def test_a_misfit_is_a_one_line_message_with_its_remedies(name: str, tiny: list[str]) -> None:
     wrong, words, _ = MISFITS[name]
     with pytest.raises(Misfit) as caught:
         cell(tiny, *wrong)
@@ -98,19 +98,19 @@ def test_a_misfit_is_one_line_that_names_what_would_work(name: str, tiny: list[s
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_a_misfit_asks_for_works(name: str, tiny: list[str]) -> None:
+def test_the_remedies_of_a_misfit_work(name: str, tiny: list[str]) -> None:
     wrong, _, remedies = MISFITS[name]
     for remedy in remedies:
         assert cell(tiny, *wrong, *remedy).id
 
 
-def test_a_methods_bounds_are_nothing_to_a_method_without_a_rank(tiny: list[str]) -> None:
+def test_bounds_of_the_rank_do_not_apply_to_a_method_without_a_rank(tiny: list[str]) -> None:
     bounds = ["method.rank_step=8", "method.attach.config.target_r=8", "rank=33"]
     assert cell(tiny, *bounds, "method.uses=[target]").rank is None
 
 
 @pytest.mark.parametrize("limit", ["positions", "layers"])
-def test_only_what_the_width_bounds_is_held_to_it(limit: str, tiny: list[str]) -> None:
+def test_the_width_limits_only_methods_whose_rank_it_bounds(limit: str, tiny: list[str]) -> None:
     short = ["protocol.max_length=16", "rank=40"]
     assert cell(tiny, *short, f"method.rank_limit={limit}").rank == {"positions": 40, "layers": 2}[limit]
     with pytest.raises(Misfit):
@@ -125,7 +125,7 @@ def test_only_what_the_width_bounds_is_held_to_it(limit: str, tiny: list[str]) -
         ("rank=0", "rank=0 must be at least 1"),
     ],
 )
-def test_a_value_that_is_wrong_in_itself_is_no_misfit(wrong: str, words: str, tiny: list[str]) -> None:
+def test_a_value_that_is_always_invalid_is_not_a_misfit(wrong: str, words: str, tiny: list[str]) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         cell(tiny, wrong)
     assert not isinstance(caught.value, Misfit)

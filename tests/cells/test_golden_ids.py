@@ -1,9 +1,9 @@
-"""The names of cells, written out: records of last month are found by them.
+"""Fixed ids of cells, by which older records are looked up.
 
-Where this fails, the same words name another cell than before, and all that users have recorded is trained again.
-Find out which part of `Cell.identity` has changed. If it should not have, restore it. If the same configuration
-computes other numbers now, raise NUMERICS in bench/cells/identity.py. Then, and where data or a default in conf/ was
-changed on purpose, write the new ids down here, and say in CHANGELOG.md that cells were renamed, and why.
+If this test fails, the same overrides name another cell than before, and everything that users have recorded is trained
+again. Find out which part of `Cell.identity` has changed. If it should not have, restore it. If the same configuration
+computes other numbers now, raise NUMERICS in bench/cells/identity.py. Then, and if data or a default in conf/ was
+changed on purpose, write the new ids here, and state in CHANGELOG.md that cells were renamed and why.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""The race's rule, by losses that are given."""
+"""The rule of a race, tested on given losses."""
 
 import math
 from dataclasses import replace
@@ -12,19 +12,23 @@ RULE = Rule(candidates=7, finalists=3, seed=1000)
 
 
 def run(race: Race, loss_at, dead=()):
-    """Run a race whose losses are a function of log10(rate) and of the part of the schedule; gives its stages too."""
+    """Run a race whose losses are a function of log10(rate) and the schedule's part. Returns race and stages."""
     stages = []
     while (stage := race.stage) is not None:
         stages.append(stage)
         results = {}
-        for one in race.candidates:
-            if one.lr not in stage.rates:
+        for candidate in race.candidates:
+            if candidate.lr not in stage.rates:
                 continue
-            if one.lr in dead:
-                results[one.lr] = replace(one, outcome="diverged", error={"type": "Diverged", "message": "loss nan"})
+            if candidate.lr in dead:
+                results[candidate.lr] = replace(
+                    candidate, outcome="diverged", error={"type": "Diverged", "message": "loss nan"}
+                )
                 continue
-            loss = loss_at(math.log10(one.lr), stage.part)
-            results[one.lr] = replace(one, select_losses=(*one.select_losses, (round(90 * stage.part), loss)))
+            loss = loss_at(math.log10(candidate.lr), stage.part)
+            results[candidate.lr] = replace(
+                candidate, select_losses=(*candidate.select_losses, (round(90 * stage.part), loss))
+            )
         race = race.after(stage, results)
         assert len(stages) < 9
     return race, stages
@@ -39,12 +43,12 @@ def test_a_race_costs_five_trials_before_the_report():
     assert RULE.trials == 7 / 2 + 3 / 2
 
 
-def test_the_best_three_go_on_and_the_lowest_loss_wins():
+def test_the_best_three_continue_and_the_lowest_loss_wins():
     race, stages = run(Race.begin(RULE, 1e-3), lambda rate, part: abs(rate + 2.4) + (1 - part))
     assert stages == [Stage(tuple(RULE.rates(1e-3)), 1 / 2), Stage((1e-3, 3.16e-3, 1e-2), 1.0)]
     assert race.lr == 3.16e-3
     assert race.outcome == "ok"
-    assert [one.outcome for one in race.candidates] == ["dropped"] * 3 + ["finished"] * 3 + ["dropped"]
+    assert [candidate.outcome for candidate in race.candidates] == ["dropped"] * 3 + ["finished"] * 3 + ["dropped"]
 
 
 def test_a_best_rate_at_the_edge_widens_the_race_twice_at_most():
@@ -81,16 +85,16 @@ def test_a_candidate_is_judged_by_its_lowest_loss():
     assert Candidate(1e-3, select_losses=((30, None),)).lowest is None
 
 
-def test_where_all_finalists_die_the_next_best_go_on():
+def test_the_next_best_continue_if_all_finalists_diverge():
     dead = {1e-3, 3.16e-3, 1e-2}
 
     def results(stage, race):
         return {
-            one.lr: replace(one, outcome="diverged")
-            if stage.part == 1 and one.lr in dead
-            else replace(one, select_losses=(*one.select_losses, (1, abs(math.log10(one.lr) + 2.4))))
-            for one in race.candidates
-            if one.lr in stage.rates
+            candidate.lr: replace(candidate, outcome="diverged")
+            if stage.part == 1 and candidate.lr in dead
+            else replace(candidate, select_losses=(*candidate.select_losses, (1, abs(math.log10(candidate.lr) + 2.4))))
+            for candidate in race.candidates
+            if candidate.lr in stage.rates
         }
 
     race = Race.begin(RULE, 1e-3)
@@ -99,20 +103,23 @@ def test_where_all_finalists_die_the_next_best_go_on():
     assert race.lr == 3.16e-2
 
 
-def test_no_candidate_that_comes_through_is_an_outcome_of_its_own():
+def test_a_race_without_a_survivor_has_the_outcome_of_its_candidates():
     race, _ = run(Race.begin(RULE, 1e-3), lambda *_: 0.0, dead=set(RULE.rates(1e-3)))
     assert race.lr is None
     assert race.outcome == "diverged"
     assert race.error == {"type": "Diverged", "message": "loss nan"}
 
 
-def test_a_record_of_a_race_goes_on_where_it_stood():
+def test_an_interrupted_race_resumes_from_its_record():
     whole, _ = run(Race.begin(RULE, 1e-3), lambda rate, part: abs(rate + 2.4) + (1 - part))
     race = Race.begin(RULE, 1e-3)
     first = race.stage
     race = race.after(
         first,
-        {one.lr: replace(one, select_losses=((30, abs(math.log10(one.lr) + 2.4) + 2 / 3),)) for one in race.candidates},
+        {
+            candidate.lr: replace(candidate, select_losses=((30, abs(math.log10(candidate.lr) + 2.4) + 2 / 3),))
+            for candidate in race.candidates
+        },
     )
     assert race.outcome == "interrupted"
     again, stages = run(Race.read(race.told()), lambda rate, part: abs(rate + 2.4) + (1 - part))
@@ -121,10 +128,10 @@ def test_a_record_of_a_race_goes_on_where_it_stood():
     assert Race.read(again.told()) == again
 
 
-def test_a_torn_race_is_refused():
-    told = Race.begin(RULE, 1e-3).told()
+def test_an_incomplete_race_is_rejected():
+    stored = Race.begin(RULE, 1e-3).told()
     with pytest.raises(ValueError, match="not a race of this version"):
-        Race.read({key: value for key, value in told.items() if key != "candidates"})
+        Race.read({key: value for key, value in stored.items() if key != "candidates"})
 
 
 def test_a_larger_race_covers_a_smaller_one_on_the_same_seed():

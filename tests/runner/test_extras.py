@@ -1,4 +1,4 @@
-"""What is asked for beside the scores may fail; the scores, the predictions and the cost are recorded all the same."""
+"""Extras such as saving may fail; the scores, the predictions and the cost are recorded all the same."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,27 +24,27 @@ def broken(message: str) -> Callable[..., Any]:
 
 
 def events_of(cell: Cell) -> tuple[list[Probed], list[Ended]]:
-    found: list[Event] = []
-    run_cell(Job(cell, cell.trials, probe=True), found.append)
-    return [one for one in found if isinstance(one, Probed)], [one for one in found if isinstance(one, Ended)]
+    log: list[Event] = []
+    run_cell(Job(cell, cell.trials, probe=True), log.append)
+    return [event for event in log if isinstance(event, Probed)], [event for event in log if isinstance(event, Ended)]
 
 
 @pytest.mark.parametrize("pack", ["1", "2"])
-def test_saving_that_fails_loses_no_score(
+def test_a_save_that_fails_loses_no_score(
     pack: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*tiny, "method=lora", "seeds=[0,1]", f"pack={pack}", "save=merged", f"save_dir={tmp_path / 'saved'}"]
     (cell,) = cells(words, multirun=False)
     monkeypatch.setattr(trials, "keep", broken("no\nhead"))
     _, ended = events_of(cell)
-    assert [one.outcome for one in ended] == ["ok", "ok"]
-    for one in ended:
-        assert one.saved is None
-        assert one.error is not None
-        assert (one.error["type"], one.error["message"]) == ("AttributeError", "save=merged failed: no head")
-        assert "Traceback" in one.error["traceback"]
-        assert one.scores is not None
-        assert len((one.predictions or {})["report"]) == 40
+    assert [end.outcome for end in ended] == ["ok", "ok"]
+    for end in ended:
+        assert end.saved is None
+        assert end.error is not None
+        assert (end.error["type"], end.error["message"]) == ("AttributeError", "save=merged failed: no head")
+        assert "Traceback" in end.error["traceback"]
+        assert end.scores is not None
+        assert len((end.predictions or {})["report"]) == 40
 
 
 def test_a_retention_that_fails_loses_no_score(
@@ -59,32 +59,32 @@ def test_a_retention_that_fails_loses_no_score(
     (cell,) = cells(words, multirun=False)
     monkeypatch.setattr(Retained, "told", broken("no room"))
     _, ended = events_of(cell)
-    assert [one.outcome for one in ended] == ["ok", "ok"]
-    for one in ended:
-        assert one.error is not None
-        assert one.error["message"] == "retain= failed: no room"
-        assert "retention" not in (one.scores or {"retention": None})
-        assert Path(one.saved or "").is_dir()
+    assert [end.outcome for end in ended] == ["ok", "ok"]
+    for end in ended:
+        assert end.error is not None
+        assert end.error["message"] == "retain= failed: no room"
+        assert "retention" not in (end.scores or {"retention": None})
+        assert Path(end.saved or "").is_dir()
     monkeypatch.setattr(trials, "keep", broken("a full disk"))
-    _, (one, _) = events_of(cell)
-    assert (one.error or {})["message"].splitlines() == ["retain= failed: no room", "save=adapter failed: a full disk"]
+    _, (end, _) = events_of(cell)
+    assert (end.error or {})["message"].splitlines() == ["retain= failed: no room", "save=adapter failed: a full disk"]
 
 
-@pytest.mark.parametrize(("name", "said"), [("merging", "merge=true"), ("saved_bytes", "saving the adapter")])
+@pytest.mark.parametrize(("name", "extra"), [("merging", "merge=true"), ("saved_bytes", "saving the adapter")])
 def test_a_part_of_the_cost_that_cannot_be_measured_stops_no_trial(
-    name: str, said: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch
+    name: str, extra: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (cell,) = cells([*tiny, "method=lora", "seeds=[0]", "merge=true"], multirun=False)
     monkeypatch.setattr(worker, name, broken("not on this model"))
     ((probed,), (ended,)) = events_of(cell)
     assert ended.outcome == "ok"
     assert probed.error is not None
-    assert probed.error["message"] == f"{said} failed: not on this model"
+    assert probed.error["message"] == f"{extra} failed: not on this model"
     assert probed.cost["trainable_params"] > 0
     assert ("latency" in probed.cost, probed.cost["adapter_bytes"] is None) == (name != "merging", name != "merging")
 
 
-def test_saving_again_replaces_what_was_saved_only_when_it_is_whole(
+def test_saving_again_replaces_the_saved_model_only_when_complete(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = [*tiny, "method=lora", "seeds=[0]", "save=adapter", f"save_dir={tmp_path / 'saved'}"]

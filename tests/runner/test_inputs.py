@@ -1,4 +1,4 @@
-"""What a cell reads and where it writes is opened before anything is trained: a fault is one line and exit code 2."""
+"""A cell's inputs and output folders are checked before anything is trained: a fault is one line and exit code 2."""
 
 import json
 import shutil
@@ -25,13 +25,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def folder(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A model's folder of one's own, to spoil."""
+    """A copy of a model's folder that a test may damage."""
     return Path(shutil.copytree(tiny_bert, tmp_path / "my-bert"))
 
 
 @pytest.fixture
 def refused(inline: Run, tiny: list[str], tmp_path: Path) -> Callable[..., str]:
-    """The one line that says why a command is refused; nothing of it may be recorded."""
+    """Run a command that must be rejected, and return its one-line error. Nothing may be recorded."""
 
     def call(*words: str) -> str:
         done = inline(*tiny, "seeds=[0]", *words)
@@ -47,19 +47,19 @@ def refused(inline: Run, tiny: list[str], tmp_path: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def sharded(tiny_bert: Path, folder: Path) -> Path:
-    """The same model in several files, with an index of them."""
+    """The same model in several files with an index."""
     (folder / "model.safetensors").unlink()
     BertForMaskedLM.from_pretrained(tiny_bert).save_pretrained(folder, max_shard_size="10KB")
     assert len(list(folder.glob("model-*.safetensors"))) > 2
     return folder
 
 
-def test_whole_weights_in_several_files_are_taken(sharded: Path, inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_weights_in_several_files_are_accepted(sharded: Path, inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline(*tiny, "seeds=[0]", "method=head", f"model.name={sharded}")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_missing_file_of_weights_is_named(sharded: Path, refused: Callable[..., str]) -> None:
+def test_a_missing_weight_file_is_named(sharded: Path, refused: Callable[..., str]) -> None:
     lost = sorted(sharded.glob("model-*.safetensors"))[1]
     lost.unlink()
     line = refused(f"model.name={sharded}")
@@ -67,13 +67,13 @@ def test_a_missing_file_of_weights_is_named(sharded: Path, refused: Callable[...
 
 
 @pytest.mark.parametrize("end", [-64, 100, 4, 0])
-def test_a_file_of_weights_that_was_cut_off_is_named(end: int, folder: Path, refused: Callable[..., str]) -> None:
+def test_a_truncated_weight_file_is_named(end: int, folder: Path, refused: Callable[..., str]) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:end])
     assert f"{path} is not a complete weight file" in refused(f"model.name={folder}")
 
 
-def test_a_broken_index_and_files_of_another_name_are_named(sharded: Path) -> None:
+def test_a_broken_index_and_unexpected_weight_files_are_named(sharded: Path) -> None:
     source = Source("x", str(sharded), None, "sha256:0", random=False, config={})
     (sharded / "model.safetensors.index.json").write_text('{"metadata": {}}')
     with pytest.raises(ValueError, match=r"index\.json is not an index of weight files"):
@@ -83,17 +83,17 @@ def test_a_broken_index_and_files_of_another_name_are_named(sharded: Path) -> No
         weights.check_weights(source)
 
 
-def test_of_a_model_on_the_hub_what_was_downloaded_is_looked_at(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_downloaded_files_of_a_hub_model_are_checked(sharded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted(sharded.glob("model-*.safetensors"))
     files[0].write_bytes(files[0].read_bytes()[:-8])
     files[1].unlink()  # not downloaded yet
-    here = {path.name: str(path) for path in sharded.iterdir()}
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name, revision: here.get(name))
+    cached = {path.name: str(path) for path in sharded.iterdir()}
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo, name, revision: cached.get(name))
     source = Source("x", "somebody/model", "0" * 40, "somebody/model@0", random=False, config={})
     with pytest.raises(ValueError, match=rf"{files[0].name} is not a complete weight file"):
         weights.check_weights(source)
     files[0].unlink()
-    here.pop(files[0].name)
+    cached.pop(files[0].name)
     weights.check_weights(source)
 
 
@@ -104,7 +104,7 @@ def test_a_tokenizer_of_a_larger_model_is_refused(folder: Path, refused: Callabl
     assert f"but the model's embedding has {5 + len(WORDS)} rows (vocab_size)" in line
 
 
-def test_a_tokenizer_with_nothing_to_pad_with_is_refused(folder: Path, refused: Callable[..., str]) -> None:
+def test_a_tokenizer_without_a_padding_token_is_refused(folder: Path, refused: Callable[..., str]) -> None:
     unknown = "[UNK]"
     rules = Tokenizer(WordLevel({word: number for number, word in enumerate([unknown, *WORDS])}, unk_token=unknown))
     rules.pre_tokenizer = Whitespace()
@@ -115,7 +115,7 @@ def test_a_tokenizer_with_nothing_to_pad_with_is_refused(folder: Path, refused: 
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         ("{text} {label}", "has the unknown placeholder {label}"),
         ("{text} {}", "has the unknown placeholder {}"),
@@ -126,10 +126,10 @@ def test_a_tokenizer_with_nothing_to_pad_with_is_refused(folder: Path, refused: 
         ("no text", "lacks the placeholder {text}"),
     ],
 )
-def test_a_template_with_an_unknown_place_is_refused(template: str, said: str, tiny: list[str]) -> None:
+def test_an_invalid_template_is_refused(template: str, message: str, tiny: list[str]) -> None:
     with pytest.raises(ValueError, match=r"^method\.template=") as caught:
         cells([*tiny, "method=p_tuning", f"method.template='{template}'"], multirun=False)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_letters_that_are_no_single_tokens_are_refused(questions: Path, inline: Run, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_letters_that_are_no_single_tokens_are_refused(questions: Path, inline: 
 
 
 @pytest.mark.parametrize("where", ["question", "opb"])
-def test_half_of_a_character_is_refused_where_it_stands(
+def test_half_of_a_surrogate_pair_is_refused_with_its_line(
     where: str, questions: Path, inline: Run, tmp_path: Path
 ) -> None:
     data = Path(shutil.copytree(questions, tmp_path / "data"))
@@ -174,14 +174,14 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(
     assert {path.name for path in tmp_path.iterdir()} == before
 
 
-def test_a_folder_that_is_to_be_made_is_not_made_by_the_check(tiny: list[str], tmp_path: Path) -> None:
+def test_the_check_creates_no_folder(tiny: list[str], tmp_path: Path) -> None:
     from bench.runner.preflight import check_ready
 
     check_ready(cells([*tiny, "save=adapter", f"save_dir={tmp_path / 'a' / 'b'}"], multirun=False))
     assert not list(tmp_path.iterdir())
 
 
-def test_what_the_check_has_encoded_is_not_encoded_again(
+def test_texts_that_the_check_encoded_are_not_encoded_again(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = cells(["-m", *tiny, "method=lora,head", "rank=2"][1:], multirun=True)

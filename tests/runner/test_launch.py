@@ -7,7 +7,7 @@ from bench.runner import launch
 from bench.runner.job import Job
 
 
-def test_workers_that_have_ended_hold_no_files_open(tiny: list[str]) -> None:
+def test_finished_workers_hold_no_files_open(tiny: list[str]) -> None:
     """A grid of thousands of cells must not run out of file descriptors."""
     (cell,) = cells(["method=lora", *tiny, "lrs=published"], multirun=False)
     open_files = []
@@ -15,4 +15,4 @@ def test_workers_that_have_ended_hold_no_files_open(tiny: list[str]) -> None:
         if event is None:
             open_files.append(psutil.Process().num_fds())
     assert len(open_files) == 5
-    assert open_files[-1] == open_files[1]  # the first one starts the server
+    assert open_files[-1] == open_files[1]  # the first job starts the server

@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next tensor, in the worker that asks for it."""
+"""Freed memory is kept for the next tensor in a worker that requests it."""
 
 import platform
 import subprocess
@@ -22,7 +22,7 @@ KEEP = "from bench.runner.malloc import keep_freed_memory\nassert keep_freed_mem
 
 
 def faults(first: str) -> int:
-    """Pages that had to be fetched from the system for 50 tensors of 32 MiB, one after the other."""
+    """Return the number of page faults for 50 tensors of 32 MiB, allocated one after the other."""
     done = subprocess.run(
         [sys.executable, "-c", FAULTS.format(first=first)], capture_output=True, text=True, check=True
     )
@@ -30,5 +30,5 @@ def faults(first: str) -> int:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
-def test_freed_memory_is_not_fetched_anew() -> None:
+def test_kept_memory_avoids_page_faults() -> None:
     assert 4 * faults(KEEP) < faults("")

@@ -39,14 +39,14 @@ SMALL = (
 
 @pytest.fixture
 def run(inline: Run, questions: Path, tmp_path: Path) -> Callable[..., list[Record]]:
-    """Train cells of the small model; gives the records of their trials."""
+    """Train cells of the small model, and return the records of their trials."""
 
     def call(*words: str, path: Path = questions, task: str = "medmcqa") -> list[Record]:
         where = [f"task.path={path}", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
         done = inline(f"task={task}", *where, *SMALL, *words)
         assert done.returncode == 0, done.stdout + done.stderr
-        found = records.read_all(tmp_path / "results", pytest.fail)
-        return [record for record in found if record.kind == "trial"]
+        stored = records.read_all(tmp_path / "results", pytest.fail)
+        return [record for record in stored if record.kind == "trial"]
 
     return call
 
@@ -62,14 +62,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_question_stops_all_before_anything_is_written(name: str, inline: Run, tmp_path: Path) -> None:
-    row, said = WRONG[name]
+def test_a_wrong_question_is_refused_before_anything_is_written(name: str, inline: Run, tmp_path: Path) -> None:
+    row, message = WRONG[name]
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(map(json.dumps, [{"question": "q", "options": ["a", "b"], "answer": 0}, row])))
     where = [f"task.path={path}", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
     done = inline("task=mcq_jsonl", *where, *SMALL, "method=lora")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"{path}: {said}" in done.stderr
+    assert f"{path}: {message}" in done.stderr
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -95,10 +95,10 @@ def test_every_form_runs_from_files_to_records(form: str, run: Callable[..., lis
 
 @pytest.mark.parametrize("form", ["letters", "options", "generate", "classify", "multiple_choice"])
 @pytest.mark.parametrize("method", ["full", "lora"])
-def test_what_is_learned_by_heart_is_known(
+def test_every_form_learns_the_training_questions_by_heart(
     form: str, method: str, run: Callable[..., list[Record]], questions: Path, tmp_path: Path
 ) -> None:
-    """32 questions are train, and stand in select and report once more: after enough epochs all are answered."""
+    """The same 32 questions are train, select and report: after enough epochs all answers are right."""
     rows = [json.loads(line) for line in (questions / "train.json").read_text().splitlines()][:32]
     folder = tmp_path / "again"
     folder.mkdir()
@@ -114,7 +114,7 @@ def test_what_is_learned_by_heart_is_known(
         "target=all",
         "task.batch=4",
         f"task.epochs={epochs}",
-        f"protocol.eval_steps={8 * epochs}",  # only at the end
+        f"protocol.eval_steps={8 * epochs}",  # evaluate only at the end
         "protocol.probe_steps=1",
     ]
     (record,) = run(*words, path=folder, task="quiz")
@@ -139,7 +139,7 @@ def test_a_random_model_stays_near_chance_on_the_real_file(run: Callable[..., li
     assert 0.30 < record.scores["majority"] < 0.34
 
 
-def test_trials_of_a_language_model_pack_and_end_where_they_would_have_ended_alone(
+def test_packed_trials_of_a_language_model_equal_single_trials(
     run: Callable[..., list[Record]], tmp_path: Path
 ) -> None:
     words = (
@@ -154,20 +154,20 @@ def test_trials_of_a_language_model_pack_and_end_where_they_would_have_ended_alo
     for form in ("letters", "options", "multiple_choice"):
         together = run(*words, f"task.form={form}", "pack=4")
         alone = run(*words, f"task.form={form}", "pack=1", "force=true")
-        kept: dict[str, Any] = {str(record.trial): record for record in alone}
-        pairs = [(record, kept[str(record.trial)]) for record in together if record.identity["task"]["form"] == form]
+        singles: dict[str, Any] = {str(record.trial): record for record in alone}
+        pairs = [(record, singles[str(record.trial)]) for record in together if record.identity["task"]["form"] == form]
         assert len(pairs) == 4
-        for one, other in pairs:
-            assert one.cost is not None
-            assert one.cost["pack"] == 4, one.cost["pack_why"]
-            assert one.curve is not None
-            assert other.curve is not None
-            assert one.curve["loss"] == pytest.approx(other.curve["loss"], rel=1e-6, abs=1e-6)
-            assert one.predictions == other.predictions
+        for packed, single in pairs:
+            assert packed.cost is not None
+            assert packed.cost["pack"] == 4, packed.cost["pack_why"]
+            assert packed.curve is not None
+            assert single.curve is not None
+            assert packed.curve["loss"] == pytest.approx(single.curve["loss"], rel=1e-6, abs=1e-6)
+            assert packed.predictions == single.predictions
 
 
 @pytest.mark.parametrize("what", ["adapter", "merged"])
-def test_what_is_kept_answers_the_same(
+def test_a_saved_model_gives_the_recorded_answers(
     what: str, run: Callable[..., list[Record]], questions: Path, tmp_path: Path
 ) -> None:
     words = ["method=lora", "rank=4", "lrs=[1e-2]", "task.select_rows=12", "task.batch=8", "protocol.probe_steps=1"]
@@ -183,33 +183,35 @@ def test_what_is_kept_answers_the_same(
     else:
         base = load_backbone(cell, seed=0, compute=FP32)
         model = PeftModel.from_pretrained(base, record.saved)
-    found = predict(model, load_data(cell).report, 16, FP32)
-    assert found.tolist() == record.predictions["report"]
+    predictions = predict(model, load_data(cell).report, 16, FP32)
+    assert predictions.tolist() == record.predictions["report"]
 
 
-def test_a_bert_learns_to_compare_options_and_packs(inline: Run, questions: Path, tmp_path: Path) -> None:
+def test_packed_trials_of_a_bert_that_compares_options_equal_single_trials(
+    inline: Run, questions: Path, tmp_path: Path
+) -> None:
     sizes = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
     bert = ["model=bert-base", "model.weights=random", *(f"model.architecture.{key}={sizes[key]}" for key in sizes)]
     folders = [f"task.path={questions}", f"results_dir={tmp_path / 'results'}", f"cache_dir={tmp_path / 'cache'}"]
     words = ["task.form=multiple_choice", "task.select_rows=12", "task.batch=8", "method=full", "precision=fp32"]
     trials = ["lrs=[3e-4,1e-3]", "seeds=[0,1]", "task.epochs=3", "protocol.probe_steps=1", "track=off"]
-    found = []
+    runs = []
     for more in (["pack=4"], ["pack=1", "force=true"]):
         done = inline("task=medmcqa", *bert, *folders, *words, *trials, *more)
         assert done.returncode == 0, done.stdout + done.stderr
         rows = [record for record in records.read_all(tmp_path / "results", pytest.fail) if record.kind == "trial"]
-        found.append({str(record.trial): record for record in rows})
-    together, alone = found
+        runs.append({str(record.trial): record for record in rows})
+    together, alone = runs
     assert len(together) == 4
-    for name, one in together.items():
-        assert one.cost is not None
-        assert one.cost["pack"] == 4, one.cost["pack_why"]
-        assert one.curve is not None
+    for name, packed in together.items():
+        assert packed.cost is not None
+        assert packed.cost["pack"] == 4, packed.cost["pack_why"]
+        assert packed.curve is not None
         assert (curve := alone[name].curve) is not None
-        assert one.curve["loss"] == pytest.approx(curve["loss"], rel=1e-5, abs=1e-5)
+        assert packed.curve["loss"] == pytest.approx(curve["loss"], rel=1e-5, abs=1e-5)
 
 
-def test_what_cannot_answer_is_left_out_or_told(inline: Run, questions: Path, tmp_path: Path) -> None:
+def test_a_model_or_method_that_cannot_answer_is_refused(inline: Run, questions: Path, tmp_path: Path) -> None:
     where = ["task=medmcqa", f"task.path={questions}", "track=off", f"results_dir={tmp_path / 'results'}"]
     done = inline(*where, "model=minilm", "method=lora")
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""A worker has one model in memory: what an earlier stage of the cell has used is gone before the next is built."""
+"""A worker has one model in memory: the model of an earlier stage is freed before the next is built."""
 
 import gc
 import weakref
@@ -16,7 +16,7 @@ from bench.runner.job import Job
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """Python's own collector runs when it likes; here it does not."""
+    """Disable Python's garbage collector, which otherwise runs at any time."""
     gc.collect()
     gc.disable()
     yield
@@ -30,10 +30,10 @@ def test_no_model_outlives_its_use(method: str, pack: str, tiny: list[str], monk
     words = [*tiny, f"method={method}", "rank=4", "lrs=[1e-3,1e-4]", "seeds=[0]", f"pack={pack}", "device=cpu"]
     (cell,) = cells(words, multirun=False)
     made: list[weakref.ref[nn.Module]] = []
-    beside: list[int] = []
+    alive: list[int] = []
 
     def watched(*args: Any, **settings: Any) -> nn.Module:
-        beside.append(sum(model() is not None for model in made))
+        alive.append(sum(model() is not None for model in made))
         model = load_model(*args, **settings)
         made.append(weakref.ref(model))
         return model
@@ -41,4 +41,4 @@ def test_no_model_outlives_its_use(method: str, pack: str, tiny: list[str], monk
     monkeypatch.setattr(build, "load_model", watched)
     worker.run_cell(Job(cell, cell.trials, probe=True), lambda _: None)
     assert len(made) >= 2
-    assert set(beside) == {0}
+    assert set(alive) == {0}

@@ -1,4 +1,4 @@
-"""The server that workers are forked from: quick where there is no GPU, and never in the way of one."""
+"""The server that workers are forked from: quick without a GPU, and never an obstacle to the use of a GPU."""
 
 import json
 import os
@@ -22,20 +22,20 @@ import bench.runner.preload
 def state():
     return {"touched": one_gpu.touched[:], "initialized": torch.cuda._initialized, "bad": torch.cuda._is_in_bad_fork()}
 
-found = {"server": state(), "modules": bench.runner.preload.preloaded()}
+facts = {"server": state(), "modules": bench.runner.preload.preloaded()}
 listen, tell = os.pipe()
 if not os.fork():
-    found["worker"] = state()
+    facts["worker"] = state()
     try:
         import bench.runner.worker, peft, bitsandbytes
         from peft.import_utils import is_bnb_4bit_available
         from transformers.utils import is_bitsandbytes_available
         torch.cuda.init()
-        seen = hasattr(bitsandbytes.nn, "Linear4bit"), is_bnb_4bit_available(), is_bitsandbytes_available()
-        found["bitsandbytes"], found["later"] = seen, state()
+        available = hasattr(bitsandbytes.nn, "Linear4bit"), is_bnb_4bit_available(), is_bitsandbytes_available()
+        facts["bitsandbytes"], facts["later"] = available, state()
     except Exception as error:
-        found["later"] = {"error": str(error)}
-    os.write(tell, json.dumps(found).encode())
+        facts["later"] = {"error": str(error)}
+    os.write(tell, json.dumps(facts).encode())
     os._exit(0)
 os.close(tell)
 print(os.fdopen(listen).read(), flush=True)
@@ -54,20 +54,20 @@ def test_no_preloaded_module_touches_the_gpu_and_a_forked_worker_can_use_it() ->
         env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "0"},
     )
     assert done.stdout.strip(), done.stderr
-    found = json.loads(done.stdout)
+    facts = json.loads(done.stdout)
     untouched = {"touched": [], "initialized": False, "bad": False}
-    assert not found["server"]["touched"], "\n".join(found["server"]["touched"])  # by which imports
-    assert found["server"] == untouched
-    assert found["worker"] == untouched
-    assert "transformers.models.bert.modeling_bert" in found["modules"]
-    assert found["later"].get("initialized"), found["later"]
-    assert found["bitsandbytes"] == [True, True, True]
-    assert found["later"]["touched"]  # so a touch is seen
-    assert not found["later"]["bad"]
+    assert not facts["server"]["touched"], "\n".join(facts["server"]["touched"])  # the imports that touched it
+    assert facts["server"] == untouched
+    assert facts["worker"] == untouched
+    assert "transformers.models.bert.modeling_bert" in facts["modules"]
+    assert facts["later"].get("initialized"), facts["later"]
+    assert facts["bitsandbytes"] == [True, True, True]
+    assert facts["later"]["touched"]  # shows that a touch is detected
+    assert not facts["later"]["bad"]
 
 
 @pytest.mark.parametrize(
-    ("hidden", "there", "found"),
+    ("hidden", "device_files", "visible"),
     [
         (None, ["nvidia0"], True),
         (None, ["kfd"], True),
@@ -77,13 +77,13 @@ def test_no_preloaded_module_touches_the_gpu_and_a_forked_worker_can_use_it() ->
         ("-1", ["nvidia0"], False),
         ("1", ["nvidia0", "nvidia1"], True),
         ("GPU-8e02", ["nvidia0"], True),
-        ("-1", ["kfd"], True),  # a false alarm costs some imports, a GPU that is overlooked every run
+        ("-1", ["kfd"], True),  # a false alarm costs some imports; an overlooked GPU costs every run
     ],
 )
 def test_a_gpu_is_seen_by_its_device_files_unless_it_is_hidden(
     hidden: str | None,
-    there: list[str],
-    found: bool,  # noqa: FBT001
+    device_files: list[str],
+    visible: bool,  # noqa: FBT001
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -92,9 +92,9 @@ def test_a_gpu_is_seen_by_its_device_files_unless_it_is_hidden(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if hidden is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
-    for name in there:
+    for name in device_files:
         (tmp_path / name).touch()
-    assert accelerator.gpu_visible() is found
+    assert accelerator.gpu_visible() is visible
 
 
 WATCHED = """
@@ -112,7 +112,7 @@ print("peft" in sys.modules, "bench.runner.worker" in sys.modules, taken[0])
 """
 
 
-def test_where_no_gpu_is_everything_is_preloaded_and_torch_finds_threads_told_to_sleep_soon() -> None:
+def test_without_a_gpu_everything_is_preloaded_and_threads_spin_briefly() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", WATCHED],
@@ -133,7 +133,7 @@ def test_where_no_gpu_is_everything_is_preloaded_and_torch_finds_threads_told_to
         ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
     ],
 )
-def test_what_the_user_says_of_waiting_threads_stands(given: dict[str, str], kept: dict[str, str]) -> None:
+def test_the_users_settings_of_waiting_threads_are_kept(given: dict[str, str], kept: dict[str, str]) -> None:
     environment = dict(given)
     spin_briefly(environment)
     assert environment == kept

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: every outcome, on a terminal and in a file, and a guess that is no nonsense."""
+"""What a user sees of a sweep: every outcome, on a terminal and in a file, and a sensible estimate of the time left."""
 
 from io import StringIO
 from types import SimpleNamespace
@@ -20,14 +20,14 @@ STEPPED = Stepped(TRIAL, {"step": [9.0, 10.0], "loss": [0.7, 0.6543]}, 345.6)
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time: set now[0]."""
+    """The current time, which a test sets by now[0]."""
     time = [1000.0]
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: time[0]))
     return time
 
 
-def told(*events: Event, terminal: bool = False, trials: int = 4) -> str:
-    """What a display of two cells says to these events of the first."""
+def shown(*events: Event, terminal: bool = False, trials: int = 4) -> str:
+    """Return the output of a display of two cells for these events of the first cell."""
     screen = StringIO()
     console = Console(file=screen, force_terminal=terminal, width=120, soft_wrap=True, color_system=None)
     with Display(2, trials, console) as display:
@@ -38,34 +38,34 @@ def told(*events: Event, terminal: bool = False, trials: int = 4) -> str:
 
 
 def test_a_finished_trial_is_a_line_with_its_scores(now: list[float]) -> None:
-    assert told(Started(TRIAL, 10), OK).splitlines() == [
+    assert shown(Started(TRIAL, 10), OK).splitlines() == [
         "cell 1/2 lora r=8 qv lr0.001-seed0: select 0.912 report 0.876 in 12 s, 346 samples/s  left 0:00:00"
     ]
 
 
 @pytest.mark.parametrize("terminal", [False, True])
 @pytest.mark.parametrize("outcome", ["oom", "failed", "diverged", "interrupted"])
-@pytest.mark.parametrize(("error", "said"), [
+@pytest.mark.parametrize(("error", "ending"), [
     ({"type": "E", "message": "no memory\nat line 3", "traceback": ""}, ": no memory  left"),
     ({"type": "MemoryError", "message": "", "traceback": ""}, "  left"),
     ({"type": "E", "message": "\n\nlate", "traceback": ""}, ": late  left"),
     (None, "  left"),
 ])  # fmt: skip
 def test_every_outcome_is_one_line_whatever_the_error_says(
-    error: dict[str, str] | None, said: str, outcome: str, now: list[float], *, terminal: bool
+    error: dict[str, str] | None, ending: str, outcome: str, now: list[float], *, terminal: bool
 ) -> None:
-    out = told(Started(TRIAL, 10), Ended(TRIAL, outcome, error=error), terminal=terminal)
+    out = shown(Started(TRIAL, 10), Ended(TRIAL, outcome, error=error), terminal=terminal)
     (line,) = [line for line in out.splitlines() if "lr0.001-seed0: " in line]
-    assert f"lr0.001-seed0: {outcome}{said}" in line
+    assert f"lr0.001-seed0: {outcome}{ending}" in line
 
 
-def test_a_broken_cell_and_trials_that_never_started_are_told(now: list[float]) -> None:
-    now_and_then = Ended(TRIAL, "failed", error={"message": "the worker was killed by SIGKILL"})
-    out = told(Started(TRIAL, 10), Broken("failed", {"message": "x"}), now_and_then, now_and_then)
+def test_all_trials_of_a_broken_cell_are_shown_even_if_they_never_started(now: list[float]) -> None:
+    killed = Ended(TRIAL, "failed", error={"message": "the worker was killed by SIGKILL"})
+    out = shown(Started(TRIAL, 10), Broken("failed", {"message": "x"}), killed, killed)
     assert out.count("failed: the worker was killed by SIGKILL") == 2
 
 
-def test_data_and_device_are_told_once(now: list[float]) -> None:
+def test_data_and_device_are_shown_once(now: list[float]) -> None:
     screen = StringIO()
     with Display(2, 2, Console(file=screen, width=120)) as display:
         for _ in range(2):
@@ -74,23 +74,23 @@ def test_data_and_device_are_told_once(now: list[float]) -> None:
     assert screen.getvalue().count(line) == 1
 
 
-def test_cost_is_told(now: list[float]) -> None:
+def test_the_cost_is_shown(now: list[float]) -> None:
     probed = Probed({"trainable_params": 1_234_567, "total_params": 22_713_986, "samples_per_second": 99.6})
-    assert "lora r=8 qv: 1,234,567 of 22,713,986 parameters, 100 samples/s" in told(probed)
+    assert "lora r=8 qv: 1,234,567 of 22,713,986 parameters, 100 samples/s" in shown(probed)
 
 
-def test_what_disturbed_a_cost_is_told(now: list[float]) -> None:
+def test_a_disturbance_of_the_cost_is_shown(now: list[float]) -> None:
     cost = {
         "trainable_params": 1,
         "total_params": 2,
         "samples_per_second": 9.6,
         "contended": "the blocks differ by 30%",
     }
-    assert "the blocks differ by 30% during the measurement" in told(Probed(cost))
-    assert "during the measurement" not in told(Probed(cost | {"contended": None}))
+    assert "the blocks differ by 30% during the measurement" in shown(Probed(cost))
+    assert "during the measurement" not in shown(Probed(cost | {"contended": None}))
 
 
-def test_a_file_gets_a_line_about_a_long_trial_now_and_then(now: list[float]) -> None:
+def test_a_file_gets_a_line_about_a_long_trial_at_intervals(now: list[float]) -> None:
     screen = StringIO()
     with Display(1, 1, Console(file=screen, width=120, soft_wrap=True)) as display:
         cell = display.begin_cell("a", "full", 1)
@@ -107,12 +107,12 @@ def test_a_file_gets_a_line_about_a_long_trial_now_and_then(now: list[float]) ->
 
 
 def test_a_terminal_shows_the_running_trial_live(now: list[float]) -> None:
-    out = told(READY, Started(TRIAL, 20), STEPPED, OK, terminal=True)
+    out = shown(READY, Started(TRIAL, 20), STEPPED, OK, terminal=True)
     assert "cell 1/2 lora r=8 qv trial 1/4" in out
     assert "step 10/20 loss 0.654" in out
 
 
-def test_what_is_said_is_said_as_it_is() -> None:
+def test_a_message_is_shown_verbatim() -> None:
     screen = StringIO()
     Display(1, 1, Console(file=screen, width=20, soft_wrap=True)).say("a [bold]very[/bold] long line, 'lrs=[1e-4]'")
     assert screen.getvalue() == "a [bold]very[/bold] long line, 'lrs=[1e-4]'\n"
@@ -124,7 +124,7 @@ def trial(clock: Clock, now: list[float], seconds: float) -> None:
     clock.finish(TRIAL)
 
 
-def test_nothing_is_known_before_the_first_steps(now: list[float]) -> None:
+def test_no_time_left_is_known_before_the_first_steps(now: list[float]) -> None:
     clock = Clock(3)
     assert clock.remaining() == "-"
     clock.start(TRIAL)
@@ -133,14 +133,14 @@ def test_nothing_is_known_before_the_first_steps(now: list[float]) -> None:
     assert clock.remaining() == "-"
 
 
-def test_time_left_is_the_mean_of_what_was_spent(now: list[float]) -> None:
+def test_time_left_follows_the_mean_time_of_a_trial(now: list[float]) -> None:
     clock = Clock(4)
     trial(clock, now, 10)
     trial(clock, now, 30)
     assert clock.remaining() == "0:00:40"
     clock.start(TRIAL)
     now[0] += 10
-    clock.advance(TRIAL, 0.5)  # another trial of 20 seconds: half of it and one more
+    clock.advance(TRIAL, 0.5)  # half of a trial of 20 seconds, and one more trial
     assert clock.remaining() == "0:00:30"
 
 
@@ -153,7 +153,7 @@ def test_time_left_reads_as_hours_minutes_and_seconds(seconds: float, text: str,
     assert clock.remaining() == text
 
 
-def test_trials_that_never_started_do_not_spoil_the_guess(now: list[float]) -> None:
+def test_trials_that_never_started_do_not_change_the_mean_time_of_a_trial(now: list[float]) -> None:
     clock = Clock(5)
     trial(clock, now, 10)
     now[0] += 500
@@ -171,7 +171,7 @@ def test_more_trials_than_planned_leave_no_negative_time(now: list[float]) -> No
     assert clock.remaining() == "0:00:00"
 
 
-def test_a_display_is_live_on_a_terminal_alone() -> None:
+def test_a_display_is_live_only_on_a_terminal() -> None:
     options: dict[str, Any] = {"file": StringIO(), "width": 80}
     assert Display(1, 1, Console(**options, force_terminal=True)).live
     assert not Display(1, 1, Console(**options, force_terminal=False)).live
@@ -184,7 +184,7 @@ def test_trials_that_run_together_share_their_time(now: list[float]) -> None:
     now[0] += 15
     for name in "abc":
         clock.advance(name, 0.5)
-    # 30 seconds for three: half of these, and three more
+    # Three trials take 30 seconds together: half of that is left, and three more trials follow.
     assert clock.remaining() == "0:00:45"
     clock.finish("b")  # it diverged; the others still run
     now[0] += 15

@@ -1,4 +1,4 @@
-"""A race on the command line: it finds the rate, goes on where it stood, and belongs to one process at a time."""
+"""A race on the command line: it chooses the rate, resumes after an interruption, and runs in one process at a time."""
 
 import fcntl
 import json
@@ -18,7 +18,7 @@ SMALL = ["protocol.candidates=3", "protocol.finalists=2", "seeds=[0,1]"]
 
 @pytest.fixture
 def raced(tiny: list[str]) -> list[str]:
-    """Overrides of a cell that tunes."""
+    """Overrides of a cell that tunes its learning rate."""
     return [*tiny, *SMALL]
 
 
@@ -41,38 +41,40 @@ def test_a_cell_tunes_its_rate_and_trains_the_winner_on_the_seeds_of_the_report(
     race = record["race"]
     assert record["outcome"] == "ok"
     assert (record["trial"], record["scores"], record["predictions"]) == (None, None, None)
-    assert {one["outcome"] for one in race["candidates"]} == {"finished", "dropped"}
-    steps = max(step for one in race["candidates"] for step, _ in one["select_losses"])
-    assert {one["outcome"] for one in race["candidates"] if one["select_losses"][-1][0] == steps} == {"finished"}
+    assert {candidate["outcome"] for candidate in race["candidates"]} == {"finished", "dropped"}
+    steps = max(step for candidate in race["candidates"] for step, _ in candidate["select_losses"])
+    assert {candidate["outcome"] for candidate in race["candidates"] if candidate["select_losses"][-1][0] == steps} == {
+        "finished"
+    }
     assert trials_in(tmp_path / "results") == {f"lr{race['lr']!r}-seed{seed}" for seed in (0, 1)}
     again = inline("method=lora", *raced)
     assert "2 recorded, 0 to train" in again.stdout
     assert "tune" not in again.stdout.partition("\n")[0]
 
 
-def test_trials_that_went_on_from_a_stage_are_those_of_a_whole_training(
+def test_finalists_that_continue_from_a_stage_equal_uninterrupted_trials(
     inline: Run, raced: list[str], tmp_path: Path
 ) -> None:
-    """The last select loss of a finalist is that of a trial that is trained in one go."""
+    """The last select loss of a finalist equals that of a trial that is trained without a break."""
     inline("method=lora", *raced)
     race = race_of(tmp_path / "results")["race"]
-    finished = [one for one in race["candidates"] if one["outcome"] == "finished"]
-    inline("method=lora", *raced, f"lrs={[one['lr'] for one in finished]}", "seeds=[1000]")
-    for one in finished:
-        (path,) = (tmp_path / "results").rglob(f"lr{one['lr']!r}-seed1000.json")
+    finished = [candidate for candidate in race["candidates"] if candidate["outcome"] == "finished"]
+    inline("method=lora", *raced, f"lrs={[candidate['lr'] for candidate in finished]}", "seeds=[1000]")
+    for candidate in finished:
+        (path,) = (tmp_path / "results").rglob(f"lr{candidate['lr']!r}-seed1000.json")
         losses = json.loads(path.read_text())["scores"]["select_losses"]
-        assert losses[-1] == one["select_losses"][-1]
+        assert losses[-1] == candidate["select_losses"][-1]
 
 
-def test_a_race_that_was_interrupted_goes_on(inline: Run, raced: list[str], tmp_path: Path) -> None:
+def test_an_interrupted_race_resumes(inline: Run, raced: list[str], tmp_path: Path) -> None:
     inline("method=lora", *raced)
     (path,) = (tmp_path / "results").glob("*/*/*/race.json")
     whole = json.loads(path.read_text())
     half = json.loads(path.read_text())
-    for one in half["race"]["candidates"]:
-        if one["outcome"] == "finished":
-            one |= {"outcome": "waiting", "select_losses": one["select_losses"][:1]}
-            one["lowest"] = one["select_losses"][0][1]
+    for candidate in half["race"]["candidates"]:
+        if candidate["outcome"] == "finished":
+            candidate |= {"outcome": "waiting", "select_losses": candidate["select_losses"][:1]}
+            candidate["lowest"] = candidate["select_losses"][0][1]
     half["race"]["lr"], half["outcome"] = None, "interrupted"
     path.write_text(json.dumps(half))
     for trial in path.parent.glob("*-seed*.json"):
@@ -84,7 +86,7 @@ def test_a_race_that_was_interrupted_goes_on(inline: Run, raced: list[str], tmp_
     assert again["race"]["candidates"] == whole["race"]["candidates"]
 
 
-def test_only_what_is_missing_of_a_tuned_cell_is_trained(inline: Run, raced: list[str], tmp_path: Path) -> None:
+def test_only_the_missing_trials_of_a_tuned_cell_are_trained(inline: Run, raced: list[str], tmp_path: Path) -> None:
     inline("method=lora", *raced)
     lost = min((tmp_path / "results").rglob("*-seed1.json"))
     kept = lost.with_name(lost.name.replace("seed1", "seed0"))
@@ -114,28 +116,30 @@ def test_several_cells_train_side_by_side_and_are_all_recorded(inline: Run, race
     done = inline("-m", "method=lora,bitfit,head", *raced, "workers=2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 ok" in done.stdout
-    found = list(records.read_all(tmp_path / "results", pytest.fail))
-    assert sorted(one.kind for one in found) == ["probe"] * 3 + ["race"] * 3 + ["trial"] * 6
-    assert {one.provenance["threads"] for one in found if one.kind == "trial"} == {1}
+    stored = list(records.read_all(tmp_path / "results", pytest.fail))
+    assert sorted(record.kind for record in stored) == ["probe"] * 3 + ["race"] * 3 + ["trial"] * 6
+    assert {record.provenance["threads"] for record in stored if record.kind == "trial"} == {1}
     assert [f"cell {number}/3" in done.stdout for number in (1, 2, 3, 4)] == [True, True, True, False]
 
 
 def test_how_many_cells_train_at_once_changes_no_score(inline: Run, raced: list[str], tmp_path: Path) -> None:
     for workers in (1, 2):
         inline("-m", "method=lora,bitfit", *raced, f"workers={workers}", f"results_dir={workers}")
-    one, two = (
+    by_one_worker, by_two_workers = (
         {
             (record.cell["id"], record.trial["id"]): record.scores
-            for record in records.read_all(tmp_path / str(n), pytest.fail)
+            for record in records.read_all(tmp_path / str(count), pytest.fail)
             if record.trial
         }
-        for n in (1, 2)
+        for count in (1, 2)
     )
-    assert one == two
+    assert by_one_worker == by_two_workers
 
 
 @pytest.mark.parametrize("also", ["protocol.candidates=null", "model.weights=random", "lrs=published"])
-def test_what_does_not_tune_trains_the_published_rate(also: str, inline: Run, raced: list[str], tmp_path: Path) -> None:
+def test_a_cell_that_does_not_tune_trains_the_published_rate(
+    also: str, inline: Run, raced: list[str], tmp_path: Path
+) -> None:
     done = inline("method=lora", *raced, also)
     assert done.returncode == 0, done.stdout + done.stderr
     assert trials_in(tmp_path / "results") == {"lr0.0005-seed0", "lr0.0005-seed1"}
@@ -170,7 +174,7 @@ def test_a_race_that_another_process_holds_is_waited_for(inline: Run, raced: lis
     assert json.loads(path.read_bytes())["provenance"]["written"] == record["provenance"]["written"]
 
 
-def test_a_race_that_no_candidate_survives_is_told_and_not_held_again(
+def test_a_race_that_no_candidate_survives_is_reported_and_fails_the_command(
     inline: Run, raced: list[str], tmp_path: Path
 ) -> None:
     wild = ["method=lora", *raced, "method.lr=1e30", "optim=sgd_momentum", "protocol.clip=1e30"]
@@ -199,7 +203,7 @@ def test_a_race_that_no_candidate_survives_is_told_and_not_held_again(
     ("protocol.tune_seed=-1", ["protocol.tune_seed=-1 must be at least 0"]),
     ("workers=0", ["workers=0 must be auto or a whole number"]),
 ])  # fmt: skip
-def test_a_race_that_cannot_be_meant_is_one_line(
+def test_invalid_settings_of_a_race_are_a_one_line_error(
     override: str, words: list[str], inline: Run, raced: list[str], tmp_path: Path
 ) -> None:
     done = inline("method=lora", *raced, override)
@@ -209,32 +213,34 @@ def test_a_race_that_cannot_be_meant_is_one_line(
     assert not (tmp_path / "results").exists()
 
 
-def test_tuned_once_a_method_races_at_its_first_rank_and_the_others_take_its_rate(
+def test_with_tune_once_a_method_races_at_its_first_rank_and_the_others_take_its_rate(
     inline: Run, raced: list[str], tmp_path: Path
 ) -> None:
-    given = [one for one in raced if not one.startswith("rank=")]
-    done = inline("-m", "method=lora", "rank=2,4", "target=q,v", *given, "tune=once")
+    common = [override for override in raced if not override.startswith("rank=")]
+    done = inline("-m", "method=lora", "rank=2,4", "target=q,v", *common, "tune=once")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "8 to train, 1 learning rate to tune" in done.stdout
     assert "Trained at the rate chosen by the race of lora r=2 q (tune=once): lora r=2 v, lora r=4 q" in done.stdout
     races = {
-        one.cell["title"]: one for one in records.read_all(tmp_path / "results", pytest.fail) if one.kind == "race"
+        record.cell["title"]: record
+        for record in records.read_all(tmp_path / "results", pytest.fail)
+        if record.kind == "race"
     }
     first = races["lora r=2 q"]
     assert (first.race or {})["of"] is None
-    assert {(one.race or {})["lr"] for one in races.values()} == {(first.race or {})["lr"]}
-    assert {(one.race or {})["of"] for one in races.values()} == {None, first.cell["id"]}
-    assert "0 to train" in inline("-m", "method=lora", "rank=2,4", "target=q,v", *given, "tune=once").stdout
-    own = inline("-m", "method=lora", "rank=4", "target=q", *given)
-    assert "1 learning rate to tune" in own.stdout, "a rate of another cell is no race of one's own"
+    assert {(record.race or {})["lr"] for record in races.values()} == {(first.race or {})["lr"]}
+    assert {(record.race or {})["of"] for record in races.values()} == {None, first.cell["id"]}
+    assert "0 to train" in inline("-m", "method=lora", "rank=2,4", "target=q,v", *common, "tune=once").stdout
+    own = inline("-m", "method=lora", "rank=4", "target=q", *common)
+    assert "1 learning rate to tune" in own.stdout, "a rate taken from another cell does not count as a cell's own race"
 
 
-def test_tuned_once_nothing_is_trained_at_a_rate_that_was_not_found(
+def test_with_tune_once_nothing_is_trained_if_the_race_chose_no_rate(
     inline: Run, raced: list[str], tmp_path: Path
 ) -> None:
-    given = [one for one in raced if not one.startswith("rank=")]
+    common = [override for override in raced if not override.startswith("rank=")]
     wild = ["method.lr=1e30", "optim=sgd_momentum", "protocol.clip=1e30"]
-    done = inline("-m", "method=lora", "rank=2,4", *given, "tune=once", *wild)
+    done = inline("-m", "method=lora", "rank=2,4", *common, "tune=once", *wild)
     assert done.returncode == 1
     assert "lora r=4 qv: not trained, because the race of lora r=2 qv found no learning rate" in done.stdout.replace(
         " sgd_momentum", ""

@@ -1,4 +1,4 @@
-"""The real command line on a tiny model: what is trained, what is skipped, and what is left when things go wrong."""
+"""The real command line on a tiny model: what is trained, what is skipped, and what remains when things go wrong."""
 
 import json
 import os
@@ -30,8 +30,8 @@ LONG = ["protocol.epochs=4000", "protocol.probe_steps=1"]  # a trial that is sti
 
 
 def trials(folder: Path) -> list[dict[str, Any]]:
-    found = [json.loads(path.read_text()) for path in files_below(folder, "*.json")]
-    return [record for record in found if record["kind"] == "trial"]
+    stored = [json.loads(path.read_text()) for path in files_below(folder, "*.json")]
+    return [record for record in stored if record["kind"] == "trial"]
 
 
 def stamps(folder: Path) -> dict[Path, int]:
@@ -47,9 +47,9 @@ def override(arguments: list[str], **changes: str) -> list[str]:
 
 @contextmanager
 def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The command in a process group of its own, as a terminal starts it.
+    """Run the command in its own process group, as a terminal does.
 
-    A shell lets its background jobs ignore a Ctrl-C, and their children inherit that; the tests may be such a job.
+    Background jobs of a shell ignore Ctrl-C, and their children inherit that. The tests may be such a job.
     """
     process = subprocess.Popen(
         [sys.executable, "-m", "bench.run", *arguments],
@@ -72,14 +72,14 @@ def running(arguments: list[str], folder: Path) -> Iterator[subprocess.Popen[str
 def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if found := condition():
-            return found
+        if result := condition():
+            return result
         time.sleep(0.02)
     pytest.fail("it did not happen in time")
 
 
 def worker_of(parent: int) -> psutil.Process | None:
-    """The worker is a child of the server, which is a child of the command."""
+    """Return the worker: a child of the server, which is a child of the command."""
     try:
         return next(
             (grandchild for child in psutil.Process(parent).children() for grandchild in child.children()), None
@@ -96,8 +96,8 @@ def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(
     assert first.returncode == 0, first.stderr
     assert "ia3 kv+down: 2 jobs are this same cell" in first.stdout
     assert "12 ok" in first.stdout
-    found = sorted((record["cell"]["method"], record["cell"]["rank"] or 0) for record in trials(tmp_path / "results"))
-    assert found == sorted([("lora", 1), ("lora", 4), ("ia3", 0), ("head", 0)] * 3)
+    trained = sorted((record["cell"]["method"], record["cell"]["rank"] or 0) for record in trials(tmp_path / "results"))
+    assert trained == sorted([("lora", 1), ("lora", 4), ("ia3", 0), ("head", 0)] * 3)
     before = stamps(tmp_path / "results")
     assert len(before) == 12 + 4
     second = inline(*command)
@@ -107,7 +107,7 @@ def test_a_grid_trains_each_cell_once_and_a_second_call_trains_nothing(
 
 
 def ending(out: str) -> str:
-    """What a run shows of itself, from its first table on."""
+    """Return what a run prints from its first table on."""
     return out[out.index("\n\n") :]
 
 
@@ -123,7 +123,7 @@ def test_a_run_ends_with_the_table_of_its_own_cells_and_the_report_shows_it_agai
     assert "2 cells, 4 trials; " in shown
     assert re.search(r"\nNo best cell for \S+ on sst2\. No verdicts, so no bold and no marks: ", shown)
     assert "\nNext, tune the learning rates:  python -m bench.run -m " in shown
-    assert inline(*tiny, "method=bitfit", "seeds=[0,1,2]").returncode == 0  # another run, and more of the first's cell
+    assert inline(*tiny, "method=bitfit", "seeds=[0,1,2]").returncode == 0  # a later run adds trials of the first cell
     name = shown.partition("\nRun ")[2].partition(":")[0]
     capfd.readouterr()
     assert report([f"run={name}", results]) == 0
@@ -139,13 +139,13 @@ def test_a_run_ends_with_the_table_of_its_own_cells_and_the_report_shows_it_agai
 def test_a_run_shows_its_own_trials_and_not_those_of_other_runs_of_the_cell(
     inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
-    for seeds, said in (("[0]", "1 ok"), ("[1,2]", "2 ok"), ("[0]", "1 ok")):
+    for seeds, counts in (("[0]", "1 ok"), ("[1,2]", "2 ok"), ("[0]", "1 ok")):
         shown = ending(inline(*tiny, "method=head", f"seeds={seeds}").stdout)
-        assert said in shown
+        assert counts in shown
     assert manifest.find_manifest(tmp_path / "results", "last").exit == 0
 
 
-def test_wrong_input_is_not_remembered_as_a_run(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_wrong_input_is_not_recorded_as_a_run(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     assert inline(*tiny, "method=head", "seeds=[]").returncode == 2
     assert not (tmp_path / "results").exists()
 
@@ -153,7 +153,7 @@ def test_wrong_input_is_not_remembered_as_a_run(inline: Run, tiny: list[str], tm
 def test_a_run_that_failed_names_itself_as_the_next_command(
     inline: Run, tiny: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Sweep, "run", lambda *_: None)  # as if every cell was lost
+    monkeypatch.setattr(Sweep, "run", lambda *_: None)  # as if every cell were lost
     done = inline(*tiny, "method=head", "seeds=[0]")
     assert done.returncode == 1
     assert "1 missing" in done.stdout
@@ -163,7 +163,7 @@ def test_a_run_that_failed_names_itself_as_the_next_command(
     )
 
 
-def test_one_cell_runs_without_multirun_and_learns(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_single_cell_runs_without_multirun_and_learns(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     arguments = override(
         tiny, **{"protocol.train_rows": "null", "protocol.epochs": "15", "seeds": "[0]", "lrs": "[0.003]"}
     )
@@ -185,30 +185,28 @@ def test_equal_commands_give_equal_numbers(inline: Run, tiny: list[str], tmp_pat
     assert losses[0] == losses[1]
 
 
-def test_the_trials_of_a_cell_train_together_and_end_as_they_would_one_by_one(
-    inline: Run, tiny: list[str], tmp_path: Path
-) -> None:
+def test_packed_trials_equal_single_trials(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     for pack in ("auto", "1", "3"):
         arguments = override(tiny, results_dir=str(tmp_path / pack), seeds="[0,1]", precision="fp32")
         arguments += ["method=lora", "lrs=[1e-2,1e-3]", "protocol.batch=4"]
         assert inline(*arguments, f"pack={pack}").returncode == 0
-    together, apart, some = (trials(tmp_path / pack) for pack in ("auto", "1", "3"))
+    together, apart, by_threes = (trials(tmp_path / pack) for pack in ("auto", "1", "3"))
     assert [record["cost"]["pack"] for record in together] == [4] * 4
     assert {record["cost"]["pack_why"] for record in together} == {None}
     assert [record["cost"]["pack"] for record in apart] == [1] * 4
-    assert sorted(record["cost"]["pack"] for record in some) == [1, 3, 3, 3]
-    assert {record["cost"]["pack_why"] for record in some} == {"pack=3"}
-    for one, *others in zip(together, apart, some, strict=True):
+    assert sorted(record["cost"]["pack"] for record in by_threes) == [1, 3, 3, 3]
+    assert {record["cost"]["pack_why"] for record in by_threes} == {"pack=3"}
+    for packed, *others in zip(together, apart, by_threes, strict=True):
         for other in others:
-            losses, expected = (dict(record["scores"]["select_losses"]) for record in (one, other))
+            losses, expected = (dict(record["scores"]["select_losses"]) for record in (packed, other))
             assert losses == pytest.approx(expected, abs=1e-6)
-            moved = dict.fromkeys(("select_losses", "rise"))  # by rounding
-            scores, others_scores = (record["scores"] | moved for record in (one, other))
-            assert (one["trial"], scores) == (other["trial"], others_scores)
-            assert one["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
+            moved = dict.fromkeys(("select_losses", "rise"))  # they differ by rounding
+            scores, expected_scores = (record["scores"] | moved for record in (packed, other))
+            assert (packed["trial"], scores) == (other["trial"], expected_scores)
+            assert packed["curve"]["loss"] == pytest.approx(other["curve"]["loss"], abs=1e-5)
 
 
-def test_what_cannot_train_together_trains_one_by_one_and_says_why(
+def test_trials_that_cannot_be_packed_train_one_by_one_and_record_why(
     inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     arguments = [*override(tiny, seeds="[0,1]", rank="8"), "protocol.batch=4"]
@@ -224,17 +222,17 @@ def test_what_cannot_train_together_trains_one_by_one_and_says_why(
     assert re.fullmatch(r"batches of \d+ tokens fill a CPU", why)
 
 
-def test_jobs_that_differ_in_trials_alone_train_each_trial_once(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_jobs_that_differ_only_in_trials_train_each_trial_once(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline("-m", *override(tiny, seeds="[0],[0,1]"), "method=head")
     assert done.returncode == 0
     assert "1 cells, 2 trials: 0 recorded, 2 to train" in done.stdout
     assert [record["trial"]["seed"] for record in trials(tmp_path / "results")] == [0, 1]
 
 
-def test_what_does_not_fit_is_left_out_of_a_grid_with_its_reason_and_the_rest_is_trained(
+def test_misfits_are_left_out_of_a_grid_with_their_reason_and_the_rest_is_trained(
     inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
-    """The rank is seen in the configuration; that there is no such place, when the adapter is attached."""
+    """The configuration shows that the rank is invalid; only attaching the adapter shows that the place is."""
     grid = ["method.attach.after=[attention],[nose]", "rank=4,33"]
     command = ["-m", *override(tiny, seeds="[0]"), "method=adapter"]
     done = inline(*command, *grid)
@@ -257,7 +255,7 @@ def test_what_does_not_fit_is_left_out_of_a_grid_with_its_reason_and_the_rest_is
 @pytest.mark.parametrize("alone", [
     ["rank=33"], ["-m", "rank=33,34"], ["method.attach.after=[nose]"], ["-m", "method.attach.after=[nose]", "rank=1,2"],
 ])  # fmt: skip
-def test_where_nothing_fits_it_is_an_error_of_one_line(
+def test_a_command_without_a_fitting_cell_is_a_one_line_error(
     alone: list[str], inline: Run, tiny: list[str], tmp_path: Path
 ) -> None:
     done = inline(*alone, *(argument for argument in tiny if argument != "rank=4"), "method=adapter")
@@ -281,7 +279,7 @@ def test_a_lost_probe_is_measured_again_without_training(inline: Run, tiny: list
     assert trial.stat().st_mtime_ns == before
 
 
-def test_force_trains_again_what_is_recorded(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_force_trains_recorded_trials_again(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     command = [*override(tiny, seeds="[0]"), "method=head"]
     inline(*command)
     before = stamps(tmp_path / "results")
@@ -291,7 +289,7 @@ def test_force_trains_again_what_is_recorded(inline: Run, tiny: list[str], tmp_p
     assert all(after[path] > before[path] for path in before)
 
 
-def test_a_diverging_trial_is_recorded_and_the_sweep_goes_on(inline: Run, tiny: list[str], tmp_path: Path) -> None:
+def test_a_diverging_trial_is_recorded_and_the_sweep_continues(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     command = ["-m", *override(tiny, seeds="[0]", precision="fp32"), "method=full,head", "lrs=[1e38,1e-3]"]
     done = inline(*command)
     assert done.returncode == 1
@@ -302,7 +300,7 @@ def test_a_diverging_trial_is_recorded_and_the_sweep_goes_on(inline: Run, tiny: 
     assert "diverged: full" in done.stdout
 
 
-def test_a_cell_that_raises_is_recorded_and_redone(
+def test_a_cell_that_raises_is_recorded_and_trained_again(
     inline: Run, tiny: list[str], tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = Path(shutil.copytree(tiny_bert, tmp_path / "broken"))
@@ -349,7 +347,7 @@ def test_a_killed_worker_is_an_outcome_and_a_second_call_trains_just_that_cell(
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
+def test_ctrl_c_ends_within_two_seconds_and_the_same_command_resumes(
     stop: signal.Signals, tiny: list[str], tmp_path: Path
 ) -> None:
     command = [*override(tiny, seeds="[0,1]"), "method=head", "pack=2", *LONG]
@@ -366,7 +364,7 @@ def test_ctrl_c_ends_within_two_seconds_and_the_same_command_goes_on(
     assert "Traceback" not in out + err
     assert err.splitlines() == ["interrupted: finished trials are recorded; rerun the same command to resume"]
     assert manifest.find_manifest(tmp_path / "results", "last").exit == 130
-    assert [record["outcome"] for record in trials(tmp_path / "results")] == ["interrupted"] * 2  # of one pack
+    assert [record["outcome"] for record in trials(tmp_path / "results")] == ["interrupted"] * 2  # both are in one pack
     assert not [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.suffix != ".json"]
     with running(command, tmp_path) as process:
         assert process.stdout is not None
@@ -390,7 +388,7 @@ def test_random_weights_are_marked(inline: Run, tiny: list[str], tmp_path: Path)
     assert record["cell"]["model"].endswith("-random")
 
 
-def test_help_and_config_are_worth_reading(bench: Run) -> None:
+def test_help_and_config_show_the_main_settings(bench: Run) -> None:
     shown = bench("run", "--help")
     assert shown.returncode == 0
     for word in ("method=lora,adapter,ia3 rank=1,4,8,64", "bitfit", "qkvo", "Exit codes", "--config-dir"):

@@ -1,6 +1,6 @@
-"""The tracker, against W&B's own reader, a small server, and servers that do not answer.
+"""The tracker, checked by W&B's own reader, a small server, and servers that do not answer.
 
-Most tests drive it in a process of its own, as a command does: W&B keeps state in the process, and its exit counts too.
+Most tests drive it in a separate process, as a command does: W&B keeps state in the process, and its exit counts too.
 """
 
 import json
@@ -28,7 +28,7 @@ from bench.runner.wandb_runs import FINISH_SECONDS, INIT_SECONDS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "0123456789" * 4
-MOST_SECONDS = 10  # that a server may cost a command
+MOST_SECONDS = 10  # the most that a server may delay a command
 DRIVER = """
 import json, os, signal, sys, time
 from types import SimpleNamespace
@@ -75,7 +75,7 @@ print(json.dumps({"began": began, "ended": time.time(), "imported": "wandb" in s
 
 @dataclass(frozen=True)
 class Driven:
-    """What a driven tracker said, and the seconds from its first trial to the end of its process."""
+    """What a driven tracker printed, and the seconds from its first trial to the end of its process."""
 
     lines: list[str]
     seconds: float
@@ -86,13 +86,13 @@ Drive = Callable[..., Driven]
 
 
 def clean(folder: Path, **env: str) -> dict[str, str]:
-    """An environment without a trace of W&B, in a home of its own."""
+    """Return an environment without any setting of W&B, and with the folder as its home."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("WANDB", "NETRC"))}
     return kept | {"HOME": str(folder)} | env
 
 
 def driven(driver: str, folder: Path, *arguments: str, **env: str) -> list[str]:
-    """What a script says in a process of its own; it must end well and complain of nothing."""
+    """Run a script in a separate process and return its lines. It must succeed and print nothing to stderr."""
     done = subprocess.run(
         [sys.executable, "-c", driver, *arguments],
         cwd=folder,
@@ -109,9 +109,9 @@ def driven(driver: str, folder: Path, *arguments: str, **env: str) -> list[str]:
 
 @pytest.fixture
 def drive(tmp_path: Path) -> Drive:
-    """Drive a tracker through trials that end as told: drive("online", "ok", "failed", WANDB_API_KEY=...).
+    """Drive a tracker through trials with given outcomes: drive("online", "ok", "failed", WANDB_API_KEY=...).
 
-    patience: other values for the seconds that bench.runner.wandb_runs waits.
+    patience: replaces the seconds that bench.runner.wandb_runs waits.
     """
 
     def call(mode: str, *plan: str, patience: dict[str, int] | None = None, **env: str) -> Driven:
@@ -125,8 +125,8 @@ def drive(tmp_path: Path) -> Drive:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serve() as found:
-        yield found
+    with serve() as running:
+        yield running
 
 
 class Run:
@@ -137,9 +137,9 @@ class Run:
 
     @cached_property
     def whole(self) -> dict[str, Any]:
-        """The state, the configuration and the last values."""
-        found: dict[str, Any] = json.loads(self._inspect("--summary"))
-        return found
+        """Return the state, the configuration and the last values."""
+        summary: dict[str, Any] = json.loads(self._inspect("--summary"))
+        return summary
 
     @cached_property
     def records(self) -> list[dict[str, Any]]:
@@ -155,19 +155,19 @@ class Run:
 
 
 def own(values: dict[str, Any]) -> dict[str, Any]:
-    """Values that are not W&B's own."""
+    """Return the values that are not W&B's own."""
     return {key: value for key, value in values.items() if not key.startswith("_")}
 
 
 def full(value: Any) -> Any:
-    """A value without empty mappings, which W&B does not keep in a configuration."""
+    """Return a value without empty mappings, which W&B does not keep in a configuration."""
     if not isinstance(value, dict):
         return value
     return {key: full(item) for key, item in value.items() if item != {}}
 
 
 def runs_in(folder: Path) -> list[Run]:
-    """The offline runs, in the order of their start."""
+    """Return the offline runs in the order of their start."""
     return [Run(path) for path in sorted((folder / "wandb").glob("offline-run-*"))]
 
 
@@ -188,7 +188,7 @@ def test_off_does_not_even_import_wandb(drive: Drive, tmp_path: Path, mode: str,
 
 
 def assert_alike(run: Run, trial: dict[str, Any], cost: dict[str, Any]) -> None:
-    """A run holds what its trial's record holds, value for value, and the cell's cost. No more, but for W&B's own."""
+    """Assert that a run holds exactly the values of its trial's record and the cell's cost, apart from W&B's own."""
     (opened,), cell = run.of_type("run"), trial["cell"]
     assert opened["run_id"] == run.whole["run_id"] == trial["trial"]["id"]
     assert opened["run_group"] == cell["id"]
@@ -208,12 +208,12 @@ def assert_alike(run: Run, trial: dict[str, Any], cost: dict[str, Any]) -> None:
     assert run.whole["exit_code"] == 0
 
 
-def test_a_server_out_of_reach_fails_no_command_and_offline_runs_hold_what_the_records_hold(
+def test_an_unreachable_server_fails_no_command_and_offline_runs_equal_the_records(
     bench: Bench, tiny: list[str], tmp_path: Path
 ) -> None:
     def command(name: str, url: str) -> tuple[subprocess.CompletedProcess[str], float]:
         env = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": url, "WANDB_MODE": "online", "WANDB_DIR": name}
-        env["OMP_NUM_THREADS"] = "1"  # as two commands run at once
+        env["OMP_NUM_THREADS"] = "1"  # because two commands run at once
         own_results = f"results_dir={tmp_path / name / 'results'}"
         began = time.monotonic()
         done = bench("run", *tiny, "track=auto", "seeds=[0,3]", "protocol.batch=4", own_results, env=env)
@@ -228,7 +228,7 @@ def test_a_server_out_of_reach_fails_no_command_and_offline_runs_hold_what_the_r
         (line,) = (line for line in done.stdout.splitlines() if "W&B" in line)
         assert "the server did not take the run" in line
         assert line.endswith(f"runs are kept offline; to upload them: wandb sync {name}/wandb/offline-run-*")
-        assert seconds < 90  # what W&B alone would wait; the next test counts sharply
+        assert seconds < 90  # what W&B alone would wait; the limit of the next test is strict
         records = records_in(tmp_path / name / "results")
         (probe,) = (record for record in records if record["kind"] == "probe")
         trials = [record for record in records if record["kind"] == "trial"]
@@ -241,7 +241,7 @@ def test_a_server_out_of_reach_fails_no_command_and_offline_runs_hold_what_the_r
                 assert_alike(run, trial, probe["cost"])
 
 
-def test_a_silent_server_costs_seconds_once_however_many_trials(drive: Drive, tmp_path: Path) -> None:
+def test_a_silent_server_delays_a_command_only_once_for_all_trials(drive: Drive, tmp_path: Path) -> None:
     with silence() as url:
         driven = drive("online", *["ok"] * 5, patience={"INIT_SECONDS": 1}, WANDB_API_KEY=KEY, WANDB_BASE_URL=url)
     assert 1 < driven.seconds < MOST_SECONDS - (INIT_SECONDS - 1)
@@ -249,7 +249,7 @@ def test_a_silent_server_costs_seconds_once_however_many_trials(drive: Drive, tm
     assert len(runs_in(tmp_path / "outputs")) == 5
 
 
-def test_a_server_that_falls_silent_costs_seconds_once_and_loses_nothing(
+def test_a_server_that_falls_silent_delays_a_command_only_once_and_loses_nothing(
     drive: Drive, server: Server, tmp_path: Path
 ) -> None:
     server.stalled = "file_stream"
@@ -324,10 +324,10 @@ def test_an_online_run_arrives_as_a_trial_of_its_cell(drive: Drive, server: Serv
     assert "RunResumeStatus" not in server.asked, "a trial that is trained again must replace its run, not continue it"
 
 
-def test_under_an_agent_the_run_that_it_gave_out_tells_the_sweep_the_mean_of_the_trials(
+def test_under_an_agent_its_run_reports_the_mean_of_the_trials_to_the_sweep(
     drive: Drive, server: Server, tmp_path: Path
 ) -> None:
-    """W&B takes no other name from there; the trials have runs of their own beside it."""
+    """Under an agent W&B accepts no other run name. The trials have separate runs."""
     (tmp_path / "job.yaml").write_text("wandb_version: 1\nrank: {value: 4}\n")
     agents = {"WANDB_SWEEP_ID": "asweep", "WANDB_RUN_ID": "ajob", "WANDB_SWEEP_PARAM_PATH": "job.yaml"}
     driven = drive("online", "ok", "ok", "failed", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url, **agents)
@@ -349,13 +349,13 @@ def test_under_an_agent_the_run_that_it_gave_out_tells_the_sweep_the_mean_of_the
         ("online", {"WANDB_API_KEY": "short"}, "W&B: WANDB_API_KEY invalid"),
     ],
 )
-def test_what_cannot_or_must_not_go_online_stays_offline_and_says_so_once(
+def test_runs_that_cannot_or_must_not_go_online_stay_offline_with_one_message(
     drive: Drive, tmp_path: Path, mode: str, env: dict[str, str], line: str
 ) -> None:
     driven = drive(mode, "ok", "ok", WANDB_BASE_URL=closed(), **env)
-    (said,) = driven.lines
-    assert said.startswith(line)
-    assert said.endswith("runs are kept offline; to upload them: wandb sync outputs/wandb/offline-run-*")
+    (message,) = driven.lines
+    assert message.startswith(line)
+    assert message.endswith("runs are kept offline; to upload them: wandb sync outputs/wandb/offline-run-*")
     assert driven.seconds < INIT_SECONDS
     assert len(runs_in(tmp_path / "outputs")) == 2
 
@@ -372,7 +372,7 @@ def test_failed_trials_close_their_runs_as_failed_and_trials_that_never_started_
     ]
 
 
-def test_online_without_a_key_does_not_ask_for_one_on_a_terminal(tmp_path: Path) -> None:
+def test_online_without_a_key_does_not_prompt_for_a_key_on_a_terminal(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", DRIVER, "online", "{}", "ok"],
@@ -394,13 +394,13 @@ def test_online_without_a_key_does_not_ask_for_one_on_a_terminal(tmp_path: Path)
     assert line.startswith("W&B: no API key is configured ('wandb login' or WANDB_API_KEY); runs are kept offline")
 
 
-def test_a_run_that_was_never_closed_does_not_hold_up_the_exit(drive: Drive, server: Server) -> None:
+def test_a_run_that_was_never_closed_does_not_delay_the_exit(drive: Drive, server: Server) -> None:
     server.stalled = "file_stream"
     driven = drive("online", "abandoned", patience={"FINISH_SECONDS": 1}, WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     assert driven.seconds < MOST_SECONDS - (FINISH_SECONDS - 1)
 
 
-def test_a_dead_service_or_a_folder_that_cannot_be_made_fails_nothing(drive: Drive, tmp_path: Path) -> None:
+def test_a_dead_service_or_a_folder_that_cannot_be_made_fails_no_command(drive: Drive, tmp_path: Path) -> None:
     first, second = drive("offline", "orphaned", "ok").lines
     assert second.startswith("W&B: not tracked from now on")
     (tmp_path / "file").touch()
@@ -409,8 +409,8 @@ def test_a_dead_service_or_a_folder_that_cannot_be_made_fails_nothing(drive: Dri
     assert second.startswith("W&B: not tracked from now on")
 
 
-def test_runs_go_on_offline_when_online_tracking_breaks(drive: Drive, server: Server, tmp_path: Path) -> None:
-    """The service dies in the middle of the first trial: the rest of it, and what was told before, is kept offline."""
+def test_runs_continue_offline_when_online_tracking_breaks(drive: Drive, server: Server, tmp_path: Path) -> None:
+    """The service dies during the first trial: the rest of the trial, and what was sent before, is kept offline."""
     driven = drive("online", "orphaned", "ok", WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
     (line,) = driven.lines
     assert line.startswith("W&B: the server did not take the run (")
@@ -423,25 +423,25 @@ def test_runs_go_on_offline_when_online_tracking_breaks(drive: Drive, server: Se
 
 
 def test_a_service_that_does_not_start_online_starts_offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, said = [], []
+    begun, messages = [], []
 
-    def begin(asked: str) -> tuple[str, str]:
-        begun.append(asked)
-        if asked == "online":
+    def begin(mode: str) -> tuple[str, str]:
+        begun.append(mode)
+        if mode == "online":
             raise OSError("no service")
         return "offline", ""
 
     monkeypatch.setattr(track, "begin", begin)
     monkeypatch.setattr(track, "stop_service", lambda: None)
-    assert track.WandbTracker("online", "grid", None, said.append).mode == "offline"
+    assert track.WandbTracker("online", "grid", None, messages.append).mode == "offline"
     assert begun == ["online", "offline"]
-    (line,) = said
+    (line,) = messages
     assert "no service" in line
     assert "runs are kept offline" in line
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         ("track.project='team/grid'", "track.project=team/grid contains '/'"),
         ("track.project='what?'", "track.project=what? contains '?'"),
@@ -450,13 +450,13 @@ def test_a_service_that_does_not_start_online_starts_offline(monkeypatch: pytest
     ],
 )
 def test_a_name_that_the_server_would_refuse_is_wrong_input(
-    setting: str, said: str, inline: Callable[..., Any], tiny: list[str], tmp_path: Path
+    setting: str, message: str, inline: Callable[..., Any], tiny: list[str], tmp_path: Path
 ) -> None:
     done = inline(*tiny, "track=offline", setting)
     assert done.returncode == 2, done.stdout + done.stderr
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
-    assert said in line
+    assert message in line
     assert not list(tmp_path.iterdir())
 
 

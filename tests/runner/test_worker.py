@@ -1,4 +1,4 @@
-"""What an exception means for the record, and what the check before a sweep lets through."""
+"""What an exception means for the record, and what the check before a sweep accepts."""
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -35,22 +35,22 @@ def pipe_to(answers: list[Answer]) -> SimpleNamespace:
         (KeyError("classifier"), "failed"),
     ],
 )
-def test_every_exception_is_an_outcome_with_its_error(error: Exception, outcome: str) -> None:
-    found, told = worker.describe(error)
-    assert found == outcome
-    assert told["type"] == type(error).__name__
-    assert told["message"] == str(error)
-    assert told["type"] in told["traceback"]
+def test_every_exception_becomes_an_outcome_with_its_error(error: Exception, outcome: str) -> None:
+    described, details = worker.describe(error)
+    assert described == outcome
+    assert details["type"] == type(error).__name__
+    assert details["message"] == str(error)
+    assert details["type"] in details["traceback"]
 
 
-def test_running_out_of_memory_for_real_is_an_oom() -> None:
+def test_a_real_allocation_failure_is_an_oom() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert worker.describe(caught.value)[0] == "oom"
 
 
 def test_every_method_attaches_to_every_model_we_ship(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where no hub is: the architecture is enough."""
+    """No hub is needed: the architecture is enough."""
     answers: list[Answer] = []
     cells = grid.cells([f"method={METHODS}", "rank=4", *MODELS], multirun=True)
     assert len(cells) == 14
@@ -68,7 +68,7 @@ def checked(cells: list[Cell], monkeypatch: pytest.MonkeyPatch) -> Answer:
     return answer
 
 
-def test_a_cell_that_does_not_attach_is_told_by_its_id_and_the_others_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_does_not_attach_is_reported_by_its_id_and_the_others_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = ["method=adapter", "rank=4,8", "method.attach.after=[attention],[nose]", "track=off"]
     cells = grid.cells(overrides, multirun=True)
     wrong = {cell.id: cell for cell in cells if cell.config["method"]["attach"]["after"] == ["nose"]}
@@ -89,7 +89,7 @@ def test_a_method_that_needs_a_gpu_does_not_fit_a_cpu(monkeypatch: pytest.Monkey
     assert checked(cells[1:], monkeypatch) == ({}, None)
 
 
-def test_what_is_wrong_whatever_the_combination_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_every_combination_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = grid.cells(["method=lora", "+method.attach.config.lora_alfa=3", "track=off"], multirun=False)
     misfits, complaint = checked(cells, monkeypatch)
     assert misfits == {}
@@ -97,7 +97,7 @@ def test_what_is_wrong_whatever_the_combination_is_a_complaint(monkeypatch: pyte
 
 
 def test_a_model_that_its_architecture_does_not_describe_is_a_complaint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would be trained in the wrong places, and scored by the wrong token."""
+    """Such a model would be trained in the wrong places and scored by the wrong token."""
     monkeypatch.setitem(architectures.ARCHITECTURES, "bert", replace(architectures.BERT, decoder=True))
     cells = grid.cells(["method=lora", "rank=4", *MODELS], multirun=True)
     misfits, complaint = checked(cells, monkeypatch)

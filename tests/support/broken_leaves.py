@@ -1,4 +1,4 @@
-"""Leaves that add a vector to each block's output: one is sound, the others look as if they learned."""
+"""Leaves that add a vector to each block's output: `sound` learns, the others only appear to."""
 
 from collections.abc import Callable
 
@@ -13,18 +13,18 @@ def sound(model: nn.Module) -> nn.Module:
 
 
 def detached(model: nn.Module) -> nn.Module:
-    """No gradient reaches what is trained."""
+    """No gradient reaches the trained parameters."""
     return _shifting(model, lambda shift: shift.detach())
 
 
 def silenced(model: nn.Module) -> nn.Module:
-    """Gradients reach what is trained, and all of them are zero."""
+    """Gradients reach the trained parameters, but all of them are zero."""
     return _shifting(model, lambda shift: shift * 0)
 
 
 def _shifting(model: nn.Module, use: Callable[[Tensor], Tensor]) -> nn.Module:
     train_head_alone(model)
     for block in blocks(model):
-        block.shift = nn.Parameter(torch.full((1, width(model)), 0.1))  # a matrix, so that it decays
+        block.shift = nn.Parameter(torch.full((1, width(model)), 0.1))  # a matrix, so that weight decay applies
         block.register_forward_hook(lambda module, _, output: output + use(module.shift))
     return model

@@ -1,4 +1,4 @@
-"""A hub of our own on 127.0.0.1: as much of the hub's protocol as its clients use to read repositories."""
+"""A local hub on 127.0.0.1 with the part of the hub's protocol that its clients use to read repositories."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ FILE = re.compile(r"/(?:(?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<r
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository of one commit and one branch; of a gated one nobody may read the files."""
+    """A repository with one commit and one branch. Nobody may read the files of a gated repository."""
 
     files: dict[str, bytes]
     commit: str
@@ -27,9 +27,9 @@ class Repository:
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves {"models/acme/tiny-bert": ...} on a free port, and keeps what was asked: ["HEAD /acme/tiny-bert/..."].
+    """Serves {"models/acme/tiny-bert": ...} on a free port and logs requests in `asked`: ["HEAD /acme/tiny-bert/..."].
 
-    `with Hub(...) as hub:` starts and closes it. The port of a closed hub refuses, as if the network were gone.
+    `with Hub(...) as hub:` starts and closes it. A closed hub refuses connections, as if the network were gone.
     """
 
     def __init__(self, repositories: dict[str, Repository]) -> None:
@@ -59,21 +59,21 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         address = unquote(urlsplit(self.path).path)
         self.server.asked.append(f"{self.command} {address}")
-        found = ABOUT.fullmatch(address) or FILE.fullmatch(address)
-        asked = found.groupdict() if found else {"kind": None, "name": None}
-        repository = self.server.repositories.get(f"{asked['kind'] or 'models'}/{asked['name']}")
+        match = ABOUT.fullmatch(address) or FILE.fullmatch(address)
+        parts = match.groupdict() if match else {"kind": None, "name": None}
+        repository = self.server.repositories.get(f"{parts['kind'] or 'models'}/{parts['name']}")
         if repository is None:
-            # The hub does not tell a stranger whether a repository is absent or private.
+            # The hub does not reveal to a stranger whether a repository is absent or private.
             self.refuse(401, "RepoNotFound", "Invalid username or password.")
-        elif asked["revision"] not in {None, repository.branch, repository.commit}:
-            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {asked['revision']}")
-        elif found.re is FILE:
-            self.send_file(repository, asked["path"])
-        elif asked["what"] == "tree":
-            self.send_tree(repository, f"{asked['path']}/" if asked["path"] else "")
+        elif parts["revision"] not in {None, repository.branch, repository.commit}:
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {parts['revision']}")
+        elif match.re is FILE:
+            self.send_file(repository, parts["path"])
+        elif parts["what"] == "tree":
+            self.send_tree(repository, f"{parts['path']}/" if parts["path"] else "")
         else:
             siblings = [{"rfilename": path} for path in repository.files]
-            self.send_json({"id": asked["name"], "sha": repository.commit, "siblings": siblings})
+            self.send_json({"id": parts["name"], "sha": repository.commit, "siblings": siblings})
 
     def send_file(self, repository: Repository, path: str) -> None:
         commit = {"X-Repo-Commit": repository.commit}
@@ -107,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Stay silent; `Hub.asked` keeps what was asked."""
+        """Stay silent; `Hub.asked` logs the requests."""
 
 
 def etag(content: bytes) -> str:

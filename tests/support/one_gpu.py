@@ -1,6 +1,6 @@
-"""A machine with one GPU as torch's own Python sees it: only the C calls are replaced. Import it before all else.
+"""Simulates a machine with one GPU for torch's own Python code: only the C calls are replaced. Import it first.
 
-As in torch, whoever counts the devices or initialises CUDA can no longer hand it on to a process that is forked.
+As in torch, a process that has counted the devices or initialised CUDA cannot pass CUDA on to a forked process.
 """
 
 import os
@@ -10,12 +10,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-import torch._dynamo  # builds on what a torch without CUDA lacks, so it comes first
+import torch._dynamo  # relies on what a torch without CUDA lacks, so it is imported before the patches
 import torch._inductor.utils
 
 from bench.config import accelerator
 
-touched: list[str] = []  # by which imports CUDA was touched in this process, the innermost first
+touched: list[str] = []  # the imports that touched CUDA in this process, innermost frame first
 _forked_too_late = False
 
 
@@ -36,7 +36,7 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-accelerator.NVIDIA = (sys.executable,)  # a file that is there
+accelerator.NVIDIA = (sys.executable,)  # an existing file
 c: Any = torch._C
 for name in ("_cuda_getCurrentRawStream", "_cuda_synchronize", "_cuda_setDevice", "_cuda_getCurrentStream"):
     if not hasattr(c, name):
@@ -49,4 +49,4 @@ cuda._is_compiled = lambda: True
 cuda._cudart = object()
 cuda._is_in_bad_fork = lambda: _forked_too_late
 cuda._get_device_properties = lambda _: SimpleNamespace(major=9, minor=0)
-cuda._queued_calls.clear()  # they ask for more of the device than a stand-in knows
+cuda._queued_calls.clear()  # these calls query more of the device than the stand-in provides

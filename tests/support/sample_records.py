@@ -1,4 +1,4 @@
-"""Records as a sweep writes them, made of a few numbers, for the tests of what reads and writes them."""
+"""Sample records as a sweep writes them, built from a few numbers, for tests of code that reads or writes records."""
 
 import hashlib
 import math
@@ -89,31 +89,42 @@ def race_record(
     rule: dict[str, Any] | None = None,
     **cell: Any,
 ) -> Record:
-    """A race that chose lr: half a decade between candidates, the lowest loss at lr, three of them trained to the end.
+    """Return the record of a race that chose `lr`.
 
-    outcomes: by rate, of the candidates that did not come through. lr: None where none did, or the race is not over.
+    By default the candidates are half a decade apart, and three of them are trained to the end. The loss is lowest at
+    `lr`.
+
+    Args:
+        lr: None if no candidate came through or the race is not over.
+        published: The published rate, in the middle of the candidates.
+        outcomes: By rate, for the candidates that did not come through.
+        rule: Settings of the rule that differ from the defaults.
+        cell: Arguments of `record_of`.
     """
-    how = {
+    settings = {
         "candidates": 7, "finalists": 3, "widenings": 2, "apart": 0.5, "first_part": 0.5, "seed": 1000, **(rule or {})
     }  # fmt: skip
-    below = (how["candidates"] - 1) // 2
-    rates = [float(f"{published * 10 ** (how['apart'] * (place - below)):.3g}") for place in range(how["candidates"])]
+    below = (settings["candidates"] - 1) // 2
+    rates = [
+        float(f"{published * 10 ** (settings['apart'] * (place - below)):.3g}")
+        for place in range(settings["candidates"])
+    ]
     best = published if lr is None else lr
-    finished = sorted(rates, key=lambda rate: abs(math.log10(rate / best)))[: how["finalists"]]
+    finished = sorted(rates, key=lambda rate: abs(math.log10(rate / best)))[: settings["finalists"]]
     candidates = []
     for rate in rates:
         outcome = (outcomes or {}).get(rate, "finished" if rate in finished else "dropped")
         loss = 0.4 + abs(round(math.log10(rate / best), 2)) if outcome in {"finished", "dropped"} else None
-        wrong = None if loss is not None else {"type": "Error", "message": f"no luck at {rate:g}", "traceback": "..."}
+        error = None if loss is not None else {"type": "Error", "message": f"no luck at {rate:g}", "traceback": "..."}
         steps = [[75, loss], [225, loss]] if outcome == "finished" else [[75, loss]]
-        candidates.append({"lr": rate, "outcome": outcome, "select_losses": steps, "lowest": loss, "error": wrong})
-    race = {"rule": how, "published": published, "lr": lr, "candidates": candidates}
+        candidates.append({"lr": rate, "outcome": outcome, "select_losses": steps, "lowest": loss, "error": error})
+    race = {"rule": settings, "published": published, "lr": lr, "candidates": candidates}
     return replace(record_of("race", **cell), race=race, config={**record_of(**cell).config, "lrs": "tuned"})
 
 
-def store(folder: Path, *found: Record) -> Path:
-    """Put records where a sweep puts them."""
-    for record in found:
+def store(folder: Path, *entries: Record) -> Path:
+    """Write records where a sweep writes them, and return the folder."""
+    for record in entries:
         cell, trial = record.cell, record.trial
         name = record.kind if trial is None else f"lr{trial['lr']!r}-seed{trial['seed']}"
         place = folder / cell["model"] / cell["task"] / f"{cell['method']}-{cell['id']}"

@@ -1,4 +1,4 @@
-"""Tables of equal cells under the whole rule: each cell races for its rate, fresh seeds and examples are reported."""
+"""Simulated tables of equal cells under the whole rule: a race for each cell's rate, then fresh seeds and examples."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,12 +18,12 @@ Curve = Callable[[Array], Array]
 PROTOCOL = yaml.safe_load((shipped("conf") / "protocol" / "standard.yaml").read_text("utf-8"))
 RULE: Rule = Rule.of(ProtocolConf(**PROTOCOL))  # type: ignore[assignment]
 PUBLISHED = 5e-4
-SELECT = 240  # rows of select
+SELECT = 240  # rows of the select part
 PLACES = np.arange(-5, 6)  # steps from the published rate that a race can reach
-SHARPNESS = 1.7  # of the probabilities: a margin of 1 is 1.7 in logits
-EARLY, FASTER = 0.04, 0.25  # after the first part: accuracy still missing, and decades by which the best rate is higher
+SHARPNESS = 1.7  # of the probabilities: a margin of 1 is 1.7 logits
+EARLY, FASTER = 0.04, 0.25  # after the first part: missing accuracy, and decades by which the best rate is higher
 TOO_HIGH = 1.4  # decades beyond the best rate at which training diverges
-ON_GRID = (-1.0, -0.5, 0.0, 0.5, 1.0)  # decades from the published to the best rate, where both are candidates
+ON_GRID = (-1.0, -0.5, 0.0, 0.5, 1.0)  # decades from the published to the best rate; both are candidates
 
 
 def flat(away: Array) -> Array:
@@ -37,21 +37,21 @@ def curved(away: Array) -> Array:
 
 
 def gentle(away: Array) -> Array:
-    """Accuracy lost: 4 points at a decade, 1 at half of one, which a race on select hardly sees."""
+    """Accuracy lost: 4 points at a decade, 1 at half of one, which a race on select can hardly detect."""
     return 0.04 * away**2
 
 
 @dataclass(frozen=True)
 class Whole:
-    """How the whole rule fared on tables of cells that are equal at every rate."""
+    """Results of the whole rule on tables of cells that are equal at every rate."""
 
-    wrong: float  # share of tables in which a cell is told from the best, though it is as good at its chosen rate
-    any: float  # share of tables in which a cell is told from the best at all, whatever rates the races chose
+    wrong: float  # share of tables in which a cell as good as the best at its chosen rate is called worse
+    any: float  # share of tables in which any cell is called worse than the best, whatever the chosen rates
     bias: float  # mean of reported minus true accuracy at the chosen rate
-    bias_error: float  # its standard error over tables
-    select_bias: float  # the same of the winner's own accuracy on select, which is not reported
-    found: float  # share of races that choose the best candidate, or one as good
-    lost: float  # mean accuracy lost against the best candidate
+    bias_error: float  # standard error of `bias` over tables
+    select_bias: float  # the same for the winner's accuracy on select, which is not reported
+    found: float  # share of races that choose the best candidate or one as good
+    lost: float  # mean accuracy lost relative to the best candidate
     spread: float  # standard deviation of the true accuracy at the chosen rates, within tables
 
 
@@ -71,19 +71,20 @@ def whole_rule(
     """Simulate tables under the whole rule.
 
     Args:
-        cells: Of each table.
+        cells: Number of cells in each table.
         luck: Standard deviation of the true accuracy over seeds.
         curve: Accuracy lost at a distance in decades from the best rate; the same for all cells.
-        examples: Of the report part.
+        examples: Number of report examples.
         select: Rows of the select part, which is drawn anew for each table.
-        chance: Standard deviation of a run's own part of an answer's margin in the race; the report's is 1.
-        seeds: Of the report.
-        shifts: The decades from the published to the best rate, drawn for each cell; None draws one for each table.
-        tables: How many are drawn.
-        seed: Of the draws.
+        chance: Standard deviation of the run-specific part of an answer's margin in the race; it is 1 in the report.
+        seeds: Number of report seeds.
+        shifts: Possible decades from the published to the best rate, drawn for each cell; None draws one value for each
+            table.
+        tables: Number of tables.
+        seed: Seed of all draws.
     """
     random, truth = np.random.default_rng(seed), np.ones(examples)
-    wrong, told_any, bias, select_bias, found, lost, spread = ([] for _ in range(7))
+    wrong, any_apart, bias, select_bias, near_best, lost, spread = ([] for _ in range(7))
     for _ in range(tables):
         best = random.uniform(-1.25, 1.25) if shifts is None else random.choice(shifts, size=(cells, 1))
         away = np.broadcast_to(PLACES * RULE.apart - best, (cells, len(PLACES)))
@@ -94,14 +95,21 @@ def whole_rule(
         means, apart = by_largest(right, truth)
         first = int(means.argmax())
         wrong.append((apart[first] & (skills >= skills[first])).any())
-        told_any.append(apart[first].any())
+        any_apart.append(apart[first].any())
         bias.append(np.mean(means - skills))
         select_bias.append(np.mean(own_score - skills))
-        at_best = true[:, 2:-2].max(axis=1)  # of the candidates to begin with
-        found.append(np.mean(skills >= at_best - 1e-9))
+        at_best = true[:, 2:-2].max(axis=1)  # of the initial candidates
+        near_best.append(np.mean(skills >= at_best - 1e-9))
         lost.append(np.mean(at_best - skills))
         spread.append(skills.std())
-    shares = {"wrong": wrong, "any": told_any, "bias": bias, "select_bias": select_bias, "found": found, "lost": lost}
+    shares = {
+        "wrong": wrong,
+        "any": any_apart,
+        "bias": bias,
+        "select_bias": select_bias,
+        "found": near_best,
+        "lost": lost,
+    }
     return Whole(
         **{name: float(np.mean(values)) for name, values in shares.items()},
         bias_error=float(np.std(bias) / np.sqrt(tables)),
@@ -114,15 +122,15 @@ def _races(
 ) -> tuple[Array, Array]:
     """Race every cell of a table.
 
-    An answer's margin is the model's level plus how easy the example is, for all cells and for one, plus chance. A run
-    keeps its luck and its chance from the first part to the end.
+    An answer's margin is the model's level, plus the example's ease for all cells, plus its ease for this cell, plus
+    chance. A run keeps its luck and its chance from the first part to the end.
 
     Args:
         random: The source of all draws.
         away: Decades of every rate from the best one, [cells, places].
         curve: Accuracy lost by distance.
         luck: Standard deviation of the true accuracy over runs.
-        chance: Standard deviation of a run's own part of a margin.
+        chance: Standard deviation of the run-specific part of a margin.
         select: Rows of select.
 
     Returns:
@@ -134,7 +142,7 @@ def _races(
     margins = ease + np.float32(chance) * _normal(random, cells, places, select)
     end = _level(SKILL - curve(away) + lucky, chance)[..., None] + margins
     first = _level(SKILL - EARLY - curve(away - FASTER) + lucky, chance)[..., None] + margins
-    losses = {part: _cross_entropy(there) for part, there in ((RULE.first_part, first), (1.0, end))}
+    losses = {part: _cross_entropy(part_margins) for part, part_margins in ((RULE.first_part, first), (1.0, end))}
     diverges = away > TOO_HIGH
     chosen = np.array([
         _winner({part: loss[cell] for part, loss in losses.items()}, diverges[cell]) for cell in range(cells)
@@ -155,10 +163,10 @@ def _cross_entropy(margins: Array) -> Array:
 
 
 def _winner(losses: dict[float, Array], diverges: Array) -> int:
-    """Hold one race by the rule itself. losses: by part of the schedule, of every place."""
+    """Run one race by the rule itself. Returns the winner's place. losses: by part of the schedule, for every place."""
     race = Race.begin(RULE, PUBLISHED)
     while (stage := race.stage) is not None:
-        known, results = {one.lr: one for one in race.candidates}, {}
+        known, results = {candidate.lr: candidate for candidate in race.candidates}, {}
         for lr in stage.rates:
             place = _place(lr)
             results[lr] = _trained(known[lr], stage.part, None if diverges[place] else losses[stage.part][place])
@@ -168,7 +176,7 @@ def _winner(losses: dict[float, Array], diverges: Array) -> int:
 
 
 def _place(lr: float) -> int:
-    """The index of a rate."""
+    """Return the index of a rate."""
     return round(np.log10(lr / PUBLISHED) / RULE.apart) - int(PLACES[0])
 
 

@@ -1,4 +1,4 @@
-"""Tables of cells whose true skills are known, and how often the report's verdicts on them are wrong."""
+"""Simulated tables of cells with known true skills, and how often the report's verdicts on them are wrong."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bench.report.stats.variances import LEVEL, Variances, intervals, variances_
 
 Array = np.ndarray[Any, Any]
 SKILL = 0.88
-COMMON, OWN = 1.5, 0.5  # standard deviation of an example's difficulty: to all cells alike, and to one cell
+COMMON, OWN = 1.5, 0.5  # standard deviation of an example's difficulty: shared by all cells, and for one cell alone
 
 
 def right_and_wrong(
@@ -28,15 +28,15 @@ def right_and_wrong(
     """Draw which answers are right.
 
     Args:
-        random: the source of all draws.
-        cells, seeds, examples: how many.
-        skill: expected accuracy, of all cells or of each.
-        luck: standard deviation of the accuracy over seeds, of all cells or of each.
-        own: standard deviation of the difficulty that an example has for one cell alone.
+        random: Source of all draws.
+        cells, seeds, examples: Their numbers.
+        skill: Expected accuracy, for all cells or for each.
+        luck: Standard deviation of the accuracy over seeds, for all cells or for each.
+        own: Standard deviation of the difficulty that an example has for one cell alone.
 
     Returns:
-        Right answers as 1, the others as 0: [cells, seeds, examples]; and the true accuracy of each trained model,
-        over all examples that could be drawn: [cells, seeds].
+        Right answers as 1, wrong ones as 0: [cells, seeds, examples]; and the true accuracy of each trained model over
+        all examples that could be drawn: [cells, seeds].
     """
     skill, luck = (np.broadcast_to(value, cells)[:, None] for value in (skill, luck))
     true = np.clip(skill + luck * random.normal(size=(cells, seeds)), 0.01, 0.99)
@@ -53,11 +53,11 @@ def _normal(random: np.random.Generator, *shape: int) -> Array:
 class Errors:
     """How often verdicts were wrong or right, as shares of tables or cells."""
 
-    wrong: float | None  # tables in which a cell was told from the best though it is as good; None: nothing is tested
-    pairs: float | None  # tables in which any two cells of equal skill were told apart
-    power: float | None  # worse cells that were told from the best; None where all are equally good
-    left: float | None  # mean number of cells that were not told from the best, the best included
-    coverage: float  # 95% intervals that hold the cell's skill; with one seed, the trained model's own accuracy
+    wrong: float | None  # tables in which a cell as good as the best is called worse; None if nothing is tested
+    pairs: float | None  # tables in which any two cells of equal skill are called different
+    power: float | None  # worse cells that are called worse than the best; None if all are equally good
+    left: float | None  # mean number of cells that are not called worse than the best, the best included
+    coverage: float  # 95% intervals that contain the cell's skill; with one seed, the trained model's own accuracy
 
 
 def errors_of(
@@ -75,56 +75,56 @@ def errors_of(
     """Judge simulated tables of cells by the report's own tests and intervals.
 
     Args:
-        seeds, examples, cells: of each table.
-        luck: standard deviation over seeds, of all cells or of each.
-        skill: expected accuracy, of all cells or of each.
-        own: standard deviation of the difficulty that an example has for one cell alone.
-        tables: how many are drawn.
-        seed: of the draws.
-        judge: the test, `by_largest` (the report's) or `by_holm`.
+        seeds, examples, cells: Their numbers in each table.
+        luck: Standard deviation of the accuracy over seeds, for all cells or for each.
+        skill: Expected accuracy, for all cells or for each.
+        own: Standard deviation of the difficulty that an example has for one cell alone.
+        tables: Number of tables.
+        seed: Seed of all draws.
+        judge: The test, `by_largest` (the report's) or `by_holm`.
     """
     random, truth, skills = np.random.default_rng(seed), np.ones(examples), np.broadcast_to(skill, cells)
     equal = skills[:, None] == skills
-    wrong, pairs, seen, left, held = [], [], [], [], []
+    wrong, pairs, detected, left, covered = [], [], [], [], []
     for _ in range(tables):
         right, true = right_and_wrong(random, cells, seeds, examples, skill=skill, luck=luck, own=own)
         if seeds > 1:
             means, apart = (judge or by_largest)(right, truth)
             best = int(means.argmax())
-            told = apart[best]
-            wrong.append((told & (skills >= skills[best])).any())
+            apart_from_best = apart[best]
+            wrong.append((apart_from_best & (skills >= skills[best])).any())
             pairs.append((apart & equal).any())
-            seen += told[skills < skills.max()].tolist()
-            left.append(cells - told.sum())
+            detected += apart_from_best[skills < skills.max()].tolist()
+            left.append(cells - apart_from_best.sum())
         spans = intervals(list(right[:2]), truth, "accuracy")
-        wanted = (true[:, 0] if seeds == 1 else skills)[:2]
-        held += [low <= value <= high for (low, high), value in zip(spans, wanted, strict=True)]
-    shares = (float(np.mean(found)) if found else None for found in (wrong, pairs, seen, left))
-    return Errors(*shares, coverage=float(np.mean(held)))
+        true_values = (true[:, 0] if seeds == 1 else skills)[:2]
+        covered += [low <= value <= high for (low, high), value in zip(spans, true_values, strict=True)]
+    shares = (float(np.mean(values)) if values else None for values in (wrong, pairs, detected, left))
+    return Errors(*shares, coverage=float(np.mean(covered)))
 
 
 def by_largest(right: Array, truth: Array) -> tuple[Array, Array]:
-    """The test of the report. Returns mean scores, [cells], and which of them are told apart, [cells, cells]."""
-    found = pairs_of({f"{place:04}": cell for place, cell in enumerate(right)}, truth, "accuracy")
-    return found.variances.means, found.p <= LEVEL
+    """Apply the report's test. Returns mean scores, [cells], and which pairs differ significantly, [cells, cells]."""
+    pairs = pairs_of({f"{place:04}": cell for place, cell in enumerate(right)}, truth, "accuracy")
+    return pairs.variances.means, pairs.p <= LEVEL
 
 
 def by_holm(right: Array, truth: Array) -> tuple[Array, Array]:
-    """Welch's t test of each pair, with each cell's own variance over seeds, corrected by Holm."""
-    found = variances_of(list(right), truth, "accuracy")
+    """Apply Welch's t test to each pair, with each cell's own variance over seeds, corrected by Holm."""
+    variances = variances_of(list(right), truth, "accuracy")
     first, second = np.triu_indices(len(right), 1)
-    p = _welch(found)[first, second]
+    p = _welch(variances)[first, second]
     order = p.argsort()
     corrected = np.empty_like(p)
     corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     apart = np.zeros((len(right), len(right)), bool)
     apart[first, second] = apart[second, first] = corrected <= LEVEL
-    return found.means, apart
+    return variances.means, apart
 
 
-def _welch(found: Variances) -> Array:
-    error = np.sqrt(np.maximum(found.of_differences + found.over_seeds[:, None] + found.over_seeds, 1e-24))
-    of_seeds = found.spread**2 / np.maximum(found.seeds - 1, 1)
-    parts = found.of_differences**2 / max(1, found.examples - 1) + of_seeds[:, None] + of_seeds
-    t = np.abs(found.means[:, None] - found.means) / error
+def _welch(variances: Variances) -> Array:
+    error = np.sqrt(np.maximum(variances.of_differences + variances.over_seeds[:, None] + variances.over_seeds, 1e-24))
+    of_seeds = variances.spread**2 / np.maximum(variances.seeds - 1, 1)
+    parts = variances.of_differences**2 / max(1, variances.examples - 1) + of_seeds[:, None] + of_seeds
+    t = np.abs(variances.means[:, None] - variances.means) / error
     return np.asarray(2 * stdtr(error**4 / np.maximum(parts, 1e-48), -t))

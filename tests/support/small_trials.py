@@ -1,4 +1,4 @@
-"""A trial that takes a moment: a random model of width 32 and a task of random tokens that it can learn."""
+"""Trials that take a moment: a random model of width 32, and a task of random tokens that it can learn."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ FP32, BF16 = (Compute(CPU, dtype) for dtype in (torch.float32, torch.bfloat16))
 
 
 def source(kind: str = "bert", width: int = 32) -> Source:
-    """A model of random weights that no folder holds."""
+    """Return a model with random weights that is stored in no folder."""
     config = AutoConfig.for_model(kind, **SIZES | {"hidden_size": width}).to_dict()
     return Source("tiny", "nowhere", None, "random:tiny", random=True, config=config)
 
@@ -44,7 +44,7 @@ def small(kind: str = "bert", quant: Quant | None = None, width: int = 32) -> nn
 
 
 def rows(count: int, seed: int) -> Rows:
-    """Texts of 4 to 12 tokens; a token below 10 at their beginning means the first label."""
+    """Return texts of 4 to 12 tokens. A first token below 10 means the first label."""
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(4, 13, (count,), generator=generator)
     starts = lengths.cumsum(0) - lengths
@@ -62,18 +62,18 @@ def adamw(groups: Any, lr: float) -> Optimizer:
 
 
 def training(data: Encoded = DATA, plan: Plan = PLAN, recipe: Recipe | None = None) -> Training:
-    """On a CPU in fp32; by AdamW without hooks where no recipe says otherwise."""
+    """Return a training on a CPU in fp32, by AdamW without hooks unless a recipe is given."""
     return Training(data, plan, recipe or Recipe(Hooks(), adamw, {}), FP32)
 
 
 def train(
     model: nn.Module, hooks: Hooks | None = None, *, plan: Plan = PLAN, lr: float = 1e-2, data: Encoded = DATA
 ) -> tuple[Ended, dict[str, list[float]]]:
-    """Run a trial; gives how it ended, and its curve."""
+    """Run a trial. Returns the event that ended it, and its curve."""
     events: list[Event] = []
-    given = training(data, plan, Recipe(hooks or Hooks(), adamw, {}))
-    rehearse(model, given)
-    pack = Alone(model, Wanted("one", lr, 0), given, events.append)
+    settings = training(data, plan, Recipe(hooks or Hooks(), adamw, {}))
+    rehearse(model, settings)
+    pack = Alone(model, Wanted("one", lr, 0), settings, events.append)
     ((_, ended),) = run_trials(pack, events.append)
     if isinstance(ended, Exception):
         raise ended

@@ -1,4 +1,4 @@
-"""As much of a W&B server as its client needs to upload a run, and servers that do not answer."""
+"""A W&B server with what its client needs to upload a run, and servers that do not answer."""
 
 import json
 import re
@@ -13,11 +13,12 @@ SOMEONE = {"id": "u", "entity": "someone", "username": "someone", "email": "", "
 
 
 class Server(ThreadingHTTPServer):
-    """Keeps what arrives. runs: the last values of every run by its id; asked: the names of the GraphQL operations.
+    """Stores what arrives.
 
-    artifacts: by name, with digest, type, files (their contents by path) and whether it is committed; views: the saved
-    workspaces; uploaded: contents by path. stalled: requests whose operation or path contains it are never answered
-    while it is set. refused: operations that are answered with an error.
+    runs: the last values of every run, by its id. asked: names of the requested GraphQL operations. artifacts: by name,
+    with digest, type, files (their contents by path) and whether it is committed. views: the saved workspaces.
+    uploaded: contents by path. stalled: while it is set, requests whose operation or path contains it are never
+    answered. refused: operations that are answered with an error.
     """
 
     daemon_threads = True
@@ -38,7 +39,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """The client drops its connections when it ends."""
+        """Ignore errors: the client drops its connections when it ends."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -53,13 +54,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         if self.path == "/graphql":
-            asked = json.loads(self._body())
-            name = re.split(r"\s*[({]", asked["query"].strip(), maxsplit=1)[0].rsplit(maxsplit=1)[-1]
+            request = json.loads(self._body())
+            name = re.split(r"\s*[({]", request["query"].strip(), maxsplit=1)[0].rsplit(maxsplit=1)[-1]
             self.server.asked.append(name)
             if name in self.server.refused:
-                self._answer(asked["query"], {"errors": [{"message": f"no {name} here"}], "data": None})
+                self._answer(request["query"], {"errors": [{"message": f"no {name} here"}], "data": None})
             else:
-                self._answer(asked["query"], {"data": self._resolve(name, asked.get("variables") or {})})
+                self._answer(request["query"], {"data": self._resolve(name, request.get("variables") or {})})
         elif self.path.endswith("/file_stream"):
             if not (self.server.stalled and self.server.stalled in self.path):
                 self._take(self.server.runs[self.path.split("/")[-2]], json.loads(self._body()))
@@ -98,7 +99,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._of_artifact(name, variables)
 
     def _of_artifact(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """An artifact's id is its name."""
+        """Answer an operation on an artifact, whose id is its name."""
         given = variables.get("input", variables)
         title, artifacts = given.get("artifactID"), self.server.artifacts
         match name:
@@ -108,9 +109,9 @@ class Handler(BaseHTTPRequestHandler):
                 return {"artifact": self._artifact(given["id"])}
             case "CreateArtifact":
                 title = given["artifactCollectionName"]
-                found = {"type": given["artifactTypeName"], "digest": given["digest"], "run": given["runName"]}
-                artifacts[title] = found | {"files": {}, "committed": False}
-                found = {"id": title, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
+                stored = {"type": given["artifactTypeName"], "digest": given["digest"], "run": given["runName"]}
+                artifacts[title] = stored | {"files": {}, "committed": False}
+                artifact = {"id": title, "state": "PENDING", "artifactSequence": {"latestArtifact": None}}
             case "CreateArtifactManifest":
                 place = f"{self.server.url}/upload/{title}/manifest"
                 return {"createArtifactManifest": {"artifactManifest": {"id": "m", "file": _place(place)}}}
@@ -121,10 +122,10 @@ class Handler(BaseHTTPRequestHandler):
                 files = artifacts[title]["files"]
                 artifacts[title]["files"] = {file: self.server.uploaded[place] for file, place in files.items()}
                 artifacts[title]["committed"] = True
-                found = {"id": title, "digest": artifacts[title]["digest"]}
+                artifact = {"id": title, "digest": artifacts[title]["digest"]}
             case _:
                 return {}
-        return {f"{name[0].lower()}{name[1:]}": {"artifact": found}}
+        return {f"{name[0].lower()}{name[1:]}": {"artifact": artifact}}
 
     def _file(self, file: dict[str, Any]) -> dict[str, Any]:
         title, place = file["artifactID"], f"{file['artifactID']}/files/{file['name']}"
@@ -133,14 +134,14 @@ class Handler(BaseHTTPRequestHandler):
         return _place(f"{self.server.url}/upload/{place}") | more
 
     def _artifact(self, title: str) -> dict[str, Any]:
-        found = self.server.artifacts[title]
+        stored = self.server.artifacts[title]
         project = {"id": "p", "internalId": "p", "name": "grid", "entity": {"name": "someone"}}
         return {
-            "__typename": "Artifact", "id": title, "versionIndex": 0, "artifactType": {"name": found["type"]},
+            "__typename": "Artifact", "id": title, "versionIndex": 0, "artifactType": {"name": stored["type"]},
             "artifactSequence": {"__typename": "ArtifactSequence", "name": title, "project": project},
             "description": None, "metadata": None, "ttlDurationSeconds": 0, "ttlIsInherited": True, "tags": [],
-            "historyStep": None, "state": "COMMITTED", "size": 0, "digest": found["digest"], "commitHash": None,
-            "fileCount": len(found["files"]), "createdAt": "2020-01-01T00:00:00", "updatedAt": None, "aliases": [],
+            "historyStep": None, "state": "COMMITTED", "size": 0, "digest": stored["digest"], "commitHash": None,
+            "fileCount": len(stored["files"]), "createdAt": "2020-01-01T00:00:00", "updatedAt": None, "aliases": [],
         }  # fmt: skip
 
     def _take(self, run: dict[str, Any], content: dict[str, Any]) -> None:
@@ -172,7 +173,7 @@ def _place(url: str) -> dict[str, Any]:
 
 @contextmanager
 def serve() -> Iterator[Server]:
-    """A server that answers, unless it is stalled."""
+    """Run a server that answers unless it is stalled."""
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -186,12 +187,12 @@ def serve() -> Iterator[Server]:
 
 @contextmanager
 def silence() -> Iterator[str]:
-    """The address of a server that takes connections and never answers."""
+    """Yield the address of a server that accepts connections but never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
 
 
 def closed() -> str:
-    """The address of a port where nobody listens."""
+    """Return the address of a port on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return f"http://127.0.0.1:{listening.getsockname()[1]}"

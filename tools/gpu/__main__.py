@@ -1,4 +1,4 @@
-"""One part of check_gpu.py, in a process of its own."""
+"""Runs one part of check_gpu.py in its own process."""
 
 import argparse
 import warnings
@@ -38,11 +38,11 @@ def main() -> None:
     parser.add_argument("--tokenizer", required=True)
     parser.add_argument("--model", default="")
     parser.add_argument("--short", action="store_true")
-    given = parser.parse_args()
-    tokenizer = given.tokenizer if ":" in given.tokenizer else str(Path(given.tokenizer).resolve())
+    args = parser.parse_args()
+    tokenizer = args.tokenizer if ":" in args.tokenizer else str(Path(args.tokenizer).resolve())
     warnings.simplefilter("ignore")
     exact_products()
-    PARTS[given.part](Asked(given.device, given.short, tokenizer, given.model), Page(given.folder))
+    PARTS[args.part](Asked(args.device, args.short, tokenizer, args.model), Page(args.folder))
 
 
 if __name__ == "__main__":

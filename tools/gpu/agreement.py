@@ -1,4 +1,4 @@
-"""The same numbers on the card as on the CPU, packed as alone, and by other ways as by our own."""
+"""Agreement of numbers: GPU with CPU, packed with single trials, other attentions and compiled blocks with our own."""
 
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -19,18 +19,18 @@ METHODS = (
     *("adapter", "adapter_parallel", "prefix"),
 )
 ONLY_ENCODERS = ("bitfit",)
-STEADY = {"full": "1e-5"}  # where every weight moves, rounding grows with the rate
+STEADY = {"full": "1e-5"}  # where every weight is trained, rounding grows with the rate
 PROCESSES = 6
 
 
-def golden(asked: Asked, page: Page) -> None:
-    """Losses of every kind of method against the CPU's in fp32."""
+def golden(options: Asked, page: Page) -> None:
+    """Compare the losses of every kind of method with the CPU's in fp32."""
     pairs = [("bert", "lora"), ("llama-2", "adapter")]
-    if not asked.short:
+    if not options.short:
         pairs = [(shape, name) for shape in ("bert", "llama-2") for name in METHODS]
         pairs += [("bert", name) for name in ONLY_ENCODERS]
-    with ProcessPoolExecutor(1 if asked.short else PROCESSES, mp_context=get_context("spawn")) as pool:
-        for (shape, method), row in zip(pairs, pool.map(partial(_golden, asked, page.folder), pairs), strict=True):
+    with ProcessPoolExecutor(1 if options.short else PROCESSES, mp_context=get_context("spawn")) as pool:
+        for (shape, method), row in zip(pairs, pool.map(partial(_golden, options, page.folder), pairs), strict=True):
             name = f"{method} on {shape}"
             page.row("table", name, row)
             if "error" in row:
@@ -40,42 +40,42 @@ def golden(asked: Asked, page: Page) -> None:
             page.claim(f"{name}: losses in bf16 apart from the CPU's in fp32", row["bf16"]["losses"], most=0.1)
 
 
-def _golden(asked: Asked, folder: Path, pair: tuple[str, str]) -> dict[str, Any]:
+def _golden(options: Asked, folder: Path, pair: tuple[str, str]) -> dict[str, Any]:
     shape, method = pair
     torch.set_num_threads(2)
     exact_products()
 
     def row() -> dict[str, Any]:
-        cell = asked.cell(shape, method, folder, f"lrs=[{STEADY.get(method, '1e-3')}]")
+        cell = options.cell(shape, method, folder, f"lrs=[{STEADY.get(method, '1e-3')}]")
         expected = Ground.of(cell, "cpu", "fp32").first()
-        found: dict[str, Any] = {"cpu": {"losses": expected.losses, "seconds": expected.seconds}}
+        numbers: dict[str, Any] = {"cpu": {"losses": expected.losses, "seconds": expected.seconds}}
         for precision in DTYPES:
-            ours = Ground.of(cell, asked.device, precision).first()
-            found[precision] = {**ours.apart(expected), "seconds": ours.seconds}
-        return found
+            ours = Ground.of(cell, options.device, precision).first()
+            numbers[precision] = {**ours.apart(expected), "seconds": ours.seconds}
+        return numbers
 
     return attempted(row)
 
 
-def packed(asked: Asked, page: Page) -> None:
-    """Nine trials in one model against the same nine alone, in fp32."""
-    for method in ("lora",) if asked.short else ("lora", "adapter", "prefix"):
-        cell = asked.cell("bert", method, page.folder, "lrs=[1e-3,3e-4,1e-4]", "seeds=[0,1,2]")
-        ground = Ground.of(cell, asked.device, "fp32")
+def packed(options: Asked, page: Page) -> None:
+    """Compare nine trials in one model with the same nine alone, in fp32."""
+    for method in ("lora",) if options.short else ("lora", "adapter", "prefix"):
+        cell = options.cell("bert", method, page.folder, "lrs=[1e-3,3e-4,1e-4]", "seeds=[0,1,2]")
+        ground = Ground.of(cell, options.device, "fp32")
         together = ground.train(ground.trials.packed(cell.trials))
         alone = {}
         for trial in cell.trials:
             alone |= ground.train(ground.trials.alone(trial))
         apart = [together[name].apart(alone[name]) for name in alone]
-        row = {key: max(one[key] for one in apart) for key in ("losses", "weights")}
+        row = {key: max(difference[key] for difference in apart) for key in ("losses", "weights")}
         row["seconds_packed"] = max(outcome.seconds for outcome in together.values())
         row["seconds_alone"] = sum(outcome.seconds for outcome in alone.values())
         page.row("table", method, row)
         page.claim(f"{method}: losses of 9 packed apart from 9 alone", row["losses"], most=1e-4)
 
 
-def ways(asked: Asked, page: Page) -> None:
-    """Other attentions and compiled blocks against our own."""
+def ways(options: Asked, page: Page) -> None:
+    """Compare other attentions and compiled blocks with our own attention."""
     kinds = {
         "own": PLAIN,
         "last layer where it is read": Fast("torch", "read"),
@@ -84,16 +84,16 @@ def ways(asked: Asked, page: Page) -> None:
         "compile=default": Fast("torch", "all", compile="default"),
         "compile=cudagraphs": Fast("torch", "all", compile="cudagraphs"),
     }
-    kinds = {name: fast for name, fast in kinds.items() if not asked.short or fast.compile == "none"}
+    kinds = {name: fast for name, fast in kinds.items() if not options.short or fast.compile == "none"}
     for shape in ("bert", "llama-2"):
         rows = (
-            (f"{shape}, {name}", attempted(partial(_way, asked, page, shape, fast))) for name, fast in kinds.items()
+            (f"{shape}, {name}", attempted(partial(_way, options, page, shape, fast))) for name, fast in kinds.items()
         )
         beside_first(page, rows, "losses in fp32 apart from our own attention's", 1e-4)
 
 
-def _way(asked: Asked, page: Page, shape: str, fast: Fast) -> dict[str, Any]:
-    cell = asked.cell(shape, "lora", page.folder, f"fast.attention={fast.attention}")
-    exact = Ground.of(cell, asked.device, "fp32", fast).first()
-    half = Ground.of(cell, asked.device, "bf16", fast).first()
+def _way(options: Asked, page: Page, shape: str, fast: Fast) -> dict[str, Any]:
+    cell = options.cell(shape, "lora", page.folder, f"fast.attention={fast.attention}")
+    exact = Ground.of(cell, options.device, "fp32", fast).first()
+    half = Ground.of(cell, options.device, "bf16", fast).first()
     return {"losses": exact.losses, "seconds": exact.seconds, "seconds_bf16": half.seconds}

@@ -1,4 +1,4 @@
-"""What is asked for: the device, models of random weights in their true widths, and cells on them."""
+"""The options of a check: the device, models with random weights in their true widths, and cells on them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,10 @@ SHORT_LLAMA = (
 
 @dataclass(frozen=True)
 class Asked:
-    """short: everything once and small. tokenizer: a folder, or package:NAME/FOLDER. model: a folder with real weights
-    of MiniLM; empty: there is none.
+    """The options of a check.
+
+    short: run everything once and small. tokenizer: a folder, or package:NAME/FOLDER. model: a folder with real weights
+    of MiniLM; empty if there is none.
     """
 
     device: str
@@ -41,7 +43,7 @@ class Asked:
         return self.device == "cuda"
 
     def shape(self, name: str) -> list[str]:
-        """The settings of a random model: bert (BERT-base), or llama-N (Llama-3.2-1B with N layers and fewer words)."""
+        """Return settings of a random model: bert (BERT-base) or llama-N (Llama-3.2-1B, N layers and fewer words)."""
         kind, _, layers = name.partition("-")
         if kind == "bert":
             small = [f"model.architecture.{size}" for size in SHORT_BERT] if self.short else []
@@ -53,7 +55,7 @@ class Asked:
         ]
 
     def cell(self, shape: str, method: str, folder: Path, *words: str) -> Cell:
-        """A cell on the embedded reviews: STEPS updates of BATCH rows, one rate and one seed unless words say more."""
+        """Return a cell on the embedded reviews: STEPS updates of BATCH rows, one rate and seed unless words differ."""
         common = [*self.shape(shape), f"method={method}", "rank=8", "track=off", "precision=fp32", "lrs=[1e-3]"]
         common += ["seeds=[0]", "protocol.epochs=1", f"protocol.train_rows={BATCH * STEPS}", f"cache_dir={folder}"]
         (cell,) = cells([*common, f"protocol.batch={BATCH}", *words], multirun=False)

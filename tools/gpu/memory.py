@@ -1,4 +1,4 @@
-"""Memory that runs out: a limit is set on the card, and nothing may be lost."""
+"""Running out of memory: a limit is set on the GPU, and nothing may be lost."""
 
 from typing import Any
 
@@ -11,19 +11,19 @@ from bench.events import Ended, Event
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.runner.packing import Trials
 
-ROWS, LIMIT = 64, 0.6  # rows of a batch; share of what is needed without a limit
+ROWS, LIMIT = 64, 0.6  # rows of a batch; share of the memory needed without a limit
 
 
-def out_of_memory(asked: Asked, page: Page) -> None:
+def out_of_memory(options: Asked, page: Page) -> None:
     """Packs and micro-batches halve, no trial is lost, and the losses stay the same."""
-    if not asked.on_card:
+    if not options.on_card:
         page.note(skipped="only a card has a limit to set")
         return
     words = [f"protocol.batch={ROWS}", f"protocol.train_rows={ROWS * STEPS}"]
     kinds = {"9 trials": ["lrs=[1e-3,3e-4,1e-4]", "seeds=[0,1,2]", "pack=9"], "one trial": ["pack=1"]}
     for name, more in kinds.items():
-        ground = Ground.of(asked.cell("bert", "lora", page.folder, *words, *more), asked.device, "fp32")
-        row = page.row("table", name, _limited(ground, asked.torch_device))
+        ground = Ground.of(options.cell("bert", "lora", page.folder, *words, *more), options.device, "fp32")
+        row = page.row("table", name, _limited(ground, options.torch_device))
         page.claim(f"{name}: that ended well under the limit", row["ok"], least=len(ground.setup.cell.trials))
         page.claim(f"{name}: losses apart from those without a limit", row["losses"], most=1e-4)
         page.claim(f"{name}: how often memory ran out", row["ran_out"], least=1)
@@ -43,7 +43,7 @@ def _limited(ground: Ground, device: torch.device) -> dict[str, Any]:
         under = peak_bytes(device)["peak_allocated_bytes"]
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    # A trial that begins again tells its first losses twice: what counts is its last attempt.
+    # A trial that begins again reports its first losses twice; its last attempt counts.
     pairs = [(free[name][-STEPS:], limited[name][-STEPS:]) for name in free]
     return {
         "peak_bytes": peak,

@@ -28,21 +28,21 @@ Losses = dict[str, list[float]]
 
 @dataclass
 class Outcome:
-    """Of one trial."""
+    """The outcome of one trial."""
 
     losses: list[float]
     weights: dict[str, Tensor]
     seconds: float
 
     def apart(self, other: "Outcome") -> dict[str, float]:
-        """The largest differences of losses and of weights."""
+        """Return the largest differences of losses and of weights."""
         weights = (float((part - other.weights[name]).abs().max()) for name, part in self.weights.items())
         return {"losses": apart(self.losses, other.losses), "weights": max(weights)}
 
 
 @dataclass
 class Ground:
-    """A cell with its data, and what trains it."""
+    """A cell with its data and its trials."""
 
     setup: CellSetup
     trials: Trials
@@ -50,7 +50,7 @@ class Ground:
 
     @classmethod
     def of(cls, cell: Cell, device: str, precision: str, fast: Fast = PLAIN) -> "Ground":
-        """All rows to train on, and a few to judge by."""
+        """Take all rows to train on, and a few to evaluate on."""
         whole, losses = load_data(cell), Losses()
         few = Encoded(whole.train, whole.select.first(8), whole.report.first(8)).in_multiples(fast.multiple)
         compute = Compute(torch.device(device), DTYPES[precision])
@@ -58,29 +58,29 @@ class Ground:
         return cls(setup, Trials(setup, keeping(losses)), losses)
 
     def train(self, pack: Pack) -> dict[str, Outcome]:
-        """Train a pack to its end; gives the outcomes by trial. Raises what a trial ended with."""
-        found, began = {}, time.perf_counter()
+        """Train a pack to its end. Returns the outcomes by trial, or raises the exception that a trial ended with."""
+        outcomes, began = {}, time.perf_counter()
         for member, end in run_trials(pack, lambda _: None):
             if isinstance(end, Exception):
                 raise end
             name = member.wanted.trial
             weights = {part: tensor.detach().float().cpu().clone() for part, tensor in member.parameters.items()}
-            found[name] = Outcome(self.losses.pop(name), weights, time.perf_counter() - began)
-        return found
+            outcomes[name] = Outcome(self.losses.pop(name), weights, time.perf_counter() - began)
+        return outcomes
 
     def first(self) -> Outcome:
-        """The first trial, by itself."""
+        """Train the first trial by itself."""
         (outcome,) = self.train(self.trials.alone(self.setup.cell.trials[0])).values()
         return outcome
 
 
 def apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The largest difference of two lists of losses."""
+    """Return the largest difference of two lists of losses."""
     return max(abs(a - b) for a, b in zip(ours, theirs, strict=True))
 
 
 def attempted(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A row of a table, or the error in its place: the other rows go on."""
+    """Return a row of a table, or the error in its place, so that the other rows continue."""
     try:
         return make()
     except Exception as error:  # noqa: BLE001
@@ -89,7 +89,7 @@ def attempted(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def beside_first(page: Page, rows: Iterable[tuple[str, dict[str, Any]]], what: str, most: float) -> None:
-    """Keep named rows, and claim that the losses of each lie near those of the first that has some."""
+    """Keep named rows, and claim that the losses of each are close to those of the first row with losses."""
     first: list[float] = []
     for name, row in rows:
         page.row("table", name, row)
@@ -101,7 +101,7 @@ def beside_first(page: Page, rows: Iterable[tuple[str, dict[str, Any]]], what: s
 
 
 def keeping(losses: Losses) -> Callable[[Event], None]:
-    """Keeps the losses that are told, by trial."""
+    """Return a callback that keeps the reported losses by trial."""
 
     def emit(event: Event) -> None:
         if isinstance(event, Stepped):
