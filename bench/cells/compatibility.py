@@ -2,6 +2,7 @@
 
 from bench.config.enums import Attention, Form, Precision, RankLimit, Save
 from bench.config.schema import Config
+from bench.models.architectures import ARCHITECTURES
 from bench.models.source import Source
 from bench.models.targets import resolve
 
@@ -82,8 +83,10 @@ def _pruned_to(conf: Config) -> int:
 
 
 def _check_model(conf: Config, source: Source) -> None:
-    supported = conf.method.models
-    if supported and source.model_type not in supported:
+    supported = conf.method.models or list(ARCHITECTURES)
+    if conf.method.needs_biases:
+        supported = [name for name in supported if ARCHITECTURES[name].biases]
+    if source.model_type not in supported:
         raise Misfit(
             f"method {conf.method.name!r} does not fit {source.label}, which is a {source.model_type}; "
             f"it fits {', '.join(supported)}"

@@ -133,6 +133,7 @@ class MethodConf:
         rank_step: The rank must be a multiple of this number.
         target: The weight types that its paper adapts, for `target=default`.
         models: The architectures that it supports; empty: all.
+        needs_biases: Whether it supports only architectures whose linear layers have biases.
         quant: The quantised bases that it supports.
         needs_cuda: Whether it needs a CUDA device.
         checkpoints: Whether its blocks may run twice, as in activation checkpointing.
@@ -158,6 +159,7 @@ class MethodConf:
     rank_step: int = 1
     target: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
+    needs_biases: bool = False
     quant: list[str] = field(default_factory=list)
     needs_cuda: bool = False
     checkpoints: bool = True

@@ -32,6 +32,7 @@ class Architecture:
         masked_head: The module above the backbone of a masked language model. None if the architecture has none.
         decoder: Whether a token attends only to earlier tokens, so that a text is read at its last token.
         dropout: The keys of config.json that hold a dropout probability.
+        biases: Whether linear layers of a block have a bias.
         reads_first: Whether the head reads only the first token, through BERT's own attention classes.
         width: The key of config.json with the width of the residual stream.
         inner: The key with the inner width of the feed-forward.
@@ -49,6 +50,7 @@ class Architecture:
     masked_head: str | None
     decoder: bool
     dropout: tuple[str, ...]
+    biases: bool
     reads_first: bool = False
     width: str = "hidden_size"
     inner: str = "intermediate_size"
@@ -74,6 +76,7 @@ BERT = Architecture(
     masked_head="cls",
     decoder=False,
     dropout=("hidden_dropout_prob", "attention_probs_dropout_prob", "classifier_dropout"),
+    biases=True,
     reads_first=True,
 )
 ROBERTA = replace(BERT, masked_head="lm_head", reserved_positions=2)  # positions are numbered from padding_idx + 1
@@ -95,6 +98,7 @@ LLAMA = Architecture(
     masked_head=None,
     decoder=True,
     dropout=("attention_dropout",),
+    biases=False,
 )
 # Keyed by the model type in transformers.
 ARCHITECTURES = {

@@ -55,6 +55,7 @@ def _mistakes(entry: Architecture, model: Any) -> Iterator[str]:
         return
     parts = dict(blocks[0].named_modules())
     yield from _weights(entry, parts)
+    yield from _biases(entry, parts)
     yield from _norms(entry, parts)
     for place in PLACES:
         if entry.adapters.get(place) not in parts:
@@ -86,6 +87,14 @@ def _weights(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
             yield f"weights[{kind!r}] is {path!r}, which is not a linear layer of a block"
     if missing := sorted(linear - set(entry.weights.values())):
         yield f"weights lacks {', '.join(missing)}"
+
+
+def _biases(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
+    biased = [part.bias is not None for part in parts.values() if isinstance(part, nn.Linear)]
+    if entry.biases and not any(biased):
+        yield "biases=True, but no linear layer of a block has one"
+    if not entry.biases and all(biased):
+        yield "biases=False, but every linear layer of a block has one"
 
 
 def _norms(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:

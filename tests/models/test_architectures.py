@@ -4,8 +4,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 from small_trials import source
 
+from bench.cells.compatibility import Misfit, check_fit
+from bench.config.compose import cells
+from bench.config.schema import Config
 from bench.models import architectures
 from bench.models.architectures import ARCHITECTURES, LLAMA, Architecture
 from bench.models.description import check_described, described_wrongly
@@ -30,7 +34,9 @@ DISTILBERT = Architecture(
     width="dim",
     inner="hidden_dim",
     layers="n_layers",
+    biases=True,
 )
+QWEN2 = replace(LLAMA, biases=True)
 
 
 @pytest.mark.parametrize("kind", ARCHITECTURES)
@@ -39,12 +45,23 @@ def test_every_entry_is_complete(kind: str) -> None:
 
 
 def test_another_architecture_takes_a_single_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2", LLAMA)
+    monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2", QWEN2)
     monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", DISTILBERT)
     assert described_wrongly(source("qwen2")) == []
     distilbert = source("distilbert")
     assert described_wrongly(distilbert) == []
     assert (distilbert.hidden_size, distilbert.num_layers) == (32, 2)
+
+
+def test_a_method_that_trains_biases_fits_every_architecture_with_biases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2", QWEN2)
+    monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", DISTILBERT)
+    (config,) = (cell.config for cell in cells(["method=bitfit", "protocol.max_length=32"], multirun=False))
+    conf = OmegaConf.to_object(OmegaConf.merge(Config, config))
+    for kind in ("qwen2", "distilbert"):
+        check_fit(conf, source(kind), [])
+    with pytest.raises(Misfit, match=r"it fits bert, .*qwen2"):
+        check_fit(conf, source("llama"), [])
 
 
 @pytest.mark.parametrize(
@@ -70,13 +87,15 @@ def test_another_architecture_takes_a_single_entry(monkeypatch: pytest.MonkeyPat
             {"adapters": {"attention": "ffn"}},
             r"adapters\['feed_forward'\] is None, which is not a module",
         ),
+        ("llama", {"biases": True}, "biases=True, but no linear layer of a block has one"),
+        ("distilbert", {"biases": False}, "biases=False, but every linear layer of a block has one"),
         ("distilbert", {"feed_forward": "mlp"}, "feed_forward='mlp' is not a module of a block"),
     ],
 )
 def test_an_entry_that_is_wrong_or_incomplete_is_refused_with_the_reason(
     kind: str, wrong: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = {"qwen2": LLAMA, "distilbert": DISTILBERT}[kind]
+    entry = {"qwen2": QWEN2, "distilbert": DISTILBERT, "llama": LLAMA}[kind]
     monkeypatch.setitem(architectures.ARCHITECTURES, kind, replace(entry, **wrong))
     with pytest.raises(ValueError, match=f"the entry '{kind}' of bench/models/architectures.py .*: .*{named}"):
         check_described(source(kind))
