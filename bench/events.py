@@ -88,7 +88,7 @@ class Raced:
     """A race for the learning rate is between two stages, or at its end.
 
     Attributes:
-        race: The race, as `Race.told` returns it.
+        race: The race, as `Race.as_dict` returns it.
     """
 
     race: dict[str, Any]

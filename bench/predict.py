@@ -17,7 +17,7 @@ from rich.console import Console
 
 from bench.cli import carried_out
 from bench.files.atomic import replace_file
-from bench.inference.requests import Answer, Request, read_asked
+from bench.inference.requests import Answer, Request, read_requests
 from bench.inference.web_page import make_page, readable, said, serve_page
 from bench.records import record as records
 
@@ -120,10 +120,10 @@ def answer(options: argparse.Namespace, console: Console, complaints: Console) -
     if note:
         complaints.print(f"note: {note}")
     if options.input:
-        rows = read_asked(options.input, answerer.wants)
+        rows = read_requests(options.input, answerer.wants)
         answers = answerer([request for _, request in rows])
         lines = [
-            json.dumps({**row, **row_answer.told()}, ensure_ascii=False)
+            json.dumps({**row, **row_answer.as_dict()}, ensure_ascii=False)
             for (row, _), row_answer in zip(rows, answers, strict=True)
         ]
         _write(lines, options.output, console)

@@ -58,7 +58,7 @@ class Ours:
             "samples_per_second": sum(cost["samples"] for cost in costs) / seconds,
             "tokens_per_second": sum(cost["tokens"] for cost in costs) / seconds,
             **peak_bytes(self.compute.device),
-            "fast": self.fast.told(),
+            "fast": self.fast.as_dict(),
         }
 
 

@@ -182,7 +182,7 @@ class Race:
             return updated
         return _with_candidates(updated, _keep_finalists(updated, DROPPED))
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the race as plain data for its record."""
         return {
             "rule": asdict(self.rule),
@@ -200,7 +200,7 @@ class Race:
         """Read a race from a record.
 
         Args:
-            data: The result of `told`.
+            data: The result of `as_dict`.
 
         Raises:
             ValueError: The data is not a race, or one of another version.

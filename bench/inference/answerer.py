@@ -88,7 +88,7 @@ class Answerer:
         seed = int((record.trial or {})["seed"])
         self.model = _load(self.cell, record.saved, seed, self.compute, trusted).eval()
         train = load_task(self.cell).train if self.cell.shots else Split([], [])
-        self.beside = examples(self.cell, train, None if self.cell.trains else seed)
+        self.demonstrations = examples(self.cell, train, None if self.cell.trains else seed)
 
     @property
     def wants(self) -> Wants:
@@ -117,7 +117,7 @@ class Answerer:
             options=[list(request.options or ()) for request in asked] if self.wants.options else None,
         )
         with tempfile.TemporaryDirectory() as cache:  # the tokens of requests are not kept
-            rows = encoded(self.cell, Task(split, split, split), self.beside, Path(cache)).report
+            rows = encoded(self.cell, Task(split, split, split), self.demonstrations, Path(cache)).report
         predictions, probabilities = weigh(self.model, rows, batch, self.compute)
         by_request = [None] * len(asked) if probabilities is None else list(probabilities)
         return [self._answer(*parts) for parts in zip(asked, predictions.tolist(), by_request, strict=True)]

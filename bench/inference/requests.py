@@ -39,7 +39,7 @@ class Answer:
     option: str | None = None
     probabilities: dict[str, float] | None = None
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the answer as plain data, without the keys that are None. The key `answer` is always there."""
         fields = {"answer": self.answer, "option": self.option, "probabilities": self.probabilities}
         return {key: value for key, value in fields.items() if value is not None or key == "answer"}
@@ -72,7 +72,7 @@ class Wants:
         for name in fields:
             expected: Any = list if name == "options" else str
             if not isinstance(row.get(name), expected) or not row[name]:
-                raise ValueError(f"{where} has no {name}; this model answers {self.told}")
+                raise ValueError(f"{where} has no {name}; this model answers {self.description}")
         if self.options is None:
             return Request(row["text"], row["second"] if self.pairs else None)
         fewest, most = self.options
@@ -83,7 +83,7 @@ class Wants:
         return Request(row["question"], options=options)
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """A description of such requests, for messages."""
         if self.options:
             return 'questions: {"question": "...", "options": ["...", "..."]}, or --question and --options'
@@ -98,7 +98,7 @@ def _option(value: Any, where: str) -> str:
         raise ValueError(f"{where} {error}") from error
 
 
-def read_asked(path: Path, wants: Wants) -> list[tuple[dict[str, Any], Request]]:
+def read_requests(path: Path, wants: Wants) -> list[tuple[dict[str, Any], Request]]:
     """Read requests from a file of JSON lines.
 
     Args:

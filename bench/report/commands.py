@@ -88,14 +88,14 @@ def _possible(study: Study) -> list[str]:
 
 def _print_published(name: str | None, form: str, console: Console, study: Study) -> None:
     """Print the paper's values as a table, and its differences next to ours."""
-    from bench.report.tables.contrasts import CONTRASTED, beside_paper
-    from bench.report.tables.published import beside
+    from bench.report.tables.contrasts import CONTRASTED, against_paper
+    from bench.report.tables.published import published_table
 
     if name not in PUBLISHED:
         raise ValueError(f"published=true: no published table matches table={name}; choose from {', '.join(PUBLISHED)}")
-    rendered = [beside(PUBLISHED[name])]
+    rendered = [published_table(PUBLISHED[name])]
     if PUBLISHED[name] in CONTRASTED:
-        rendered += [table for part in comparable(study) if (table := beside_paper(part, PUBLISHED[name]))]
+        rendered += [table for part in comparable(study) if (table := against_paper(part, PUBLISHED[name]))]
     for table in rendered:
         console.print(f"\n{FORMATS[form](table)}", soft_wrap=True, end="")
 

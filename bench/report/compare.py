@@ -20,13 +20,13 @@ from bench.report.tuning import how_untuned, is_tuned
 WORDS = ("what",)
 
 
-def compare_cells(study: Study, one: str, other: str) -> tuple[str, Table]:
+def compare_cells(study: Study, first: str, second: str) -> tuple[str, Table]:
     """Compare two cells in a few sentences and a small table.
 
     Args:
         study: The cells.
-        one: The first cell, by id, title or method.
-        other: The second cell, likewise.
+        first: A cell, by id, title or method.
+        second: Another cell, likewise.
 
     Returns:
         The sentences, and the table with one column per cell.
@@ -34,7 +34,7 @@ def compare_cells(study: Study, one: str, other: str) -> tuple[str, Table]:
     Raises:
         ValueError: A cell is unknown or has no score, or the two share no table.
     """
-    a, b = _pair(study, one, other)
+    a, b = _pair(study, first, second)
     tested = difference(study, a, b)
     members = {str(cell["cell"]): study.members[cell["cell"]] for cell in (a, b)}
     # Built anew for these two, so that their costs come from one machine.
@@ -124,14 +124,14 @@ def flag_sentences(row: "pd.Series[Any]") -> list[str]:
     return [f"{row['title']} is flagged {flag}: {FLAGS[flag]}." for flag in listed(row["flags"])]
 
 
-def p_text(found: Difference) -> str:
+def p_text(tested: Difference) -> str:
     """Format the p-value of a tested difference, such as "p = 0.03" or "p < 0.001"."""
-    return "p < 0.001" if found.p is not None and found.p < 0.001 else f"p = {found.p:.2g}"
+    return "p < 0.001" if tested.p is not None and tested.p < 0.001 else f"p = {tested.p:.2g}"
 
 
-def verdict(found: Difference) -> str:
+def verdict(tested: Difference) -> str:
     """Return the verdict of a test in words. It agrees with the marks in the tables."""
-    significant = found.p is not None and found.p <= LEVEL
+    significant = tested.p is not None and tested.p <= LEVEL
     return "the difference is significant" if significant else "they cannot be told apart"
 
 

@@ -26,12 +26,12 @@ class Limit:
     Attributes:
         column: The column, such as "trainable_params".
         most: Its largest allowed value, in the unit of the column.
-        told: The limit in words, such as "8 GB of memory".
+        description: The limit in words, such as "8 GB of memory".
     """
 
     column: str
     most: float
-    told: str
+    description: str
 
 
 def limits_of(asked: Arguments) -> list[Limit]:
@@ -74,7 +74,7 @@ def recommend_cells(study: Study, limits: list[Limit]) -> tuple[str, Table | Non
     where = f"{', '.join(cells['task'].unique())} with {', '.join(cells['model'].unique())}"
     known = cells[cells["select_score"].notna()]
     scored = known[is_tuned(known)]
-    under = f" under {' and '.join(limit.told for limit in limits)}" if limits else ""
+    under = f" under {' and '.join(limit.description for limit in limits)}" if limits else ""
     if len(scored) < 2:
         return _too_few_cells(where, len(scored), len(known), len(cells)), None
     unknown = scored[[limit.column for limit in limits]].isna().any(axis=1)

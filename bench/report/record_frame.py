@@ -36,19 +36,19 @@ class Study:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, found: Iterable[Record]) -> "Study":
+    def of(cls, records: Iterable[Record]) -> "Study":
         """Build a study from records.
 
         Args:
-            found: Records of any cells. They are matched by the ids of cells and trials, not by folder. Of several
+            records: Records of any cells. They are matched by the ids of cells and trials, not by folder. Of several
                 copies one is kept, see `distinct`.
 
         Returns:
             The study.
         """
-        records = distinct(found)
-        members = grouped(records, lambda record: record.cell["id"])
-        trials = [record for record in records if record.trial]
+        unique = distinct(records)
+        members = grouped(unique, lambda record: record.cell["id"])
+        trials = [record for record in unique if record.trial]
         return cls(
             cells_of(members),
             trials_of(trials),
@@ -72,17 +72,17 @@ class Study:
         return replace(self, cells=cells, trials=trials, members=members)
 
 
-def distinct(found: Iterable[Record]) -> list[Record]:
+def distinct(records: Iterable[Record]) -> list[Record]:
     """Keep one record of each trial, probe and race.
 
     Args:
-        found: Records, possibly with several copies.
+        records: Records, possibly with several copies.
 
     Returns:
         The records without duplicates. A final copy is preferred, then the newest, then the first in order.
     """
     kept: dict[tuple[str, str, str | None], Record] = {}
-    for record in found:
+    for record in records:
         key = record.cell["id"], record.kind, (record.trial or {}).get("id")
         if key not in kept or _precedence(record) > _precedence(kept[key]):
             kept[key] = record

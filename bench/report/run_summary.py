@@ -23,16 +23,16 @@ from bench.report.write import TablePage, show_cells
 REPORT = ("python", "-m", "bench.report")
 
 
-def show_run(manifest: Manifest, found: Sequence[Record], results: Path, console: Console) -> None:
+def show_run(manifest: Manifest, records: Sequence[Record], results: Path, console: Console) -> None:
     """Print the summary of a run.
 
     Args:
         manifest: The run.
-        found: The records of its cells and trials.
+        records: The records of its cells and trials.
         results: The folder of the records.
         console: Where the summary is printed.
     """
-    study = Study.of(found) if found else None
+    study = Study.of(records) if records else None
     if study and not any(manifest.trials.values()) and (table := turns(study)):  # only costs were measured
         show(table, console)
         console.print(_facts(manifest), soft_wrap=True)

@@ -96,13 +96,13 @@ def examples(cell: Cell, train: Split, seed: int | None) -> Demonstrations:
     return Demonstrations(train, cell.shots, cell.conf.protocol.data_seed if seed is None else seed)
 
 
-def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Encoded:
+def encoded(cell: Cell, task: Task, demonstrations: Demonstrations, cache: Path) -> Encoded:
     """Encode a task in the way in which the cell presents it to the model.
 
     Args:
         cell: The cell.
         task: The task's texts and labels.
-        beside: Solved examples for the prompt.
+        demonstrations: Solved examples for the prompt.
         cache: Folder of the token cache.
 
     Returns:
@@ -110,9 +110,11 @@ def encoded(cell: Cell, task: Task, beside: Demonstrations, cache: Path) -> Enco
     """
     method, conf, tokenizer = cell.conf.method, cell.conf.task, load_tokenizer(cell.source)
     if cell.form is Form.mask:
-        return encode_cloze(task, conf, tokenizer, cell.longest, cache, beside)
+        return encode_cloze(task, conf, tokenizer, cell.longest, cache, demonstrations)
     if cell.form.asks:
-        writer = PromptEncoder(conf, cell.conf.prompt, tokenizer, cell.longest, cache, beside, reasons=method.reasons)
+        writer = PromptEncoder(
+            conf, cell.conf.prompt, tokenizer, cell.longest, cache, demonstrations, reasons=method.reasons
+        )
         return encode_questions(task, writer)
     if method.template is not None:
         task = worded(task, method.template, tokenizer, cell.longest)

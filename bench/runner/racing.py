@@ -37,10 +37,10 @@ class Racing:
             The finished race.
         """
         while (stage := race.stage) is not None:
-            self.trials.emit(Raced(race.told()))
+            self.trials.emit(Raced(race.as_dict()))
             race = race.after(stage, self._results(race, stage))
         self.runs.clear()
-        self.trials.emit(Raced(race.told()))
+        self.trials.emit(Raced(race.as_dict()))
         return race
 
     def _results(self, race: Race, stage: Stage) -> Mapping[float, Candidate]:

@@ -59,7 +59,9 @@ class Recorder:
 
     def write_race(self, race: Race) -> None:
         """Record the current state of a race."""
-        self.lookup.put_race(self.cell, replace(self._blank("race", None, race.outcome, race.error), race=race.told()))
+        self.lookup.put_race(
+            self.cell, replace(self._blank("race", None, race.outcome, race.error), race=race.as_dict())
+        )
 
     def candidate(self, trial: Trial, candidate: Candidate) -> Record:
         """Return a record of one learning rate of a race, for the tracker.

@@ -39,7 +39,7 @@ class CellSetup:
         plan = Plan.of(cell.conf.protocol)
         return cls(cell, Training(data.in_multiples(fast.multiple), plan, recipe_of(cell), compute), fast)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Return what a record says about the machine and the speedups.
 
         Returns:
@@ -50,4 +50,4 @@ class CellSetup:
             *self.training.data.notes,
             *notes_on(self.cell.conf.device.value, compute, gpu=gpu_visible()),
         ]
-        return {**describe_device(compute), **self.fast.told(), **({"notes": notes} if notes else {})}
+        return {**describe_device(compute), **self.fast.as_dict(), **({"notes": notes} if notes else {})}

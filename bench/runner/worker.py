@@ -197,7 +197,7 @@ def run_cell(job: Job, emit: Callable[[Event], None]) -> None:
     cell = job.cell
     exact_products()
     setup = CellSetup.of(cell)
-    machine, device = setup.told(), setup.training.compute.device
+    machine, device = setup.describe(), setup.training.compute.device
     sizes = {name: len(part) for name, part in setup.training.data.parts.items()}
     emit(Ready(machine, sizes))
     while job.probe:

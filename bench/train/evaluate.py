@@ -89,7 +89,7 @@ def weigh(model: nn.Module, rows: Rows, batch: int, compute: Compute) -> tuple[T
     if isinstance(read, Choosing):
         scores = _read_all(model, rows, batch, compute, read.scores)
     else:
-        scores = rows.beside(_read_all(model, rows, batch, compute, read.answers))
+        scores = rows.by_question(_read_all(model, rows, batch, compute, read.answers))
     return scores.argmax(-1), scores.softmax(-1)
 
 

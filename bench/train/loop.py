@@ -228,7 +228,7 @@ def _retention(pack: Pack, retained: Retained | None) -> tuple[dict[Member, dict
         return {}, None
     try:
         log_likelihoods = _predictions(pack, retained.rows, AT_ONCE)
-        return {member: retained.told(by_text) for member, by_text in log_likelihoods}, None
+        return {member: retained.entry(by_text) for member, by_text in log_likelihoods}, None
     except Exception as error:  # noqa: BLE001 - logits for the whole vocabulary at every position need much memory
         return {}, failure(error, "retain=")
 

@@ -24,13 +24,13 @@ def chosen_by(data: Encoded, predictions: Tensor) -> float:
 
 
 def scores_of(
-    data: Encoded, found: Mapping[str, Tensor], by_epoch: Sequence[float] = (), best_epoch: int = 0
+    data: Encoded, predictions: Mapping[str, Tensor], by_epoch: Sequence[float] = (), best_epoch: int = 0
 ) -> dict[str, Any]:
     """Return a trial's scores as its record stores them.
 
     Args:
         data: The task.
-        found: The predictions of the best checkpoint, by part, each [questions].
+        predictions: The predictions of the best checkpoint, by part, each [questions].
         by_epoch: The scores on select after each epoch, or after each evaluation under `eval_steps`.
         best_epoch: The number of the best one of them, from 1. 0 is the model before training.
 
@@ -39,8 +39,8 @@ def scores_of(
         `majority` are there if the report part has groups.
     """
     by_part = {
-        part: {name: score(name, predictions, data.parts[part].truth) for name in data.metrics}
-        for part, predictions in found.items()
+        part: {name: score(name, answers, data.parts[part].truth) for name in data.metrics}
+        for part, answers in predictions.items()
     }
     scores = {
         "metric": data.metrics[0],
@@ -52,7 +52,7 @@ def scores_of(
     if len(data.metrics) > 1 or data.further:
         scores["all"] = by_part
     if data.about:
-        scores |= _of_groups(data, found["report"])
+        scores |= _of_groups(data, predictions["report"])
     return scores
 
 

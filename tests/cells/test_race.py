@@ -122,14 +122,14 @@ def test_an_interrupted_race_resumes_from_its_record():
         },
     )
     assert race.outcome == "interrupted"
-    again, stages = run(Race.read(race.told()), lambda rate, part: abs(rate + 2.4) + (1 - part))
+    again, stages = run(Race.read(race.as_dict()), lambda rate, part: abs(rate + 2.4) + (1 - part))
     assert [stage.part for stage in stages] == [1.0]
     assert again.lr == whole.lr
-    assert Race.read(again.told()) == again
+    assert Race.read(again.as_dict()) == again
 
 
 def test_an_incomplete_race_is_rejected():
-    stored = Race.begin(RULE, 1e-3).told()
+    stored = Race.begin(RULE, 1e-3).as_dict()
     with pytest.raises(ValueError, match="not a race of this version"):
         Race.read({key: value for key, value in stored.items() if key != "candidates"})
 

@@ -57,7 +57,7 @@ def test_a_retention_that_fails_loses_no_score(
         f"cache_dir={tmp_path / 'cache'}", f"save_dir={tmp_path / 'saved'}", "save=adapter",
     ]  # fmt: skip
     (cell,) = cells(words, multirun=False)
-    monkeypatch.setattr(Retained, "told", broken("no room"))
+    monkeypatch.setattr(Retained, "entry", broken("no room"))
     _, ended = events_of(cell)
     assert [end.outcome for end in ended] == ["ok", "ok"]
     for end in ended:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from asked import DTYPES, Asked
 from page import Page
-from training import PLAIN, Ground, attempted, beside_first
+from training import PLAIN, Ground, against_first, attempted
 
 from bench.models.speed.speedups import Fast
 from bench.train.device import exact_products
@@ -89,7 +89,7 @@ def ways(options: Asked, page: Page) -> None:
         rows = (
             (f"{shape}, {name}", attempted(partial(_way, options, page, shape, fast))) for name, fast in kinds.items()
         )
-        beside_first(page, rows, "losses in fp32 apart from our own attention's", 1e-4)
+        against_first(page, rows, "losses in fp32 apart from our own attention's", 1e-4)
 
 
 def _way(options: Asked, page: Page, shape: str, fast: Fast) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from asked import Asked
 from page import Page
-from training import Ground, attempted, beside_first
+from training import Ground, against_first, attempted
 
 from bench.measure.memory import peak_bytes, reset_peak
 from bench.train.packed.start import Unpackable
@@ -22,7 +22,7 @@ def quantised(options: Asked, page: Page) -> None:
     Losses must be close to those on the unquantised base, and three packed trials must equal single ones.
     """
     for shape in ("bert", "llama-4"):
-        beside_first(page, _rows(options, page, shape), "losses apart from those on the whole base", 0.3)
+        against_first(page, _rows(options, page, shape), "losses apart from those on the whole base", 0.3)
 
 
 def _rows(options: Asked, page: Page, shape: str) -> Iterator[tuple[str, dict[str, Any]]]:

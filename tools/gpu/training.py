@@ -88,7 +88,7 @@ def attempted(make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return {"error": one_line(error)}
 
 
-def beside_first(page: Page, rows: Iterable[tuple[str, dict[str, Any]]], what: str, most: float) -> None:
+def against_first(page: Page, rows: Iterable[tuple[str, dict[str, Any]]], what: str, most: float) -> None:
     """Keep named rows, and claim that the losses of each are close to those of the first row with losses."""
     first: list[float] = []
     for name, row in rows:

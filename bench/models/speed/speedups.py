@@ -46,7 +46,7 @@ class Fast:
         """The number of tokens whose multiples batches are padded to."""
         return 1 if self.compile == "none" else BUCKET
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """Return the settings as they go into a record."""
         return asdict(self)
 

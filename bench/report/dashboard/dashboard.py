@@ -52,17 +52,17 @@ class Pool:
             self.kept.append(value)
         return self.numbers[text]
 
-    def sections(self, found: Iterable[Mapping[str, Any]]) -> list[int]:
+    def sections(self, mappings: Iterable[Mapping[str, Any]]) -> list[int]:
         """Store the top-level entries of mappings.
 
         Args:
-            found: Mappings that can be written as JSON.
+            mappings: Mappings that can be written as JSON.
 
         Returns:
             The numbers of the distinct [key, value] pairs. A key whose value differs between mappings is listed once
             per value.
         """
-        return list(dict.fromkeys(self.number([key, value]) for mapping in found for key, value in mapping.items()))
+        return list(dict.fromkeys(self.number([key, value]) for mapping in mappings for key, value in mapping.items()))
 
 
 def dashboard(study: Study, title: str = "peftgrid") -> str:

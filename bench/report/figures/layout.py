@@ -35,13 +35,13 @@ def style_of(study: Study, method: str, mode: str) -> dict[str, Any]:
     return {"mode": mode, "line": {"color": colour}, "marker": {"color": colour, "symbol": mark, "size": 9}}
 
 
-def blank(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis: str | None = None) -> go.Figure:
+def blank(study: Study, x: str, cells: pd.DataFrame, part: str = "report", axis: str | None = None) -> go.Figure:
     """Create a figure with a title and axes, but no data.
 
     Args:
         study: The study, which names model and task in the title.
         x: Title of the horizontal axis.
-        found: The cells that are drawn, which name the metric.
+        cells: The cells that are drawn, which name the metric.
         part: The part whose score is on the vertical axis, such as "select".
         axis: Title of the vertical axis, in place of the score.
 
@@ -51,7 +51,7 @@ def blank(study: Study, x: str, found: pd.DataFrame, part: str = "report", axis:
     title = f"{', '.join(study.cells['model'].unique())} on {', '.join(study.cells['task'].unique())}"
     figure = go.Figure(layout=go.Layout(title=title, **LAYOUT))
     figure.update_xaxes(title=x, showgrid=True)
-    figure.update_yaxes(title=axis or f"{metric_of(found).replace('_', ' ')} on {part}, %", showgrid=True)
+    figure.update_yaxes(title=axis or f"{metric_of(cells).replace('_', ' ')} on {part}, %", showgrid=True)
     return figure
 
 

@@ -93,7 +93,7 @@ def _is_base(candidate: Setting, setting: Setting, settings: list[Setting]) -> b
     return candidate.target == BASE_TARGET and candidate.rank == (setting.rank if setting.rank in ranks else ranks[0])
 
 
-def beside_paper(study: Study, table: str) -> Table | None:
+def against_paper(study: Study, table: str) -> Table | None:
     """Build the table of our differences with their intervals next to the paper's differences, in points.
 
     Args:

@@ -53,7 +53,7 @@ def lora_paper(table: str) -> pd.DataFrame:
     return values[values["source"].str.startswith("Hu")]
 
 
-def beside(table: str) -> Table:
+def published_table(table: str) -> Table:
     """Build a table of the LoRA paper in the shape of ours.
 
     Args:

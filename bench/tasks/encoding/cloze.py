@@ -16,7 +16,12 @@ from bench.tasks.outputs import Masked
 
 
 def encode_cloze(
-    task: Task, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
+    task: Task,
+    conf: TaskConf,
+    tokenizer: PreTrainedTokenizerBase,
+    max_length: int,
+    cache: Path,
+    demonstrations: Demonstrations,
 ) -> Encoded:
     """Tokenise all parts of a task, or read them from the cache.
 
@@ -26,14 +31,14 @@ def encode_cloze(
         tokenizer: the model's tokenizer.
         max_length: maximum number of tokens of a row and its examples, which all have an equal share.
         cache: folder of the token cache.
-        beside: draws the solved examples.
+        demonstrations: draws the solved examples.
 
     Raises:
         ValueError: a word is not a single token, the tokenizer has no mask (or no separator between examples), the
             cloze leaves no room for a text, or a text has a lone surrogate.
     """
     check_characters(task)
-    writer = ClozeEncoder(conf, tokenizer, max_length, cache, beside)
+    writer = ClozeEncoder(conf, tokenizer, max_length, cache, demonstrations)
     parts = {name: writer.rows(split, own=name == "train") for name, split in task.parts.items() if len(split)}
     metrics = tuple(metric.value for metric in conf.metrics)
     return Encoded.of(parts, metrics=metrics, notes=(task.note,) if task.note else ())
@@ -43,24 +48,29 @@ class ClozeEncoder:
     """Puts texts into the cloze, each followed by its solved examples."""
 
     def __init__(
-        self, conf: TaskConf, tokenizer: PreTrainedTokenizerBase, max_length: int, cache: Path, beside: Demonstrations
+        self,
+        conf: TaskConf,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        cache: Path,
+        demonstrations: Demonstrations,
     ) -> None:
-        if tokenizer.mask_token is None or (beside.shots and tokenizer.sep_token is None):
+        if tokenizer.mask_token is None or (demonstrations.shots and tokenizer.sep_token is None):
             missing = "mask token" if tokenizer.mask_token is None else "separator to put between solved examples"
             raise ValueError(f"task.form=mask: this model's tokenizer has no {missing}; use task.form=head")
         self.cloze, self.words = str(conf.cloze), conf.words
         self.tokenizer, self.mask, self.cache = tokenizer, str(tokenizer.mask_token), cache
         self.salt = [tokenizer_hash(tokenizer), max_length]
         self.read = Masked(tuple(self._token(word) for word in conf.words))
-        share = max_length // (1 + beside.shots)
+        share = max_length // (1 + demonstrations.shots)
         self.room = share - len(self._ids(self._put(("", ""), self.mask)))
         if self.room < 1:
             raise ValueError(
                 f"task.cloze={self.cloze!r} leaves no room for a text in {share} of the {max_length} tokens; choose a "
                 "larger protocol.max_length, or fewer examples"
             )
-        self.beside = beside
-        self.examples = self._cut(beside.train) if beside.shots else []
+        self.demonstrations = demonstrations
+        self.examples = self._cut(demonstrations.train) if demonstrations.shots else []
 
     def rows(self, split: Split, *, own: bool) -> Rows:
         """Return the encoded rows of one part.
@@ -71,7 +81,10 @@ class ClozeEncoder:
         """
         texts = [
             f" {self.tokenizer.sep_token} ".join(
-                [self._put(text, self.mask), *(self._solved(example) for example in self.beside.beside(row, own=own))]
+                [
+                    self._put(text, self.mask),
+                    *(self._solved(example) for example in self.demonstrations.draw(row, own=own)),
+                ]
             )
             for row, text in enumerate(self._cut(split))
         ]
@@ -85,7 +98,7 @@ class ClozeEncoder:
         return rows_of(arrays, split.labels, self.tokenizer, read=self.read)
 
     def _solved(self, row: int) -> str:
-        return self._put(self.examples[row], self.words[int(self.beside.train.labels[row])])
+        return self._put(self.examples[row], self.words[int(self.demonstrations.train.labels[row])])
 
     def _put(self, texts: tuple[str, str], word: str) -> str:
         return self.cloze.format(text=texts[0], second=texts[1], mask=word)

@@ -23,7 +23,7 @@ class Demonstrations:
         for row, label in enumerate(train.labels):
             self.by_label[int(label)].append(row)
 
-    def beside(self, row: int, *, own: bool) -> list[int]:
+    def draw(self, row: int, *, own: bool) -> list[int]:
         """Draw the rows of the training part to show with a row, in the order in which they are shown.
 
         No example is repeated until all others of its label have been used.

@@ -52,7 +52,7 @@ class Retained:
         """
         return replace(self, before=finite(self.loss(log_likelihoods)))
 
-    def told(self, log_likelihoods: Tensor) -> dict[str, Any]:
+    def entry(self, log_likelihoods: Tensor) -> dict[str, Any]:
         """Return the entry for a trial's record.
 
         Args:

@@ -73,7 +73,7 @@ class PromptEncoder:
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         cache: Path,
-        beside: Demonstrations | None = None,
+        demonstrations: Demonstrations | None = None,
         *,
         reasons: bool = False,
     ) -> None:
@@ -85,11 +85,11 @@ class PromptEncoder:
             tokenizer: the model's tokenizer.
             max_length: maximum number of tokens of a row.
             cache: folder of the token cache.
-            beside: draws the solved examples before each question; None for no examples.
+            demonstrations: draws the solved examples before each question; None for no examples.
             reasons: whether the model reasons and then names a letter, whatever the form of the task.
         """
         self.conf, self.tokenizer, self.cache = replace(conf, form=Form.letters) if reasons else conf, tokenizer, cache
-        self.prompts = Prompts(prompt, self.conf.form, beside, reasons=reasons)
+        self.prompts = Prompts(prompt, self.conf.form, demonstrations, reasons=reasons)
         self.encoder = tokenizer.padding_side == "right"
         ends = (tokenizer.cls_token_id, tokenizer.sep_token_id) if self.encoder else (None, None)
         ends = (tokenizer.bos_token_id, None) if prompt.bos and not self.encoder else ends
@@ -177,7 +177,7 @@ class PromptEncoder:
     def _letters(self, split: Split) -> Letters:
         """Return a reader of the letters, by the token of each letter after a prompt."""
         conf, reasons = self.prompts.conf, self.prompts.reasons
-        prompt = self.prompts.one(split, 0) + (conf.conclude if reasons else "")
+        prompt = self.prompts.prompt(split, 0) + (conf.conclude if reasons else "")
         count = max(len(options) for options in split.options or [])
         letters = self.prompts.letters(count)
         encoded = [self._ids([prompt], [letter])[0] for letter in letters]

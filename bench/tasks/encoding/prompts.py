@@ -17,13 +17,13 @@ class Prompts:
     Attributes:
         conf: the templates.
         form: how questions are put to the model.
-        beside: draws the solved examples; None for no examples.
+        demonstrations: draws the solved examples; None for no examples.
         reasons: whether the model reasons before it names a letter.
         solved: training rows already written as solved examples, by row.
     """
 
-    def __init__(self, conf: PromptConf, form: Form, beside: Demonstrations | None, *, reasons: bool) -> None:
-        self.conf, self.form, self.beside, self.reasons = conf, form, beside, reasons
+    def __init__(self, conf: PromptConf, form: Form, demonstrations: Demonstrations | None, *, reasons: bool) -> None:
+        self.conf, self.form, self.demonstrations, self.reasons = conf, form, demonstrations, reasons
         self.solved: dict[int, str] = {}
 
     def of(self, split: Split, *, own: bool) -> list[str]:
@@ -34,9 +34,9 @@ class Prompts:
             own: whether they are the training part, from which examples are drawn.
         """
         end = self.conf.reason if self.reasons else ""
-        return [self._examples(row, own=own) + self.one(split, row) + end for row in range(len(split))]
+        return [self._examples(row, own=own) + self.prompt(split, row) + end for row in range(len(split))]
 
-    def one(self, split: Split, row: int) -> str:
+    def prompt(self, split: Split, row: int) -> str:
         """Return the prompt of one row, without solved examples."""
         template = self.conf.unseen if self.form in UNSEEN else self.conf.text
         return template.format(question=split.texts[row], options=self._options((split.options or [])[row]))
@@ -61,12 +61,14 @@ class Prompts:
 
     def _examples(self, row: int, *, own: bool) -> str:
         """Return the solved examples that precede a row."""
-        if self.beside is None:
+        if self.demonstrations is None:
             return ""
-        return "".join(self._solved(self.beside.train, example) for example in self.beside.beside(row, own=own))
+        return "".join(
+            self._solved(self.demonstrations.train, example) for example in self.demonstrations.draw(row, own=own)
+        )
 
     def _solved(self, train: Split, row: int) -> str:
         if row not in self.solved:
             options, label = (train.options or [])[row], int(train.labels[row])
-            self.solved[row] = self.one(train, row) + self.answer(options, label) + self.conf.apart
+            self.solved[row] = self.prompt(train, row) + self.answer(options, label) + self.conf.apart
         return self.solved[row]

@@ -80,7 +80,7 @@ class Rows:
         Returns:
             [..., questions].
         """
-        return outputs if self.group is None else self.beside(outputs).argmax(-1)
+        return outputs if self.group is None else self.by_question(outputs).argmax(-1)
 
     def judged(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Convert one output and loss per row into one answer and loss per question.
@@ -93,12 +93,12 @@ class Rows:
         """
         values, losses = outputs.unbind(-1)
         if self.group is not None:
-            scores = self.beside(values)
+            scores = self.by_question(values)
             correct = self.truth.expand(scores.shape[:-1])[..., None]
             return scores.argmax(-1), -scores.log_softmax(-1).gather(-1, correct)[..., 0]
         return (values if self.labels.is_floating_point() else values.long()), losses
 
-    def beside(self, outputs: Tensor) -> Tensor:
+    def by_question(self, outputs: Tensor) -> Tensor:
         """Arrange one output per option by question.
 
         Args:

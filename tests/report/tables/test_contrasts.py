@@ -14,7 +14,7 @@ from bench.report.arguments import parse
 from bench.report.commands import tables
 from bench.report.compare import difference
 from bench.report.record_frame import Study
-from bench.report.tables.contrasts import beside_paper, contrasts
+from bench.report.tables.contrasts import against_paper, contrasts
 from bench.report.tables.table import DASH
 
 
@@ -53,7 +53,7 @@ def test_contrasts_equal_the_pairs_of_the_papers_tables() -> None:
 
 
 def test_our_differences_have_the_interval_of_compare_and_the_papers_their_spread(study: Study) -> None:
-    table = beside_paper(study, "6")
+    table = against_paper(study, "6")
     assert table is not None
     row = rows(table.body)["q r=8 - q r=1"]
     a, b = (study.cells[study.cells["title"] == title].iloc[0] for title in ("lora r=8 q", "lora r=1 q"))
@@ -66,22 +66,22 @@ def test_our_differences_have_the_interval_of_compare_and_the_papers_their_sprea
 
 
 def test_a_missing_pair_is_a_dash_and_a_study_without_pairs_has_no_table(study: Study) -> None:
-    table = beside_paper(study, "6")
+    table = against_paper(study, "6")
     assert table is not None
     assert rows(table.body)["qkvo r=8 - qv r=8"]["sst2, ours"] == DASH
-    assert beside_paper(study, "5") is None
-    assert beside_paper(Study.of([record_of(method="ia3", seed=seed) for seed in range(3)]), "6") is None
+    assert against_paper(study, "5") is None
+    assert against_paper(Study.of([record_of(method="ia3", seed=seed) for seed in range(3)]), "6") is None
 
 
 def test_with_one_seed_the_interval_is_over_examples_and_a_note_says_so() -> None:
-    table = beside_paper(Study.of(_records((1, 8), ("q",), seeds=1)), "6")
+    table = against_paper(Study.of(_records((1, 8), ("q",), seeds=1)), "6")
     assert table is not None
     assert "with one seed" in table.notes[1]
     assert "(" in rows(table.body)["q r=8 - q r=1"]["sst2, ours"]
 
 
 def test_untuned_rates_have_no_interval_and_a_note_says_so() -> None:
-    table = beside_paper(Study.of(_records((1, 8), ("q",), tuned=False)), "6")
+    table = against_paper(Study.of(_records((1, 8), ("q",), tuned=False)), "6")
     assert table is not None
     assert rows(table.body)["q r=8 - q r=1"]["sst2, ours"] == "+2.0"
     assert "No interval where" in table.notes[2]
