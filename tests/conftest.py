@@ -37,26 +37,30 @@ def axes(rank: int, scale: str = "rank") -> dict[str, Any]:
     return {"rank": rank, "scale": OmegaConf.load(REPOSITORY / "conf" / "scale" / f"{scale}.yaml")}
 
 
-@pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random two-layer BERT of width 32 and its tokenizer, as save_pretrained writes them."""
+def bert(folder: Path, width: int) -> Path:
+    """Save a random two-layer BERT of this width and its tokenizer in a folder, as save_pretrained writes them."""
     import torch
     from transformers import BertConfig, BertForMaskedLM, BertTokenizerFast
 
-    folder = tmp_path_factory.mktemp("tiny-bert")
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
     BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=len(vocabulary),
-        hidden_size=32,
+        hidden_size=width,
         num_hidden_layers=2,
         num_attention_heads=2,
-        intermediate_size=64,
+        intermediate_size=2 * width,
         max_position_embeddings=64,
     )
     BertForMaskedLM(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random two-layer BERT of width 32 and its tokenizer."""
+    return bert(tmp_path_factory.mktemp("tiny-bert"), width=32)
 
 
 def question(part: str, number: int, offset: int) -> dict[str, Any]:

@@ -1,84 +1,24 @@
-"""A method, a task and a model of one's own, from outside this repository; and the guide that says how."""
+"""The guides that say how to extend: every example of docs/extending.md runs, and CONTRIBUTING names what exists."""
 
 import json
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import REPOSITORY, sentences
+from conftest import OFFLINE, REPOSITORY, WORDS, sentences
+from documentation import CONTRIBUTING, FENCE, examples
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-GUIDE = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
-
-METHOD = """
-name: last_layers
-family: full and partial
-paper: none
-uses: [rank]
-lr: 1.0e-3
-lr_source: "none: an example"
-attach:
-  _target_: mine_of_own.last_layers
-  _partial_: true
-  layers: ${rank}
-"""
-
-TASK = """
-name: moods
-path: PLACE
-files:
-  train: [moods.tsv]
-  report: [moods_report.tsv]
-labels: [low, high]
-epochs: 2
-batch: 16
-select_rows: 20
-load:
-  _target_: mine_of_own.load
-  column: saying
-"""
-
-MODEL = """
-label: pocket-bert
-name: PLACE
-pins:
-  PLACE: none
-"""
-
-CODE = '''
-"""A leaf and a loader of one's own."""
-
-import csv
-
-from bench.models.structure import is_head
-from bench.tasks.loaders.locate import locate
-from bench.tasks.base import Split, Task, carve
-
-
-def last_layers(model, *, layers):
-    """Train the last layers and the head."""
-    first = model.config.num_hidden_layers - layers
-    trained = tuple(f"bert.encoder.layer.{number}." for number in range(first, first + layers))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.startswith(trained) or is_head(name, model)
-    return model
-
-
-def load(task, data_seed, column):
-    """Two columns: the saying and its mood."""
-    parts = {part: read(paths[0], task.labels, column) for part, paths in locate(task.path, task.files).items()}
-    train, select = carve(parts["train"], task.select_rows, data_seed)
-    return Task(train, select, parts["report"])
-
-
-def read(path, labels, column):
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\\t"))
-    return Split([row[column] for row in rows], [labels.index(row["mood"]) for row in rows])
-'''
+EXTENDING = REPOSITORY / "docs" / "extending.md"
+EXAMPLES = examples(EXTENDING)
+GUIDE = CONTRIBUTING.read_text("utf-8")
+GUIDES = GUIDE + EXTENDING.read_text("utf-8")
 
 
 def path_with(folder: Path) -> str:
@@ -87,59 +27,146 @@ def path_with(folder: Path) -> str:
 
 @pytest.fixture
 def mine(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A folder with yaml files, code and data of one's own."""
-    folder = tmp_path / "mine"
-    for group, name, text in (("method", "last_layers", METHOD), ("task", "moods", TASK), ("model", "pocket", MODEL)):
-        (folder / group).mkdir(parents=True)
-        place = str(tiny_bert if group == "model" else tmp_path / "data")
-        (folder / group / f"{name}.yaml").write_text(text.replace("PLACE", place))
-    (folder / "mine_of_own.py").write_text(CODE)
-    (tmp_path / "data").mkdir()
+    """The user's folder of the guide, and the data that its tasks name."""
+    for name, text in EXAMPLES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("path/to/pocket-bert", str(tiny_bert)), "utf-8")
+    (tmp_path / "data" / "moods").mkdir(parents=True)
     for name, rows in (("moods", sentences(100)), ("moods_report", sentences(30, offset=1))):
         lines = ["saying\tmood", *(f"{text}\t{('low', 'high')[label]}" for text, label in rows)]
-        (tmp_path / "data" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
-    return folder
+        (tmp_path / "data" / "moods" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return tmp_path / "mine"
 
 
-def test_a_method_a_task_and_a_model_of_ones_own_make_a_cell(mine: Path, bench: Run, tmp_path: Path) -> None:
+def read(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text("utf-8")) for path in paths]
+
+
+def train(bench: Run, mine: Path, *words: str) -> list[dict[str, Any]]:
+    """Train cells of the user's folder, and return the records of their trials."""
     done = bench(
-        "run", "--config-dir", str(mine), "method=last_layers", "task=moods", "model=pocket", "rank=1", "seeds=[0]",
-        "protocol.max_length=32", "protocol.probe_steps=1", "lrs=published", "track=off", "results_dir=results",
-        "cache_dir=cache",
+        "run", "--config-dir", str(mine), "-m", "model=pocket", "rank=1", "seeds=[0]", "protocol.max_length=32",
+        "protocol.probe_steps=1", "lrs=published", "track=off", "results_dir=results", "cache_dir=cache", *words,
         env={"PYTHONPATH": path_with(mine)},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "1 ok" in done.stdout
-    folder = tmp_path / "results" / "pocket-bert" / "moods"
-    (path,) = folder.glob("last_layers-r1-*/lr0.001-seed0.json")
-    record = json.loads(path.read_text())
-    assert (record["outcome"], record["cell"]["method"], record["cell"]["rank"]) == ("ok", "last_layers", 1)
-    assert record["cell"]["target"] is None
-    assert len(record["predictions"]["select"]) == 20
-    assert len(record["predictions"]["report"]) == 30
-    cost = json.loads((path.parent / "probe.json").read_text())["cost"]
+    assert done.returncode == 0, done.stdout + done.stderr
+    return read(sorted((mine.parent / "results").rglob("lr*.json")))
+
+
+def test_the_methods_the_task_and_the_model_of_the_guide_make_cells(mine: Path, bench: Run) -> None:
+    methods = ("last_layers", "last_layers_shrunk", "lora_dropout")
+    trials = train(bench, mine, "task=moods", f"method={','.join(methods)}")
+    assert {record["cell"]["method"] for record in trials} == set(methods)
+    assert {record["outcome"] for record in trials} == {"ok"}
+    trial = next(record for record in trials if record["cell"]["method"] == "last_layers")
+    assert (trial["cell"]["rank"], trial["cell"]["target"]) == (1, None)
+    assert len(trial["predictions"]["select"]) == 20
+    assert len(trial["predictions"]["report"]) == 30
+    (probe,) = read((mine.parent / "results" / "pocket-bert" / "moods").glob("last_layers-r1-*/probe.json"))
+    cost = probe["cost"]
     layer = 4 * (32 * 32 + 32) + 2 * 32 + (32 * 64 + 64) + (64 * 32 + 32) + 2 * 32
     assert cost["trainable_params"] == layer + cost["head_params"]
     pooler = 32 * 32 + 32  # the checkpoint has none
     assert cost["head_params"] == pooler + 32 * 2 + 2
 
 
-def test_code_of_ones_own_that_is_not_there_is_one_line(mine: Path, inline: Run, tmp_path: Path) -> None:
-    chosen = ["method=last_layers", "task=moods", "model=pocket", "rank=1", "protocol.max_length=32", "track=off"]
-    done = inline("--config-dir", str(mine), *chosen)
+def test_the_loader_of_the_guide_reads_the_same_data(mine: Path, bench: Run) -> None:
+    by_columns, by_loader = train(bench, mine, "task=moods,sayings", "method=last_layers")
+    assert by_columns["cell"]["task"] != by_loader["cell"]["task"]
+    assert by_columns["predictions"] == by_loader["predictions"]
+
+
+def test_a_missing_module_of_the_user_is_one_line(mine: Path, inline: Run, tmp_path: Path) -> None:
+    words = ["method=last_layers", "task=moods", "model=pocket", "rank=1", "protocol.max_length=32", "track=off"]
+    done = inline("--config-dir", str(mine), *words)
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
-    assert "mine_of_own" in done.stderr
+    assert "my_methods" in done.stderr
     assert not (tmp_path / "results").exists()
 
 
+def block(start: str) -> str:
+    """Return the only block of the guide that starts so."""
+    (text,) = (body for _, body in FENCE.findall(EXTENDING.read_text("utf-8")) if body.startswith(start))
+    return str(text)
+
+
+def insert(path: Path, text: str, before: str) -> None:
+    """Insert text in a file, above the only line that starts so."""
+    content = path.read_text("utf-8")
+    assert len(re.findall(rf"^{re.escape(before)}", content, flags=re.MULTILINE)) == 1, (path, before)
+    path.write_text(re.sub(rf"^(?={re.escape(before)})", lambda _: text, content, flags=re.MULTILINE), "utf-8")
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository with the architecture, the table and the metric of the guide."""
+    copy = tmp_path_factory.mktemp("copy")
+    for name in ("bench", "conf", "sweeps"):
+        shutil.copytree(REPOSITORY / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    bench = copy / "bench"
+    insert(bench / "models/architectures.py", block("DISTILBERT = "), "# Keyed by the model type")
+    insert(bench / "models/architectures.py", block('    "distilbert"'), '    "llama": LLAMA')
+    (bench / "report/tables/smallest.py").write_text(block('"""The table of cells by size'), "utf-8")
+    scores = bench / "report/tables/scores.py"
+    insert(scores, "from bench.report.tables.smallest import smallest\n", "from bench.report.tables.table ")
+    insert(scores, block('    "smallest"'), '    "outcomes": outcomes')
+    insert(bench / "config/enums.py", block("    balanced_accuracy = "), "    accuracy = ")
+    insert(bench / "tasks/metrics.py", block('            "balanced_accuracy"'), '            "accuracy": ')
+    insert(bench / "report/stats/bootstrap.py", block("def _balanced_accuracy") + "\n\n", "METRICS: ")
+    insert(bench / "report/stats/bootstrap.py", block('    "balanced_accuracy"'), '    "accuracy": ')
+    return copy
+
+
+def distilbert(folder: Path) -> Path:
+    """Save a random DistilBERT of two layers and its tokenizer."""
+    from transformers import BertTokenizerFast, DistilBertConfig, DistilBertForMaskedLM
+
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
+    BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
+    config = DistilBertConfig(vocab_size=len(vocabulary), dim=32, n_layers=2, n_heads=2, hidden_dim=64)
+    DistilBertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_the_architecture_the_metric_and_the_table_of_the_guide_work(
+    extended: Path, tiny_sst2: Path, tmp_path: Path
+) -> None:
+    def call(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", *words],
+            cwd=tmp_path, env={**os.environ, **OFFLINE, "PYTHONPATH": str(extended)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    call(
+        "bench.run", "-m", f"model.name={distilbert(tmp_path / 'distilbert')}", "task=sst2", f"task.path={tiny_sst2}",
+        "task.metrics=[balanced_accuracy]", "task.select_rows=40", "protocol=quick", "protocol.epochs=1",
+        "protocol.max_length=32", "protocol.probe_steps=1", "protocol.candidates=3", "protocol.finalists=1",
+        "method=lora,bitfit", "rank=2", "track=off", "results_dir=results", "cache_dir=cache",
+    )  # fmt: skip
+    shown = call("bench.report", "table=smallest")
+    assert "balanced accuracy" in shown
+    trials = read((tmp_path / "results").rglob("lr*-seed0.json"))
+    assert {record["scores"]["metric"] for record in trials} == {"balanced_accuracy"}
+    probes = read((tmp_path / "results").rglob("probe.json"))
+    by_size = sorted(probes, key=lambda record: record["cost"]["trainable_params"])
+    places = [shown.index(record["cell"]["method"]) for record in by_size]
+    assert len(places) == 2
+    assert places == sorted(places)
+
+
 def test_every_path_that_the_guide_names_exists() -> None:
-    named = set(re.findall(r"(?<![\w./])(?:bench|conf|tests|results|sweeps|data|\.ci)/[\w./*-]*", GUIDE))
-    named |= {word for word in re.findall(r"`([\w./-]+)`", GUIDE) if re.search(r"\.(md|txt|toml|py|yaml)$", word)}
+    named = set(re.findall(r"(?<![\w./])(?:bench|conf|tests|results|sweeps|\.ci)/[\w./*-]*", GUIDES))
+    named |= {word for word in re.findall(r"`([\w./-]+)`", GUIDES) if re.search(r"\.(md|txt|toml|py|yaml)$", word)}
+    named -= {"bench/report/tables/smallest.py", *EXAMPLES}  # the reader's own
     paths = {name.rstrip(".,") for name in named if not re.search(r"\b[A-Z]{2,}\b(?!\.md)", name)}
     assert {
-        "bench/records/record.py",
+        "bench/models/architectures.py",
         "conf/method/lora.yaml",
         "tests/methods/test_every_method.py",
         "constraints.txt",
@@ -148,7 +175,7 @@ def test_every_path_that_the_guide_names_exists() -> None:
 
 
 def test_every_function_and_class_that_the_guide_names_exists() -> None:
-    named = re.findall(r"\bbench(?:\.\w+)+", GUIDE)
+    named = re.findall(r"\bbench(?:\.\w+)+", GUIDES)
     assert {"bench.tasks.loaders.glue.load", "bench.hooks.Hooks"} <= set(named)
     for name in named:
         *module, last = name.split(".")
@@ -159,7 +186,7 @@ def test_every_function_and_class_that_the_guide_names_exists() -> None:
 
 def test_every_target_of_make_that_the_guide_names_exists() -> None:
     makefile = (REPOSITORY / "Makefile").read_text()
-    named = re.findall(r"\bmake ([a-z.][\w./]*)", GUIDE)
+    named = re.findall(r"\bmake ([a-z.][\w./]*)", GUIDES)
     assert "check" in named
     for target in named:
         variables = makefile.replace("$(READY)", ".venv/.ready")
