@@ -211,6 +211,7 @@ def test_only_heavy_files_import_torch_anywhere() -> None:
         "records/provenance.py",
         "events.py",
         "config/schema.py",
+        "config/method_schema.py",
     ],
 )
 def test_widely_imported_files_have_few_dependencies(name: str) -> None:
@@ -261,6 +262,24 @@ def test_public_functions_and_classes_have_unique_names() -> None:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 named.setdefault(node.name, []).append(name_of(path))
     assert not {name: places for name, places in named.items() if len(places) > 1 and name not in seams}
+
+
+def names_in(tree: ast.AST) -> Iterator[str]:
+    """Yield every name that a file defines or uses."""
+    for node in ast.walk(tree):
+        for field in ("id", "arg", "attr", "name", "asname"):
+            if isinstance(name := getattr(node, field, None), str):
+                yield name
+
+
+@pytest.mark.parametrize("folder", ["bench", "tests", "benchmarks", "tools"])
+def test_names_say_what_things_are(folder: str) -> None:
+    """Names such as `records` or `message`, not ones that fit anything."""
+    vague = {"found", "one", "told", "beside"}
+    files = sorted((REPOSITORY / folder).rglob("*.py"))
+    used = {path.relative_to(REPOSITORY).as_posix(): vague & set(names_in(parsed(path))) for path in files}
+    assert files
+    assert not {path: names for path, names in used.items() if names}
 
 
 def test_the_tests_mirror_the_package() -> None:

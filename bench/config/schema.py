@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from bench.config import enums as choices
+from bench.config.method_schema import MethodConf, OptimConf, QuantConf, ScaleConf, TargetConf
 
 
 @dataclass
@@ -120,96 +121,6 @@ class PromptConf:
 
 
 @dataclass
-class MethodConf:
-    """A method: what it is, what it fits and what it does. One yaml of conf/method.
-
-    Attributes:
-        name: As in `method=`.
-        family: The group in which README's list and the figures show it.
-        paper: Authors, year and arXiv number.
-        uses: The axes that it uses: any of rank, target, scale.
-        rank_is: What the rank counts; null if it has no rank.
-        rank_limit: What bounds the rank.
-        rank_step: The rank must be a multiple of this number.
-        target: The weight types that its paper adapts, for `target=default`.
-        models: The architectures that it supports; empty: all.
-        needs_biases: Whether it supports only architectures whose linear layers have biases.
-        quant: The quantised bases that it supports.
-        needs_cuda: Whether it needs a CUDA device.
-        checkpoints: Whether its blocks may run twice, as in activation checkpointing.
-        merges_into: The bases into which it can be merged; `full` is a base in full precision.
-        template: Its own template around a text, with {text}.
-        trains: Whether it trains anything. If not, it has no learning rates.
-        shots: Number of solved examples with each row, drawn with the trial's seed.
-        reasons: Whether the model reasons before it answers.
-        lr: The published learning rate.
-        lr_source: Where that rate was published.
-        lr_ratio: Factors for the rates of parameters below the head, by a part of the parameter's name.
-        head_at_lr: Whether the head trains at the trial's rate instead of `protocol.head_lr`.
-        hooks: The class of its hooks: what it does besides the forward pass.
-        attach: The function that changes the model.
-    """
-
-    name: str = MISSING
-    family: str = MISSING
-    paper: str = MISSING
-    uses: list[str] = MISSING
-    rank_is: str | None = None
-    rank_limit: choices.RankLimit = choices.RankLimit.width
-    rank_step: int = 1
-    target: list[str] = field(default_factory=list)
-    models: list[str] = field(default_factory=list)
-    needs_biases: bool = False
-    quant: list[str] = field(default_factory=list)
-    needs_cuda: bool = False
-    checkpoints: bool = True
-    merges_into: list[str] = field(default_factory=list)
-    template: str | None = None
-    trains: bool = True
-    shots: int = 0
-    reasons: bool = False
-    lr: float | None = MISSING
-    lr_source: str = MISSING
-    lr_ratio: dict[str, float] = field(default_factory=dict)
-    head_at_lr: bool = False
-    hooks: Any = None
-    attach: Any = MISSING
-
-
-@dataclass
-class ScaleConf:
-    """The policy that scales LoRA's update by `alpha`, divided by r or, with `root`, by sqrt(r)."""
-
-    name: choices.Scale = MISSING
-    alpha: int = MISSING
-    root: bool = MISSING
-
-
-@dataclass
-class QuantConf:
-    """How the frozen base is stored. `compute` is the arithmetic on it (null: the cell's own precision)."""
-
-    name: str = MISSING
-    double: bool = False
-    compute: choices.ComputeType | None = None
-
-
-@dataclass
-class OptimConf:
-    """An optimizer. `build` creates it from groups of parameters and `lr=`."""
-
-    name: str = MISSING
-    build: Any = MISSING
-
-
-@dataclass
-class TargetConf:
-    """The weights to adapt. `parts` are weight types (q, k, v, o, up, down); null leaves the choice to the method."""
-
-    parts: list[str] | None = None
-
-
-@dataclass
 class ProtocolConf:
     """What every trial of a comparison has in common. One yaml of conf/protocol.
 
@@ -281,9 +192,39 @@ class TrackConf:
 
 @dataclass
 class Config:
-    """One cell and its trials. conf/config.yaml explains every setting.
+    """The configuration of one cell and its trials. conf/config.yaml has the default of every setting.
 
-    `lrs` is tuned, all, published or a list of learning rates. `workers` and `pack` are auto or a whole number.
+    Attributes:
+        model: The pretrained model.
+        task: The data, its labels and metrics, and how a row is put to the model.
+        prompt: The templates of multiple-choice questions.
+        method: The fine-tuning method.
+        target: The weight types that the method adapts, if it uses targets.
+        scale: LoRA's alpha as a function of the rank, if the method uses it.
+        quant: The precision of the frozen weights.
+        optim: The optimizer.
+        protocol: The budget, the schedule and the rule of the race.
+        fast: Faster ways to the same numbers.
+        track: Where runs are logged in addition to the records.
+        rank: The method's capacity: LoRA's r, an adapter's width, a number of virtual tokens.
+        match_params: A budget of trained parameters without the head, which chooses the rank; None for a given rank.
+        lrs: "tuned", "all", "published" or a list of learning rates.
+        tune: Whether every cell races for its rate, or only the first cell of each method.
+        seeds: The seeds of the report's trials.
+        precision: The dtype of the arithmetic.
+        device: The device to train on.
+        pack: How many trials of a cell train together: "auto" or a whole number.
+        workers: How many cells train at once: "auto" or a whole number.
+        checkpointing: Whether blocks compute their activations twice instead of keeping them.
+        on_oom: What follows when memory runs out.
+        cost: When the cost of a cell is measured.
+        merge: Whether inference is also measured with the method merged into the weights.
+        retain: A file of texts on which forgetting is measured; None for none.
+        save: What is kept of each trial.
+        force: Whether recorded trials are trained again.
+        results_dir: The folder of the records.
+        save_dir: The folder of what is kept.
+        cache_dir: The folder of tokenised data.
     """
 
     model: ModelConf = field(default_factory=ModelConf)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.enums import ComputeType
-from bench.config.schema import QuantConf
+from bench.config.method_schema import QuantConf
 from bench.models.class_swap import mix_in
 from bench.models.structure import is_head
 from bench.models.vmap.folding import folded

@@ -132,7 +132,7 @@ function scoreText(cell) {
   return `${points(cell.report_score)}${spread} (${cell.seeds})`;
 }
 
-// Times and speeds that were measured beside other load are marked, and never the best.
+// Times and speeds that were measured under other load are marked, and never the best.
 const TIMED = /^(samples_per_second|tokens_per_second|step_seconds_|eval_seconds$|train_seconds$|latency_)/;
 const disturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
 
