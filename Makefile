@@ -1,6 +1,10 @@
-# make demo   from a fresh checkout to a comparison table       make test    the tests, offline
-# make pictures  README's pictures, from a committed study      make docs    the documentation, in site/
-# make check  what CI runs: lint, types, tests                  make bench   side by side with others (check-gpu: what only a card shows)
+# make demo       a comparison table, from a fresh checkout
+# make check      what CI runs: lint, types and tests
+# make test       the tests, offline
+# make bench      speed next to other tools
+# make check-gpu  the checks that need a CUDA device
+# make docs       the documentation, in site/
+# make pictures   the pictures in README, from a committed study
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready

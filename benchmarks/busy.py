@@ -3,9 +3,9 @@
     python benchmarks/busy.py [--rounds 8] [--seconds 3]
 
 Steps of LoRA r=8 on MiniLM, fp32, two threads, in processes that stay alive: with the threads' default wait, with
-the wait that our workers have, and as two processes of one thread each. In every round each of them is measured in
-turn next to zero, one and four processes that only compute. The load of all other processes is recorded with each
-measurement. Writes results/perf/busy.json and busy.md.
+the wait that our workers have, and as two processes of one thread each. Every round measures each of them next to
+zero, one and four processes that only compute. The load of all other processes is recorded with each measurement.
+Writes results/perf/busy.json and busy.md.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 import torch
@@ -105,7 +106,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def measure(rounds: int, seconds: float) -> Iterator[list[dict[str, Any]]]:
-    """Measure every way under every load, in turns. Yields each round: samples per second and cores used by others."""
+    """Measure every way under every load in each round. Yields the rounds: samples/s and cores used by others."""
     watch = Watch(CPU)
     with ExitStack() as stack:
         ways = {name: [Trainer(threads, how) for _ in range(count)] for name, (count, threads, how) in WAYS.items()}
@@ -129,23 +130,25 @@ def page(rows: list[dict[str, Any]], device: dict[str, Any], cores: int) -> str:
     """Return the medians as a table. Fair share: the cores that two threads get among all threads that want to run."""
     rounds, disturbed = len({row["round"] for row in rows}), sum(row["others"] > SHARE * cores for row in rows)
     about = (
-        f"LoRA r=8 on MiniLM, fp32, {device['device_name']}, {cores} cores; samples per second, medians of {rounds} "
-        "rounds in turns. Command: `python benchmarks/busy.py`."
+        f"LoRA r=8 on MiniLM, fp32, {device['device_name']}, {cores} cores. Speeds are medians of {rounds} rounds, "
+        "each of which measures every row once. Command: `python benchmarks/busy.py`."
     )
     shared = (
-        f"Measured on a shared machine: in {disturbed} of {len(rows)} measurements unrelated processes used more than "
-        "10% of the cores, so nothing was idle, and no share of it is shown. Compare rows of one load."
+        f"The machine was shared: in {disturbed} of {len(rows)} measurements unrelated processes used more than "
+        f"{100 * SHARE:.0f}% of the cores. A dash: there was no idle machine to compare with. Compare only rows with "
+        "the same number of busy processes."
     )
     heads = (
         "busy processes",
-        "threads wait",
+        "how threads wait",
         "samples/s",
-        "of idle default",
-        "of the fair share",
-        "of default",
-        "others' cores",
+        "share of idle default",
+        "share of the fair share",
+        "times default",
+        "cores used by unrelated processes",
     )
-    lines = ["# Speed beside other processes", "", about, *(["", shared] if disturbed else []), ""]
+    lines = ["# Speed next to other busy processes", "", fill(about, 120), ""]
+    lines += [fill(shared, 120), ""] if disturbed else []
     lines += [f"| {' | '.join(heads)} |", "|---:|---|---:|---:|---:|---:|---:|"]
     idle = _median(rows, 0, "default", "speed")
     for load in LOADS:
@@ -184,7 +187,9 @@ def main() -> None:
     about = {"waits": SPINNING, "seconds": args.seconds, "device": device, "provenance": versions}
     for part in measure(args.rounds, args.seconds):  # written after every round, as a round takes long under load
         results += part
-        (RESULTS / "busy.json").write_text(json.dumps(about | {"found": results}, indent=1) + "\n", encoding="utf-8")
+        (RESULTS / "busy.json").write_text(
+            json.dumps(about | {"measurements": results}, indent=1) + "\n", encoding="utf-8"
+        )
         (RESULTS / "busy.md").write_text(page(results, device, os.cpu_count() or 1), encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """The measurements as a table: medians, the spread over rounds, and each ratio next to its aim."""
 
 from statistics import median
+from textwrap import fill
 from typing import Any
 
 MIB = 2**20
@@ -25,7 +26,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [row for contest in result["contests"] if "to start" not in contest["contest"] for row in _rows(contest)]
     text = [
         f"Measured on {device['device_name']} ({device['device']}, {device['threads']} threads), LoRA r=8 on q, v.",
-        "Samples per second, or seconds where it says s. Each measurement is a process of its own; they run in turns.",
+        "Samples per second, or seconds if marked s. Each measurement has its own process. Contestants alternate.",
         "",
         *_markdown(HEAD, lines),
         "",
@@ -69,11 +70,12 @@ def _share(contest: dict[str, Any]) -> list[str]:
         shares = [run["flops"] / best["flops"] for run, best in zip(runs, products, strict=True)]
         best = median(run["flops"] for run in products) / 1e9
         share = (
-            f"{contest['contest']}, {contest['setting']['precision']}, {name}: {100 * median(shares):.0f}% model-FLOPs "
-            f"utilisation (4 N per real token, N without embeddings; best matrix product {best:,.0f} GFLOP/s; "
-            f"aim {100 * MFU_AIM:.0f}% in fp32), {median(run['tokens_per_second'] for run in runs):,.0f} tokens/s."
+            f"{contest['contest']}, {contest['setting']['precision']}, {name}: "
+            f"{median(run['tokens_per_second'] for run in runs):,.0f} tokens/s, {100 * median(shares):.0f}% model-FLOPs"
+            f" utilisation (aim {100 * MFU_AIM:.0f}% in fp32). A token costs 4 N FLOPs, with N parameters without "
+            f"embeddings; padding does not count. The best matrix product ran at {best:,.0f} GFLOP/s."
         )
-        lines += [share, ""]
+        lines += [fill(share, 120, break_on_hyphens=False), ""]
     return lines
 
 
@@ -81,7 +83,7 @@ def _starts(contest: dict[str, Any]) -> list[str]:
     seconds = {name: median(result["seconds"] for result in results) for name, results in contest["rounds"].items()}
     each = (seconds["12 recorded cells"] - seconds["1 recorded cell"]) / 11
     rows = [[name, f"{value:.2f} s"] for name, value in seconds.items()]
-    return [*_markdown(["what", "median"], [*rows, ["each recorded cell more", f"{1000 * each:.0f} ms"]]), ""]
+    return [*_markdown(["what", "median"], [*rows, ["each additional recorded cell", f"{1000 * each:.0f} ms"]]), ""]
 
 
 def _measured(result: dict[str, Any] | None) -> bool:

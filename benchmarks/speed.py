@@ -1,7 +1,7 @@
 """Compares our engine with other tools: `make bench`; on a GPU it is a part of `make check-gpu`.
 
-Every measurement runs in a fresh process, and the contestants take turns. Ratios are taken within a round; their median
-and spread are shown. Writes results/perf/speed-cpu.json and the table beside it.
+Every measurement runs in a fresh process, and the contestants alternate. Ratios are taken within a round, and their
+median and spread are shown. Writes results/perf/speed-cpu.json and speed-cpu.md.
 """
 
 import argparse
@@ -116,7 +116,7 @@ def on_card(folder: Path, device: str = "cuda", tokenizer: str = TOKENIZER, *, s
 
 
 def fresh(call: Contestant, setting: Setting) -> dict[str, Any] | None:
-    """Return the result of the call in a process of its own; what went wrong there is raised here."""
+    """Return the result of the call in a process of its own, or its error."""
     # bitsandbytes initialises CUDA when it is imported, so a forked process could not use CUDA.
     spoilt = setting.device == "cuda" and importlib.util.find_spec("bitsandbytes") is not None
     context: Any = multiprocessing.get_context("spawn" if spoilt else "fork")
@@ -143,7 +143,7 @@ def _enter(call: Contestant, setting: Setting, pipe: Connection) -> None:
 
 
 def compete(contest: Contest, rounds: int) -> dict[str, Any]:
-    """Run all contestants in turns, `rounds` times."""
+    """Run all contestants once per round."""
     results: dict[str, list[Any]] = {name: [] for name in contest.contestants}
     for number in range(rounds):
         for name, call, setting in contest.settings():
@@ -163,7 +163,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=("fp32", "bf16"))
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", default="", help="contests whose name holds this")
+    parser.add_argument("--only", default="", help="run the contests whose names contain this text")
     return parser.parse_args()
 
 

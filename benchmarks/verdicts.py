@@ -13,13 +13,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import count, product
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
-from simulated_tables import OWN, SKILL, by_holm, by_largest, errors_of
+from simulated_tables import COMMON, OWN, SKILL, by_holm, by_largest, errors_of
 
 from bench.records.provenance import provenance
 
@@ -99,16 +100,17 @@ def page(data: dict[str, Any]) -> str:
     parts = [
         "# How often verdicts are wrong",
         (
-            f"{data['tables']:,} simulated tables in each row, accuracy {100 * SKILL:.0f}%. Luck: standard deviation"
-            " of the true accuracy over seeds, in points. Own: standard deviation of the difficulty that an example has"
-            " for one cell alone; for all cells alike it is 1.5. Holm: Welch's t test of each pair with Holm's"
-            " correction, on the same tables. Command: `python benchmarks/verdicts.py`."
+            f"Each row is a setting with {data['tables']:,} simulated tables and cells of {100 * SKILL:.0f}% accuracy,"
+            " unless stated otherwise. Luck: standard deviation of the true accuracy over seeds, in points. Own:"
+            " standard deviation of the part of an example's difficulty that one cell has for itself; for the part that"
+            f" all cells share it is {COMMON:g}. Holm: Welch's t-test of each pair with Holm's correction, on the same"
+            " tables. Command: `python benchmarks/verdicts.py`."
         ),
         "## Equal cells",
         (
-            "Wrong: tables in which a cell is told from the best although it is as good. Any two: tables in which any"
-            f" two cells are told apart. At most {100 * worst:.1f}% are wrong. Coverage: 95% intervals of a score that"
-            f" hold the truth ({100 * min(coverage):.1f} to {100 * max(coverage):.1f}%)."
+            "Wrong: tables in which a cell is called worse than the best although it is as good, at most"
+            f" {100 * worst:.1f}%. Any two: tables in which any two cells are called different. Coverage: 95% intervals"
+            f" of a score that contain the true value ({100 * min(coverage):.1f} to {100 * max(coverage):.1f}%)."
         ),
         _table(
             ["own", "wrong %", "any two %", "Holm: wrong %", "coverage %"],
@@ -121,15 +123,15 @@ def page(data: dict[str, Any]) -> str:
             ],
         ),
         "## Equal cells with unequal luck",
-        "Luck of how many cells, in brackets. Wrong: as above.",
+        "The number of cells with each luck is in brackets. Wrong: as above.",
         _table(["wrong %", "Holm: wrong %"], data["uneven"], lambda row: _both(row, "wrong", holm="wrong")),
         f"## One cell is better by {100 * GAP:.0f} points",
-        f"Power: worse cells that are told from the best ({few}).",
+        f"Power: worse cells that are called worse than the best ({few}).",
         _table(["power %", "Holm: power %"], data["ahead"], lambda row: _both(row, "power", holm="power")),
         "## 53 cells",
         (
-            f"24 equally good cells (80%) and 29 that are worse by 1 to 25 points ({few}). Left: cells that are not "
-            "told from the best, on average; 24 would be perfect."
+            f"24 equally good cells (80%) and 29 that are worse by 1 to 25 points ({few}). Left: mean number of cells"
+            " that are not called worse than the best; 24 would be perfect."
         ),
         _table(
             ["left", "Holm: left", "wrong %", "Holm: wrong %"],
@@ -137,10 +139,14 @@ def page(data: dict[str, Any]) -> str:
             lambda row: [*(f"{row[judge]['left']:.1f}" for judge in JUDGES), *_both(row, "wrong", holm="wrong")],
         ),
         "## One seed",
-        "Nothing is tested. Coverage: 95% intervals that hold the accuracy of this trained model.",
+        "There is no test. Coverage: 95% intervals that contain the accuracy of the trained model.",
         _table(["coverage %"], data["single"], lambda row: _both(row, "coverage")),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part if part.startswith("|") else _wrapped(part) for part in parts) + "\n"
+
+
+def _wrapped(text: str) -> str:
+    return fill(text, 120, break_on_hyphens=False)
 
 
 def _table(heads: list[str], rows: list[Row], entries: Callable[[Row], list[str]]) -> str:

@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
@@ -24,10 +25,9 @@ from bench.records.provenance import provenance
 RESULTS = Path(__file__).parents[1] / "results" / "perf"
 CELLS = (2, 6, 20, 50)
 CURVES = {"flat": flat, "curved": curved, "gentle": gentle}
-HARSH, MEASURED = (
-    1.0,
-    0.5,
-)  # chance: seeds disagree on 11% and 7% of the answers; for the best cells in results/, on 5 to 7%
+# Values of `chance`: two runs disagree on 12% and 7% of the answers. In results/studies two seeds of the best cells
+# disagree on 5 to 7%.
+HARSH, MEASURED = 1.0, 0.5
 
 Row = dict[str, Any]
 
@@ -82,54 +82,65 @@ def page(data: dict[str, Any]) -> str:
     others = [row["any"] for row in rows if row["top"] != "flat"]
     off = max(abs(row["bias"] / row["bias_error"]) for row in rows)
     heads = [
-        "top", "cells", "luck", "examples", "chance", "wrong %", "any %", "bias", "standard error", "bias of select",
-        "best found %", "lost", "spread",
+        "curve", "cells", "luck", "examples", "chance", "wrong %", "any %", "bias", "standard error", "bias of select",
+        "best chosen %", "lost", "spread",
     ]  # fmt: skip
     body = [
         [
             row["top"], str(row["cells"]), f"{100 * row['luck']:g}", f"{row['examples']:,}", f"{row['chance']:g}",
             *(f"{100 * row[name]:.1f}" for name in ("wrong", "any")),
             *(f"{100 * row[name]:.3f}" for name in ("bias", "bias_error")),
-            f"{100 * row['select_bias']:.2f}", f"{100 * row['found']:.0f}",
+            f"{100 * row['select_bias']:.2f}", f"{100 * row['hit_rate']:.0f}",
             *(f"{100 * row[name]:.2f}" for name in ("lost", "spread")),
         ]
         for row in rows
     ]  # fmt: skip
     table = "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---", *["---:"] * (len(heads) - 1)], *body])
-    parts = [
-        "# How often the whole rule is wrong",
-        (
-            f"{data['tables']:,} simulated tables in each row. In each table all cells have the same accuracy at every"
-            f" learning rate, {100 * data['skill']:.0f}% at the best one. Each cell races for its rate on 240 select"
-            f" rows and one tuning seed ({rule['candidates']} candidates, the best {rule['finalists']} go on after"
-            f" {100 * rule['first_part']:.0f}% of the schedule, at most {rule['widenings']} more beyond an edge;"
-            " bench/cells/race.py decides). It then trains three fresh seeds, which answer fresh report examples, and"
-            " the report's test judges the table. Command: `python benchmarks/whole_rule.py`."
+    introduction = (
+        f"Each row is a setting with {data['tables']:,} simulated tables. All cells of a table are equal: they have"
+        f" {100 * data['skill']:.0f}% accuracy at their best learning rate, and lose the same at the same distance from"
+        " it. Each cell races for its rate on 240 select rows and one tuning seed:"
+        f" {rule['candidates']} candidates train {100 * rule['first_part']:.0f}% of the schedule, at most"
+        f" {rule['widenings']} more are added beyond an edge, and the best {rule['finalists']} train to the end"
+        " (bench/cells/race.py decides). The cell then trains three fresh seeds, which answer fresh report examples,"
+        " and the report's test judges the table. Command: `python benchmarks/whole_rule.py`."
+    )
+    meanings = {
+        "Wrong": (
+            "tables in which a cell is called worse than the best although its true accuracy at its chosen rate is as"
+            f" good. At most {100 * worst:.1f}%."
         ),
-        (
-            "- **Wrong**: tables in which a cell is told from the best although its true accuracy at its chosen rate is"
-            f" as good. At most {100 * worst:.1f}%.\n"
-            "- **Any**: tables in which a cell is told from the best at all. At most"
-            f" {100 * flattest:.1f}% where the neighbours of the best rate are as good (flat), and"
-            f" {100 * min(others):.1f} to {100 * max(others):.1f}% where they are not: there the races of equal cells"
-            " choose different rates by chance, so that the cells differ in truth, and the test sees it. A mark is"
-            " about the cells at their chosen rates, and not about what another race would choose.\n"
-            "- **Bias**: reported minus true accuracy at the chosen rate, in points; the largest of"
-            f" {len(rows)} rows is {off:.1f} standard errors from zero. Bias of select: the same of the winner's"
-            " accuracy on select, which is not reported."
+        "Any": (
+            f"tables in which any cell is called worse than the best. At most {100 * flattest:.1f}% on the flat curve,"
+            f" and {100 * min(others):.1f} to {100 * max(others):.1f}% on the others. There the races of equal cells"
+            " choose different rates by chance. The cells then truly differ, and the test detects it. A mark is about"
+            " the cells at their chosen rates, not about the rates that another race would choose."
         ),
-        (
-            "Top: accuracy lost by distance from the best rate: flat (none up to half a decade), curved (3.75 points at"
-            " half a decade), gentle (1 point). Luck: standard deviation of the true accuracy over runs, in points."
-            " Chance: standard deviation of a run's own part of an answer in the race; of what runs of a cell share it"
-            " is 1.6. At 1 two runs disagree on 12% of the answers, at 0.5 on 7%; in results/studies two seeds of the"
-            " best cells disagree on 5 to 7%. Best found: races that choose the best candidate or one as good. Lost:"
-            " against the best candidate, in points. Spread: standard deviation of the true accuracy at the chosen"
-            " rates of one table, in points."
+        "Bias": (
+            f"reported minus true accuracy at the chosen rate, in points. The largest of {len(rows)} rows is {off:.1f}"
+            " standard errors from zero."
         ),
-        table,
-    ]
-    return "\n\n".join(parts) + "\n"
+        "Bias of select": "the same for the winner's accuracy on select, which is not reported.",
+        "Curve": (
+            "accuracy lost by distance from the best rate. Flat: none within half a decade. Curved: 3.75 points at half"
+            " a decade. Gentle: 1 point at half a decade."
+        ),
+        "Luck": "standard deviation of the true accuracy over runs, in points.",
+        "Chance": (
+            "standard deviation of the part of an answer's margin that differs between a cell's runs, in the race; for"
+            " the part that they share it is 1.6. At 1 two runs disagree on 12% of the answers, at 0.5 on 7%. In"
+            " results/studies two seeds of the best cells disagree on 5 to 7%."
+        ),
+        "Best chosen": "races that choose the best candidate or one that is as good.",
+        "Lost": "accuracy lost relative to the best candidate, in points.",
+        "Spread": "standard deviation of the true accuracy at the chosen rates within a table, in points.",
+    }
+    bullets = "\n".join(_wrapped(f"- **{column}**: {meaning}", indent="  ") for column, meaning in meanings.items())
+    return "\n\n".join(["# How often the whole rule is wrong", _wrapped(introduction), bullets, table]) + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return fill(text, 120, subsequent_indent=indent, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

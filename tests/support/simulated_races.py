@@ -50,7 +50,7 @@ class Whole:
     bias: float  # mean of reported minus true accuracy at the chosen rate
     bias_error: float  # standard error of `bias` over tables
     select_bias: float  # the same for the winner's accuracy on select, which is not reported
-    found: float  # share of races that choose the best candidate or one as good
+    hit_rate: float  # share of races that choose the best candidate or one as good
     lost: float  # mean accuracy lost relative to the best candidate
     spread: float  # standard deviation of the true accuracy at the chosen rates, within tables
 
@@ -107,7 +107,7 @@ def whole_rule(
         "any": any_apart,
         "bias": bias,
         "select_bias": select_bias,
-        "found": near_best,
+        "hit_rate": near_best,
         "lost": lost,
     }
     return Whole(

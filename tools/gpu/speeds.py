@@ -27,7 +27,7 @@ def product(options: Asked, page: Page) -> None:
 
 
 def speed(options: Asked, page: Page) -> None:
-    """Run the contestants in turns, each in its own process."""
+    """Run the contestants alternately, each in its own process."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
     import speed as benchmark
 

@@ -17,7 +17,7 @@ def test_equal_cells_under_the_whole_rule_differ_from_the_best_in_few_tables(
     assert abs(simulated.bias) < 4 * simulated.bias_error
     if curve is flat:
         assert simulated.any == simulated.wrong
-        assert simulated.found > 0.99
+        assert simulated.hit_rate > 0.99
 
 
 def test_the_select_score_of_a_race_winner_is_biased() -> None:
