@@ -119,7 +119,7 @@ def against_paper(study: Study, table: str) -> Table | None:
     columns |= {f"{task}, the paper's": [values.get(name, DASH) for name in names] for task, values in paper.items()}
     body = pd.DataFrame({COLUMN: names, **columns}, dtype=object)
     (model,) = scored["model"].unique()
-    title = f"Differences in points: {model} beside GPT-3 of the LoRA paper's table {table}"
+    title = f"Differences in points: {model} and GPT-3 in the LoRA paper's table {table}"
     return Table("differences", title, body, [f"{title}.", *_notes(scored)], [COLUMN])
 
 
