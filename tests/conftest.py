@@ -17,6 +17,11 @@ UNTRAINED = {
     for path in (REPOSITORY / "conf" / "method").glob("*.yaml")
     if "\ntrains: false" in path.read_text("utf-8")
 }
+SLOWEST_FILES = (
+    "test_packed.py", "test_golden.py", "test_run.py", "test_every_method.py", "test_mcq_run.py", "test_sweeps.py",
+    "test_documented_commands.py", "test_check_gpu.py", "test_wandb_runs.py", "test_predict.py", "test_upload.py",
+    "test_racing.py", "test_extend.py",
+)  # fmt: skip
 NOUNS = ("heart", "liver", "lung", "skin", "bone", "brain", "blood", "nerve", "tooth", "muscle", "eye", "ear")
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline"}
 WORDS = [
@@ -28,6 +33,11 @@ WORDS = [
 def pytest_configure(config: pytest.Config) -> None:
     """Use one thread: models this small only lose time with more."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the slowest files, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: SLOWEST_FILES.index(item.path.name) if item.path.name in SLOWEST_FILES else len(items))
 
 
 def axes(rank: int, scale: str = "rank") -> dict[str, Any]:
