@@ -10,25 +10,25 @@ const DASH = "\u2013";
 const POINTS_WITH_SPREAD = 150;  // more whiskers than that hide the points
 const ROWS_PER_PAGE = 100;
 
-const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const short = value => (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : whole.format(value));
-const rate = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
+const integerFormat = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const compactText = value => (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : integerFormat.format(value));
+const rateText = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
 
 // How a value is shown: its unit, what it is multiplied with (numbers alone have that), and as what it is written.
 const KINDS = {
   text: { write: String },
   code: { write: String },
   flag: { write: value => (value ? "yes" : DASH) },
-  count: { scale: 1, write: value => whole.format(value), log: true },
+  count: { scale: 1, write: value => integerFormat.format(value), log: true },
   percent: { unit: "%", scale: 1, write: value => value.toFixed(3), log: true },
   score: { unit: "%", scale: 100, write: value => value.toFixed(1) },
-  mib: { unit: "MiB", scale: 2 ** -20, write: short },
-  kib: { unit: "KiB", scale: 2 ** -10, write: short, log: true },
-  ms: { unit: "ms", scale: 1000, write: short },
-  seconds: { unit: "s", scale: 1, write: short },
+  mib: { unit: "MiB", scale: 2 ** -20, write: compactText },
+  kib: { unit: "KiB", scale: 2 ** -10, write: compactText, log: true },
+  ms: { unit: "ms", scale: 1000, write: compactText },
+  seconds: { unit: "s", scale: 1, write: compactText },
   nats: { unit: "nats", scale: 1, write: value => value.toFixed(3) },
-  number: { scale: 1, write: short },
-  rate: { scale: 1, write: rate, log: true },
+  number: { scale: 1, write: compactText },
+  rate: { scale: 1, write: rateText, log: true },
 };
 
 // key, label, kind, which is better, what it is; in the order of the table. A star: shown unless chosen otherwise.
@@ -91,185 +91,185 @@ const TRIAL = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train
 const FACETS = ["model", "task", "method", "rank", "target", "outcome"];
 const VIEW_AXES = { x: "Horizontal", y: "Vertical" };
 
-const named = (names, values) => Object.fromEntries(names.map((name, place) => [name, values[place]]));
+const zipped = (names, values) => Object.fromEntries(names.map((name, index) => [name, values[index]]));
 
 const cells = data.cells.map(({ row, trials, ...rest }) => {
-  const cell = { ...named(data.fields, row), ...rest, trials: trials.map(trial => named(TRIAL, trial)) };
+  const cell = { ...zipped(data.fields, row), ...rest, trials: trials.map(trial => zipped(TRIAL, trial)) };
   // Trials at other rates than a race has chosen are no part of the row.
-  const own = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
-  const raced = !own.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
-  cell.outcomes = [...new Set([...own.map(trial => trial.outcome), ...raced])];
+  const rowTrials = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
+  const raceOutcome = !rowTrials.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
+  cell.outcomes = [...new Set([...rowTrials.map(trial => trial.outcome), ...raceOutcome])];
   const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
-  const who = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell", "outcome", "how", "flags"];
-  cell.words = [...who.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
+  const searchedKeys = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell", "outcome", "how", "flags"];
+  cell.words = [...searchedKeys.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
   return cell;
 });
 const byId = new Map(cells.map(cell => [cell.cell, cell]));
 const metrics = new Set(cells.map(cell => cell.metric).filter(Boolean));
-const tells = key => cells.some(cell => cell[key] !== null && cell[key] !== false);
+const hasValues = key => cells.some(cell => cell[key] !== null && cell[key] !== false);
 
-const columns = COLUMNS.map(([name, label, kind, better, about]) => {
-  const starred = name.startsWith("*"), key = name.replace("*", "");
-  const column = { key, starred, label, kind, better, about, ...KINDS[kind] };
+const columns = COLUMNS.map(([name, label, kind, better, description]) => {
+  const isDefault = name.startsWith("*"), key = name.replace("*", "");
+  const column = { key, starred: isDefault, label, kind, better, about: description, ...KINDS[kind] };
   if (column.key === "report_score" && metrics.size === 1) column.label = [...metrics][0].replaceAll("_", " ");
   column.heading = [column.label, column.unit].filter(Boolean).join(" ");
   return column;
-}).filter(column => tells(column.key) || (column.starred && !/^peak|^flags$/.test(column.key)));
+}).filter(column => hasValues(column.key) || (column.starred && !/^peak|^flags$/.test(column.key)));
 const columnOf = new Map(columns.map(column => [column.key, column]));
-const numbers = columns.filter(column => column.scale && tells(column.key));
-const defaults = columns.filter(column => column.starred).map(column => column.key);
+const numericColumns = columns.filter(column => column.scale && hasValues(column.key));
+const defaultColumns = columns.filter(column => column.starred).map(column => column.key);
 
-const write = (column, value) => (value === null || value === undefined
+const formatValue = (column, value) => (value === null || value === undefined
   ? DASH : column.write(column.scale ? value * column.scale : value));
-const many = (count, word) => `${whole.format(count)} ${word}${count === 1 ? "" : "s"}`;
-const points = value => (100 * value).toFixed(1);
-const metricOf = cell => `${(cell.metric ?? "score").replaceAll("_", " ")} %`;
-const called = cell => `${cell.title}, ${cell.model}, ${cell.task}`;
+const plural = (count, noun) => `${integerFormat.format(count)} ${noun}${count === 1 ? "" : "s"}`;
+const percentText = value => (100 * value).toFixed(1);
+const metricLabel = cell => `${(cell.metric ?? "score").replaceAll("_", " ")} %`;
+const fullName = cell => `${cell.title}, ${cell.model}, ${cell.task}`;
 
 function scoreText(cell) {
   if (cell.report_score === null) return cell.went === "-" ? DASH : cell.went;
-  const spread = cell.report_std === null ? "" : ` \u00b1 ${points(cell.report_std)}`;
-  return `${points(cell.report_score)}${spread} (${cell.seeds})`;
+  const spread = cell.report_std === null ? "" : ` \u00b1 ${percentText(cell.report_std)}`;
+  return `${percentText(cell.report_score)}${spread} (${cell.seeds})`;
 }
 
 // Times and speeds that were measured under other load are marked, and never the best.
 const TIMED = /^(samples_per_second|tokens_per_second|step_seconds_|eval_seconds$|train_seconds$|latency_)/;
-const disturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
+const isDisturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
 
-function textOf(cell, column) {
+function entryText(cell, column) {
   if (column.key === "report_score") return scoreText(cell);
   if (column.key === "tuning") return cell.tuning === null ? DASH : cell.how;
-  return `${disturbed(cell, column.key) ? "~" : ""}${write(column, cell[column.key])}`;
+  return `${isDisturbed(cell, column.key) ? "~" : ""}${formatValue(column, cell[column.key])}`;
 }
 
 // ---- The view, and its spelling in the URL -----------------------------------------------------------------------
 
-const has = key => numbers.some(column => column.key === key);
-const start = {
-  q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), sort: "", cols: defaults, page: 1,
-  x: has("trainable_params") ? "trainable_params" : numbers[0].key,
-  y: has("report_score") ? "report_score" : numbers.at(-1).key,
+const isNumeric = key => numericColumns.some(column => column.key === key);
+const defaultView = {
+  q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), sort: "", cols: defaultColumns, page: 1,
+  x: isNumeric("trainable_params") ? "trainable_params" : numericColumns[0].key,
+  y: isNumeric("report_score") ? "report_score" : numericColumns.at(-1).key,
   xbetter: "", ybetter: "", xlog: null, ylog: null, cell: "", pick: [], compare: false,
 };
-let state = start;
+let state = defaultView;
 
-const betterOf = (view, axis) => view[`${axis}better`] || columnOf.get(view[axis]).better || "low";
-const logOf = (view, axis) => view[`${axis}log`] ?? Boolean(columnOf.get(view[axis]).log);
+const betterEnd = (view, axis) => view[`${axis}better`] || columnOf.get(view[axis]).better || "low";
+const isLog = (view, axis) => view[`${axis}log`] ?? Boolean(columnOf.get(view[axis]).log);
 
-function spelled(view) {
-  const words = new URLSearchParams();
-  if (view.q) words.set("q", view.q);
-  for (const name of FACETS) for (const value of view[name]) words.append(name, value);
-  if (view.sort) words.set("sort", view.sort);
-  if (view.cols.join() !== defaults.join()) words.set("cols", view.cols.join());
-  if (view.page > 1) words.set("page", view.page);
+function hashOf(view) {
+  const params = new URLSearchParams();
+  if (view.q) params.set("q", view.q);
+  for (const name of FACETS) for (const value of view[name]) params.append(name, value);
+  if (view.sort) params.set("sort", view.sort);
+  if (view.cols.join() !== defaultColumns.join()) params.set("cols", view.cols.join());
+  if (view.page > 1) params.set("page", view.page);
   for (const axis of Object.keys(VIEW_AXES)) {
     const column = columnOf.get(view[axis]);
-    if (view[axis] !== start[axis]) words.set(axis, view[axis]);
-    if (betterOf(view, axis) !== (column.better || "low")) words.set(`${axis}better`, betterOf(view, axis));
-    if (logOf(view, axis) !== Boolean(column.log)) words.set(`${axis}log`, Number(logOf(view, axis)));
+    if (view[axis] !== defaultView[axis]) params.set(axis, view[axis]);
+    if (betterEnd(view, axis) !== (column.better || "low")) params.set(`${axis}better`, betterEnd(view, axis));
+    if (isLog(view, axis) !== Boolean(column.log)) params.set(`${axis}log`, Number(isLog(view, axis)));
   }
-  if (view.pick.length) words.set("pick", view.pick.join());
-  if (view.compare) words.set("compare", "1");
-  if (view.cell) words.set("cell", view.cell);
-  return `#${words.toString().replaceAll("%2C", ",")}`;
+  if (view.pick.length) params.set("pick", view.pick.join());
+  if (view.compare) params.set("compare", "1");
+  if (view.cell) params.set("cell", view.cell);
+  return `#${params.toString().replaceAll("%2C", ",")}`;
 }
 
-function read(hash) {
-  const words = new URLSearchParams(hash.replace(/^#/, ""));
-  const list = (key, known) => (words.get(key) ?? "").split(",").filter(one => known.has(one));
-  const view = { ...start, q: words.get("q") ?? "", page: Math.max(1, Number.parseInt(words.get("page"), 10) || 1) };
-  for (const name of FACETS) view[name] = [...new Set(words.getAll(name))];
-  if (columnOf.has((words.get("sort") ?? "").replace(/^-/, ""))) view.sort = words.get("sort");
-  const shown = list("cols", columnOf);
-  if (shown.length) view.cols = columns.map(one => one.key).filter(name => shown.includes(name));
+function parseHash(hash) {
+  const params = new URLSearchParams(hash.replace(/^#/, ""));
+  const knownValues = (key, known) => (params.get(key) ?? "").split(",").filter(value => known.has(value));
+  const view = { ...defaultView, q: params.get("q") ?? "", page: Math.max(1, Number.parseInt(params.get("page"), 10) || 1) };
+  for (const name of FACETS) view[name] = [...new Set(params.getAll(name))];
+  if (columnOf.has((params.get("sort") ?? "").replace(/^-/, ""))) view.sort = params.get("sort");
+  const shownKeys = knownValues("cols", columnOf);
+  if (shownKeys.length) view.cols = columns.map(column => column.key).filter(key => shownKeys.includes(key));
   for (const axis of Object.keys(VIEW_AXES)) {
-    if (has(words.get(axis))) view[axis] = words.get(axis);
-    if (["low", "high"].includes(words.get(`${axis}better`))) view[`${axis}better`] = words.get(`${axis}better`);
-    if (words.has(`${axis}log`)) view[`${axis}log`] = words.get(`${axis}log`) === "1";
+    if (isNumeric(params.get(axis))) view[axis] = params.get(axis);
+    if (["low", "high"].includes(params.get(`${axis}better`))) view[`${axis}better`] = params.get(`${axis}better`);
+    if (params.has(`${axis}log`)) view[`${axis}log`] = params.get(`${axis}log`) === "1";
   }
-  view.pick = [...new Set(list("pick", byId))].slice(-2);
-  view.compare = words.get("compare") === "1" && view.pick.length === 2;
-  view.cell = words.get("cell") ?? "";
+  view.pick = [...new Set(knownValues("pick", byId))].slice(-2);
+  view.compare = params.get("compare") === "1" && view.pick.length === 2;
+  view.cell = params.get("cell") ?? "";
   return view;
 }
 
-const link = change => spelled({ ...state, ...change });
-let waiting = 0;
+const hashWith = changes => hashOf({ ...state, ...changes });
+let urlTimer = 0;
 
 // Change the view in place. Browsers bound how often a page may rewrite its URL, so that typing writes it once.
-function change(what) {
-  state = { ...state, ...what };
+function update(changes) {
+  state = { ...state, ...changes };
   render();
-  clearTimeout(waiting);
-  waiting = setTimeout(settle, 150);
+  clearTimeout(urlTimer);
+  urlTimer = setTimeout(writeUrl, 150);
 }
 
-function settle() {
-  clearTimeout(waiting);
-  waiting = 0;
-  if (location.hash !== spelled(state)) history.replaceState(null, "", spelled(state));
+function writeUrl() {
+  clearTimeout(urlTimer);
+  urlTimer = 0;
+  if (location.hash !== hashOf(state)) history.replaceState(null, "", hashOf(state));
 }
 
-function open(hash) {
-  settle();
+function navigate(hash) {
+  writeUrl();
   location.hash = hash;
 }
 
 // ---- What the view leaves, in its order --------------------------------------------------------------------------
 
-const inWords = new Intl.Collator("en", { numeric: true }).compare;
-const endings = cell => (cell.outcomes.length ? cell.outcomes : [""]);
-const valuesOf = (cell, facet) => (facet === "outcome" ? endings(cell) : [String(cell[facet] ?? "")]);
+const compareTexts = new Intl.Collator("en", { numeric: true }).compare;
+const outcomesOf = cell => (cell.outcomes.length ? cell.outcomes : [""]);
+const facetValues = (cell, facet) => (facet === "outcome" ? outcomesOf(cell) : [String(cell[facet] ?? "")]);
 
-function chosen(view) {
+function filteredCells(view) {
   const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
-  const wanted = FACETS.filter(name => view[name].length).map(name => [name, new Set(view[name])]);
+  const selections = FACETS.filter(name => view[name].length).map(name => [name, new Set(view[name])]);
   return cells.filter(cell => words.every(word => cell.words.includes(word))
-    && wanted.every(([name, values]) => valuesOf(cell, name).some(value => values.has(value))));
+    && selections.every(([name, values]) => facetValues(cell, name).some(value => values.has(value))));
 }
 
-function sorted(rows, sort) {
+function sortedCells(rows, sort) {
   if (!sort) return rows;
-  const name = sort.replace(/^-/, ""), sign = sort.startsWith("-") ? -1 : 1;
-  const order = columnOf.get(name).scale ? (a, b) => a - b : inWords;
-  const known = rows.filter(cell => cell[name] !== null), missing = rows.filter(cell => cell[name] === null);
-  return [...known.sort((a, b) => sign * order(a[name], b[name])), ...missing];
+  const key = sort.replace(/^-/, ""), sign = sort.startsWith("-") ? -1 : 1;
+  const compare = columnOf.get(key).scale ? (a, b) => a - b : compareTexts;
+  const known = rows.filter(cell => cell[key] !== null), missing = rows.filter(cell => cell[key] === null);
+  return [...known.sort((a, b) => sign * compare(a[key], b[key])), ...missing];
 }
 
 // ---- Elements ----------------------------------------------------------------------------------------------------
 
 const $ = id => document.getElementById(id);
 
-const isThere = one => one !== null && one !== undefined && one !== false;
+const isPresent = value => value !== null && value !== undefined && value !== false;
 
-function filled(element, attributes, children) {
+function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (isThere(value)) element.setAttribute(name, value === true ? "" : value);
+    else if (isPresent(value)) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(2).filter(isThere));
+  element.append(...children.flat(2).filter(isPresent));
   return element;
 }
 
-const h = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
+const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const s = (tag, attributes, ...children) =>
-  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-let spoken = 0;
+let announcementTimer = 0;
 
-function say(text) {
+function announce(text) {
   $("said").textContent = text;
-  clearTimeout(spoken);
-  spoken = setTimeout(() => { $("said").textContent = ""; }, 5000);
+  clearTimeout(announcementTimer);
+  announcementTimer = setTimeout(() => { $("said").textContent = ""; }, 5000);
 }
 
 // What is built anew gives the focus back to what had it: both have the same name in data-keep.
-function rebuilt(work) {
-  const kept = document.activeElement?.dataset?.keep;
-  work();
-  if (kept && document.activeElement === document.body)
-    document.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
+function keepFocus(rebuild) {
+  const focusName = document.activeElement?.dataset?.keep;
+  rebuild();
+  if (focusName && document.activeElement === document.body)
+    document.querySelector(`[data-keep="${CSS.escape(focusName)}"]`)?.focus({ preventScroll: true });
 }
 
 // Eight colours and seven shapes, in the order of looks.py.
@@ -278,9 +278,9 @@ const SHAPES = [
   "M0,-5.9L5.9,0L0,5.9L-5.9,0z", "M0,5.4L5.3,-4.1H-5.3z",
   "M-1.8,-5.2h3.6v3.4h3.4v3.6h-3.4v3.4h-3.6v-3.4h-3.4v-3.6h3.4z", "M-4.8,-4.8H4.8L-4.8,4.8H4.8z",
 ];
-const looks = new Map(data.methods.map(name => [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
-const mark = method => s("path", { d: looks.get(method).shape, class: looks.get(method).colour });
-const keyOf = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(method));
+const markStyles = new Map(data.methods.map(name => [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
+const markPath = method => s("path", { d: markStyles.get(method).shape, class: markStyles.get(method).colour });
+const markIcon = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, markPath(method));
 
 // ---- Filters -----------------------------------------------------------------------------------------------------
 
@@ -289,18 +289,18 @@ const facetLabel = value => (value === "" ? `${DASH} (none)` : value);
 function buildFacets() {
   for (const name of FACETS) {
     const counts = new Map();
-    for (const cell of cells) for (const value of valuesOf(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
-    const values = [...counts.keys()].sort(inWords);
+    for (const cell of cells) for (const value of facetValues(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
+    const values = [...counts.keys()].sort(compareTexts);
     const choices = values.map(value => h("label", {},
       h("input", { type: "checkbox", value, onchange: event => choose(name, value, event.target.checked) }),
-      h("span", {}, facetLabel(value)), h("span", { class: "many" }, whole.format(counts.get(value)))));
+      h("span", {}, facetLabel(value)), h("span", { class: "many" }, integerFormat.format(counts.get(value)))));
     $("facets").append(h("details", { class: "menu", id: `facet-${name}` },
       h("summary", {}, name), h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, name), choices)));
   }
 }
 
 function choose(name, value, on) {
-  change({ [name]: on ? [...state[name], value] : state[name].filter(one => one !== value), page: 1 });
+  update({ [name]: on ? [...state[name], value] : state[name].filter(one => one !== value), page: 1 });
 }
 
 function showFacets() {
@@ -319,12 +319,12 @@ function buildColumns() {
   const toggle = ({ target }) => {
     const names = columns.map(one => one.key);
     const cols = names.filter(name => (name === target.value ? target.checked : state.cols.includes(name)));
-    change({ cols: cols.length ? cols : state.cols });  // one must stay, to open a cell by
+    update({ cols: cols.length ? cols : state.cols });  // one must stay, to open a cell by
   };
   $("columns").querySelector(".choices").append(
     ...columns.map(column => h("label", { title: column.about },
       h("input", { type: "checkbox", value: column.key, onchange: toggle }), h("span", {}, column.heading))),
-    h("button", { type: "button", onclick: () => change({ cols: defaults }) }, "Default columns"));
+    h("button", { type: "button", onclick: () => update({ cols: defaultColumns }) }, "Default columns"));
 }
 
 // ---- Table -------------------------------------------------------------------------------------------------------
@@ -348,13 +348,13 @@ function showTable(rows) {
 }
 
 function showCount(count, page, last) {
-  const some = count === cells.length ? "" : `${whole.format(count)} of `;
-  const text = `${some}${many(cells.length, "cell")}${last > 1 ? `, page ${page} of ${last}` : ""}`;
+  const some = count === cells.length ? "" : `${integerFormat.format(count)} of `;
+  const text = `${some}${plural(cells.length, "cell")}${last > 1 ? `, page ${page} of ${last}` : ""}`;
   if ($("count").textContent !== text) $("count").textContent = text;  // it is read out when it changes
 }
 
 function turn(text, page, last) {
-  const go = () => change({ page });
+  const go = () => update({ page });
   return h("button", { type: "button", disabled: page < 1 || page > last, "data-keep": text, onclick: go }, text);
 }
 
@@ -366,50 +366,50 @@ function headerOf(column) {
     "aria-sort": up ? "ascending" : down ? "descending" : "none",
   }, h("button", {
     type: "button", title: column.about, "data-keep": `sort-${column.key}`,
-    onclick: () => change({ sort: `${other}${column.key}`, page: 1 }),
+    onclick: () => update({ sort: `${other}${column.key}`, page: 1 }),
   }, h("span", {}, column.label, column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null)));
 }
 
 function rowOf(cell, shown, head, number) {
   const opened = event => {
-    if (!event.target.closest("a, input") && !getSelection().toString()) open(link({ cell: cell.cell }));
+    if (!event.target.closest("a, input") && !getSelection().toString()) navigate(hashWith({ cell: cell.cell }));
   };
   return h("tr", {
     role: "row", "aria-rowindex": number, "data-cell": cell.cell, onclick: opened,
     onpointerenter: () => point(cell.cell, true), onpointerleave: () => point(cell.cell, false),
   }, h("td", { role: "cell", class: "tick" }, h("input", {
-    type: "checkbox", "aria-label": `compare ${called(cell)}`, checked: state.pick.includes(cell.cell),
+    type: "checkbox", "aria-label": `compare ${fullName(cell)}`, checked: state.pick.includes(cell.cell),
     "data-keep": `pick-${cell.cell}`, onchange: event => pick(cell.cell, event.target.checked),
   })), shown.map(column => entryOf(cell, column, column === head)));
 }
 
 function entryOf(cell, column, isHead) {
-  const text = textOf(cell, column);
+  const text = entryText(cell, column);
   const bad = (column.key === "report_score" && cell.report_score === null && text !== DASH)
     || (column.key === "outcome" && cell.outcomes.some(one => one !== "ok"));
-  const content = column.key === "method" ? [keyOf(cell.method), text] : [text];
+  const content = column.key === "method" ? [markIcon(cell.method), text] : [text];
   const looks = [column.scale && "num", column.kind === "code" && "code", bad && "bad", text === DASH && "nil"];
   return h(isHead ? "th" : "td", {
     role: isHead ? "rowheader" : "cell", scope: isHead ? "row" : null, "data-label": column.heading,
     class: looks.filter(Boolean).join(" ") || null,
   }, isHead ? h("a", {
-    href: link({ cell: cell.cell }), "data-keep": `open-${cell.cell}`, "aria-label": `${text}: ${called(cell)}`,
+    href: hashWith({ cell: cell.cell }), "data-keep": `open-${cell.cell}`, "aria-label": `${text}: ${fullName(cell)}`,
   }, content) : content);
 }
 
 function pick(id, on) {
-  change({ pick: on ? [...state.pick, id].slice(-2) : state.pick.filter(one => one !== id) });
+  update({ pick: on ? [...state.pick, id].slice(-2) : state.pick.filter(one => one !== id) });
 }
 
 function showPicked() {
   $("picked").hidden = !state.pick.length;
   $("picked").replaceChildren(
     h("span", { class: "label" }, "Compare"),
-    ...state.pick.map(id => h("span", { class: "chip" }, keyOf(byId.get(id).method), byId.get(id).title, h("button", {
-      type: "button", "aria-label": `do not compare ${called(byId.get(id))}`, onclick: () => pick(id, false),
+    ...state.pick.map(id => h("span", { class: "chip" }, markIcon(byId.get(id).method), byId.get(id).title, h("button", {
+      type: "button", "aria-label": `do not compare ${fullName(byId.get(id))}`, onclick: () => pick(id, false),
     }, "\u00d7"))),
     state.pick.length < 2 ? h("span", { class: "quiet" }, "tick one more row")
-      : h("a", { class: "button", href: link({ compare: true }), "data-keep": "compare" }, "Side by side"));
+      : h("a", { class: "button", href: hashWith({ compare: true }), "data-keep": "compare" }, "Side by side"));
 }
 
 // ---- Copying -----------------------------------------------------------------------------------------------------
@@ -429,14 +429,14 @@ const comma = value => {
 const FORMATS = {
   Markdown(shown, rows) {
     const lines = [shown.map(one => markDown(one.heading)), shown.map(one => (one.scale ? "---:" : "---")),
-      ...rows.map(cell => shown.map(one => markDown(textOf(cell, one))))];
+      ...rows.map(cell => shown.map(one => markDown(entryText(cell, one))))];
     return lines.map(line => `| ${line.join(" | ")} |\n`).join("");
   },
   LaTeX(shown, rows) {
     const line = texts => `${texts.map(tex).join(" & ")} \\\\\n`;
     return `\\begin{tabular}{${shown.map(one => (one.scale ? "r" : "l")).join("")}}\n\\toprule\n`
       + `${line(shown.map(one => one.heading))}\\midrule\n`
-      + `${rows.map(cell => line(shown.map(one => textOf(cell, one)))).join("")}\\bottomrule\n\\end{tabular}\n`;
+      + `${rows.map(cell => line(shown.map(one => entryText(cell, one)))).join("")}\\bottomrule\n\\end{tabular}\n`;
   },
   // For programs: full numbers in basic units under the names of table.csv; the score is three of them.
   CSV(shown, rows) {
@@ -453,7 +453,7 @@ async function copy(text, what) {
   } catch {
     if (!copiedThroughSelection(text)) return byHand(text);
   }
-  say(`Copied ${what}.`);
+  announce(`Copied ${what}.`);
 }
 
 function copiedThroughSelection(text) {
@@ -537,15 +537,15 @@ function frame(box, x, y, titles) {
 
 function buildAxes() {
   for (const [name, title] of Object.entries(VIEW_AXES)) {
-    const anew = event => change({ [name]: event.target.value, [`${name}better`]: "", [`${name}log`]: null });
-    const options = numbers.map(column => h("option", { value: column.key }, column.heading));
+    const anew = event => update({ [name]: event.target.value, [`${name}better`]: "", [`${name}log`]: null });
+    const options = numericColumns.map(column => h("option", { value: column.key }, column.heading));
     $(`axis-${name}`).append(
       h("label", {}, h("span", { class: "label" }, title), h("select", { id: name, onchange: anew }, options)),
       h("label", {}, h("span", { class: "unseen" }, `${title}: which is better`), h("select", {
-        id: `${name}better`, onchange: event => change({ [`${name}better`]: event.target.value }),
+        id: `${name}better`, onchange: event => update({ [`${name}better`]: event.target.value }),
       }, h("option", { value: "low" }, "small is better"), h("option", { value: "high" }, "large is better"))),
       h("label", { class: "box" }, h("input", {
-        type: "checkbox", id: `${name}log`, onchange: event => change({ [`${name}log`]: event.target.checked }),
+        type: "checkbox", id: `${name}log`, onchange: event => update({ [`${name}log`]: event.target.checked }),
       }), "log", h("span", { class: "unseen" }, ` scale, ${title.toLowerCase()}`)));
   }
 }
@@ -554,17 +554,17 @@ const SCORES = /_score$|^report_(std|low|high)$/;  // no cell is best in one at 
 
 // Those that none of the same table is better than in one measure and as good in the other.
 function front(found) {
-  const sign = { x: betterOf(state, "x") === "low" ? 1 : -1, y: betterOf(state, "y") === "low" ? 1 : -1 };
+  const sign = { x: betterEnd(state, "x") === "low" ? 1 : -1, y: betterEnd(state, "y") === "low" ? 1 : -1 };
   const beats = (a, b) => a.cell.table === b.cell.table
     && sign.x * a.x <= sign.x * b.x && sign.y * a.y <= sign.y * b.y && (a.x !== b.x || a.y !== b.y);
-  const unsound = (cell, key) => disturbed(cell, key) || (cell.untuned && SCORES.test(key));
+  const unsound = (cell, key) => isDisturbed(cell, key) || (cell.untuned && SCORES.test(key));
   const sound = found.filter(one => ![state.x, state.y].some(key => unsound(one.cell, key)));
   return new Set(sound.filter(one => !sound.some(other => beats(other, one))));
 }
 
 // The border of what a front is better than: between two of its points only the one that costs less is there.
 function stairs(line, x, y) {
-  const first = betterOf(state, "x") === "low";
+  const first = betterEnd(state, "x") === "low";
   const places = [...line].sort((a, b) => a.x - b.x).map(one => [x.at(one.x), y.at(one.y)]);
   return places.map(([left, top], place) => {
     if (!place) return `M${left},${top}`;
@@ -577,10 +577,10 @@ let current = "";  // the point that the Tab key reaches
 function showPlot(rows) {
   for (const name of Object.keys(VIEW_AXES)) {
     $(name).value = state[name];
-    $(`${name}better`).value = betterOf(state, name);
-    $(`${name}log`).checked = logOf(state, name);
+    $(`${name}better`).value = betterEnd(state, name);
+    $(`${name}log`).checked = isLog(state, name);
   }
-  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), log = { x: logOf(state, "x"), y: logOf(state, "y") };
+  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), log = { x: isLog(state, "x"), y: isLog(state, "y") };
   const found = rows.filter(cell => cell[cx.key] !== null && cell[cy.key] !== null)
     .map(cell => ({ cell, x: cell[cx.key] * cx.scale, y: cell[cy.key] * cy.scale }))
     .filter(one => (!log.x || one.x > 0) && (!log.y || one.y > 0));
@@ -603,7 +603,7 @@ function plotNote(found, all, log) {
   const scored = [state.x, state.y].some(key => SCORES.test(key));
   const above = log ? ", above 0 where the axis is logarithmic" : "";
   return [
-    found.length < all && `${whole.format(found.length)} of ${whole.format(all)} cells have both values${above}.`,
+    found.length < all && `${integerFormat.format(found.length)} of ${integerFormat.format(all)} cells have both values${above}.`,
     state.y === "report_score" && found.length <= POINTS_WITH_SPREAD && found.some(one => one.cell.report_low !== null)
       && `Whiskers: 95% intervals over ${spanned(found)}.`,
     found.some(one => !scored || !one.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
@@ -623,7 +623,7 @@ function drawn(found, best, log) {
   const y = axis(found.flatMap(ends), { log: log.y, from: box.bottom, to: box.top, most: 6 });
   const order = [...found].sort((a, b) => a.x - b.x || a.y - b.y);
   if (!order.some(one => one.cell.cell === current)) current = order[0].cell.cell;
-  const told = `${cy.heading} over ${cx.heading}: ${many(found.length, "cell")}, ${best.size} on a Pareto front.`;
+  const told = `${cy.heading} over ${cx.heading}: ${plural(found.length, "cell")}, ${best.size} on a Pareto front.`;
   const tables = [...Map.groupBy(best, one => one.cell.table).values()];
   return s("svg", {
     width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => walk(event, order),
@@ -636,16 +636,16 @@ function drawn(found, best, log) {
 
 function pointOf(one, isBest, x, y, spreads) {
   const { cell } = one, place = `translate(${x.at(one.x).toFixed(1)} ${y.at(one.y).toFixed(1)})`;
-  const measures = [state.x, state.y].map(name => columnOf.get(name)).map(one => `${one.heading}: ${textOf(cell, one)}`);
-  const lines = [called(cell), ...measures, ...(isBest ? ["on the Pareto front"] : [])];
+  const measures = [state.x, state.y].map(name => columnOf.get(name)).map(one => `${one.heading}: ${entryText(cell, one)}`);
+  const lines = [fullName(cell), ...measures, ...(isBest ? ["on the Pareto front"] : [])];
   const tell = () => { showTip(one, lines, x, y); current = cell.cell; };
   return s("a", {
-    href: link({ cell: cell.cell }), class: isBest ? "point best" : "point", transform: place,
+    href: hashWith({ cell: cell.cell }), class: isBest ? "point best" : "point", transform: place,
     "data-cell": cell.cell, "data-method": cell.method, "data-keep": `point-${cell.cell}`,
     tabindex: cell.cell === current ? 0 : -1, "aria-label": lines.join("; "),
     onpointerenter: tell, onfocus: tell, onpointerleave: hideTip, onblur: hideTip,
   }, spreads && cell.report_low !== null ? interval(one, y) : null,
-  s("circle", { r: 11, class: "hit" }), isBest ? s("circle", { r: 9, class: "ring" }) : null, mark(cell.method));
+  s("circle", { r: 11, class: "hit" }), isBest ? s("circle", { r: 9, class: "ring" }) : null, markPath(cell.method));
 }
 
 function interval(one, y) {
@@ -697,9 +697,9 @@ function showLegend(rows) {
     const [on, off] = [() => dim(name), () => dim(null)];
     return h("button", {
       type: "button", "aria-pressed": String(only), title: only ? "show all methods" : `show ${name} alone`,
-      "data-keep": `legend-${name}`, onclick: () => change({ method: only ? [] : [name], page: 1 }),
+      "data-keep": `legend-${name}`, onclick: () => update({ method: only ? [] : [name], page: 1 }),
       onpointerenter: on, onpointerleave: off, onfocus: on, onblur: off,
-    }, keyOf(name), h("span", {}, name));
+    }, markIcon(name), h("span", {}, name));
   }));
 }
 
@@ -754,7 +754,7 @@ function curves(series) {
   return h("figure", {},
     s("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `training loss over steps of ${many(drawable.length, "trial")}`,
+      "aria-label": `training loss over steps of ${plural(drawable.length, "trial")}`,
     }, frame(box, x, y, { x: "step", y: "training loss" }),
     drawable.map(one => stroke(one, track(one), s("title", {}, one.name)))),
     h("figcaption", {}, [...groups].map(([name, one]) => h("span", {}, sample(one), name)),
@@ -768,12 +768,12 @@ function seriesOf(cell) {
   const others = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
   return cell.trials.map(trial => {
     const place = others.indexOf(trial.lr), isChosen = place < 0;
-    const lr = trial.lr === null ? "no rate" : `lr ${rate(trial.lr)}`;
+    const lr = trial.lr === null ? "no rate" : `lr ${rateText(trial.lr)}`;
     return {
       ...trial,
       name: `${lr}, seed ${trial.seed}: ${trial.outcome}`,
       group: isChosen && others.length ? `${lr} (chosen)` : lr,
-      look: isChosen ? `l${looks.get(cell.method).colour}` : "lesser",
+      look: isChosen ? `l${markStyles.get(cell.method).colour}` : "lesser",
       dashes: isChosen ? null : DASHES[place % DASHES.length],
     };
   });
@@ -781,7 +781,7 @@ function seriesOf(cell) {
 
 // ---- A cell ------------------------------------------------------------------------------------------------------
 
-const back = () => h("p", { class: "back" }, h("a", { href: link({ cell: "", compare: false }) }, "\u2190 All cells"));
+const back = () => h("p", { class: "back" }, h("a", { href: hashWith({ cell: "", compare: false }) }, "\u2190 All cells"));
 const heading = (text, ...more) => h("h2", { tabindex: -1, id: "page-title" }, ...more, text);
 const notesOf = cell => cell.made.map(part => data.pool[part]).flatMap(([name, value]) => (name === "notes" && value) || []);
 const SAID_ABOVE = ["model", "task", "cell", "report_score", "outcome"];
@@ -789,13 +789,13 @@ const SAID_ABOVE = ["model", "task", "cell", "report_score", "outcome"];
 function cellPage(id) {
   const cell = byId.get(id);
   if (!cell) return [back(), heading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
-  const told = columns.filter(one => !SAID_ABOVE.includes(one.key) && textOf(cell, one) !== DASH);
+  const told = columns.filter(one => !SAID_ABOVE.includes(one.key) && entryText(cell, one) !== DASH);
   const random = "Random weights: the cost is real, the scores mean nothing and are not shown.";
   return [
     back(),
-    heading(cell.title, keyOf(cell.method)),
+    heading(cell.title, markIcon(cell.method)),
     h("p", { class: "quiet" }, `${cell.model} on ${cell.task}, cell `, h("code", {}, id)),
-    h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricOf(cell)}`,
+    h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricLabel(cell)}`,
       h("span", { class: "quiet" }, ` ${cell.outcome ?? "no trial yet"}`)),
     cell.random && h("p", { class: "warning" }, random),
     cell.untuned && cell.report_score !== null
@@ -803,7 +803,7 @@ function cellPage(id) {
     cell.flagged.map(flag => h("p", { class: "warning" }, `Flag ${flag}.`)),
     notesOf(cell).map(note => h("p", { class: "warning" }, `Note: ${note}.`)),
     picking(cell),
-    facts(told.map(one => [one.heading, textOf(cell, one)])),
+    facts(told.map(one => [one.heading, entryText(cell, one)])),
     h("h3", {}, "Loss"), curves(seriesOf(cell)),
     cell.race.length > 0 && [h("h3", {}, "Race"), raceOf(cell)],
     h("h3", {}, "Trials"), trialsOf(cell),
@@ -818,7 +818,7 @@ function picking(cell) {
   return h("p", {}, h("button", {
     type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => pick(cell.cell, !picked),
   }, picked ? "Chosen for comparison" : "Compare"), " ",
-  both && h("a", { class: "button", href: link({ cell: "", compare: true }) }, "Side by side"));
+  both && h("a", { class: "button", href: hashWith({ cell: "", compare: true }) }, "Side by side"));
 }
 
 function commandOf(cell) {
@@ -839,7 +839,7 @@ const TOLD = [
 function trialsOf(cell) {
   if (!cell.trials.length) return h("p", { class: "quiet" }, "None yet.");
   const rows = cell.trials.map(trial => [
-    ...TOLD.map(([name, kind]) => write(KINDS[kind], trial[name])),
+    ...TOLD.map(([name, kind]) => formatValue(KINDS[kind], trial[name])),
     String(trial.losses.at(-1) ?? DASH),
     trial.error === null ? DASH : errorOf(data.pool[trial.error]),
   ]);
@@ -848,7 +848,7 @@ function trialsOf(cell) {
 
 function raceOf(cell) {
   const rows = cell.race.map(([lr, lowest, outcome]) => [
-    rate(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
+    rateText(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
   ]);
   return table(["lr", "lowest loss on select", "outcome"], rows, "Race");
 }
@@ -863,12 +863,12 @@ function errorOf([type, message, trace]) {
 
 const REACH_UNIT = 1e-5;  // as in reaches.py
 const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, place) => [id, place])), reach }));
-const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
-const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
+const signed = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
+const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
 // Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
 const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
 const comparable = (a, b, key) => (a.machine === b.machine || EVERYWHERE.test(key))
-  && !disturbed(a, key) && !disturbed(b, key);
+  && !isDisturbed(a, key) && !isDisturbed(b, key);
 const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
 
 function difference(a, b, name) {
@@ -910,11 +910,11 @@ function values(a, b, column) {
   const known = a[column.key] !== null && b[column.key] !== null && comparable(a, b, column.key);
   const gap = known ? a[column.key] - b[column.key] : 0;
   const best = gap === 0 ? null : (gap < 0) === (column.better === "low") ? a : b;
-  return [a, b].map(cell => (cell === best ? h("strong", {}, textOf(cell, column)) : textOf(cell, column)));
+  return [a, b].map(cell => (cell === best ? h("strong", {}, entryText(cell, column)) : entryText(cell, column)));
 }
 
 function comparePage([a, b]) {
-  const costs = numbers.filter(one => one.better && !NO_COSTS.includes(one.key))
+  const costs = numericColumns.filter(one => one.better && !NO_COSTS.includes(one.key))
     .filter(one => a[one.key] !== null || b[one.key] !== null);
   const both = [a, b].flatMap((cell, place) => seriesOf(cell).filter(one => one.lr === cell.lr)
     .map(one => ({ ...one, group: cell.title, dashes: place ? "6 3" : null })));
@@ -924,8 +924,8 @@ function comparePage([a, b]) {
     cautions(a, b).map(text => h("p", { class: "warning" }, text)),
     h("h3", {}, "Scores"),
     table([...heads(a, b), "difference"], [
-      [metricOf(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
-      ["on select %", ...[a, b].map(cell => write(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
+      [metricLabel(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
+      ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
     ], "Scores", "figures"),
     h("p", { id: "verdict" }, verdict(a, b)),
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
@@ -943,7 +943,7 @@ function comparePage([a, b]) {
 const heads = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
 
 function namedCell(cell) {
-  return h("p", {}, keyOf(cell.method), h("a", { href: link({ cell: cell.cell, compare: false }) }, cell.title), h("br"),
+  return h("p", {}, markIcon(cell.method), h("a", { href: hashWith({ cell: cell.cell, compare: false }) }, cell.title), h("br"),
     h("span", { class: "quiet" }, `${cell.model} on ${cell.task}, `, h("code", {}, cell.cell)));
 }
 
@@ -958,8 +958,8 @@ function cautions(a, b) {
 function resolution(a, b) {
   if (!a.examples || a.examples !== b.examples || a.metric !== "accuracy" || a.report_score === null) return "";
   const error = Math.sqrt(a.report_score * (1 - a.report_score) / a.examples);
-  return ` With ${whole.format(a.examples)} report examples one standard error of an accuracy is`
-    + ` about ${points(error)} points.`;
+  return ` With ${integerFormat.format(a.examples)} report examples one standard error of an accuracy is`
+    + ` about ${percentText(error)} points.`;
 }
 
 // Measured speeds of a machine differ from run to run and say nothing about the cells.
@@ -984,7 +984,7 @@ function render() {
   place = here;
   $("overview").hidden = here !== "";
   $("page").hidden = here === "";
-  rebuilt(here === "" ? overview : page);
+  keepFocus(here === "" ? overview : page);
   document.title = here === "" ? data.title : `${$("page-title").textContent} \u00b7 ${data.title}`;
   if (!opened) return;
   if (here !== "") {
@@ -999,11 +999,11 @@ function render() {
 
 function page() {
   const content = state.cell ? cellPage(state.cell) : comparePage(state.pick.map(id => byId.get(id)));
-  $("page").replaceChildren(...content.flat().filter(isThere));
+  $("page").replaceChildren(...content.flat().filter(isPresent));
 }
 
 function overview() {
-  const rows = sorted(chosen(state), state.sort);
+  const rows = sortedCells(filteredCells(state), state.sort);
   showFacets();
   showPlot(rows);
   showPicked();
@@ -1013,7 +1013,7 @@ function overview() {
 function fixedTexts() {
   const trials = cells.reduce((sum, cell) => sum + cell.trials.length, 0);
   const tables = new Set(cells.map(cell => cell.table)).size;
-  $("about").textContent = [many(cells.length, "cell"), many(trials, "trial"), many(tables, "table")].join(", ");
+  $("about").textContent = [plural(cells.length, "cell"), plural(trials, "trial"), plural(tables, "table")].join(", ");
   $("table-note").textContent = [
     "Score: mean \u00b1 standard deviation over n seeds.",
     "Learning rate and checkpoint are chosen on the select part; the report part is shown.",
@@ -1029,9 +1029,9 @@ function fixedTexts() {
 }
 
 function listen() {
-  $("search").addEventListener("input", event => change({ q: event.target.value, page: 1 }));
+  $("search").addEventListener("input", event => update({ q: event.target.value, page: 1 }));
   $("clear").addEventListener("click", () => {
-    change({ q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), page: 1 });
+    update({ q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), page: 1 });
     $("search").focus();
   });
   $("skip").addEventListener("click", event => {
@@ -1040,10 +1040,10 @@ function listen() {
   });
   $("by-hand-close").addEventListener("click", () => $("by-hand").close());
   for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => {
-    const rows = sorted(chosen(state), state.sort), form = button.dataset.copy;
-    copy(FORMATS[form](shownColumns(), rows), `${many(rows.length, "row")} as ${form}`);
+    const rows = sortedCells(filteredCells(state), state.sort), form = button.dataset.copy;
+    copy(FORMATS[form](shownColumns(), rows), `${plural(rows.length, "row")} as ${form}`);
   });
-  document.addEventListener("click", settle, true);  // before a link leaves for another view
+  document.addEventListener("click", writeUrl, true);  // before a link leaves for another view
   const menus = [...document.querySelectorAll("details.menu")];
   document.addEventListener("click", event => {
     for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
@@ -1055,9 +1055,9 @@ function listen() {
     menu.querySelector("summary").focus();
   });
   addEventListener("hashchange", () => {
-    if (spelled(read(location.hash)) === spelled(state)) return;
-    clearTimeout(waiting);
-    state = read(location.hash);
+    if (hashOf(parseHash(location.hash)) === hashOf(state)) return;
+    clearTimeout(urlTimer);
+    state = parseHash(location.hash);
     render();
   });
   let width = innerWidth;
@@ -1085,7 +1085,7 @@ function follow() {
     if (document.hidden) return;
     const answer = await fetch("/version", { cache: "no-store" }).catch(() => null);
     if (!answer?.ok || (await answer.text()) === served) return;
-    settle();
+    writeUrl();
     location.reload();
   }, 2000);
 }
@@ -1096,7 +1096,7 @@ buildAxes();
 fixedTexts();
 theme();
 listen();
-state = read(location.hash);
+state = parseHash(location.hash);
 render();
 follow();
 })();
