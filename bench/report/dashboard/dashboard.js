@@ -292,24 +292,24 @@ function buildFacets() {
     for (const cell of cells) for (const value of facetValues(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
     const values = [...counts.keys()].sort(compareTexts);
     const choices = values.map(value => h("label", {},
-      h("input", { type: "checkbox", value, onchange: event => choose(name, value, event.target.checked) }),
+      h("input", { type: "checkbox", value, onchange: event => toggleFacetValue(name, value, event.target.checked) }),
       h("span", {}, facetLabel(value)), h("span", { class: "many" }, integerFormat.format(counts.get(value)))));
     $("facets").append(h("details", { class: "menu", id: `facet-${name}` },
       h("summary", {}, name), h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, name), choices)));
   }
 }
 
-function choose(name, value, on) {
-  update({ [name]: on ? [...state[name], value] : state[name].filter(one => one !== value), page: 1 });
+function toggleFacetValue(name, value, selected) {
+  update({ [name]: selected ? [...state[name], value] : state[name].filter(other => other !== value), page: 1 });
 }
 
 function showFacets() {
   for (const name of FACETS) {
-    const menu = $(`facet-${name}`), some = state[name];
+    const menu = $(`facet-${name}`), selected = state[name];
     menu.querySelector("summary").textContent =
-      !some.length ? name : `${name}: ${some.length === 1 ? facetLabel(some[0]) : `${some.length} chosen`}`;
-    menu.classList.toggle("on", some.length > 0);
-    for (const box of menu.querySelectorAll("input")) box.checked = some.includes(box.value);
+      !selected.length ? name : `${name}: ${selected.length === 1 ? facetLabel(selected[0]) : `${selected.length} chosen`}`;
+    menu.classList.toggle("on", selected.length > 0);
+    for (const box of menu.querySelectorAll("input")) box.checked = selected.includes(box.value);
   }
   if ($("search").value !== state.q) $("search").value = state.q;
   $("clear").hidden = !state.q && FACETS.every(name => !state[name].length);
@@ -317,9 +317,9 @@ function showFacets() {
 
 function buildColumns() {
   const toggle = ({ target }) => {
-    const names = columns.map(one => one.key);
-    const cols = names.filter(name => (name === target.value ? target.checked : state.cols.includes(name)));
-    update({ cols: cols.length ? cols : state.cols });  // one must stay, to open a cell by
+    const keys = columns.map(column => column.key);
+    const chosenKeys = keys.filter(key => (key === target.value ? target.checked : state.cols.includes(key)));
+    update({ cols: chosenKeys.length ? chosenKeys : state.cols });  // one must stay, to open a cell by
   };
   $("columns").querySelector(".choices").append(
     ...columns.map(column => h("label", { title: column.about },
@@ -329,76 +329,76 @@ function buildColumns() {
 
 // ---- Table -------------------------------------------------------------------------------------------------------
 
-const shownColumns = () => state.cols.map(name => columnOf.get(name));
+const chosenColumns = () => state.cols.map(key => columnOf.get(key));
 
 function showTable(rows) {
-  const last = Math.max(1, Math.ceil(rows.length / ROWS_PER_PAGE)), page = Math.min(state.page, last);
-  const from = (page - 1) * ROWS_PER_PAGE, part = rows.slice(from, from + ROWS_PER_PAGE);
-  const shown = shownColumns(), head = shown.find(column => column.key === "method") ?? shown[0];
-  showCount(rows.length, page, last);
+  const pageCount = Math.max(1, Math.ceil(rows.length / ROWS_PER_PAGE)), page = Math.min(state.page, pageCount);
+  const start = (page - 1) * ROWS_PER_PAGE, pageCells = rows.slice(start, start + ROWS_PER_PAGE);
+  const tableColumns = chosenColumns(), headColumn = tableColumns.find(column => column.key === "method") ?? tableColumns[0];
+  showCount(rows.length, page, pageCount);
   $("table").replaceChildren(rows.length ? h("table", { role: "table", "aria-rowcount": rows.length + 1 },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
       h("th", { role: "columnheader", scope: "col" }, h("span", { class: "unseen" }, "compare")),
-      shown.map(headerOf))),
-    h("tbody", { role: "rowgroup" }, part.map((cell, place) => rowOf(cell, shown, head, from + place + 2))),
+      tableColumns.map(headerOf))),
+    h("tbody", { role: "rowgroup" }, pageCells.map((cell, index) => rowOf(cell, tableColumns, headColumn, start + index + 2))),
   ) : h("p", { class: "none" }, "No cell passes these filters."));
-  const here = h("span", {}, `Page ${page} of ${last}`);
-  $("pages").replaceChildren(...(last > 1 ? [turn("Previous", page - 1, last), here, turn("Next", page + 1, last)] : []));
+  const position = h("span", {}, `Page ${page} of ${pageCount}`);
+  $("pages").replaceChildren(...(pageCount > 1 ? [pageButton("Previous", page - 1, pageCount), position, pageButton("Next", page + 1, pageCount)] : []));
   for (const box of $("columns").querySelectorAll("input")) box.checked = state.cols.includes(box.value);
 }
 
-function showCount(count, page, last) {
-  const some = count === cells.length ? "" : `${integerFormat.format(count)} of `;
-  const text = `${some}${plural(cells.length, "cell")}${last > 1 ? `, page ${page} of ${last}` : ""}`;
+function showCount(count, page, pageCount) {
+  const matching = count === cells.length ? "" : `${integerFormat.format(count)} of `;
+  const text = `${matching}${plural(cells.length, "cell")}${pageCount > 1 ? `, page ${page} of ${pageCount}` : ""}`;
   if ($("count").textContent !== text) $("count").textContent = text;  // it is read out when it changes
 }
 
-function turn(text, page, last) {
-  const go = () => update({ page });
-  return h("button", { type: "button", disabled: page < 1 || page > last, "data-keep": text, onclick: go }, text);
+function pageButton(label, page, pageCount) {
+  const goToPage = () => update({ page });
+  return h("button", { type: "button", disabled: page < 1 || page > pageCount, "data-keep": label, onclick: goToPage }, label);
 }
 
 function headerOf(column) {
-  const down = state.sort === `-${column.key}`, up = state.sort === column.key;
-  const other = up || down ? (up ? "-" : "") : column.better === "high" ? "-" : "";
+  const descending = state.sort === `-${column.key}`, ascending = state.sort === column.key;
+  const nextSign = ascending || descending ? (ascending ? "-" : "") : column.better === "high" ? "-" : "";
   return h("th", {
     role: "columnheader", scope: "col", class: column.scale ? "num" : null,
-    "aria-sort": up ? "ascending" : down ? "descending" : "none",
+    "aria-sort": ascending ? "ascending" : descending ? "descending" : "none",
   }, h("button", {
     type: "button", title: column.about, "data-keep": `sort-${column.key}`,
-    onclick: () => update({ sort: `${other}${column.key}`, page: 1 }),
+    onclick: () => update({ sort: `${nextSign}${column.key}`, page: 1 }),
   }, h("span", {}, column.label, column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null)));
 }
 
-function rowOf(cell, shown, head, number) {
-  const opened = event => {
+function rowOf(cell, tableColumns, headColumn, rowIndex) {
+  const openCell = event => {
     if (!event.target.closest("a, input") && !getSelection().toString()) navigate(hashWith({ cell: cell.cell }));
   };
   return h("tr", {
-    role: "row", "aria-rowindex": number, "data-cell": cell.cell, onclick: opened,
+    role: "row", "aria-rowindex": rowIndex, "data-cell": cell.cell, onclick: openCell,
     onpointerenter: () => point(cell.cell, true), onpointerleave: () => point(cell.cell, false),
   }, h("td", { role: "cell", class: "tick" }, h("input", {
     type: "checkbox", "aria-label": `compare ${fullName(cell)}`, checked: state.pick.includes(cell.cell),
-    "data-keep": `pick-${cell.cell}`, onchange: event => pick(cell.cell, event.target.checked),
-  })), shown.map(column => entryOf(cell, column, column === head)));
+    "data-keep": `pick-${cell.cell}`, onchange: event => setPicked(cell.cell, event.target.checked),
+  })), tableColumns.map(column => entryOf(cell, column, column === headColumn)));
 }
 
 function entryOf(cell, column, isHead) {
   const text = entryText(cell, column);
-  const bad = (column.key === "report_score" && cell.report_score === null && text !== DASH)
-    || (column.key === "outcome" && cell.outcomes.some(one => one !== "ok"));
+  const isFailure = (column.key === "report_score" && cell.report_score === null && text !== DASH)
+    || (column.key === "outcome" && cell.outcomes.some(outcome => outcome !== "ok"));
   const content = column.key === "method" ? [markIcon(cell.method), text] : [text];
-  const looks = [column.scale && "num", column.kind === "code" && "code", bad && "bad", text === DASH && "nil"];
+  const classes = [column.scale && "num", column.kind === "code" && "code", isFailure && "bad", text === DASH && "nil"];
   return h(isHead ? "th" : "td", {
     role: isHead ? "rowheader" : "cell", scope: isHead ? "row" : null, "data-label": column.heading,
-    class: looks.filter(Boolean).join(" ") || null,
+    class: classes.filter(Boolean).join(" ") || null,
   }, isHead ? h("a", {
     href: hashWith({ cell: cell.cell }), "data-keep": `open-${cell.cell}`, "aria-label": `${text}: ${fullName(cell)}`,
   }, content) : content);
 }
 
-function pick(id, on) {
-  update({ pick: on ? [...state.pick, id].slice(-2) : state.pick.filter(one => one !== id) });
+function setPicked(id, picked) {
+  update({ pick: picked ? [...state.pick, id].slice(-2) : state.pick.filter(other => other !== id) });
 }
 
 function showPicked() {
@@ -406,7 +406,7 @@ function showPicked() {
   $("picked").replaceChildren(
     h("span", { class: "label" }, "Compare"),
     ...state.pick.map(id => h("span", { class: "chip" }, markIcon(byId.get(id).method), byId.get(id).title, h("button", {
-      type: "button", "aria-label": `do not compare ${fullName(byId.get(id))}`, onclick: () => pick(id, false),
+      type: "button", "aria-label": `do not compare ${fullName(byId.get(id))}`, onclick: () => setPicked(id, false),
     }, "\u00d7"))),
     state.pick.length < 2 ? h("span", { class: "quiet" }, "tick one more row")
       : h("a", { class: "button", href: hashWith({ compare: true }), "data-keep": "compare" }, "Side by side"));
@@ -414,61 +414,61 @@ function showPicked() {
 
 // ---- Copying -----------------------------------------------------------------------------------------------------
 
-const plainDash = text => text.replaceAll(DASH, "-");
-const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u00b1": "$\\pm$" };
-const oneLine = text => plainDash(text).replace(/\s+/g, " ");
-const tex = text => oneLine(text).replace(/[\\~^\u00b1&%$#_{}]/g, found => TEX[found] ?? `\\${found}`);
-const markDown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
+const asciiDashes = text => text.replaceAll(DASH, "-");
+const TEX_ESCAPES = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u00b1": "$\\pm$" };
+const oneLine = text => asciiDashes(text).replace(/\s+/g, " ");
+const escapeTex = text => oneLine(text).replace(/[\\~^\u00b1&%$#_{}]/g, character => TEX_ESCAPES[character] ?? `\\${character}`);
+const escapeMarkdown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
 // A spreadsheet takes what begins so for a formula.
-const guarded = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
-const comma = value => {
-  const text = value === null || value === undefined ? "" : typeof value === "string" ? guarded(value) : String(value);
+const withoutFormula = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
+const csvField = value => {
+  const text = value === null || value === undefined ? "" : typeof value === "string" ? withoutFormula(value) : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
 const FORMATS = {
-  Markdown(shown, rows) {
-    const lines = [shown.map(one => markDown(one.heading)), shown.map(one => (one.scale ? "---:" : "---")),
-      ...rows.map(cell => shown.map(one => markDown(entryText(cell, one))))];
+  Markdown(tableColumns, rows) {
+    const lines = [tableColumns.map(column => escapeMarkdown(column.heading)), tableColumns.map(column => (column.scale ? "---:" : "---")),
+      ...rows.map(cell => tableColumns.map(column => escapeMarkdown(entryText(cell, column))))];
     return lines.map(line => `| ${line.join(" | ")} |\n`).join("");
   },
-  LaTeX(shown, rows) {
-    const line = texts => `${texts.map(tex).join(" & ")} \\\\\n`;
-    return `\\begin{tabular}{${shown.map(one => (one.scale ? "r" : "l")).join("")}}\n\\toprule\n`
-      + `${line(shown.map(one => one.heading))}\\midrule\n`
-      + `${rows.map(cell => line(shown.map(one => entryText(cell, one)))).join("")}\\bottomrule\n\\end{tabular}\n`;
+  LaTeX(tableColumns, rows) {
+    const texRow = entries => `${entries.map(escapeTex).join(" & ")} \\\\\n`;
+    return `\\begin{tabular}{${tableColumns.map(column => (column.scale ? "r" : "l")).join("")}}\n\\toprule\n`
+      + `${texRow(tableColumns.map(column => column.heading))}\\midrule\n`
+      + `${rows.map(cell => texRow(tableColumns.map(column => entryText(cell, column)))).join("")}\\bottomrule\n\\end{tabular}\n`;
   },
   // For programs: full numbers in basic units under the names of table.csv; the score is three of them.
-  CSV(shown, rows) {
-    const parts = name => (name === "report_score" ? ["report_score", "report_std", "seeds"] : [name]);
-    const names = [...new Set(shown.flatMap(one => parts(one.key)))];
+  CSV(tableColumns, rows) {
+    const namesOf = key => (key === "report_score" ? ["report_score", "report_std", "seeds"] : [key]);
+    const names = [...new Set(tableColumns.flatMap(column => namesOf(column.key)))];
     const lines = [names, ...rows.map(cell => names.map(name => cell[name]))];
-    return lines.map(line => `${line.map(comma).join()}\n`).join("");
+    return lines.map(line => `${line.map(csvField).join()}\n`).join("");
   },
 };
 
-async function copy(text, what) {
+async function copy(text, label) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    if (!copiedThroughSelection(text)) return byHand(text);
+    if (!copySelection(text)) return showCopyDialog(text);
   }
-  announce(`Copied ${what}.`);
+  announce(`Copied ${label}.`);
 }
 
-function copiedThroughSelection(text) {
-  const had = document.activeElement, area = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  let done = false;
-  try { done = document.execCommand("copy"); } catch { /* the browser has none */ }
-  area.remove();
-  had?.focus({ preventScroll: true });
-  return done;
+function copySelection(text) {
+  const focused = document.activeElement, textarea = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
+  textarea.value = text;
+  document.body.append(textarea);
+  textarea.select();
+  let copied = false;
+  try { copied = document.execCommand("copy"); } catch { /* the browser has none */ }
+  textarea.remove();
+  focused?.focus({ preventScroll: true });
+  return copied;
 }
 
-function byHand(text) {
+function showCopyDialog(text) {
   $("by-hand-text").value = text;
   $("by-hand").showModal();
   $("by-hand-text").select();
@@ -816,7 +816,7 @@ function cellPage(id) {
 function picking(cell) {
   const picked = state.pick.includes(cell.cell), both = picked && state.pick.length === 2;
   return h("p", {}, h("button", {
-    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => pick(cell.cell, !picked),
+    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => setPicked(cell.cell, !picked),
   }, picked ? "Chosen for comparison" : "Compare"), " ",
   both && h("a", { class: "button", href: hashWith({ cell: "", compare: true }) }, "Side by side"));
 }
@@ -1041,7 +1041,7 @@ function listen() {
   $("by-hand-close").addEventListener("click", () => $("by-hand").close());
   for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => {
     const rows = sortedCells(filteredCells(state), state.sort), form = button.dataset.copy;
-    copy(FORMATS[form](shownColumns(), rows), `${plural(rows.length, "row")} as ${form}`);
+    copy(FORMATS[form](chosenColumns(), rows), `${plural(rows.length, "row")} as ${form}`);
   });
   document.addEventListener("click", writeUrl, true);  // before a link leaves for another view
   const menus = [...document.querySelectorAll("details.menu")];
