@@ -376,7 +376,7 @@ function rowOf(cell, tableColumns, headColumn, rowIndex) {
   };
   return h("tr", {
     role: "row", "aria-rowindex": rowIndex, "data-cell": cell.cell, onclick: openCell,
-    onpointerenter: () => point(cell.cell, true), onpointerleave: () => point(cell.cell, false),
+    onpointerenter: () => highlightPoint(cell.cell, true), onpointerleave: () => highlightPoint(cell.cell, false),
   }, h("td", { role: "cell", class: "tick" }, h("input", {
     type: "checkbox", "aria-label": `compare ${fullName(cell)}`, checked: state.pick.includes(cell.cell),
     "data-keep": `pick-${cell.cell}`, onchange: event => setPicked(cell.cell, event.target.checked),
@@ -479,48 +479,48 @@ function showCopyDialog(text) {
 const SUFFIXES = [[1e9, "G"], [1e6, "M"], [1e4, "k"]];
 
 function tickText(value) {
-  const [size, suffix] = SUFFIXES.find(([least]) => Math.abs(value) >= least) ?? [1, ""];
+  const [size, suffix] = SUFFIXES.find(([minimum]) => Math.abs(value) >= minimum) ?? [1, ""];
   const scaled = suffix === "k" ? value / 1e3 : value / size;
   return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(0) : `${Number(scaled.toPrecision(4))}${suffix}`;
 }
 
-function evenTicks(low, high, most) {
-  const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find(times => times * power >= rough);
-  const first = Math.ceil(low / step), found = [];
-  for (let place = first; place * step <= high; place += 1) found.push(Number((place * step).toPrecision(12)));
-  return found;
+function evenTicks(low, high, maxTicks) {
+  const roughStep = (high - low) / maxTicks, power = 10 ** Math.floor(Math.log10(roughStep));
+  const step = power * [1, 2, 5, 10].find(factor => factor * power >= roughStep);
+  const first = Math.ceil(low / step), ticks = [];
+  for (let multiple = first; multiple * step <= high; multiple += 1) ticks.push(Number((multiple * step).toPrecision(12)));
+  return ticks;
 }
 
-function logTicks(low, high, most) {
-  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, place) => Math.floor(low) + place);
-  for (const times of [[1], [1, 3], [1, 2, 5]]) {
-    const found = powers.flatMap(power => times.map(one => one * 10 ** power))
+function logTicks(low, high, maxTicks) {
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, offset) => Math.floor(low) + offset);
+  for (const factors of [[1], [1, 3], [1, 2, 5]]) {
+    const ticks = powers.flatMap(power => factors.map(factor => factor * 10 ** power))
       .filter(value => Math.log10(value) >= low && Math.log10(value) <= high);
-    if (found.length >= 3) return found.filter((_, place) => place % Math.ceil(found.length / most) === 0);
+    if (ticks.length >= 3) return ticks.filter((_, index) => index % Math.ceil(ticks.length / maxTicks) === 0);
   }
-  return evenTicks(10 ** low, 10 ** high, most);
+  return evenTicks(10 ** low, 10 ** high, maxTicks);
 }
 
 // Where values stand between two places on the screen, and the ticks there. Values are in the column's shown unit.
-function axis(values, { log, from, to, most }) {
-  const bent = log ? Math.log10 : value => value;
-  let low = bent(Math.min(...values)), high = bent(Math.max(...values));
-  const room = (high - low) * 0.06 || (log ? 0.2 : Math.abs(high) * 0.05 || 1);
-  low -= room;
-  high += room;
-  const at = value => from + ((bent(value) - low) / (high - low)) * (to - from);
-  const ticks = (log ? logTicks : evenTicks)(low, high, most);
-  return { at, ticks: ticks.map(value => ({ at: at(value), text: tickText(value) })) };
+function axis(values, { log, from, to, most: maxTicks }) {
+  const transform = log ? Math.log10 : value => value;
+  let low = transform(Math.min(...values)), high = transform(Math.max(...values));
+  const margin = (high - low) * 0.06 || (log ? 0.2 : Math.abs(high) * 0.05 || 1);
+  low -= margin;
+  high += margin;
+  const toScreen = value => from + ((transform(value) - low) / (high - low)) * (to - from);
+  const ticks = (log ? logTicks : evenTicks)(low, high, maxTicks);
+  return { at: toScreen, ticks: ticks.map(value => ({ at: toScreen(value), text: tickText(value) })) };
 }
 
 const boxOf = (width, height) => ({ left: 62, right: width - 14, top: 12, bottom: height - 46 });
 
 // Two axes with their ticks and titles; the same is told to those who do not see it by the plot's own label.
 function frame(box, x, y, titles) {
-  const line = (x1, y1, x2, y2, name) => s("line", { x1, y1, x2, y2, class: name });
-  const text = (left, top, anchor, words, more) => s("text", { x: left, y: top, "text-anchor": anchor, ...more }, words);
-  const turned = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
+  const line = (x1, y1, x2, y2, className) => s("line", { x1, y1, x2, y2, class: className });
+  const text = (left, top, anchor, content, attributes) => s("text", { x: left, y: top, "text-anchor": anchor, ...attributes }, content);
+  const rotation = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
   return s("g", { "aria-hidden": "true" },
     y.ticks.map(tick => [
       line(box.left, tick.at, box.right, tick.at, "grid"), text(box.left - 8, tick.at + 4, "end", tick.text),
@@ -530,22 +530,22 @@ function frame(box, x, y, titles) {
     ]),
     line(box.left, box.bottom, box.right, box.bottom, "rule"),
     text((box.left + box.right) / 2, box.bottom + 40, "middle", titles.x, { class: "title" }),
-    text(0, 0, "middle", titles.y, { class: "title", transform: turned }));
+    text(0, 0, "middle", titles.y, { class: "title", transform: rotation }));
 }
 
 // ---- Trade-off ---------------------------------------------------------------------------------------------------
 
 function buildAxes() {
-  for (const [name, title] of Object.entries(VIEW_AXES)) {
-    const anew = event => update({ [name]: event.target.value, [`${name}better`]: "", [`${name}log`]: null });
+  for (const [axisName, title] of Object.entries(VIEW_AXES)) {
+    const chooseColumn = event => update({ [axisName]: event.target.value, [`${axisName}better`]: "", [`${axisName}log`]: null });
     const options = numericColumns.map(column => h("option", { value: column.key }, column.heading));
-    $(`axis-${name}`).append(
-      h("label", {}, h("span", { class: "label" }, title), h("select", { id: name, onchange: anew }, options)),
+    $(`axis-${axisName}`).append(
+      h("label", {}, h("span", { class: "label" }, title), h("select", { id: axisName, onchange: chooseColumn }, options)),
       h("label", {}, h("span", { class: "unseen" }, `${title}: which is better`), h("select", {
-        id: `${name}better`, onchange: event => update({ [`${name}better`]: event.target.value }),
+        id: `${axisName}better`, onchange: event => update({ [`${axisName}better`]: event.target.value }),
       }, h("option", { value: "low" }, "small is better"), h("option", { value: "high" }, "large is better"))),
       h("label", { class: "box" }, h("input", {
-        type: "checkbox", id: `${name}log`, onchange: event => update({ [`${name}log`]: event.target.checked }),
+        type: "checkbox", id: `${axisName}log`, onchange: event => update({ [`${axisName}log`]: event.target.checked }),
       }), "log", h("span", { class: "unseen" }, ` scale, ${title.toLowerCase()}`)));
   }
 }
@@ -553,126 +553,126 @@ function buildAxes() {
 const SCORES = /_score$|^report_(std|low|high)$/;  // no cell is best in one at a rate that was not tuned
 
 // Those that none of the same table is better than in one measure and as good in the other.
-function front(found) {
+function paretoFront(points) {
   const sign = { x: betterEnd(state, "x") === "low" ? 1 : -1, y: betterEnd(state, "y") === "low" ? 1 : -1 };
-  const beats = (a, b) => a.cell.table === b.cell.table
+  const dominates = (a, b) => a.cell.table === b.cell.table
     && sign.x * a.x <= sign.x * b.x && sign.y * a.y <= sign.y * b.y && (a.x !== b.x || a.y !== b.y);
-  const unsound = (cell, key) => isDisturbed(cell, key) || (cell.untuned && SCORES.test(key));
-  const sound = found.filter(one => ![state.x, state.y].some(key => unsound(one.cell, key)));
-  return new Set(sound.filter(one => !sound.some(other => beats(other, one))));
+  const isExcluded = (cell, key) => isDisturbed(cell, key) || (cell.untuned && SCORES.test(key));
+  const eligible = points.filter(point => ![state.x, state.y].some(key => isExcluded(point.cell, key)));
+  return new Set(eligible.filter(point => !eligible.some(other => dominates(other, point))));
 }
 
 // The border of what a front is better than: between two of its points only the one that costs less is there.
-function stairs(line, x, y) {
-  const first = betterEnd(state, "x") === "low";
-  const places = [...line].sort((a, b) => a.x - b.x).map(one => [x.at(one.x), y.at(one.y)]);
-  return places.map(([left, top], place) => {
-    if (!place) return `M${left},${top}`;
-    return first ? `H${left}V${top}` : `V${top}H${left}`;
+function staircase(frontPoints, x, y) {
+  const lowIsBetter = betterEnd(state, "x") === "low";
+  const corners = [...frontPoints].sort((a, b) => a.x - b.x).map(point => [x.at(point.x), y.at(point.y)]);
+  return corners.map(([left, top], index) => {
+    if (!index) return `M${left},${top}`;
+    return lowIsBetter ? `H${left}V${top}` : `V${top}H${left}`;
   }).join("");
 }
 
-let current = "";  // the point that the Tab key reaches
+let focusableId = "";  // the point that the Tab key reaches
 
 function showPlot(rows) {
-  for (const name of Object.keys(VIEW_AXES)) {
-    $(name).value = state[name];
-    $(`${name}better`).value = betterEnd(state, name);
-    $(`${name}log`).checked = isLog(state, name);
+  for (const axisName of Object.keys(VIEW_AXES)) {
+    $(axisName).value = state[axisName];
+    $(`${axisName}better`).value = betterEnd(state, axisName);
+    $(`${axisName}log`).checked = isLog(state, axisName);
   }
-  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), log = { x: isLog(state, "x"), y: isLog(state, "y") };
-  const found = rows.filter(cell => cell[cx.key] !== null && cell[cy.key] !== null)
-    .map(cell => ({ cell, x: cell[cx.key] * cx.scale, y: cell[cy.key] * cy.scale }))
-    .filter(one => (!log.x || one.x > 0) && (!log.y || one.y > 0));
-  const nothing = () => h("p", { class: "none" }, "No cell shown has both values.");
-  const tip = h("div", { class: "tip", hidden: true, id: "tip" });
-  $("plot").replaceChildren(found.length ? drawn(found, front(found), log) : nothing(), tip);
-  $("plot-note").textContent = plotNote(found, rows.length, log.x || log.y);
+  const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y), log = { x: isLog(state, "x"), y: isLog(state, "y") };
+  const points = rows.filter(cell => cell[xColumn.key] !== null && cell[yColumn.key] !== null)
+    .map(cell => ({ cell, x: cell[xColumn.key] * xColumn.scale, y: cell[yColumn.key] * yColumn.scale }))
+    .filter(point => (!log.x || point.x > 0) && (!log.y || point.y > 0));
+  const emptyNote = () => h("p", { class: "none" }, "No cell shown has both values.");
+  const tooltip = h("div", { class: "tip", hidden: true, id: "tip" });
+  $("plot").replaceChildren(points.length ? drawPlot(points, paretoFront(points), log) : emptyNote(), tooltip);
+  $("plot-note").textContent = plotNote(points, rows.length, log.x || log.y);
   showLegend(rows);
 }
 
 // What the intervals of some points are over.
-function spanned(found) {
-  const single = found.filter(one => one.cell.seeds === 1).length;
-  if (single === found.length) return "examples, of these trained models only: other seeds score differently";
+function intervalScope(points) {
+  const single = points.filter(point => point.cell.seeds === 1).length;
+  if (single === points.length) return "examples, of these trained models only: other seeds score differently";
   return `seeds and examples${single ? "; with one seed over examples, this trained model only" : ""}`;
 }
 
-function plotNote(found, all, log) {
-  const tables = new Set(found.map(one => one.cell.table)).size;
-  const scored = [state.x, state.y].some(key => SCORES.test(key));
-  const above = log ? ", above 0 where the axis is logarithmic" : "";
+function plotNote(points, rowCount, log) {
+  const tables = new Set(points.map(point => point.cell.table)).size;
+  const showsScore = [state.x, state.y].some(key => SCORES.test(key));
+  const restriction = log ? ", above 0 where the axis is logarithmic" : "";
   return [
-    found.length < all && `${integerFormat.format(found.length)} of ${integerFormat.format(all)} cells have both values${above}.`,
-    state.y === "report_score" && found.length <= POINTS_WITH_SPREAD && found.some(one => one.cell.report_low !== null)
-      && `Whiskers: 95% intervals over ${spanned(found)}.`,
-    found.some(one => !scored || !one.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
-    scored && found.some(one => one.cell.untuned) && "Cells at untuned rates are on no front.",
+    points.length < rowCount && `${integerFormat.format(points.length)} of ${integerFormat.format(rowCount)} cells have both values${restriction}.`,
+    state.y === "report_score" && points.length <= POINTS_WITH_SPREAD && points.some(point => point.cell.report_low !== null)
+      && `Whiskers: 95% intervals over ${intervalScope(points)}.`,
+    points.some(point => !showsScore || !point.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
+    showsScore && points.some(point => point.cell.untuned) && "Cells at untuned rates are on no front.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
     tables > 1 && "each has a front of its own.",
   ].filter(Boolean).join(" ");
 }
 
-function drawn(found, best, log) {
+function drawPlot(points, front, log) {
   const width = Math.max(280, $("plot").clientWidth), height = Math.round(Math.min(440, Math.max(300, width * 0.5)));
-  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), box = boxOf(width, height);
-  const spreads = cy.key === "report_score" && !log.y && found.length <= POINTS_WITH_SPREAD;
-  const ends = one => (spreads && one.cell.report_low !== null
-    ? [one.y, 100 * one.cell.report_low, 100 * one.cell.report_high] : [one.y]);
-  const x = axis(found.map(one => one.x), { log: log.x, from: box.left, to: box.right, most: Math.floor(width / 80) });
-  const y = axis(found.flatMap(ends), { log: log.y, from: box.bottom, to: box.top, most: 6 });
-  const order = [...found].sort((a, b) => a.x - b.x || a.y - b.y);
-  if (!order.some(one => one.cell.cell === current)) current = order[0].cell.cell;
-  const told = `${cy.heading} over ${cx.heading}: ${plural(found.length, "cell")}, ${best.size} on a Pareto front.`;
-  const tables = [...Map.groupBy(best, one => one.cell.table).values()];
+  const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y), box = boxOf(width, height);
+  const hasWhiskers = yColumn.key === "report_score" && !log.y && points.length <= POINTS_WITH_SPREAD;
+  const verticalExtent = point => (hasWhiskers && point.cell.report_low !== null
+    ? [point.y, 100 * point.cell.report_low, 100 * point.cell.report_high] : [point.y]);
+  const x = axis(points.map(point => point.x), { log: log.x, from: box.left, to: box.right, most: Math.floor(width / 80) });
+  const y = axis(points.flatMap(verticalExtent), { log: log.y, from: box.bottom, to: box.top, most: 6 });
+  const ordered = [...points].sort((a, b) => a.x - b.x || a.y - b.y);
+  if (!ordered.some(point => point.cell.cell === focusableId)) focusableId = ordered[0].cell.cell;
+  const summary = `${yColumn.heading} over ${xColumn.heading}: ${plural(points.length, "cell")}, ${front.size} on a Pareto front.`;
+  const fronts = [...Map.groupBy(front, point => point.cell.table).values()];
   return s("svg", {
-    width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => walk(event, order),
-    "aria-label": `${told} Arrow keys go from point to point, Enter opens one.`,
+    width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => moveFocus(event, ordered),
+    "aria-label": `${summary} Arrow keys go from point to point, Enter opens one.`,
   },
-  frame(box, x, y, { x: cx.heading, y: cy.heading }),
-  tables.map(line => s("path", { class: "front", d: stairs(line, x, y) })),
-  [...order].sort((a, b) => best.has(a) - best.has(b)).map(one => pointOf(one, best.has(one), x, y, spreads)));
+  frame(box, x, y, { x: xColumn.heading, y: yColumn.heading }),
+  fronts.map(frontPoints => s("path", { class: "front", d: staircase(frontPoints, x, y) })),
+  [...ordered].sort((a, b) => front.has(a) - front.has(b)).map(point => pointLink(point, front.has(point), x, y, hasWhiskers)));
 }
 
-function pointOf(one, isBest, x, y, spreads) {
-  const { cell } = one, place = `translate(${x.at(one.x).toFixed(1)} ${y.at(one.y).toFixed(1)})`;
-  const measures = [state.x, state.y].map(name => columnOf.get(name)).map(one => `${one.heading}: ${entryText(cell, one)}`);
-  const lines = [fullName(cell), ...measures, ...(isBest ? ["on the Pareto front"] : [])];
-  const tell = () => { showTip(one, lines, x, y); current = cell.cell; };
+function pointLink(point, onFront, x, y, hasWhiskers) {
+  const { cell } = point, transform = `translate(${x.at(point.x).toFixed(1)} ${y.at(point.y).toFixed(1)})`;
+  const measures = [state.x, state.y].map(key => columnOf.get(key)).map(column => `${column.heading}: ${entryText(cell, column)}`);
+  const lines = [fullName(cell), ...measures, ...(onFront ? ["on the Pareto front"] : [])];
+  const describe = () => { showTip(point, lines, x, y); focusableId = cell.cell; };
   return s("a", {
-    href: hashWith({ cell: cell.cell }), class: isBest ? "point best" : "point", transform: place,
+    href: hashWith({ cell: cell.cell }), class: onFront ? "point best" : "point", transform: transform,
     "data-cell": cell.cell, "data-method": cell.method, "data-keep": `point-${cell.cell}`,
-    tabindex: cell.cell === current ? 0 : -1, "aria-label": lines.join("; "),
-    onpointerenter: tell, onfocus: tell, onpointerleave: hideTip, onblur: hideTip,
-  }, spreads && cell.report_low !== null ? interval(one, y) : null,
-  s("circle", { r: 11, class: "hit" }), isBest ? s("circle", { r: 9, class: "ring" }) : null, markPath(cell.method));
+    tabindex: cell.cell === focusableId ? 0 : -1, "aria-label": lines.join("; "),
+    onpointerenter: describe, onfocus: describe, onpointerleave: hideTip, onblur: hideTip,
+  }, hasWhiskers && cell.report_low !== null ? whisker(point, y) : null,
+  s("circle", { r: 11, class: "hit" }), onFront ? s("circle", { r: 9, class: "ring" }) : null, markPath(cell.method));
 }
 
-function interval(one, y) {
-  const [low, high] = [one.cell.report_low, one.cell.report_high].map(edge => (y.at(100 * edge) - y.at(one.y)).toFixed(1));
+function whisker(point, y) {
+  const [low, high] = [point.cell.report_low, point.cell.report_high].map(edge => (y.at(100 * edge) - y.at(point.y)).toFixed(1));
   return s("path", { class: "spread", d: `M0,${low}V${high}` });
 }
 
-function showTip(one, lines, x, y) {
-  const tip = $("tip"), left = x.at(one.x), right = left > $("plot").clientWidth / 2;
-  const rest = [`${one.cell.model}, ${one.cell.task}`, ...lines.slice(1)];
-  tip.replaceChildren(h("strong", {}, one.cell.title), ...rest.map(text => h("div", {}, text)));
-  tip.style.left = right ? "auto" : `${left + 14}px`;
-  tip.style.right = right ? `${$("plot").clientWidth - left + 14}px` : "auto";
-  tip.style.top = `${y.at(one.y)}px`;
-  tip.hidden = false;
+function showTip(point, description, x, y) {
+  const tooltip = $("tip"), left = x.at(point.x), inRightHalf = left > $("plot").clientWidth / 2;
+  const lines = [`${point.cell.model}, ${point.cell.task}`, ...description.slice(1)];
+  tooltip.replaceChildren(h("strong", {}, point.cell.title), ...lines.map(text => h("div", {}, text)));
+  tooltip.style.left = inRightHalf ? "auto" : `${left + 14}px`;
+  tooltip.style.right = inRightHalf ? `${$("plot").clientWidth - left + 14}px` : "auto";
+  tooltip.style.top = `${y.at(point.y)}px`;
+  tooltip.hidden = false;
 }
 
 function hideTip() {
   if ($("tip")) $("tip").hidden = true;
 }
 
-function walk(event, order) {
-  const place = order.findIndex(one => one.cell.cell === event.target.dataset.cell);
-  const [back, on] = [place - 1, place + 1];
-  const steps = { ArrowRight: on, ArrowUp: on, ArrowLeft: back, ArrowDown: back, Home: 0, End: order.length - 1 };
-  const next = order[steps[event.key]];
-  if (!(event.key in steps)) return;
+function moveFocus(event, ordered) {
+  const index = ordered.findIndex(point => point.cell.cell === event.target.dataset.cell);
+  const [previous, following] = [index - 1, index + 1];
+  const destinations = { ArrowRight: following, ArrowUp: following, ArrowLeft: previous, ArrowDown: previous, Home: 0, End: ordered.length - 1 };
+  const next = ordered[destinations[event.key]];
+  if (!(event.key in destinations)) return;
   event.preventDefault();
   if (!next) return;
   event.target.setAttribute("tabindex", -1);
@@ -681,83 +681,83 @@ function walk(event, order) {
   target.focus({ preventScroll: true });
 }
 
-function point(id, on) {
-  $("plot").querySelector(`[data-cell="${CSS.escape(id)}"]`)?.classList.toggle("lit", on);
+function highlightPoint(id, highlighted) {
+  $("plot").querySelector(`[data-cell="${CSS.escape(id)}"]`)?.classList.toggle("lit", highlighted);
 }
 
-function dim(name) {
-  for (const one of $("plot").querySelectorAll(".point"))
-    one.classList.toggle("dim", name !== null && one.dataset.method !== name);
+function dimOtherMethods(method) {
+  for (const point of $("plot").querySelectorAll(".point"))
+    point.classList.toggle("dim", method !== null && point.dataset.method !== method);
 }
 
 function showLegend(rows) {
-  const names = data.methods.filter(name => rows.some(cell => cell.method === name));
-  $("legend").replaceChildren(...names.map(name => {
-    const only = state.method.length === 1 && state.method[0] === name;
-    const [on, off] = [() => dim(name), () => dim(null)];
+  const methods = data.methods.filter(method => rows.some(cell => cell.method === method));
+  $("legend").replaceChildren(...methods.map(method => {
+    const isOnlyMethod = state.method.length === 1 && state.method[0] === method;
+    const [dimOthers, undim] = [() => dimOtherMethods(method), () => dimOtherMethods(null)];
     return h("button", {
-      type: "button", "aria-pressed": String(only), title: only ? "show all methods" : `show ${name} alone`,
-      "data-keep": `legend-${name}`, onclick: () => update({ method: only ? [] : [name], page: 1 }),
-      onpointerenter: on, onpointerleave: off, onfocus: on, onblur: off,
-    }, markIcon(name), h("span", {}, name));
+      type: "button", "aria-pressed": String(isOnlyMethod), title: isOnlyMethod ? "show all methods" : `show ${method} alone`,
+      "data-keep": `legend-${method}`, onclick: () => update({ method: isOnlyMethod ? [] : [method], page: 1 }),
+      onpointerenter: dimOthers, onpointerleave: undim, onfocus: dimOthers, onblur: undim,
+    }, markIcon(method), h("span", {}, method));
   }));
 }
 
 // ---- Configuration and provenance --------------------------------------------------------------------------------
 
-const worded = value => (value === null ? DASH : typeof value === "string" ? value : JSON.stringify(value));
+const leafText = value => (value === null ? DASH : typeof value === "string" ? value : JSON.stringify(value));
 
 // The leaves of numbered parts by their dotted names. Where a cell's records disagree, a leaf has several texts.
-function leaves(parts) {
-  const found = new Map();
+function leaves(partNumbers) {
+  const texts = new Map();
   const add = (name, value) => {
     if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length)
-      for (const [inner, one] of Object.entries(value)) add(`${name}.${inner}`, one);
-    else found.set(name, (found.get(name) ?? new Set()).add(worded(value)));
+      for (const [innerName, innerValue] of Object.entries(value)) add(`${name}.${innerName}`, innerValue);
+    else texts.set(name, (texts.get(name) ?? new Set()).add(leafText(value)));
   };
-  for (const part of parts) add(...data.pool[part]);
-  return new Map([...found].map(([name, texts]) => [name, [...texts].join(" | ")]));
+  for (const number of partNumbers) add(...data.pool[number]);
+  return new Map([...texts].map(([name, alternatives]) => [name, [...alternatives].join(" | ")]));
 }
 
-function facts(found) {
-  const pairs = [...found].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
-  return h("dl", { class: "facts" }, pairs);
+function factList(facts) {
+  const entries = [...facts].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
+  return h("dl", { class: "facts" }, entries);
 }
 
 // The first entry of a row is its heading.
-function table(headings, rows, label, name) {
-  const entries = rest => rest.map(one => h("td", {}, one));
-  const body = rows.map(([head, ...rest]) => h("tr", {}, h("th", { scope: "row" }, head), entries(rest)));
-  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, h("table", { class: name },
+function tableOf(headings, rows, label, className) {
+  const dataCells = values => values.map(value => h("td", {}, value));
+  const body = rows.map(([head, ...values]) => h("tr", {}, h("th", { scope: "row" }, head), dataCells(values)));
+  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, h("table", { class: className },
     h("thead", {}, h("tr", {}, headings.map(text => h("th", { scope: "col" }, text)))), h("tbody", {}, body)));
 }
 
 // ---- Loss curves -------------------------------------------------------------------------------------------------
 
-function placesOf(one) {
-  return one.losses.map((loss, at) => [data.pool[one.steps][at], loss]).filter(([, loss]) => loss !== null);
+function curvePoints(trial) {
+  return trial.losses.map((loss, index) => [data.pool[trial.steps][index], loss]).filter(([, loss]) => loss !== null);
 }
 
-function curves(series) {
-  const drawable = series.map(one => ({ ...one, places: placesOf(one) })).filter(one => one.places.length);
-  if (!drawable.length) return h("p", { class: "quiet" }, "No losses are recorded.");
+function lossFigure(series) {
+  const drawn = series.map(curve => ({ ...curve, places: curvePoints(curve) })).filter(curve => curve.places.length);
+  if (!drawn.length) return h("p", { class: "quiet" }, "No losses are recorded.");
   const width = Math.max(280, Math.min(960, $("page").clientWidth)), height = 300, box = boxOf(width, height);
-  const all = drawable.flatMap(one => one.places);
-  const x = axis(all.map(([step]) => step), { from: box.left, to: box.right, most: Math.floor(width / 90) });
-  const y = axis(all.map(([, loss]) => loss), { from: box.bottom, to: box.top, most: 5 });
-  const stroke = ({ look, dashes }, d, ...inner) =>
-    s("path", { class: `curve ${look}`, "stroke-dasharray": dashes, d }, inner);
-  const spot = ([step, loss]) => `${x.at(step).toFixed(1)},${y.at(loss).toFixed(1)}`;
-  const track = one => `M${one.places.map(spot).join("L")}`;
-  const sample = one => s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, stroke(one, "M0,4H28"));
-  const groups = new Map(drawable.map(one => [one.group, one]));
+  const points = drawn.flatMap(curve => curve.places);
+  const x = axis(points.map(([step]) => step), { from: box.left, to: box.right, most: Math.floor(width / 90) });
+  const y = axis(points.map(([, loss]) => loss), { from: box.bottom, to: box.top, most: 5 });
+  const strokePath = ({ look: className, dashes }, d, ...children) =>
+    s("path", { class: `curve ${className}`, "stroke-dasharray": dashes, d }, children);
+  const coordinates = ([step, loss]) => `${x.at(step).toFixed(1)},${y.at(loss).toFixed(1)}`;
+  const pathOf = curve => `M${curve.places.map(coordinates).join("L")}`;
+  const legendSample = curve => s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, strokePath(curve, "M0,4H28"));
+  const groups = new Map(drawn.map(curve => [curve.group, curve]));
   return h("figure", {},
     s("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `training loss over steps of ${plural(drawable.length, "trial")}`,
+      "aria-label": `training loss over steps of ${plural(drawn.length, "trial")}`,
     }, frame(box, x, y, { x: "step", y: "training loss" }),
-    drawable.map(one => stroke(one, track(one), s("title", {}, one.name)))),
-    h("figcaption", {}, [...groups].map(([name, one]) => h("span", {}, sample(one), name)),
+    drawn.map(curve => strokePath(curve, pathOf(curve), s("title", {}, curve.name)))),
+    h("figcaption", {}, [...groups].map(([group, curve]) => h("span", {}, legendSample(curve), group)),
       h("span", { class: "quiet" }, "a line per seed; long curves are means of neighbouring steps")));
 }
 
@@ -765,16 +765,16 @@ const DASHES = ["6 3", "2 3", "9 3 2 3", "1 4", "12 4"];
 
 // The chosen rate has the method's colour, the others are grey and dashed.
 function seriesOf(cell) {
-  const others = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
+  const otherRates = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
   return cell.trials.map(trial => {
-    const place = others.indexOf(trial.lr), isChosen = place < 0;
+    const index = otherRates.indexOf(trial.lr), isChosen = index < 0;
     const lr = trial.lr === null ? "no rate" : `lr ${rateText(trial.lr)}`;
     return {
       ...trial,
       name: `${lr}, seed ${trial.seed}: ${trial.outcome}`,
-      group: isChosen && others.length ? `${lr} (chosen)` : lr,
+      group: isChosen && otherRates.length ? `${lr} (chosen)` : lr,
       look: isChosen ? `l${markStyles.get(cell.method).colour}` : "lesser",
-      dashes: isChosen ? null : DASHES[place % DASHES.length],
+      dashes: isChosen ? null : DASHES[index % DASHES.length],
     };
   });
 }
@@ -803,13 +803,13 @@ function cellPage(id) {
     cell.flagged.map(flag => h("p", { class: "warning" }, `Flag ${flag}.`)),
     notesOf(cell).map(note => h("p", { class: "warning" }, `Note: ${note}.`)),
     picking(cell),
-    facts(told.map(one => [one.heading, entryText(cell, one)])),
-    h("h3", {}, "Loss"), curves(seriesOf(cell)),
+    factList(told.map(one => [one.heading, entryText(cell, one)])),
+    h("h3", {}, "Loss"), lossFigure(seriesOf(cell)),
     cell.race.length > 0 && [h("h3", {}, "Race"), raceOf(cell)],
     h("h3", {}, "Trials"), trialsOf(cell),
     h("h3", {}, "Run it again"), commandOf(cell),
-    h("h3", {}, "Configuration"), facts(leaves(cell.config)),
-    h("h3", {}, "Provenance"), facts(leaves(cell.made)),
+    h("h3", {}, "Configuration"), factList(leaves(cell.config)),
+    h("h3", {}, "Provenance"), factList(leaves(cell.made)),
   ];
 }
 
@@ -843,14 +843,14 @@ function trialsOf(cell) {
     String(trial.losses.at(-1) ?? DASH),
     trial.error === null ? DASH : errorOf(data.pool[trial.error]),
   ]);
-  return table([...TOLD.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
+  return tableOf([...TOLD.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
 }
 
 function raceOf(cell) {
   const rows = cell.race.map(([lr, lowest, outcome]) => [
     rateText(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
   ]);
-  return table(["lr", "lowest loss on select", "outcome"], rows, "Race");
+  return tableOf(["lr", "lowest loss on select", "outcome"], rows, "Race");
 }
 
 function errorOf([type, message, trace]) {
@@ -923,7 +923,7 @@ function comparePage([a, b]) {
     h("div", { class: "two" }, [a, b].map(namedCell)),
     cautions(a, b).map(text => h("p", { class: "warning" }, text)),
     h("h3", {}, "Scores"),
-    table([...heads(a, b), "difference"], [
+    tableOf([...heads(a, b), "difference"], [
       [metricLabel(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
       ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
     ], "Scores", "figures"),
@@ -931,10 +931,10 @@ function comparePage([a, b]) {
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
     h("p", { class: "note" }, `The second less the first.${resolution(a, b)}`),
     h("h3", {}, "Costs"),
-    table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),
+    tableOf([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),
       comparable(a, b, one.key) ? ratio(a[one.key], b[one.key]) : DASH]), "Costs", "figures"),
     h("p", { class: "note" }, "The second over the first; bold is the better one."),
-    h("h3", {}, "Loss"), curves(both),
+    h("h3", {}, "Loss"), lossFigure(both),
     h("h3", {}, "Configuration values that differ"), differing(a, b, "config"),
     h("h3", {}, "Provenance that differs"), differing(a, b, "made"),
   ];
@@ -969,7 +969,7 @@ function differing(a, b, which) {
     .filter(name => left.get(name) !== right.get(name) && !name.startsWith("product_flops"));
   if (!found.length) return h("p", { class: "quiet" }, "None.");
   const rows = found.map(name => [name, left.get(name) ?? DASH, right.get(name) ?? DASH]);
-  return table(heads(a, b), rows, "Differences", "differing");
+  return tableOf(heads(a, b), rows, "Differences", "differing");
 }
 
 // ---- The whole ---------------------------------------------------------------------------------------------------
