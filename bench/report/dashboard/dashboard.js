@@ -781,181 +781,181 @@ function seriesOf(cell) {
 
 // ---- A cell ------------------------------------------------------------------------------------------------------
 
-const back = () => h("p", { class: "back" }, h("a", { href: hashWith({ cell: "", compare: false }) }, "\u2190 All cells"));
-const heading = (text, ...more) => h("h2", { tabindex: -1, id: "page-title" }, ...more, text);
-const notesOf = cell => cell.made.map(part => data.pool[part]).flatMap(([name, value]) => (name === "notes" && value) || []);
-const SAID_ABOVE = ["model", "task", "cell", "report_score", "outcome"];
+const backLink = () => h("p", { class: "back" }, h("a", { href: hashWith({ cell: "", compare: false }) }, "\u2190 All cells"));
+const pageHeading = (text, ...children) => h("h2", { tabindex: -1, id: "page-title" }, ...children, text);
+const notesOf = cell => cell.made.map(number => data.pool[number]).flatMap(([name, value]) => (name === "notes" && value) || []);
+const IN_HEADER = ["model", "task", "cell", "report_score", "outcome"];
 
 function cellPage(id) {
   const cell = byId.get(id);
-  if (!cell) return [back(), heading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
-  const told = columns.filter(one => !SAID_ABOVE.includes(one.key) && entryText(cell, one) !== DASH);
-  const random = "Random weights: the cost is real, the scores mean nothing and are not shown.";
+  if (!cell) return [backLink(), pageHeading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
+  const factColumns = columns.filter(column => !IN_HEADER.includes(column.key) && entryText(cell, column) !== DASH);
+  const randomNote = "Random weights: the cost is real, the scores mean nothing and are not shown.";
   return [
-    back(),
-    heading(cell.title, markIcon(cell.method)),
+    backLink(),
+    pageHeading(cell.title, markIcon(cell.method)),
     h("p", { class: "quiet" }, `${cell.model} on ${cell.task}, cell `, h("code", {}, id)),
     h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricLabel(cell)}`,
       h("span", { class: "quiet" }, ` ${cell.outcome ?? "no trial yet"}`)),
-    cell.random && h("p", { class: "warning" }, random),
+    cell.random && h("p", { class: "warning" }, randomNote),
     cell.untuned && cell.report_score !== null
       && h("p", { class: "warning" }, `Trained ${cell.untuned}: no verdict. To tune: ${cell.tune}`),
     cell.flagged.map(flag => h("p", { class: "warning" }, `Flag ${flag}.`)),
     notesOf(cell).map(note => h("p", { class: "warning" }, `Note: ${note}.`)),
-    picking(cell),
-    factList(told.map(one => [one.heading, entryText(cell, one)])),
+    compareControls(cell),
+    factList(factColumns.map(column => [column.heading, entryText(cell, column)])),
     h("h3", {}, "Loss"), lossFigure(seriesOf(cell)),
-    cell.race.length > 0 && [h("h3", {}, "Race"), raceOf(cell)],
-    h("h3", {}, "Trials"), trialsOf(cell),
-    h("h3", {}, "Run it again"), commandOf(cell),
+    cell.race.length > 0 && [h("h3", {}, "Race"), raceTable(cell)],
+    h("h3", {}, "Trials"), trialTable(cell),
+    h("h3", {}, "Run it again"), commandBlock(cell),
     h("h3", {}, "Configuration"), factList(leaves(cell.config)),
     h("h3", {}, "Provenance"), factList(leaves(cell.made)),
   ];
 }
 
-function picking(cell) {
-  const picked = state.pick.includes(cell.cell), both = picked && state.pick.length === 2;
+function compareControls(cell) {
+  const picked = state.pick.includes(cell.cell), twoPicked = picked && state.pick.length === 2;
   return h("p", {}, h("button", {
     type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => setPicked(cell.cell, !picked),
   }, picked ? "Chosen for comparison" : "Compare"), " ",
-  both && h("a", { class: "button", href: hashWith({ cell: "", compare: true }) }, "Side by side"));
+  twoPicked && h("a", { class: "button", href: hashWith({ cell: "", compare: true }) }, "Side by side"));
 }
 
-function commandOf(cell) {
-  const copies = h("button", { type: "button", onclick: () => copy(cell.command, "the command") }, "Copy");
+function commandBlock(cell) {
+  const copyButton = h("button", { type: "button", onclick: () => copy(cell.command, "the command") }, "Copy");
   return [
-    h("div", { class: "command" }, h("pre", { tabindex: 0 }, cell.command), copies),
+    h("div", { class: "command" }, h("pre", { tabindex: 0 }, cell.command), copyButton),
     h("p", { class: "note" }, "Choices by name. Single settings that were changed besides are in the configuration."),
   ];
 }
 
 // What a trial tells: its field, its kind, its heading.
-const TOLD = [
+const TRIAL_COLUMNS = [
   ["lr", "rate", "lr"], ["seed", "text", "seed"], ["outcome", "text", "outcome"], ["select", "score", "select %"],
   ["report", "score", "report %"], ["best_epoch", "text", "best epoch"], ["train_seconds", "seconds", "training s"],
   ["eval_seconds", "seconds", "evaluation s"], ["pack", "text", "trained together"],
 ];
 
-function trialsOf(cell) {
+function trialTable(cell) {
   if (!cell.trials.length) return h("p", { class: "quiet" }, "None yet.");
   const rows = cell.trials.map(trial => [
-    ...TOLD.map(([name, kind]) => formatValue(KINDS[kind], trial[name])),
+    ...TRIAL_COLUMNS.map(([key, kind]) => formatValue(KINDS[kind], trial[key])),
     String(trial.losses.at(-1) ?? DASH),
-    trial.error === null ? DASH : errorOf(data.pool[trial.error]),
+    trial.error === null ? DASH : errorEntry(data.pool[trial.error]),
   ]);
-  return tableOf([...TOLD.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
+  return tableOf([...TRIAL_COLUMNS.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
 }
 
-function raceOf(cell) {
+function raceTable(cell) {
   const rows = cell.race.map(([lr, lowest, outcome]) => [
     rateText(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
   ]);
   return tableOf(["lr", "lowest loss on select", "outcome"], rows, "Race");
 }
 
-function errorOf([type, message, trace]) {
+function errorEntry([type, message, traceback]) {
   const text = [type, message].filter(Boolean).join(": ");
-  if (!trace) return h("span", { class: "error" }, text);
-  return h("details", { class: "error" }, h("summary", {}, text), h("pre", {}, trace));
+  if (!traceback) return h("span", { class: "error" }, text);
+  return h("details", { class: "error" }, h("summary", {}, text), h("pre", {}, traceback));
 }
 
 // ---- Two cells ---------------------------------------------------------------------------------------------------
 
 const REACH_UNIT = 1e-5;  // as in reaches.py
-const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, place) => [id, place])), reach }));
-const signed = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
-const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
+const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, index) => [id, index])), reach }));
+const signedPoints = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
+const ratioText = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
 // Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
-const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
-const comparable = (a, b, key) => (a.machine === b.machine || EVERYWHERE.test(key))
+const MACHINE_INDEPENDENT = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
+const isComparable = (a, b, key) => (a.machine === b.machine || MACHINE_INDEPENDENT.test(key))
   && !isDisturbed(a, key) && !isDisturbed(b, key);
-const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
+const NOT_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
 
-function difference(a, b, name) {
-  if (a[name] === null || b[name] === null || a.metric !== b.metric) return DASH;
-  return `${signed(b[name] - a[name])} points`;
+function differenceText(a, b, key) {
+  if (a[key] === null || b[key] === null || a.metric !== b.metric) return DASH;
+  return `${signedPoints(b[key] - a[key])} points`;
 }
 
 // How far two scores must lie apart to be told apart, where both cells were tested in one table: null where unknown.
-function reachOf(a, b) {
-  const test = tests.find(one => one.places.has(a.cell) && one.places.has(b.cell));
+function reachBetween(a, b) {
+  const test = tests.find(table => table.places.has(a.cell) && table.places.has(b.cell));
   if (!test?.reach) return null;
   const [first, second] = [a, b].map(cell => test.places.get(cell.cell)).sort((x, y) => x - y);
   return test.reach[first][second - first - 1] * REACH_UNIT;
 }
 
 // The test of the tables and of `compare`, worked out in Python.
-function verdict(a, b) {
+function verdictText(a, b) {
   if (a.table !== b.table || a.report_score === null || b.report_score === null) return "";
   const untuned = [a, b].filter(cell => cell.untuned);
   if (untuned.length) {
-    const ways = untuned.map(cell => `${cell.title} was trained ${cell.untuned}`).join(" and ");
-    return `No verdict: ${ways}, so the difference may come from the learning rates.`
+    const reasons = untuned.map(cell => `${cell.title} was trained ${cell.untuned}`).join(" and ");
+    return `No verdict: ${reasons}, so the difference may come from the learning rates.`
       + ` To tune: ${[...new Set(untuned.map(cell => cell.tune))].join(" && ")}`;
   }
-  const reach = reachOf(a, b), gap = b.report_score - a.report_score;
+  const reach = reachBetween(a, b), difference = b.report_score - a.report_score;
   if (reach !== null) {
-    const apart = Math.abs(gap) > reach + 1e-9 ? "the difference is significant" : "they cannot be told apart";
-    return `95% interval ${signed(gap - reach)} to ${signed(gap + reach)} points: ${apart}.`
+    const conclusion = Math.abs(difference) > reach + 1e-9 ? "the difference is significant" : "they cannot be told apart";
+    return `95% interval ${signedPoints(difference - reach)} to ${signedPoints(difference + reach)} points: ${conclusion}.`
       + " Interval and verdict hold for all pairs of the table together.";
   }
   if (a.seeds < 2 || b.seeds < 2) return "Not tested: with one seed there is no test between methods.";
-  if (tests.some(one => one.places.has(a.cell) && one.places.has(b.cell)))
+  if (tests.some(table => table.places.has(a.cell) && table.places.has(b.cell)))
     return `Interval and verdict: python -m bench.report compare a=${a.cell} b=${b.cell}`;
   return "Not tested: the records hold no right answers.";
 }
 
 // The value of each of the two, the better one in bold.
-function values(a, b, column) {
-  const known = a[column.key] !== null && b[column.key] !== null && comparable(a, b, column.key);
-  const gap = known ? a[column.key] - b[column.key] : 0;
-  const best = gap === 0 ? null : (gap < 0) === (column.better === "low") ? a : b;
+function pairEntries(a, b, column) {
+  const known = a[column.key] !== null && b[column.key] !== null && isComparable(a, b, column.key);
+  const difference = known ? a[column.key] - b[column.key] : 0;
+  const best = difference === 0 ? null : (difference < 0) === (column.better === "low") ? a : b;
   return [a, b].map(cell => (cell === best ? h("strong", {}, entryText(cell, column)) : entryText(cell, column)));
 }
 
 function comparePage([a, b]) {
-  const costs = numericColumns.filter(one => one.better && !NO_COSTS.includes(one.key))
-    .filter(one => a[one.key] !== null || b[one.key] !== null);
-  const both = [a, b].flatMap((cell, place) => seriesOf(cell).filter(one => one.lr === cell.lr)
-    .map(one => ({ ...one, group: cell.title, dashes: place ? "6 3" : null })));
+  const costs = numericColumns.filter(column => column.better && !NOT_COSTS.includes(column.key))
+    .filter(column => a[column.key] !== null || b[column.key] !== null);
+  const curves = [a, b].flatMap((cell, index) => seriesOf(cell).filter(trial => trial.lr === cell.lr)
+    .map(trial => ({ ...trial, group: cell.title, dashes: index ? "6 3" : null })));
   return [
-    back(), heading("Two cells"),
-    h("div", { class: "two" }, [a, b].map(namedCell)),
-    cautions(a, b).map(text => h("p", { class: "warning" }, text)),
+    backLink(), pageHeading("Two cells"),
+    h("div", { class: "two" }, [a, b].map(cellSummary)),
+    comparisonWarnings(a, b).map(text => h("p", { class: "warning" }, text)),
     h("h3", {}, "Scores"),
-    tableOf([...heads(a, b), "difference"], [
-      [metricLabel(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
-      ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
+    tableOf([...cellHeadings(a, b), "difference"], [
+      [metricLabel(a), scoreText(a), scoreText(b), differenceText(a, b, "report_score")],
+      ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)), differenceText(a, b, "select_score")],
     ], "Scores", "figures"),
-    h("p", { id: "verdict" }, verdict(a, b)),
+    h("p", { id: "verdict" }, verdictText(a, b)),
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
-    h("p", { class: "note" }, `The second less the first.${resolution(a, b)}`),
+    h("p", { class: "note" }, `The second less the first.${standardErrorNote(a, b)}`),
     h("h3", {}, "Costs"),
-    tableOf([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),
-      comparable(a, b, one.key) ? ratio(a[one.key], b[one.key]) : DASH]), "Costs", "figures"),
+    tableOf([...cellHeadings(a, b), "ratio"], costs.map(column => [column.heading, ...pairEntries(a, b, column),
+      isComparable(a, b, column.key) ? ratioText(a[column.key], b[column.key]) : DASH]), "Costs", "figures"),
     h("p", { class: "note" }, "The second over the first; bold is the better one."),
-    h("h3", {}, "Loss"), lossFigure(both),
-    h("h3", {}, "Configuration values that differ"), differing(a, b, "config"),
-    h("h3", {}, "Provenance that differs"), differing(a, b, "made"),
+    h("h3", {}, "Loss"), lossFigure(curves),
+    h("h3", {}, "Configuration values that differ"), differencesTable(a, b, "config"),
+    h("h3", {}, "Provenance that differs"), differencesTable(a, b, "made"),
   ];
 }
 
-const heads = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
+const cellHeadings = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
 
-function namedCell(cell) {
+function cellSummary(cell) {
   return h("p", {}, markIcon(cell.method), h("a", { href: hashWith({ cell: cell.cell, compare: false }) }, cell.title), h("br"),
     h("span", { class: "quiet" }, `${cell.model} on ${cell.task}, `, h("code", {}, cell.cell)));
 }
 
-function cautions(a, b) {
-  const tables = "These cells belong to different tables (model, data or protocol differ):"
+function comparisonWarnings(a, b) {
+  const tablesDiffer = "These cells belong to different tables (model, data or protocol differ):"
     + " their scores and costs must not be compared as those of methods.";
-  const machines = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
-  return [a.table !== b.table && tables, a.machine !== b.machine && machines, a.random !== b.random && "One of them has random weights."].filter(Boolean);
+  const machinesDiffer = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
+  return [a.table !== b.table && tablesDiffer, a.machine !== b.machine && machinesDiffer, a.random !== b.random && "One of them has random weights."].filter(Boolean);
 }
 
 // Seeds tell how much training varies; how much the choice of examples does, the number of examples tells.
-function resolution(a, b) {
+function standardErrorNote(a, b) {
   if (!a.examples || a.examples !== b.examples || a.metric !== "accuracy" || a.report_score === null) return "";
   const error = Math.sqrt(a.report_score * (1 - a.report_score) / a.examples);
   return ` With ${integerFormat.format(a.examples)} report examples one standard error of an accuracy is`
@@ -963,46 +963,46 @@ function resolution(a, b) {
 }
 
 // Measured speeds of a machine differ from run to run and say nothing about the cells.
-function differing(a, b, which) {
-  const [left, right] = [leaves(a[which]), leaves(b[which])];
-  const found = [...new Set([...left.keys(), ...right.keys()])]
-    .filter(name => left.get(name) !== right.get(name) && !name.startsWith("product_flops"));
-  if (!found.length) return h("p", { class: "quiet" }, "None.");
-  const rows = found.map(name => [name, left.get(name) ?? DASH, right.get(name) ?? DASH]);
-  return tableOf(heads(a, b), rows, "Differences", "differing");
+function differencesTable(a, b, section) {
+  const [valuesOfA, valuesOfB] = [leaves(a[section]), leaves(b[section])];
+  const names = [...new Set([...valuesOfA.keys(), ...valuesOfB.keys()])]
+    .filter(name => valuesOfA.get(name) !== valuesOfB.get(name) && !name.startsWith("product_flops"));
+  if (!names.length) return h("p", { class: "quiet" }, "None.");
+  const rows = names.map(name => [name, valuesOfA.get(name) ?? DASH, valuesOfB.get(name) ?? DASH]);
+  return tableOf(cellHeadings(a, b), rows, "Differences", "differing");
 }
 
 // ---- The whole ---------------------------------------------------------------------------------------------------
 
-let place = null;  // which view stands on the screen: "" all cells, else a cell or a comparison
-let scrolled = 0;
+let openView = null;  // which view stands on the screen: "" all cells, else a cell or a comparison
+let overviewScroll = 0;
 
 function render() {
-  const here = state.cell ? `cell ${state.cell}` : state.compare ? `compare ${state.pick}` : "";
-  const before = place, opened = before !== null && before !== here;
-  if (opened && before === "") scrolled = scrollY;
-  place = here;
-  $("overview").hidden = here !== "";
-  $("page").hidden = here === "";
-  keepFocus(here === "" ? overview : page);
-  document.title = here === "" ? data.title : `${$("page-title").textContent} \u00b7 ${data.title}`;
-  if (!opened) return;
-  if (here !== "") {
+  const view = state.cell ? `cell ${state.cell}` : state.compare ? `compare ${state.pick}` : "";
+  const previousView = openView, viewChanged = previousView !== null && previousView !== view;
+  if (viewChanged && previousView === "") overviewScroll = scrollY;
+  openView = view;
+  $("overview").hidden = view !== "";
+  $("page").hidden = view === "";
+  keepFocus(view === "" ? showOverview : showPage);
+  document.title = view === "" ? data.title : `${$("page-title").textContent} \u00b7 ${data.title}`;
+  if (!viewChanged) return;
+  if (view !== "") {
     scrollTo(0, 0);
     $("page-title").focus({ preventScroll: true });
   } else {
-    scrollTo(0, scrolled);
-    const left = CSS.escape(before.replace("cell ", "open-"));
-    $("table").querySelector(`[data-keep="${left}"]`)?.focus({ preventScroll: true });
+    scrollTo(0, overviewScroll);
+    const linkName = CSS.escape(previousView.replace("cell ", "open-"));
+    $("table").querySelector(`[data-keep="${linkName}"]`)?.focus({ preventScroll: true });
   }
 }
 
-function page() {
+function showPage() {
   const content = state.cell ? cellPage(state.cell) : comparePage(state.pick.map(id => byId.get(id)));
   $("page").replaceChildren(...content.flat().filter(isPresent));
 }
 
-function overview() {
+function showOverview() {
   const rows = sortedCells(filteredCells(state), state.sort);
   showFacets();
   showPlot(rows);
@@ -1010,7 +1010,7 @@ function overview() {
   showTable(rows);
 }
 
-function fixedTexts() {
+function showStaticTexts() {
   const trials = cells.reduce((sum, cell) => sum + cell.trials.length, 0);
   const tables = new Set(cells.map(cell => cell.table)).size;
   $("about").textContent = [plural(cells.length, "cell"), plural(trials, "trial"), plural(tables, "table")].join(", ");
@@ -1028,10 +1028,10 @@ function fixedTexts() {
   ].filter(Boolean).join(" ");
 }
 
-function listen() {
+function addListeners() {
   $("search").addEventListener("input", event => update({ q: event.target.value, page: 1 }));
   $("clear").addEventListener("click", () => {
-    update({ q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), page: 1 });
+    update({ q: "", ...Object.fromEntries(FACETS.map(facet => [facet, []])), page: 1 });
     $("search").focus();
   });
   $("skip").addEventListener("click", event => {
@@ -1040,8 +1040,8 @@ function listen() {
   });
   $("by-hand-close").addEventListener("click", () => $("by-hand").close());
   for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => {
-    const rows = sortedCells(filteredCells(state), state.sort), form = button.dataset.copy;
-    copy(FORMATS[form](chosenColumns(), rows), `${plural(rows.length, "row")} as ${form}`);
+    const rows = sortedCells(filteredCells(state), state.sort), format = button.dataset.copy;
+    copy(FORMATS[format](chosenColumns(), rows), `${plural(rows.length, "row")} as ${format}`);
   });
   document.addEventListener("click", writeUrl, true);  // before a link leaves for another view
   const menus = [...document.querySelectorAll("details.menu")];
@@ -1049,7 +1049,7 @@ function listen() {
     for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
   });
   document.addEventListener("keydown", event => {
-    const menu = menus.find(one => one.open);
+    const menu = menus.find(details => details.open);
     if (event.key !== "Escape" || !menu) return;
     menu.open = false;
     menu.querySelector("summary").focus();
@@ -1067,19 +1067,19 @@ function listen() {
   });
 }
 
-function theme() {
-  const remembered = name => { try { return localStorage.getItem(name); } catch { return null; } };
-  const show = () => { document.documentElement.dataset.theme = $("theme").value; };
-  $("theme").value = ["light", "dark"].includes(remembered("peftgrid-theme")) ? remembered("peftgrid-theme") : "";
+function initTheme() {
+  const stored = name => { try { return localStorage.getItem(name); } catch { return null; } };
+  const applyTheme = () => { document.documentElement.dataset.theme = $("theme").value; };
+  $("theme").value = ["light", "dark"].includes(stored("peftgrid-theme")) ? stored("peftgrid-theme") : "";
   $("theme").addEventListener("change", () => {
     try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* then it is not remembered */ }
-    show();
+    applyTheme();
   });
-  show();
+  applyTheme();
 }
 
 // Only a page that serve.py hands out names its version; one from disk asks nobody.
-function follow() {
+function reloadOnChange() {
   const served = document.querySelector('meta[name="served"]')?.content;
   if (served) setInterval(async () => {
     if (document.hidden) return;
@@ -1093,10 +1093,10 @@ function follow() {
 buildFacets();
 buildColumns();
 buildAxes();
-fixedTexts();
-theme();
-listen();
+showStaticTexts();
+initTheme();
+addListeners();
 state = parseHash(location.hash);
 render();
-follow();
+reloadOnChange();
 })();
