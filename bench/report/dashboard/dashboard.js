@@ -16,19 +16,19 @@ const rateText = value => (value !== 0 && value < 1e-4 ? String(value.toExponent
 
 // How a value is shown: its unit, what it is multiplied with (numbers alone have that), and as what it is written.
 const KINDS = {
-  text: { write: String },
-  code: { write: String },
-  flag: { write: value => (value ? "yes" : DASH) },
-  count: { scale: 1, write: value => integerFormat.format(value), log: true },
-  percent: { unit: "%", scale: 1, write: value => value.toFixed(3), log: true },
-  score: { unit: "%", scale: 100, write: value => value.toFixed(1) },
-  mib: { unit: "MiB", scale: 2 ** -20, write: compactText },
-  kib: { unit: "KiB", scale: 2 ** -10, write: compactText, log: true },
-  ms: { unit: "ms", scale: 1000, write: compactText },
-  seconds: { unit: "s", scale: 1, write: compactText },
-  nats: { unit: "nats", scale: 1, write: value => value.toFixed(3) },
-  number: { scale: 1, write: compactText },
-  rate: { scale: 1, write: rateText, log: true },
+  text: { format: String },
+  code: { format: String },
+  flag: { format: value => (value ? "yes" : DASH) },
+  count: { scale: 1, format: value => integerFormat.format(value), log: true },
+  percent: { unit: "%", scale: 1, format: value => value.toFixed(3), log: true },
+  score: { unit: "%", scale: 100, format: value => value.toFixed(1) },
+  mib: { unit: "MiB", scale: 2 ** -20, format: compactText },
+  kib: { unit: "KiB", scale: 2 ** -10, format: compactText, log: true },
+  ms: { unit: "ms", scale: 1000, format: compactText },
+  seconds: { unit: "s", scale: 1, format: compactText },
+  nats: { unit: "nats", scale: 1, format: value => value.toFixed(3) },
+  number: { scale: 1, format: compactText },
+  rate: { scale: 1, format: rateText, log: true },
 };
 
 // key, label, kind, which is better, what it is; in the order of the table. A star: shown unless chosen otherwise.
@@ -101,7 +101,7 @@ const cells = data.cells.map(({ row, trials, ...rest }) => {
   cell.outcomes = [...new Set([...rowTrials.map(trial => trial.outcome), ...raceOutcome])];
   const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
   const searchedKeys = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell", "outcome", "how", "flags"];
-  cell.words = [...searchedKeys.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
+  cell.searchText = [...searchedKeys.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
   return cell;
 });
 const byId = new Map(cells.map(cell => [cell.cell, cell]));
@@ -110,17 +110,17 @@ const hasValues = key => cells.some(cell => cell[key] !== null && cell[key] !== 
 
 const columns = COLUMNS.map(([name, label, kind, better, description]) => {
   const isDefault = name.startsWith("*"), key = name.replace("*", "");
-  const column = { key, starred: isDefault, label, kind, better, about: description, ...KINDS[kind] };
+  const column = { key, isDefault, label, kind, better, description, ...KINDS[kind] };
   if (column.key === "report_score" && metrics.size === 1) column.label = [...metrics][0].replaceAll("_", " ");
   column.heading = [column.label, column.unit].filter(Boolean).join(" ");
   return column;
-}).filter(column => hasValues(column.key) || (column.starred && !/^peak|^flags$/.test(column.key)));
+}).filter(column => hasValues(column.key) || (column.isDefault && !/^peak|^flags$/.test(column.key)));
 const columnOf = new Map(columns.map(column => [column.key, column]));
 const numericColumns = columns.filter(column => column.scale && hasValues(column.key));
-const defaultColumns = columns.filter(column => column.starred).map(column => column.key);
+const defaultColumns = columns.filter(column => column.isDefault).map(column => column.key);
 
 const formatValue = (column, value) => (value === null || value === undefined
-  ? DASH : column.write(column.scale ? value * column.scale : value));
+  ? DASH : column.format(column.scale ? value * column.scale : value));
 const plural = (count, noun) => `${integerFormat.format(count)} ${noun}${count === 1 ? "" : "s"}`;
 const percentText = value => (100 * value).toFixed(1);
 const metricLabel = cell => `${(cell.metric ?? "score").replaceAll("_", " ")} %`;
@@ -225,7 +225,7 @@ const facetValues = (cell, facet) => (facet === "outcome" ? outcomesOf(cell) : [
 function filteredCells(view) {
   const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
   const selections = FACETS.filter(name => view[name].length).map(name => [name, new Set(view[name])]);
-  return cells.filter(cell => words.every(word => cell.words.includes(word))
+  return cells.filter(cell => words.every(word => cell.searchText.includes(word))
     && selections.every(([name, values]) => facetValues(cell, name).some(value => values.has(value))));
 }
 
@@ -322,7 +322,7 @@ function buildColumns() {
     update({ cols: chosenKeys.length ? chosenKeys : state.cols });  // one must stay, to open a cell by
   };
   $("columns").querySelector(".choices").append(
-    ...columns.map(column => h("label", { title: column.about },
+    ...columns.map(column => h("label", { title: column.description },
       h("input", { type: "checkbox", value: column.key, onchange: toggle }), h("span", {}, column.heading))),
     h("button", { type: "button", onclick: () => update({ cols: defaultColumns }) }, "Default columns"));
 }
@@ -365,7 +365,7 @@ function headerOf(column) {
     role: "columnheader", scope: "col", class: column.scale ? "num" : null,
     "aria-sort": ascending ? "ascending" : descending ? "descending" : "none",
   }, h("button", {
-    type: "button", title: column.about, "data-keep": `sort-${column.key}`,
+    type: "button", title: column.description, "data-keep": `sort-${column.key}`,
     onclick: () => update({ sort: `${nextSign}${column.key}`, page: 1 }),
   }, h("span", {}, column.label, column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null)));
 }
@@ -503,7 +503,7 @@ function logTicks(low, high, maxTicks) {
 }
 
 // Where values stand between two places on the screen, and the ticks there. Values are in the column's shown unit.
-function axis(values, { log, from, to, most: maxTicks }) {
+function axis(values, { log, from, to, maxTicks }) {
   const transform = log ? Math.log10 : value => value;
   let low = transform(Math.min(...values)), high = transform(Math.max(...values));
   const margin = (high - low) * 0.06 || (log ? 0.2 : Math.abs(high) * 0.05 || 1);
@@ -511,7 +511,7 @@ function axis(values, { log, from, to, most: maxTicks }) {
   high += margin;
   const toScreen = value => from + ((transform(value) - low) / (high - low)) * (to - from);
   const ticks = (log ? logTicks : evenTicks)(low, high, maxTicks);
-  return { at: toScreen, ticks: ticks.map(value => ({ at: toScreen(value), text: tickText(value) })) };
+  return { toScreen, ticks: ticks.map(value => ({ position: toScreen(value), text: tickText(value) })) };
 }
 
 const boxOf = (width, height) => ({ left: 62, right: width - 14, top: 12, bottom: height - 46 });
@@ -523,10 +523,10 @@ function frame(box, x, y, titles) {
   const rotation = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
   return s("g", { "aria-hidden": "true" },
     y.ticks.map(tick => [
-      line(box.left, tick.at, box.right, tick.at, "grid"), text(box.left - 8, tick.at + 4, "end", tick.text),
+      line(box.left, tick.position, box.right, tick.position, "grid"), text(box.left - 8, tick.position + 4, "end", tick.text),
     ]),
     x.ticks.map(tick => [
-      line(tick.at, box.bottom, tick.at, box.bottom + 4, "rule"), text(tick.at, box.bottom + 19, "middle", tick.text),
+      line(tick.position, box.bottom, tick.position, box.bottom + 4, "rule"), text(tick.position, box.bottom + 19, "middle", tick.text),
     ]),
     line(box.left, box.bottom, box.right, box.bottom, "rule"),
     text((box.left + box.right) / 2, box.bottom + 40, "middle", titles.x, { class: "title" }),
@@ -565,7 +565,7 @@ function paretoFront(points) {
 // The border of what a front is better than: between two of its points only the one that costs less is there.
 function staircase(frontPoints, x, y) {
   const lowIsBetter = betterEnd(state, "x") === "low";
-  const corners = [...frontPoints].sort((a, b) => a.x - b.x).map(point => [x.at(point.x), y.at(point.y)]);
+  const corners = [...frontPoints].sort((a, b) => a.x - b.x).map(point => [x.toScreen(point.x), y.toScreen(point.y)]);
   return corners.map(([left, top], index) => {
     if (!index) return `M${left},${top}`;
     return lowIsBetter ? `H${left}V${top}` : `V${top}H${left}`;
@@ -619,8 +619,8 @@ function drawPlot(points, front, log) {
   const hasWhiskers = yColumn.key === "report_score" && !log.y && points.length <= POINTS_WITH_SPREAD;
   const verticalExtent = point => (hasWhiskers && point.cell.report_low !== null
     ? [point.y, 100 * point.cell.report_low, 100 * point.cell.report_high] : [point.y]);
-  const x = axis(points.map(point => point.x), { log: log.x, from: box.left, to: box.right, most: Math.floor(width / 80) });
-  const y = axis(points.flatMap(verticalExtent), { log: log.y, from: box.bottom, to: box.top, most: 6 });
+  const x = axis(points.map(point => point.x), { log: log.x, from: box.left, to: box.right, maxTicks: Math.floor(width / 80) });
+  const y = axis(points.flatMap(verticalExtent), { log: log.y, from: box.bottom, to: box.top, maxTicks: 6 });
   const ordered = [...points].sort((a, b) => a.x - b.x || a.y - b.y);
   if (!ordered.some(point => point.cell.cell === focusableId)) focusableId = ordered[0].cell.cell;
   const summary = `${yColumn.heading} over ${xColumn.heading}: ${plural(points.length, "cell")}, ${front.size} on a Pareto front.`;
@@ -635,7 +635,7 @@ function drawPlot(points, front, log) {
 }
 
 function pointLink(point, onFront, x, y, hasWhiskers) {
-  const { cell } = point, transform = `translate(${x.at(point.x).toFixed(1)} ${y.at(point.y).toFixed(1)})`;
+  const { cell } = point, transform = `translate(${x.toScreen(point.x).toFixed(1)} ${y.toScreen(point.y).toFixed(1)})`;
   const measures = [state.x, state.y].map(key => columnOf.get(key)).map(column => `${column.heading}: ${entryText(cell, column)}`);
   const lines = [fullName(cell), ...measures, ...(onFront ? ["on the Pareto front"] : [])];
   const describe = () => { showTip(point, lines, x, y); focusableId = cell.cell; };
@@ -649,17 +649,17 @@ function pointLink(point, onFront, x, y, hasWhiskers) {
 }
 
 function whisker(point, y) {
-  const [low, high] = [point.cell.report_low, point.cell.report_high].map(edge => (y.at(100 * edge) - y.at(point.y)).toFixed(1));
+  const [low, high] = [point.cell.report_low, point.cell.report_high].map(edge => (y.toScreen(100 * edge) - y.toScreen(point.y)).toFixed(1));
   return s("path", { class: "spread", d: `M0,${low}V${high}` });
 }
 
 function showTip(point, description, x, y) {
-  const tooltip = $("tip"), left = x.at(point.x), inRightHalf = left > $("plot").clientWidth / 2;
+  const tooltip = $("tip"), left = x.toScreen(point.x), inRightHalf = left > $("plot").clientWidth / 2;
   const lines = [`${point.cell.model}, ${point.cell.task}`, ...description.slice(1)];
   tooltip.replaceChildren(h("strong", {}, point.cell.title), ...lines.map(text => h("div", {}, text)));
   tooltip.style.left = inRightHalf ? "auto" : `${left + 14}px`;
   tooltip.style.right = inRightHalf ? `${$("plot").clientWidth - left + 14}px` : "auto";
-  tooltip.style.top = `${y.at(point.y)}px`;
+  tooltip.style.top = `${y.toScreen(point.y)}px`;
   tooltip.hidden = false;
 }
 
@@ -739,16 +739,16 @@ function curvePoints(trial) {
 }
 
 function lossFigure(series) {
-  const drawn = series.map(curve => ({ ...curve, places: curvePoints(curve) })).filter(curve => curve.places.length);
+  const drawn = series.map(curve => ({ ...curve, points: curvePoints(curve) })).filter(curve => curve.points.length);
   if (!drawn.length) return h("p", { class: "quiet" }, "No losses are recorded.");
   const width = Math.max(280, Math.min(960, $("page").clientWidth)), height = 300, box = boxOf(width, height);
-  const points = drawn.flatMap(curve => curve.places);
-  const x = axis(points.map(([step]) => step), { from: box.left, to: box.right, most: Math.floor(width / 90) });
-  const y = axis(points.map(([, loss]) => loss), { from: box.bottom, to: box.top, most: 5 });
-  const strokePath = ({ look: className, dashes }, d, ...children) =>
+  const points = drawn.flatMap(curve => curve.points);
+  const x = axis(points.map(([step]) => step), { from: box.left, to: box.right, maxTicks: Math.floor(width / 90) });
+  const y = axis(points.map(([, loss]) => loss), { from: box.bottom, to: box.top, maxTicks: 5 });
+  const strokePath = ({ className, dashes }, d, ...children) =>
     s("path", { class: `curve ${className}`, "stroke-dasharray": dashes, d }, children);
-  const coordinates = ([step, loss]) => `${x.at(step).toFixed(1)},${y.at(loss).toFixed(1)}`;
-  const pathOf = curve => `M${curve.places.map(coordinates).join("L")}`;
+  const coordinates = ([step, loss]) => `${x.toScreen(step).toFixed(1)},${y.toScreen(loss).toFixed(1)}`;
+  const pathOf = curve => `M${curve.points.map(coordinates).join("L")}`;
   const legendSample = curve => s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, strokePath(curve, "M0,4H28"));
   const groups = new Map(drawn.map(curve => [curve.group, curve]));
   return h("figure", {},
@@ -773,7 +773,7 @@ function seriesOf(cell) {
       ...trial,
       name: `${lr}, seed ${trial.seed}: ${trial.outcome}`,
       group: isChosen && otherRates.length ? `${lr} (chosen)` : lr,
-      look: isChosen ? `l${markStyles.get(cell.method).colour}` : "lesser",
+      className: isChosen ? `l${markStyles.get(cell.method).colour}` : "lesser",
       dashes: isChosen ? null : DASHES[index % DASHES.length],
     };
   });
@@ -862,7 +862,7 @@ function errorEntry([type, message, traceback]) {
 // ---- Two cells ---------------------------------------------------------------------------------------------------
 
 const REACH_UNIT = 1e-5;  // as in reaches.py
-const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, index) => [id, index])), reach }));
+const tests = data.tests.map(({ cells: ids, reach }) => ({ indexes: new Map(ids.map((id, index) => [id, index])), reach }));
 const signedPoints = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
 const ratioText = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
 // Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
@@ -878,9 +878,9 @@ function differenceText(a, b, key) {
 
 // How far two scores must lie apart to be told apart, where both cells were tested in one table: null where unknown.
 function reachBetween(a, b) {
-  const test = tests.find(table => table.places.has(a.cell) && table.places.has(b.cell));
+  const test = tests.find(({ indexes }) => indexes.has(a.cell) && indexes.has(b.cell));
   if (!test?.reach) return null;
-  const [first, second] = [a, b].map(cell => test.places.get(cell.cell)).sort((x, y) => x - y);
+  const [first, second] = [a, b].map(cell => test.indexes.get(cell.cell)).sort((x, y) => x - y);
   return test.reach[first][second - first - 1] * REACH_UNIT;
 }
 
@@ -900,7 +900,7 @@ function verdictText(a, b) {
       + " Interval and verdict hold for all pairs of the table together.";
   }
   if (a.seeds < 2 || b.seeds < 2) return "Not tested: with one seed there is no test between methods.";
-  if (tests.some(table => table.places.has(a.cell) && table.places.has(b.cell)))
+  if (tests.some(({ indexes }) => indexes.has(a.cell) && indexes.has(b.cell)))
     return `Interval and verdict: python -m bench.report compare a=${a.cell} b=${b.cell}`;
   return "Not tested: the records hold no right answers.";
 }
