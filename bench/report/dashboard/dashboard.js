@@ -1,20 +1,21 @@
-// The page of dashboard.py. The view is one state, the URL's hash is its spelling, and what is shown follows from it.
-// Texts of records reach the page as text nodes and attributes only; nothing here parses HTML.
+// Draws the page of dashboard.py. `state` holds the view, the URL hash encodes it, and render() draws it.
+// Texts of records are inserted only as text nodes and attributes. Nothing here parses HTML, so they cannot run code.
 "use strict";
 (() => {
 
-// ---- What is known ----------------------------------------------------------------------------------------------
+// ---- Data and columns -------------------------------------------------------------------------------------------
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const DASH = "\u2013";
-const POINTS_WITH_SPREAD = 150;  // more whiskers than that hide the points
+const POINTS_WITH_SPREAD = 150;  // beyond this, whiskers would hide the points
 const ROWS_PER_PAGE = 100;
 
 const integerFormat = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const compactText = value => (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : integerFormat.format(value));
 const rateText = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
 
-// How a value is shown: its unit, what it is multiplied with (numbers alone have that), and as what it is written.
+// How values of each kind are shown. A value is multiplied by `scale` to get its unit; only numeric kinds have a scale.
+// `log` makes an axis logarithmic by default.
 const KINDS = {
   text: { format: String },
   code: { format: String },
@@ -31,7 +32,7 @@ const KINDS = {
   rate: { scale: 1, format: rateText, log: true },
 };
 
-// key, label, kind, which is better, what it is; in the order of the table. A star: shown unless chosen otherwise.
+// Key, label, kind, better end and description of each column, in table order. A star marks the default columns.
 const COLUMNS = [
   ["*model", "model", "text", null, "a pretrained backbone, or one with random weights"],
   ["*task", "task", "text", null, "the data set with its metric"],
@@ -95,7 +96,7 @@ const zipped = (names, values) => Object.fromEntries(names.map((name, index) => 
 
 const cells = data.cells.map(({ row, trials, ...rest }) => {
   const cell = { ...zipped(data.fields, row), ...rest, trials: trials.map(trial => zipped(TRIAL, trial)) };
-  // Trials at other rates than a race has chosen are no part of the row.
+  // The row of a tuned cell describes only the trials at the chosen rate.
   const rowTrials = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
   const raceOutcome = !rowTrials.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
   cell.outcomes = [...new Set([...rowTrials.map(trial => trial.outcome), ...raceOutcome])];
@@ -132,7 +133,7 @@ function scoreText(cell) {
   return `${percentText(cell.report_score)}${spread} (${cell.seeds})`;
 }
 
-// Times and speeds that were measured under other load are marked, and never the best.
+// Times and speeds measured under other load are marked and never count as best.
 const TIMED = /^(samples_per_second|tokens_per_second|step_seconds_|eval_seconds$|train_seconds$|latency_)/;
 const isDisturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
 
@@ -142,7 +143,7 @@ function entryText(cell, column) {
   return `${isDisturbed(cell, column.key) ? "~" : ""}${formatValue(column, cell[column.key])}`;
 }
 
-// ---- The view, and its spelling in the URL -----------------------------------------------------------------------
+// ---- View and URL ------------------------------------------------------------------------------------------------
 
 const isNumeric = key => numericColumns.some(column => column.key === key);
 const defaultView = {
@@ -197,7 +198,8 @@ function parseHash(hash) {
 const hashWith = changes => hashOf({ ...state, ...changes });
 let urlTimer = 0;
 
-// Change the view in place. Browsers bound how often a page may rewrite its URL, so that typing writes it once.
+// Change the view without a new history entry. Browsers limit how often a page may rewrite its URL, so the URL is
+// written once after a pause in typing.
 function update(changes) {
   state = { ...state, ...changes };
   render();
@@ -216,7 +218,7 @@ function navigate(hash) {
   location.hash = hash;
 }
 
-// ---- What the view leaves, in its order --------------------------------------------------------------------------
+// ---- Filtering and sorting ---------------------------------------------------------------------------------------
 
 const compareTexts = new Intl.Collator("en", { numeric: true }).compare;
 const outcomesOf = cell => (cell.outcomes.length ? cell.outcomes : [""]);
@@ -264,7 +266,7 @@ function announce(text) {
   announcementTimer = setTimeout(() => { $("said").textContent = ""; }, 5000);
 }
 
-// What is built anew gives the focus back to what had it: both have the same name in data-keep.
+// Rebuilding removes the focused element. Focus its replacement, which has the same data-keep.
 function keepFocus(rebuild) {
   const focusName = document.activeElement?.dataset?.keep;
   rebuild();
@@ -272,7 +274,7 @@ function keepFocus(rebuild) {
     document.querySelector(`[data-keep="${CSS.escape(focusName)}"]`)?.focus({ preventScroll: true });
 }
 
-// Eight colours and seven shapes, in the order of looks.py.
+// Seven shapes and eight colours, in the same order as in figures/styles.py.
 const SHAPES = [
   "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0z", "M-4.1,-4.1h8.2v8.2h-8.2z", "M0,-5.4L5.3,4.1H-5.3z",
   "M0,-5.9L5.9,0L0,5.9L-5.9,0z", "M0,5.4L5.3,-4.1H-5.3z",
@@ -319,7 +321,7 @@ function buildColumns() {
   const toggle = ({ target }) => {
     const keys = columns.map(column => column.key);
     const chosenKeys = keys.filter(key => (key === target.value ? target.checked : state.cols.includes(key)));
-    update({ cols: chosenKeys.length ? chosenKeys : state.cols });  // one must stay, to open a cell by
+    update({ cols: chosenKeys.length ? chosenKeys : state.cols });  // keep a column: its entries link to the cells
   };
   $("columns").querySelector(".choices").append(
     ...columns.map(column => h("label", { title: column.description },
@@ -350,7 +352,7 @@ function showTable(rows) {
 function showCount(count, page, pageCount) {
   const matching = count === cells.length ? "" : `${integerFormat.format(count)} of `;
   const text = `${matching}${plural(cells.length, "cell")}${pageCount > 1 ? `, page ${page} of ${pageCount}` : ""}`;
-  if ($("count").textContent !== text) $("count").textContent = text;  // it is read out when it changes
+  if ($("count").textContent !== text) $("count").textContent = text;  // screen readers announce each change
 }
 
 function pageButton(label, page, pageCount) {
@@ -419,7 +421,7 @@ const TEX_ESCAPES = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^":
 const oneLine = text => asciiDashes(text).replace(/\s+/g, " ");
 const escapeTex = text => oneLine(text).replace(/[\\~^\u00b1&%$#_{}]/g, character => TEX_ESCAPES[character] ?? `\\${character}`);
 const escapeMarkdown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
-// A spreadsheet takes what begins so for a formula.
+// Spreadsheets run texts with these first characters as formulas. A leading apostrophe prevents that.
 const withoutFormula = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
 const csvField = value => {
   const text = value === null || value === undefined ? "" : typeof value === "string" ? withoutFormula(value) : String(value);
@@ -438,7 +440,8 @@ const FORMATS = {
       + `${texRow(tableColumns.map(column => column.heading))}\\midrule\n`
       + `${rows.map(cell => texRow(tableColumns.map(column => entryText(cell, column)))).join("")}\\bottomrule\n\\end{tabular}\n`;
   },
-  // For programs: full numbers in basic units under the names of table.csv; the score is three of them.
+  // For programs: unrounded numbers in base units, with the column names of table.csv. The score column becomes mean,
+  // standard deviation and number of seeds.
   CSV(tableColumns, rows) {
     const namesOf = key => (key === "report_score" ? ["report_score", "report_std", "seeds"] : [key]);
     const names = [...new Set(tableColumns.flatMap(column => namesOf(column.key)))];
@@ -462,7 +465,7 @@ function copySelection(text) {
   document.body.append(textarea);
   textarea.select();
   let copied = false;
-  try { copied = document.execCommand("copy"); } catch { /* the browser has none */ }
+  try { copied = document.execCommand("copy"); } catch { /* the browser has no copy command */ }
   textarea.remove();
   focused?.focus({ preventScroll: true });
   return copied;
@@ -502,7 +505,7 @@ function logTicks(low, high, maxTicks) {
   return evenTicks(10 ** low, 10 ** high, maxTicks);
 }
 
-// Where values stand between two places on the screen, and the ticks there. Values are in the column's shown unit.
+// Map values, in the column's displayed unit, to screen positions between `from` and `to`, and place the ticks.
 function axis(values, { log, from, to, maxTicks }) {
   const transform = log ? Math.log10 : value => value;
   let low = transform(Math.min(...values)), high = transform(Math.max(...values));
@@ -516,7 +519,7 @@ function axis(values, { log, from, to, maxTicks }) {
 
 const boxOf = (width, height) => ({ left: 62, right: width - 14, top: 12, bottom: height - 46 });
 
-// Two axes with their ticks and titles; the same is told to those who do not see it by the plot's own label.
+// Draw both axes with ticks and titles. Screen readers skip them, because the plot's aria-label names the axes.
 function frame(box, x, y, titles) {
   const line = (x1, y1, x2, y2, className) => s("line", { x1, y1, x2, y2, class: className });
   const text = (left, top, anchor, content, attributes) => s("text", { x: left, y: top, "text-anchor": anchor, ...attributes }, content);
@@ -533,7 +536,7 @@ function frame(box, x, y, titles) {
     text(0, 0, "middle", titles.y, { class: "title", transform: rotation }));
 }
 
-// ---- Trade-off ---------------------------------------------------------------------------------------------------
+// ---- Trade-off plot ----------------------------------------------------------------------------------------------
 
 function buildAxes() {
   for (const [axisName, title] of Object.entries(VIEW_AXES)) {
@@ -550,9 +553,9 @@ function buildAxes() {
   }
 }
 
-const SCORES = /_score$|^report_(std|low|high)$/;  // no cell is best in one at a rate that was not tuned
+const SCORES = /_score$|^report_(std|low|high)$/;  // untuned cells cannot be best in these
 
-// Those that none of the same table is better than in one measure and as good in the other.
+// Return the points that no other point of the same table dominates. Only points of one table are comparable.
 function paretoFront(points) {
   const sign = { x: betterEnd(state, "x") === "low" ? 1 : -1, y: betterEnd(state, "y") === "low" ? 1 : -1 };
   const dominates = (a, b) => a.cell.table === b.cell.table
@@ -562,7 +565,8 @@ function paretoFront(points) {
   return new Set(eligible.filter(point => !eligible.some(other => dominates(other, point))));
 }
 
-// The border of what a front is better than: between two of its points only the one that costs less is there.
+// Return the path of a front, which bounds the region that its points dominate. Between two neighbouring points,
+// it keeps the y of the one with the better x.
 function staircase(frontPoints, x, y) {
   const lowIsBetter = betterEnd(state, "x") === "low";
   const corners = [...frontPoints].sort((a, b) => a.x - b.x).map(point => [x.toScreen(point.x), y.toScreen(point.y)]);
@@ -572,7 +576,7 @@ function staircase(frontPoints, x, y) {
   }).join("");
 }
 
-let focusableId = "";  // the point that the Tab key reaches
+let focusableId = "";  // the cell whose point is in the tab order; arrow keys reach the other points
 
 function showPlot(rows) {
   for (const axisName of Object.keys(VIEW_AXES)) {
@@ -591,7 +595,7 @@ function showPlot(rows) {
   showLegend(rows);
 }
 
-// What the intervals of some points are over.
+// Return what the points' intervals average over.
 function intervalScope(points) {
   const single = points.filter(point => point.cell.seeds === 1).length;
   if (single === points.length) return "examples, of these trained models only: other seeds score differently";
@@ -707,7 +711,7 @@ function showLegend(rows) {
 
 const leafText = value => (value === null ? DASH : typeof value === "string" ? value : JSON.stringify(value));
 
-// The leaves of numbered parts by their dotted names. Where a cell's records disagree, a leaf has several texts.
+// Map dotted names to the leaf values of pooled parts. If the records of a cell disagree, a leaf lists every value.
 function leaves(partNumbers) {
   const texts = new Map();
   const add = (name, value) => {
@@ -724,7 +728,7 @@ function factList(facts) {
   return h("dl", { class: "facts" }, entries);
 }
 
-// The first entry of a row is its heading.
+// Return a table. The first entry of each row is the row heading.
 function tableOf(headings, rows, label, className) {
   const dataCells = values => values.map(value => h("td", {}, value));
   const body = rows.map(([head, ...values]) => h("tr", {}, h("th", { scope: "row" }, head), dataCells(values)));
@@ -763,7 +767,7 @@ function lossFigure(series) {
 
 const DASHES = ["6 3", "2 3", "9 3 2 3", "1 4", "12 4"];
 
-// The chosen rate has the method's colour, the others are grey and dashed.
+// The chosen rate has the method's colour; other rates are grey and dashed.
 function seriesOf(cell) {
   const otherRates = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
   return cell.trials.map(trial => {
@@ -779,7 +783,7 @@ function seriesOf(cell) {
   });
 }
 
-// ---- A cell ------------------------------------------------------------------------------------------------------
+// ---- Cell page ---------------------------------------------------------------------------------------------------
 
 const backLink = () => h("p", { class: "back" }, h("a", { href: hashWith({ cell: "", compare: false }) }, "\u2190 All cells"));
 const pageHeading = (text, ...children) => h("h2", { tabindex: -1, id: "page-title" }, ...children, text);
@@ -829,7 +833,7 @@ function commandBlock(cell) {
   ];
 }
 
-// What a trial tells: its field, its kind, its heading.
+// Field, kind and heading of each column in the table of trials.
 const TRIAL_COLUMNS = [
   ["lr", "rate", "lr"], ["seed", "text", "seed"], ["outcome", "text", "outcome"], ["select", "score", "select %"],
   ["report", "score", "report %"], ["best_epoch", "text", "best epoch"], ["train_seconds", "seconds", "training s"],
@@ -859,13 +863,13 @@ function errorEntry([type, message, traceback]) {
   return h("details", { class: "error" }, h("summary", {}, text), h("pre", {}, traceback));
 }
 
-// ---- Two cells ---------------------------------------------------------------------------------------------------
+// ---- Comparison page ---------------------------------------------------------------------------------------------
 
-const REACH_UNIT = 1e-5;  // as in reaches.py
+const REACH_UNIT = 1e-5;  // must equal UNIT in stats/critical_values.py
 const tests = data.tests.map(({ cells: ids, reach }) => ({ indexes: new Map(ids.map((id, index) => [id, index])), reach }));
 const signedPoints = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
 const ratioText = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
-// Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
+// Costs measured on different machines have no ratio. Counts and calculated sizes are the same on every machine.
 const MACHINE_INDEPENDENT = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
 const isComparable = (a, b, key) => (a.machine === b.machine || MACHINE_INDEPENDENT.test(key))
   && !isDisturbed(a, key) && !isDisturbed(b, key);
@@ -876,7 +880,7 @@ function differenceText(a, b, key) {
   return `${signedPoints(b[key] - a[key])} points`;
 }
 
-// How far two scores must lie apart to be told apart, where both cells were tested in one table: null where unknown.
+// Return how far two scores must differ to be significant; null unless both cells were tested in one table.
 function reachBetween(a, b) {
   const test = tests.find(({ indexes }) => indexes.has(a.cell) && indexes.has(b.cell));
   if (!test?.reach) return null;
@@ -884,7 +888,7 @@ function reachBetween(a, b) {
   return test.reach[first][second - first - 1] * REACH_UNIT;
 }
 
-// The test of the tables and of `compare`, worked out in Python.
+// The verdict of the tables and of `compare`. Python ran the test; the page holds its critical differences.
 function verdictText(a, b) {
   if (a.table !== b.table || a.report_score === null || b.report_score === null) return "";
   const untuned = [a, b].filter(cell => cell.untuned);
@@ -905,7 +909,7 @@ function verdictText(a, b) {
   return "Not tested: the records hold no right answers.";
 }
 
-// The value of each of the two, the better one in bold.
+// Return the entries of both cells, with the better one in bold.
 function pairEntries(a, b, column) {
   const known = a[column.key] !== null && b[column.key] !== null && isComparable(a, b, column.key);
   const difference = known ? a[column.key] - b[column.key] : 0;
@@ -954,7 +958,7 @@ function comparisonWarnings(a, b) {
   return [a.table !== b.table && tablesDiffer, a.machine !== b.machine && machinesDiffer, a.random !== b.random && "One of them has random weights."].filter(Boolean);
 }
 
-// Seeds tell how much training varies; how much the choice of examples does, the number of examples tells.
+// The spread over seeds does not include the sampling error of the report examples, so state that error too.
 function standardErrorNote(a, b) {
   if (!a.examples || a.examples !== b.examples || a.metric !== "accuracy" || a.report_score === null) return "";
   const error = Math.sqrt(a.report_score * (1 - a.report_score) / a.examples);
@@ -962,7 +966,7 @@ function standardErrorNote(a, b) {
     + ` about ${percentText(error)} points.`;
 }
 
-// Measured speeds of a machine differ from run to run and say nothing about the cells.
+// List the values that differ. product_flops is a measured machine speed: it varies between runs, not between cells.
 function differencesTable(a, b, section) {
   const [valuesOfA, valuesOfB] = [leaves(a[section]), leaves(b[section])];
   const names = [...new Set([...valuesOfA.keys(), ...valuesOfB.keys()])]
@@ -972,10 +976,10 @@ function differencesTable(a, b, section) {
   return tableOf(cellHeadings(a, b), rows, "Differences", "differing");
 }
 
-// ---- The whole ---------------------------------------------------------------------------------------------------
+// ---- Rendering and events ----------------------------------------------------------------------------------------
 
-let openView = null;  // which view stands on the screen: "" all cells, else a cell or a comparison
-let overviewScroll = 0;
+let openView = null;  // what is on screen: "" for the overview, or a cell or comparison; null before the first render
+let overviewScroll = 0;  // restored on the way back to the overview
 
 function render() {
   const view = state.cell ? `cell ${state.cell}` : state.compare ? `compare ${state.pick}` : "";
@@ -1043,7 +1047,7 @@ function addListeners() {
     const rows = sortedCells(filteredCells(state), state.sort), format = button.dataset.copy;
     copy(FORMATS[format](chosenColumns(), rows), `${plural(rows.length, "row")} as ${format}`);
   });
-  document.addEventListener("click", writeUrl, true);  // before a link leaves for another view
+  document.addEventListener("click", writeUrl, true);  // a link must not add history before the URL is current
   const menus = [...document.querySelectorAll("details.menu")];
   document.addEventListener("click", event => {
     for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
@@ -1062,7 +1066,7 @@ function addListeners() {
   });
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth !== width) requestAnimationFrame(render);  // a phone's bars change the height alone
+    if (innerWidth !== width) requestAnimationFrame(render);  // the toolbars of a phone's browser change only the height
     width = innerWidth;
   });
 }
@@ -1072,13 +1076,13 @@ function initTheme() {
   const applyTheme = () => { document.documentElement.dataset.theme = $("theme").value; };
   $("theme").value = ["light", "dark"].includes(stored("peftgrid-theme")) ? stored("peftgrid-theme") : "";
   $("theme").addEventListener("change", () => {
-    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* then it is not remembered */ }
+    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* storage is blocked: the choice lasts until the page is closed */ }
     applyTheme();
   });
   applyTheme();
 }
 
-// Only a page that serve.py hands out names its version; one from disk asks nobody.
+// Reload when the served page changes. Only serve.py adds the version, so a page opened from disk never polls.
 function reloadOnChange() {
   const served = document.querySelector('meta[name="served"]')?.content;
   if (served) setInterval(async () => {
