@@ -7,11 +7,12 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const DASH = "\u2013";
-const POINTS_WITH_SPREAD = 150;  // beyond this, whiskers would hide the points
+const MAX_WHISKERS = 150;  // beyond this, whiskers would hide the points
 const ROWS_PER_PAGE = 100;
 
 const integerFormat = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const compactText = value => (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : integerFormat.format(value));
+const compactText = value =>
+  (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : integerFormat.format(value));
 const rateText = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
 
 // How values of each kind are shown. A value is multiplied by `scale` to get its unit; only numeric kinds have a scale.
@@ -101,7 +102,8 @@ const cells = data.cells.map(({ row, trials, ...rest }) => {
   const raceOutcome = !rowTrials.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
   cell.outcomes = [...new Set([...rowTrials.map(trial => trial.outcome), ...raceOutcome])];
   const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
-  const searchedKeys = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell", "outcome", "how", "flags"];
+  const searchedKeys = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell",
+    "outcome", "how", "flags"];
   cell.searchText = [...searchedKeys.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
   return cell;
 });
@@ -179,7 +181,8 @@ function hashOf(view) {
 function parseHash(hash) {
   const params = new URLSearchParams(hash.replace(/^#/, ""));
   const knownValues = (key, known) => (params.get(key) ?? "").split(",").filter(value => known.has(value));
-  const view = { ...defaultView, q: params.get("q") ?? "", page: Math.max(1, Number.parseInt(params.get("page"), 10) || 1) };
+  const page = Math.max(1, Number.parseInt(params.get("page"), 10) || 1);
+  const view = { ...defaultView, q: params.get("q") ?? "", page };
   for (const name of FACETS) view[name] = [...new Set(params.getAll(name))];
   if (columnOf.has((params.get("sort") ?? "").replace(/^-/, ""))) view.sort = params.get("sort");
   const shownKeys = knownValues("cols", columnOf);
@@ -280,7 +283,8 @@ const SHAPES = [
   "M0,-5.9L5.9,0L0,5.9L-5.9,0z", "M0,5.4L5.3,-4.1H-5.3z",
   "M-1.8,-5.2h3.6v3.4h3.4v3.6h-3.4v3.4h-3.6v-3.4h-3.4v-3.6h3.4z", "M-4.8,-4.8H4.8L-4.8,4.8H4.8z",
 ];
-const markStyles = new Map(data.methods.map(name => [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
+const markStyles = new Map(data.methods.map(name =>
+  [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
 const markPath = method => s("path", { d: markStyles.get(method).shape, class: markStyles.get(method).colour });
 const markIcon = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, markPath(method));
 
@@ -291,7 +295,8 @@ const facetLabel = value => (value === "" ? `${DASH} (none)` : value);
 function buildFacets() {
   for (const name of FACETS) {
     const counts = new Map();
-    for (const cell of cells) for (const value of facetValues(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
+    for (const cell of cells)
+      for (const value of facetValues(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
     const values = [...counts.keys()].sort(compareTexts);
     const choices = values.map(value => h("label", {},
       h("input", { type: "checkbox", value, onchange: event => toggleFacetValue(name, value, event.target.checked) }),
@@ -336,16 +341,19 @@ const chosenColumns = () => state.cols.map(key => columnOf.get(key));
 function showTable(rows) {
   const pageCount = Math.max(1, Math.ceil(rows.length / ROWS_PER_PAGE)), page = Math.min(state.page, pageCount);
   const start = (page - 1) * ROWS_PER_PAGE, pageCells = rows.slice(start, start + ROWS_PER_PAGE);
-  const tableColumns = chosenColumns(), headColumn = tableColumns.find(column => column.key === "method") ?? tableColumns[0];
+  const tableColumns = chosenColumns();
+  const headColumn = tableColumns.find(column => column.key === "method") ?? tableColumns[0];
   showCount(rows.length, page, pageCount);
   $("table").replaceChildren(rows.length ? h("table", { role: "table", "aria-rowcount": rows.length + 1 },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
       h("th", { role: "columnheader", scope: "col" }, h("span", { class: "unseen" }, "compare")),
       tableColumns.map(headerOf))),
-    h("tbody", { role: "rowgroup" }, pageCells.map((cell, index) => rowOf(cell, tableColumns, headColumn, start + index + 2))),
+    h("tbody", { role: "rowgroup" }, pageCells.map((cell, index) =>
+      rowOf(cell, tableColumns, headColumn, start + index + 2))),
   ) : h("p", { class: "none" }, "No cell passes these filters."));
   const position = h("span", {}, `Page ${page} of ${pageCount}`);
-  $("pages").replaceChildren(...(pageCount > 1 ? [pageButton("Previous", page - 1, pageCount), position, pageButton("Next", page + 1, pageCount)] : []));
+  $("pages").replaceChildren(...(pageCount > 1
+    ? [pageButton("Previous", page - 1, pageCount), position, pageButton("Next", page + 1, pageCount)] : []));
   for (const box of $("columns").querySelectorAll("input")) box.checked = state.cols.includes(box.value);
 }
 
@@ -357,7 +365,9 @@ function showCount(count, page, pageCount) {
 
 function pageButton(label, page, pageCount) {
   const goToPage = () => update({ page });
-  return h("button", { type: "button", disabled: page < 1 || page > pageCount, "data-keep": label, onclick: goToPage }, label);
+  return h("button", {
+    type: "button", disabled: page < 1 || page > pageCount, "data-keep": label, onclick: goToPage,
+  }, label);
 }
 
 function headerOf(column) {
@@ -419,18 +429,21 @@ function showPicked() {
 const asciiDashes = text => text.replaceAll(DASH, "-");
 const TEX_ESCAPES = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u00b1": "$\\pm$" };
 const oneLine = text => asciiDashes(text).replace(/\s+/g, " ");
-const escapeTex = text => oneLine(text).replace(/[\\~^\u00b1&%$#_{}]/g, character => TEX_ESCAPES[character] ?? `\\${character}`);
+const escapeTex = text => oneLine(text)
+  .replace(/[\\~^\u00b1&%$#_{}]/g, character => TEX_ESCAPES[character] ?? `\\${character}`);
 const escapeMarkdown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
 // Spreadsheets run texts with these first characters as formulas. A leading apostrophe prevents that.
 const withoutFormula = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
 const csvField = value => {
-  const text = value === null || value === undefined ? "" : typeof value === "string" ? withoutFormula(value) : String(value);
+  const text = value === null || value === undefined ? ""
+    : typeof value === "string" ? withoutFormula(value) : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
 const FORMATS = {
   Markdown(tableColumns, rows) {
-    const lines = [tableColumns.map(column => escapeMarkdown(column.heading)), tableColumns.map(column => (column.scale ? "---:" : "---")),
+    const lines = [tableColumns.map(column => escapeMarkdown(column.heading)),
+      tableColumns.map(column => (column.scale ? "---:" : "---")),
       ...rows.map(cell => tableColumns.map(column => escapeMarkdown(entryText(cell, column))))];
     return lines.map(line => `| ${line.join(" | ")} |\n`).join("");
   },
@@ -460,7 +473,8 @@ async function copy(text, label) {
 }
 
 function copySelection(text) {
-  const focused = document.activeElement, textarea = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
+  const focused = document.activeElement;
+  const textarea = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
   textarea.value = text;
   document.body.append(textarea);
   textarea.select();
@@ -491,7 +505,8 @@ function evenTicks(low, high, maxTicks) {
   const roughStep = (high - low) / maxTicks, power = 10 ** Math.floor(Math.log10(roughStep));
   const step = power * [1, 2, 5, 10].find(factor => factor * power >= roughStep);
   const first = Math.ceil(low / step), ticks = [];
-  for (let multiple = first; multiple * step <= high; multiple += 1) ticks.push(Number((multiple * step).toPrecision(12)));
+  for (let multiple = first; multiple * step <= high; multiple += 1)
+    ticks.push(Number((multiple * step).toPrecision(12)));
   return ticks;
 }
 
@@ -522,14 +537,17 @@ const boxOf = (width, height) => ({ left: 62, right: width - 14, top: 12, bottom
 // Draw both axes with ticks and titles. Screen readers skip them, because the plot's aria-label names the axes.
 function frame(box, x, y, titles) {
   const line = (x1, y1, x2, y2, className) => s("line", { x1, y1, x2, y2, class: className });
-  const text = (left, top, anchor, content, attributes) => s("text", { x: left, y: top, "text-anchor": anchor, ...attributes }, content);
+  const text = (left, top, anchor, content, attributes) =>
+    s("text", { x: left, y: top, "text-anchor": anchor, ...attributes }, content);
   const rotation = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
   return s("g", { "aria-hidden": "true" },
     y.ticks.map(tick => [
-      line(box.left, tick.position, box.right, tick.position, "grid"), text(box.left - 8, tick.position + 4, "end", tick.text),
+      line(box.left, tick.position, box.right, tick.position, "grid"),
+      text(box.left - 8, tick.position + 4, "end", tick.text),
     ]),
     x.ticks.map(tick => [
-      line(tick.position, box.bottom, tick.position, box.bottom + 4, "rule"), text(tick.position, box.bottom + 19, "middle", tick.text),
+      line(tick.position, box.bottom, tick.position, box.bottom + 4, "rule"),
+      text(tick.position, box.bottom + 19, "middle", tick.text),
     ]),
     line(box.left, box.bottom, box.right, box.bottom, "rule"),
     text((box.left + box.right) / 2, box.bottom + 40, "middle", titles.x, { class: "title" }),
@@ -540,7 +558,8 @@ function frame(box, x, y, titles) {
 
 function buildAxes() {
   for (const [axisName, title] of Object.entries(VIEW_AXES)) {
-    const chooseColumn = event => update({ [axisName]: event.target.value, [`${axisName}better`]: "", [`${axisName}log`]: null });
+    const chooseColumn = event =>
+      update({ [axisName]: event.target.value, [`${axisName}better`]: "", [`${axisName}log`]: null });
     const options = numericColumns.map(column => h("option", { value: column.key }, column.heading));
     $(`axis-${axisName}`).append(
       h("label", {}, h("span", { class: "label" }, title), h("select", { id: axisName, onchange: chooseColumn }, options)),
@@ -584,7 +603,8 @@ function showPlot(rows) {
     $(`${axisName}better`).value = betterEnd(state, axisName);
     $(`${axisName}log`).checked = isLog(state, axisName);
   }
-  const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y), log = { x: isLog(state, "x"), y: isLog(state, "y") };
+  const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y);
+  const log = { x: isLog(state, "x"), y: isLog(state, "y") };
   const points = rows.filter(cell => cell[xColumn.key] !== null && cell[yColumn.key] !== null)
     .map(cell => ({ cell, x: cell[xColumn.key] * xColumn.scale, y: cell[yColumn.key] * yColumn.scale }))
     .filter(point => (!log.x || point.x > 0) && (!log.y || point.y > 0));
@@ -607,8 +627,9 @@ function plotNote(points, rowCount, log) {
   const showsScore = [state.x, state.y].some(key => SCORES.test(key));
   const restriction = log ? ", above 0 where the axis is logarithmic" : "";
   return [
-    points.length < rowCount && `${integerFormat.format(points.length)} of ${integerFormat.format(rowCount)} cells have both values${restriction}.`,
-    state.y === "report_score" && points.length <= POINTS_WITH_SPREAD && points.some(point => point.cell.report_low !== null)
+    points.length < rowCount
+      && `${integerFormat.format(points.length)} of ${integerFormat.format(rowCount)} cells have both values${restriction}.`,
+    state.y === "report_score" && points.length <= MAX_WHISKERS && points.some(point => point.cell.report_low !== null)
       && `Whiskers: 95% intervals over ${intervalScope(points)}.`,
     points.some(point => !showsScore || !point.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
     showsScore && points.some(point => point.cell.untuned) && "Cells at untuned rates are on no front.",
@@ -620,14 +641,16 @@ function plotNote(points, rowCount, log) {
 function drawPlot(points, front, log) {
   const width = Math.max(280, $("plot").clientWidth), height = Math.round(Math.min(440, Math.max(300, width * 0.5)));
   const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y), box = boxOf(width, height);
-  const hasWhiskers = yColumn.key === "report_score" && !log.y && points.length <= POINTS_WITH_SPREAD;
+  const hasWhiskers = yColumn.key === "report_score" && !log.y && points.length <= MAX_WHISKERS;
   const verticalExtent = point => (hasWhiskers && point.cell.report_low !== null
     ? [point.y, 100 * point.cell.report_low, 100 * point.cell.report_high] : [point.y]);
-  const x = axis(points.map(point => point.x), { log: log.x, from: box.left, to: box.right, maxTicks: Math.floor(width / 80) });
+  const xTicks = Math.floor(width / 80);
+  const x = axis(points.map(point => point.x), { log: log.x, from: box.left, to: box.right, maxTicks: xTicks });
   const y = axis(points.flatMap(verticalExtent), { log: log.y, from: box.bottom, to: box.top, maxTicks: 6 });
   const ordered = [...points].sort((a, b) => a.x - b.x || a.y - b.y);
   if (!ordered.some(point => point.cell.cell === focusableId)) focusableId = ordered[0].cell.cell;
-  const summary = `${yColumn.heading} over ${xColumn.heading}: ${plural(points.length, "cell")}, ${front.size} on a Pareto front.`;
+  const summary = `${yColumn.heading} over ${xColumn.heading}: `
+    + `${plural(points.length, "cell")}, ${front.size} on a Pareto front.`;
   const fronts = [...Map.groupBy(front, point => point.cell.table).values()];
   return s("svg", {
     width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => moveFocus(event, ordered),
@@ -635,12 +658,14 @@ function drawPlot(points, front, log) {
   },
   frame(box, x, y, { x: xColumn.heading, y: yColumn.heading }),
   fronts.map(frontPoints => s("path", { class: "front", d: staircase(frontPoints, x, y) })),
-  [...ordered].sort((a, b) => front.has(a) - front.has(b)).map(point => pointLink(point, front.has(point), x, y, hasWhiskers)));
+  [...ordered].sort((a, b) => front.has(a) - front.has(b))
+    .map(point => pointLink(point, front.has(point), x, y, hasWhiskers)));
 }
 
 function pointLink(point, onFront, x, y, hasWhiskers) {
   const { cell } = point, transform = `translate(${x.toScreen(point.x).toFixed(1)} ${y.toScreen(point.y).toFixed(1)})`;
-  const measures = [state.x, state.y].map(key => columnOf.get(key)).map(column => `${column.heading}: ${entryText(cell, column)}`);
+  const measures = [state.x, state.y].map(key => columnOf.get(key))
+    .map(column => `${column.heading}: ${entryText(cell, column)}`);
   const lines = [fullName(cell), ...measures, ...(onFront ? ["on the Pareto front"] : [])];
   const describe = () => { showTip(point, lines, x, y); focusableId = cell.cell; };
   return s("a", {
@@ -653,7 +678,8 @@ function pointLink(point, onFront, x, y, hasWhiskers) {
 }
 
 function whisker(point, y) {
-  const [low, high] = [point.cell.report_low, point.cell.report_high].map(edge => (y.toScreen(100 * edge) - y.toScreen(point.y)).toFixed(1));
+  const [low, high] = [point.cell.report_low, point.cell.report_high]
+    .map(edge => (y.toScreen(100 * edge) - y.toScreen(point.y)).toFixed(1));
   return s("path", { class: "spread", d: `M0,${low}V${high}` });
 }
 
@@ -674,7 +700,9 @@ function hideTip() {
 function moveFocus(event, ordered) {
   const index = ordered.findIndex(point => point.cell.cell === event.target.dataset.cell);
   const [previous, following] = [index - 1, index + 1];
-  const destinations = { ArrowRight: following, ArrowUp: following, ArrowLeft: previous, ArrowDown: previous, Home: 0, End: ordered.length - 1 };
+  const destinations = {
+    ArrowRight: following, ArrowUp: following, ArrowLeft: previous, ArrowDown: previous, Home: 0, End: ordered.length - 1,
+  };
   const next = ordered[destinations[event.key]];
   if (!(event.key in destinations)) return;
   event.preventDefault();
@@ -700,7 +728,8 @@ function showLegend(rows) {
     const isOnlyMethod = state.method.length === 1 && state.method[0] === method;
     const [dimOthers, undim] = [() => dimOtherMethods(method), () => dimOtherMethods(null)];
     return h("button", {
-      type: "button", "aria-pressed": String(isOnlyMethod), title: isOnlyMethod ? "show all methods" : `show ${method} alone`,
+      type: "button", "aria-pressed": String(isOnlyMethod),
+      title: isOnlyMethod ? "show all methods" : `show ${method} alone`,
       "data-keep": `legend-${method}`, onclick: () => update({ method: isOnlyMethod ? [] : [method], page: 1 }),
       onpointerenter: dimOthers, onpointerleave: undim, onfocus: dimOthers, onblur: undim,
     }, markIcon(method), h("span", {}, method));
@@ -753,7 +782,8 @@ function lossFigure(series) {
     s("path", { class: `curve ${className}`, "stroke-dasharray": dashes, d }, children);
   const coordinates = ([step, loss]) => `${x.toScreen(step).toFixed(1)},${y.toScreen(loss).toFixed(1)}`;
   const pathOf = curve => `M${curve.points.map(coordinates).join("L")}`;
-  const legendSample = curve => s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, strokePath(curve, "M0,4H28"));
+  const legendSample = curve =>
+    s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, strokePath(curve, "M0,4H28"));
   const groups = new Map(drawn.map(curve => [curve.group, curve]));
   return h("figure", {},
     s("svg", {
@@ -787,7 +817,8 @@ function seriesOf(cell) {
 
 const backLink = () => h("p", { class: "back" }, h("a", { href: hashWith({ cell: "", compare: false }) }, "\u2190 All cells"));
 const pageHeading = (text, ...children) => h("h2", { tabindex: -1, id: "page-title" }, ...children, text);
-const notesOf = cell => cell.made.map(number => data.pool[number]).flatMap(([name, value]) => (name === "notes" && value) || []);
+const notesOf = cell => cell.made.map(number => data.pool[number])
+  .flatMap(([name, value]) => (name === "notes" && value) || []);
 const IN_HEADER = ["model", "task", "cell", "report_score", "outcome"];
 
 function cellPage(id) {
@@ -820,7 +851,8 @@ function cellPage(id) {
 function compareControls(cell) {
   const picked = state.pick.includes(cell.cell), twoPicked = picked && state.pick.length === 2;
   return h("p", {}, h("button", {
-    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => setPicked(cell.cell, !picked),
+    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this",
+    onclick: () => setPicked(cell.cell, !picked),
   }, picked ? "Chosen for comparison" : "Compare"), " ",
   twoPicked && h("a", { class: "button", href: hashWith({ cell: "", compare: true }) }, "Side by side"));
 }
@@ -866,7 +898,8 @@ function errorEntry([type, message, traceback]) {
 // ---- Comparison page ---------------------------------------------------------------------------------------------
 
 const REACH_UNIT = 1e-5;  // must equal UNIT in stats/critical_values.py
-const tests = data.tests.map(({ cells: ids, reach }) => ({ indexes: new Map(ids.map((id, index) => [id, index])), reach }));
+const tests = data.tests.map(({ cells: ids, reach }) =>
+  ({ indexes: new Map(ids.map((id, index) => [id, index])), reach }));
 const signedPoints = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
 const ratioText = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
 // Costs measured on different machines have no ratio. Counts and calculated sizes are the same on every machine.
@@ -899,7 +932,8 @@ function verdictText(a, b) {
   }
   const reach = reachBetween(a, b), difference = b.report_score - a.report_score;
   if (reach !== null) {
-    const conclusion = Math.abs(difference) > reach + 1e-9 ? "the difference is significant" : "they cannot be told apart";
+    const conclusion = Math.abs(difference) > reach + 1e-9
+      ? "the difference is significant" : "they cannot be told apart";
     return `95% interval ${signedPoints(difference - reach)} to ${signedPoints(difference + reach)} points: ${conclusion}.`
       + " Interval and verdict hold for all pairs of the table together.";
   }
@@ -929,7 +963,8 @@ function comparePage([a, b]) {
     h("h3", {}, "Scores"),
     tableOf([...cellHeadings(a, b), "difference"], [
       [metricLabel(a), scoreText(a), scoreText(b), differenceText(a, b, "report_score")],
-      ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)), differenceText(a, b, "select_score")],
+      ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)),
+        differenceText(a, b, "select_score")],
     ], "Scores", "figures"),
     h("p", { id: "verdict" }, verdictText(a, b)),
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
@@ -947,7 +982,8 @@ function comparePage([a, b]) {
 const cellHeadings = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
 
 function cellSummary(cell) {
-  return h("p", {}, markIcon(cell.method), h("a", { href: hashWith({ cell: cell.cell, compare: false }) }, cell.title), h("br"),
+  return h("p", {}, markIcon(cell.method), h("a", { href: hashWith({ cell: cell.cell, compare: false }) }, cell.title),
+    h("br"),
     h("span", { class: "quiet" }, `${cell.model} on ${cell.task}, `, h("code", {}, cell.cell)));
 }
 
@@ -955,7 +991,11 @@ function comparisonWarnings(a, b) {
   const tablesDiffer = "These cells belong to different tables (model, data or protocol differ):"
     + " their scores and costs must not be compared as those of methods.";
   const machinesDiffer = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
-  return [a.table !== b.table && tablesDiffer, a.machine !== b.machine && machinesDiffer, a.random !== b.random && "One of them has random weights."].filter(Boolean);
+  return [
+    a.table !== b.table && tablesDiffer,
+    a.machine !== b.machine && machinesDiffer,
+    a.random !== b.random && "One of them has random weights.",
+  ].filter(Boolean);
 }
 
 // The spread over seeds does not include the sampling error of the report examples, so state that error too.
@@ -1066,7 +1106,7 @@ function addListeners() {
   });
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth !== width) requestAnimationFrame(render);  // the toolbars of a phone's browser change only the height
+    if (innerWidth !== width) requestAnimationFrame(render);  // a phone's toolbars change only the height
     width = innerWidth;
   });
 }
@@ -1076,7 +1116,8 @@ function initTheme() {
   const applyTheme = () => { document.documentElement.dataset.theme = $("theme").value; };
   $("theme").value = ["light", "dark"].includes(stored("peftgrid-theme")) ? stored("peftgrid-theme") : "";
   $("theme").addEventListener("change", () => {
-    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* storage is blocked: the choice lasts until the page is closed */ }
+    // Without storage, the choice lasts until the page is closed.
+    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* storage is blocked */ }
     applyTheme();
   });
   applyTheme();
