@@ -88,7 +88,7 @@ const COLUMNS = [
   ["table", "table", "text", null, "cells of one number share model, data and protocol, and may be compared"],
   ["*cell", "cell", "code", null, "its identity, as a hash"],
 ];
-const TRIAL = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
+const TRIAL_FIELDS = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
   "error", "steps", "losses"];
 const FACETS = ["model", "task", "method", "rank", "target", "outcome"];
 const VIEW_AXES = { x: "Horizontal", y: "Vertical" };
@@ -96,7 +96,7 @@ const VIEW_AXES = { x: "Horizontal", y: "Vertical" };
 const zipped = (names, values) => Object.fromEntries(names.map((name, index) => [name, values[index]]));
 
 const cells = data.cells.map(({ row, trials, ...rest }) => {
-  const cell = { ...zipped(data.fields, row), ...rest, trials: trials.map(trial => zipped(TRIAL, trial)) };
+  const cell = { ...zipped(data.fields, row), ...rest, trials: trials.map(trial => zipped(TRIAL_FIELDS, trial)) };
   // The row of a tuned cell describes only the trials at the chosen rate.
   const rowTrials = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
   const raceOutcome = !rowTrials.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
@@ -758,7 +758,7 @@ function factList(facts) {
 }
 
 // Return a table. The first entry of each row is the row heading.
-function tableOf(headings, rows, label, className) {
+function dataTable(headings, rows, label, className) {
   const dataCells = values => values.map(value => h("td", {}, value));
   const body = rows.map(([head, ...values]) => h("tr", {}, h("th", { scope: "row" }, head), dataCells(values)));
   return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, h("table", { class: className },
@@ -879,14 +879,14 @@ function trialTable(cell) {
     String(trial.losses.at(-1) ?? DASH),
     trial.error === null ? DASH : errorEntry(data.pool[trial.error]),
   ]);
-  return tableOf([...TRIAL_COLUMNS.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
+  return dataTable([...TRIAL_COLUMNS.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
 }
 
 function raceTable(cell) {
   const rows = cell.race.map(([lr, lowest, outcome]) => [
     rateText(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
   ]);
-  return tableOf(["lr", "lowest loss on select", "outcome"], rows, "Race");
+  return dataTable(["lr", "lowest loss on select", "outcome"], rows, "Race");
 }
 
 function errorEntry([type, message, traceback]) {
@@ -961,7 +961,7 @@ function comparePage([a, b]) {
     h("div", { class: "two" }, [a, b].map(cellSummary)),
     comparisonWarnings(a, b).map(text => h("p", { class: "warning" }, text)),
     h("h3", {}, "Scores"),
-    tableOf([...cellHeadings(a, b), "difference"], [
+    dataTable([...cellHeadings(a, b), "difference"], [
       [metricLabel(a), scoreText(a), scoreText(b), differenceText(a, b, "report_score")],
       ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)),
         differenceText(a, b, "select_score")],
@@ -970,7 +970,7 @@ function comparePage([a, b]) {
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
     h("p", { class: "note" }, `The second less the first.${standardErrorNote(a, b)}`),
     h("h3", {}, "Costs"),
-    tableOf([...cellHeadings(a, b), "ratio"], costs.map(column => [column.heading, ...pairEntries(a, b, column),
+    dataTable([...cellHeadings(a, b), "ratio"], costs.map(column => [column.heading, ...pairEntries(a, b, column),
       isComparable(a, b, column.key) ? ratioText(a[column.key], b[column.key]) : DASH]), "Costs", "figures"),
     h("p", { class: "note" }, "The second over the first; bold is the better one."),
     h("h3", {}, "Loss"), lossFigure(curves),
@@ -1013,7 +1013,7 @@ function differencesTable(a, b, section) {
     .filter(name => valuesOfA.get(name) !== valuesOfB.get(name) && !name.startsWith("product_flops"));
   if (!names.length) return h("p", { class: "quiet" }, "None.");
   const rows = names.map(name => [name, valuesOfA.get(name) ?? DASH, valuesOfB.get(name) ?? DASH]);
-  return tableOf(cellHeadings(a, b), rows, "Differences", "differing");
+  return dataTable(cellHeadings(a, b), rows, "Differences", "differing");
 }
 
 // ---- Rendering and events ----------------------------------------------------------------------------------------
