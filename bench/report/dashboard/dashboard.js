@@ -36,57 +36,57 @@ const KINDS = {
 // Key, label, kind, better end and description of each column, in table order. A star marks the default columns.
 const COLUMNS = [
   ["*model", "model", "text", null, "a pretrained backbone, or one with random weights"],
-  ["*task", "task", "text", null, "the data set with its metric"],
+  ["*task", "task", "text", null, "the data set and its metric"],
   ["*method", "method", "text", null, "how the model is adapted"],
-  ["family", "family", "text", null, "what kind of method it is"],
-  ["*rank", "rank", "count", "low", "the method's one number of capacity"],
+  ["family", "family", "text", null, "the kind of method"],
+  ["*rank", "rank", "count", "low", "the method's size parameter, such as LoRA's r"],
   ["*target", "target", "text", null, "which weights are adapted"],
-  ["scale", "scale", "text", null, "how LoRA's update is scaled, where not by alpha / r with alpha = r"],
-  ["base", "base", "text", null, "how the frozen base is stored, where not in full precision"],
-  ["optim", "optimizer", "text", null, "where it is not AdamW"],
-  ["checkpointing", "checkpointing", "flag", null, "whether activations are computed twice instead of kept"],
-  ["random", "random weights", "flag", null, "the cost is real then, the scores mean nothing"],
-  ["*trainable_params", "trainable params", "count", "low", "trained parameters, the head's included"],
-  ["trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
-  ["head_params", "head params", "count", "low", "trained parameters of the task's head"],
+  ["scale", "scale", "text", null, "how LoRA's update is scaled, unless by alpha / r with alpha = r"],
+  ["base", "base", "text", null, "how the frozen base is stored, unless in full precision"],
+  ["optim", "optimizer", "text", null, "the optimizer, unless it is AdamW"],
+  ["checkpointing", "checkpointing", "flag", null, "whether activations are recomputed in the backward pass instead of stored"],
+  ["random", "random weights", "flag", null, "whether the weights are random: costs are valid then, but scores are meaningless"],
+  ["*trainable_params", "trainable params", "count", "low", "trained parameters, including the head"],
+  ["trainable_percent", "trainable", "percent", "low", "trained parameters as a percentage of all parameters"],
+  ["head_params", "head params", "count", "low", "trained parameters in the task's head"],
   ["total_params", "all params", "count", "low", "all parameters"],
   ["*peak_allocated_bytes", "peak memory", "mib", "low", "allocated on the accelerator, measured"],
   ["peak_reserved_bytes", "peak reserved", "mib", "low", "reserved on the accelerator, measured"],
-  ["*peak_own_bytes", "peak memory (own)", "mib", "low", "of the process, without what it held before the model was loaded; measured"],
+  ["*peak_own_bytes", "peak memory (own)", "mib", "low", "of the process, minus what it held before the model was loaded; measured"],
   ["*peak_resident_bytes", "peak memory (resident)", "mib", "low", "of the whole process, measured"],
-  ["memory_weights", "weights", "mib", "low", "memory, computed and not measured"],
-  ["memory_gradients", "gradients", "mib", "low", "memory, computed and not measured"],
-  ["memory_optimizer", "optimizer state", "mib", "low", "memory, computed and not measured"],
-  ["memory_activations", "activations", "mib", "low", "kept for the backward pass; computed, not measured"],
-  ["adapter_bytes", "adapter", "kib", "low", "what is saved of a trial, on disk"],
-  ["*samples_per_second", "samples/s", "number", "high", "training: warm steps, one trial alone"],
-  ["tokens_per_second", "tokens/s", "number", "high", "training: warm steps, one trial alone"],
+  ["memory_weights", "weights", "mib", "low", "memory, calculated rather than measured"],
+  ["memory_gradients", "gradients", "mib", "low", "memory, calculated rather than measured"],
+  ["memory_optimizer", "optimizer state", "mib", "low", "memory, calculated rather than measured"],
+  ["memory_activations", "activations", "mib", "low", "kept for the backward pass; calculated rather than measured"],
+  ["adapter_bytes", "adapter", "kib", "low", "size on disk of what a trial saves"],
+  ["*samples_per_second", "samples/s", "number", "high", "training speed of one trial alone, over warm steps"],
+  ["tokens_per_second", "tokens/s", "number", "high", "training speed of one trial alone, over warm steps"],
   ["step_seconds_median", "step", "ms", "low", "median of warm steps"],
   ["step_seconds_p95", "step p95", "ms", "low", "95th percentile of warm steps"],
-  ["eval_seconds", "evaluation", "seconds", "low", "of the probe"],
-  ["train_seconds", "training", "seconds", "low", "of one trial alone, at the rate that the probe measured"],
+  ["eval_seconds", "evaluation", "seconds", "low", "duration of the evaluation in the probe"],
+  ["train_seconds", "training", "seconds", "low", "training time of one trial alone, at the speed that the probe measured"],
   ["machine", "measured on", "text", null, "speed and peak memory are shown for one machine per table"],
   ["contended", "disturbed", "flag", null, "whether something else was running while speed was measured"],
-  ["latency_bare", "latency bare", "ms", "low", "forward pass of one row, without the method"],
-  ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one row, the method beside the model"],
-  ["latency_merged", "latency merged", "ms", "low", "forward pass of one row, the method merged"],
+  ["latency_bare", "latency bare", "ms", "low", "forward pass of one example, without the method"],
+  ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one example, with the method attached and not merged"],
+  ["latency_merged", "latency merged", "ms", "low", "forward pass of one example, with the method merged into the weights"],
   ["*lr", "lr", "rate", null, "the learning rate, chosen on the select part"],
-  ["*tuning", "tuning", "text", null, "how the learning rate was found; what is not tuned has no verdict"],
-  ["rates", "rates tried", "count", null, "learning rates among which it was chosen"],
+  ["*tuning", "tuning", "text", null, "how the learning rate was chosen; untuned cells have no verdict"],
+  ["rates", "rates tried", "count", null, "number of learning rates it was chosen from"],
   ["*report_score", "score", "score", "high", "mean \u00b1 standard deviation over seeds (n), on the report part"],
-  ["*flags", "flags", "text", null, "what a reader must know of the score; below the table is what each means"],
+  ["*flags", "flags", "text", null, "caveats about the score, explained below the table"],
   ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
-  ["report_low", "score from", "score", "high", "lower edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
-  ["report_high", "score to", "score", "high", "upper edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
+  ["report_low", "score from", "score", "high", "lower end of the 95% interval over seeds and examples; with one seed, over examples for this trained model only"],
+  ["report_high", "score to", "score", "high", "upper end of the 95% interval over seeds and examples; with one seed, over examples for this trained model only"],
   ["seeds", "seeds", "count", "high", "finished seeds at the chosen rate"],
-  ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
-  ["retention_before", "loss before", "nats", "low", "on texts that are not the task's, per token, without the method"],
-  ["retention_after", "loss after", "nats", "low", "on those texts, per token, after training: what it rose by is forgotten"],
+  ["select_score", "select score", "score", "high", "mean over seeds on the select part; not to be reported"],
+  ["retention_before", "loss before", "nats", "low", "loss per token on texts outside the task, without the method"],
+  ["retention_after", "loss after", "nats", "low", "loss per token on the same texts after training; the increase measures forgetting"],
   ["retention_std", "loss std", "nats", "low", "standard deviation of the loss after training, over seeds"],
-  ["metric", "metric", "text", null, "what the score is"],
-  ["*outcome", "outcome", "text", null, "how its trials ended"],
-  ["table", "table", "text", null, "cells of one number share model, data and protocol, and may be compared"],
-  ["*cell", "cell", "code", null, "its identity, as a hash"],
+  ["metric", "metric", "text", null, "the metric behind the score"],
+  ["*outcome", "outcome", "text", null, "how the trials ended"],
+  ["table", "table", "text", null, "cells with the same number share model, data and protocol, and may be compared"],
+  ["*cell", "cell", "code", null, "hash of the cell's identity"],
 ];
 const TRIAL_FIELDS = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
   "error", "steps", "losses"];
@@ -418,7 +418,7 @@ function showPicked() {
   $("picked").replaceChildren(
     h("span", { class: "label" }, "Compare"),
     ...state.pick.map(id => h("span", { class: "chip" }, markIcon(byId.get(id).method), byId.get(id).title, h("button", {
-      type: "button", "aria-label": `do not compare ${fullName(byId.get(id))}`, onclick: () => setPicked(id, false),
+      type: "button", "aria-label": `remove ${fullName(byId.get(id))} from the comparison`, onclick: () => setPicked(id, false),
     }, "\u00d7"))),
     state.pick.length < 2 ? h("span", { class: "quiet" }, "tick one more row")
       : h("a", { class: "button", href: hashWith({ compare: true }), "data-keep": "compare" }, "Side by side"));
@@ -563,7 +563,7 @@ function buildAxes() {
     const options = numericColumns.map(column => h("option", { value: column.key }, column.heading));
     $(`axis-${axisName}`).append(
       h("label", {}, h("span", { class: "label" }, title), h("select", { id: axisName, onchange: chooseColumn }, options)),
-      h("label", {}, h("span", { class: "unseen" }, `${title}: which is better`), h("select", {
+      h("label", {}, h("span", { class: "unseen" }, `${title}: better end`), h("select", {
         id: `${axisName}better`, onchange: event => update({ [`${axisName}better`]: event.target.value }),
       }, h("option", { value: "low" }, "small is better"), h("option", { value: "high" }, "large is better"))),
       h("label", { class: "box" }, h("input", {
@@ -618,8 +618,8 @@ function showPlot(rows) {
 // Return what the points' intervals average over.
 function intervalScope(points) {
   const single = points.filter(point => point.cell.seeds === 1).length;
-  if (single === points.length) return "examples, of these trained models only: other seeds score differently";
-  return `seeds and examples${single ? "; with one seed over examples, this trained model only" : ""}`;
+  if (single === points.length) return "examples, for these trained models only: other seeds would score differently";
+  return `seeds and examples${single ? "; with one seed, over examples for this trained model only" : ""}`;
 }
 
 function plotNote(points, rowCount, log) {
@@ -631,10 +631,11 @@ function plotNote(points, rowCount, log) {
       && `${integerFormat.format(points.length)} of ${integerFormat.format(rowCount)} cells have both values${restriction}.`,
     state.y === "report_score" && points.length <= MAX_WHISKERS && points.some(point => point.cell.report_low !== null)
       && `Whiskers: 95% intervals over ${intervalScope(points)}.`,
-    points.some(point => !showsScore || !point.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
-    showsScore && points.some(point => point.cell.untuned) && "Cells at untuned rates are on no front.",
+    points.some(point => !showsScore || !point.cell.untuned)
+      && "Ringed and joined: the Pareto front. No cell is at least as good as these in both measures and better in one.",
+    showsScore && points.some(point => point.cell.untuned) && "Cells with untuned rates are not on any front.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
-    tables > 1 && "each has a front of its own.",
+    tables > 1 && "each has its own front.",
   ].filter(Boolean).join(" ");
 }
 
@@ -654,7 +655,7 @@ function drawPlot(points, front, log) {
   const fronts = [...Map.groupBy(front, point => point.cell.table).values()];
   return s("svg", {
     width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => moveFocus(event, ordered),
-    "aria-label": `${summary} Arrow keys go from point to point, Enter opens one.`,
+    "aria-label": `${summary} Arrow keys move between points; Enter opens a cell.`,
   },
   frame(box, x, y, { x: xColumn.heading, y: yColumn.heading }),
   fronts.map(frontPoints => s("path", { class: "front", d: staircase(frontPoints, x, y) })),
@@ -729,7 +730,7 @@ function showLegend(rows) {
     const [dimOthers, undim] = [() => dimOtherMethods(method), () => dimOtherMethods(null)];
     return h("button", {
       type: "button", "aria-pressed": String(isOnlyMethod),
-      title: isOnlyMethod ? "show all methods" : `show ${method} alone`,
+      title: isOnlyMethod ? "show all methods" : `show only ${method}`,
       "data-keep": `legend-${method}`, onclick: () => update({ method: isOnlyMethod ? [] : [method], page: 1 }),
       onpointerenter: dimOthers, onpointerleave: undim, onfocus: dimOthers, onblur: undim,
     }, markIcon(method), h("span", {}, method));
@@ -788,11 +789,11 @@ function lossFigure(series) {
   return h("figure", {},
     s("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `training loss over steps of ${plural(drawn.length, "trial")}`,
+      "aria-label": `training loss by step of ${plural(drawn.length, "trial")}`,
     }, frame(box, x, y, { x: "step", y: "training loss" }),
     drawn.map(curve => strokePath(curve, pathOf(curve), s("title", {}, curve.name)))),
     h("figcaption", {}, [...groups].map(([group, curve]) => h("span", {}, legendSample(curve), group)),
-      h("span", { class: "quiet" }, "a line per seed; long curves are means of neighbouring steps")));
+      h("span", { class: "quiet" }, "one line per seed; long curves show means of neighbouring steps")));
 }
 
 const DASHES = ["6 3", "2 3", "9 3 2 3", "1 4", "12 4"];
@@ -825,7 +826,7 @@ function cellPage(id) {
   const cell = byId.get(id);
   if (!cell) return [backLink(), pageHeading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
   const factColumns = columns.filter(column => !IN_HEADER.includes(column.key) && entryText(cell, column) !== DASH);
-  const randomNote = "Random weights: the cost is real, the scores mean nothing and are not shown.";
+  const randomNote = "Random weights: the costs are valid, but the scores are meaningless and not shown.";
   return [
     backLink(),
     pageHeading(cell.title, markIcon(cell.method)),
@@ -861,7 +862,7 @@ function commandBlock(cell) {
   const copyButton = h("button", { type: "button", onclick: () => copy(cell.command, "the command") }, "Copy");
   return [
     h("div", { class: "command" }, h("pre", { tabindex: 0 }, cell.command), copyButton),
-    h("p", { class: "note" }, "Choices by name. Single settings that were changed besides are in the configuration."),
+    h("p", { class: "note" }, "The command gives the choices by name. Other changed settings are listed under Configuration."),
   ];
 }
 
@@ -968,11 +969,11 @@ function comparePage([a, b]) {
     ], "Scores", "figures"),
     h("p", { id: "verdict" }, verdictText(a, b)),
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
-    h("p", { class: "note" }, `The second less the first.${standardErrorNote(a, b)}`),
+    h("p", { class: "note" }, `Differences are the second cell minus the first.${standardErrorNote(a, b)}`),
     h("h3", {}, "Costs"),
     dataTable([...cellHeadings(a, b), "ratio"], costs.map(column => [column.heading, ...pairEntries(a, b, column),
       isComparable(a, b, column.key) ? ratioText(a[column.key], b[column.key]) : DASH]), "Costs", "figures"),
-    h("p", { class: "note" }, "The second over the first; bold is the better one."),
+    h("p", { class: "note" }, "Ratios are the second cell over the first. The better value is bold."),
     h("h3", {}, "Loss"), lossFigure(curves),
     h("h3", {}, "Configuration values that differ"), differencesTable(a, b, "config"),
     h("h3", {}, "Provenance that differs"), differencesTable(a, b, "made"),
@@ -989,7 +990,7 @@ function cellSummary(cell) {
 
 function comparisonWarnings(a, b) {
   const tablesDiffer = "These cells belong to different tables (model, data or protocol differ):"
-    + " their scores and costs must not be compared as those of methods.";
+    + " do not compare their scores and costs as if only the method differed.";
   const machinesDiffer = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
   return [
     a.table !== b.table && tablesDiffer,
@@ -1002,7 +1003,7 @@ function comparisonWarnings(a, b) {
 function standardErrorNote(a, b) {
   if (!a.examples || a.examples !== b.examples || a.metric !== "accuracy" || a.report_score === null) return "";
   const error = Math.sqrt(a.report_score * (1 - a.report_score) / a.examples);
-  return ` With ${integerFormat.format(a.examples)} report examples one standard error of an accuracy is`
+  return ` With ${integerFormat.format(a.examples)} report examples, one standard error of an accuracy is`
     + ` about ${percentText(error)} points.`;
 }
 
@@ -1061,14 +1062,14 @@ function showStaticTexts() {
   $("table-note").textContent = [
     "Score: mean \u00b1 standard deviation over n seeds.",
     "Learning rate and checkpoint are chosen on the select part; the report part is shown.",
-    "Cost is the probe's: one trial alone, warm steps.",
-    "Random weights have no score.",
+    "Costs come from the probe: one trial alone, over warm steps.",
+    "Cells with random weights have no score.",
     cells.some(cell => cell.elsewhere)
-      ? "Speed and peak memory are those of one machine per table; cells measured on another one show none." : "",
+      ? "Speed and peak memory are from one machine per table; cells measured on another machine show none." : "",
     cells.some(cell => cell.contended)
       ? "~: measured under other load, or unsteady; excluded from ratios and fronts." : "",
     ...data.notes,
-    tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); here are ${tables}.` : "",
+    tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); this page has ${tables}.` : "",
   ].filter(Boolean).join(" ");
 }
 
