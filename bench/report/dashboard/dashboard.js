@@ -1,286 +1,292 @@
-// The page of dashboard.py. The view is one state, the URL's hash is its spelling, and what is shown follows from it.
-// Texts of records reach the page as text nodes and attributes only; nothing here parses HTML.
+// Draws the page of dashboard.py. `state` holds the view, the URL hash encodes it, and render() draws it.
+// Texts of records are inserted only as text nodes and attributes. Nothing here parses HTML, so they cannot run code.
 "use strict";
 (() => {
 
-// ---- What is known ----------------------------------------------------------------------------------------------
+// ---- Data and columns -------------------------------------------------------------------------------------------
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const DASH = "\u2013";
-const POINTS_WITH_SPREAD = 150;  // more whiskers than that hide the points
+const MAX_WHISKERS = 150;  // beyond this, whiskers would hide the points
 const ROWS_PER_PAGE = 100;
 
-const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
-const short = value => (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : whole.format(value));
-const rate = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
+const integerFormat = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
+const compactText = value =>
+  (value !== 0 && Math.abs(value) < 99.95 ? value.toPrecision(3) : integerFormat.format(value));
+const rateText = value => (value !== 0 && value < 1e-4 ? String(value.toExponential()) : String(value));
 
-// How a value is shown: its unit, what it is multiplied with (numbers alone have that), and as what it is written.
+// How values of each kind are shown. A value is multiplied by `scale` to get its unit; only numeric kinds have a scale.
+// `log` makes an axis logarithmic by default.
 const KINDS = {
-  text: { write: String },
-  code: { write: String },
-  flag: { write: value => (value ? "yes" : DASH) },
-  count: { scale: 1, write: value => whole.format(value), log: true },
-  percent: { unit: "%", scale: 1, write: value => value.toFixed(3), log: true },
-  score: { unit: "%", scale: 100, write: value => value.toFixed(1) },
-  mib: { unit: "MiB", scale: 2 ** -20, write: short },
-  kib: { unit: "KiB", scale: 2 ** -10, write: short, log: true },
-  ms: { unit: "ms", scale: 1000, write: short },
-  seconds: { unit: "s", scale: 1, write: short },
-  nats: { unit: "nats", scale: 1, write: value => value.toFixed(3) },
-  number: { scale: 1, write: short },
-  rate: { scale: 1, write: rate, log: true },
+  text: { format: String },
+  code: { format: String },
+  flag: { format: value => (value ? "yes" : DASH) },
+  count: { scale: 1, format: value => integerFormat.format(value), log: true },
+  percent: { unit: "%", scale: 1, format: value => value.toFixed(3), log: true },
+  score: { unit: "%", scale: 100, format: value => value.toFixed(1) },
+  mib: { unit: "MiB", scale: 2 ** -20, format: compactText },
+  kib: { unit: "KiB", scale: 2 ** -10, format: compactText, log: true },
+  ms: { unit: "ms", scale: 1000, format: compactText },
+  seconds: { unit: "s", scale: 1, format: compactText },
+  nats: { unit: "nats", scale: 1, format: value => value.toFixed(3) },
+  number: { scale: 1, format: compactText },
+  rate: { scale: 1, format: rateText, log: true },
 };
 
-// key, label, kind, which is better, what it is; in the order of the table. A star: shown unless chosen otherwise.
+// Key, label, kind, better end and description of each column, in table order. A star marks the default columns.
 const COLUMNS = [
   ["*model", "model", "text", null, "a pretrained backbone, or one with random weights"],
-  ["*task", "task", "text", null, "the data set with its metric"],
+  ["*task", "task", "text", null, "the data set and its metric"],
   ["*method", "method", "text", null, "how the model is adapted"],
-  ["family", "family", "text", null, "what kind of method it is"],
-  ["*rank", "rank", "count", "low", "the method's one number of capacity"],
+  ["family", "family", "text", null, "the kind of method"],
+  ["*rank", "rank", "count", "low", "the method's size parameter, such as LoRA's r"],
   ["*target", "target", "text", null, "which weights are adapted"],
-  ["scale", "scale", "text", null, "how LoRA's update is scaled, where not by alpha / r with alpha = r"],
-  ["base", "base", "text", null, "how the frozen base is stored, where not in full precision"],
-  ["optim", "optimizer", "text", null, "where it is not AdamW"],
-  ["checkpointing", "checkpointing", "flag", null, "whether activations are computed twice instead of kept"],
-  ["random", "random weights", "flag", null, "the cost is real then, the scores mean nothing"],
-  ["*trainable_params", "trainable params", "count", "low", "trained parameters, the head's included"],
-  ["trainable_percent", "trainable", "percent", "low", "trained parameters, in percent of all"],
-  ["head_params", "head params", "count", "low", "trained parameters of the task's head"],
+  ["scale", "scale", "text", null, "how LoRA's update is scaled, unless by alpha / r with alpha = r"],
+  ["base", "base", "text", null, "how the frozen base is stored, unless in full precision"],
+  ["optim", "optimizer", "text", null, "the optimizer, unless it is AdamW"],
+  ["checkpointing", "checkpointing", "flag", null, "whether activations are recomputed in the backward pass instead of stored"],
+  ["random", "random weights", "flag", null, "whether the weights are random: costs are valid then, but scores are meaningless"],
+  ["*trainable_params", "trainable params", "count", "low", "trained parameters, including the head"],
+  ["trainable_percent", "trainable", "percent", "low", "trained parameters as a percentage of all parameters"],
+  ["head_params", "head params", "count", "low", "trained parameters in the task's head"],
   ["total_params", "all params", "count", "low", "all parameters"],
   ["*peak_allocated_bytes", "peak memory", "mib", "low", "allocated on the accelerator, measured"],
   ["peak_reserved_bytes", "peak reserved", "mib", "low", "reserved on the accelerator, measured"],
-  ["*peak_own_bytes", "peak memory (own)", "mib", "low", "of the process, without what it held before the model was loaded; measured"],
+  ["*peak_own_bytes", "peak memory (own)", "mib", "low", "of the process, minus what it held before the model was loaded; measured"],
   ["*peak_resident_bytes", "peak memory (resident)", "mib", "low", "of the whole process, measured"],
-  ["memory_weights", "weights", "mib", "low", "memory, computed and not measured"],
-  ["memory_gradients", "gradients", "mib", "low", "memory, computed and not measured"],
-  ["memory_optimizer", "optimizer state", "mib", "low", "memory, computed and not measured"],
-  ["memory_activations", "activations", "mib", "low", "kept for the backward pass; computed, not measured"],
-  ["adapter_bytes", "adapter", "kib", "low", "what is saved of a trial, on disk"],
-  ["*samples_per_second", "samples/s", "number", "high", "training: warm steps, one trial alone"],
-  ["tokens_per_second", "tokens/s", "number", "high", "training: warm steps, one trial alone"],
+  ["memory_weights", "weights", "mib", "low", "memory, calculated rather than measured"],
+  ["memory_gradients", "gradients", "mib", "low", "memory, calculated rather than measured"],
+  ["memory_optimizer", "optimizer state", "mib", "low", "memory, calculated rather than measured"],
+  ["memory_activations", "activations", "mib", "low", "kept for the backward pass; calculated rather than measured"],
+  ["adapter_bytes", "adapter", "kib", "low", "size on disk of what a trial saves"],
+  ["*samples_per_second", "samples/s", "number", "high", "training speed of one trial alone, over warm steps"],
+  ["tokens_per_second", "tokens/s", "number", "high", "training speed of one trial alone, over warm steps"],
   ["step_seconds_median", "step", "ms", "low", "median of warm steps"],
   ["step_seconds_p95", "step p95", "ms", "low", "95th percentile of warm steps"],
-  ["eval_seconds", "evaluation", "seconds", "low", "of the probe"],
-  ["train_seconds", "training", "seconds", "low", "of one trial alone, at the rate that the probe measured"],
+  ["eval_seconds", "evaluation", "seconds", "low", "duration of the evaluation in the probe"],
+  ["train_seconds", "training", "seconds", "low", "training time of one trial alone, at the speed that the probe measured"],
   ["machine", "measured on", "text", null, "speed and peak memory are shown for one machine per table"],
   ["contended", "disturbed", "flag", null, "whether something else was running while speed was measured"],
-  ["latency_bare", "latency bare", "ms", "low", "forward pass of one row, without the method"],
-  ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one row, the method beside the model"],
-  ["latency_merged", "latency merged", "ms", "low", "forward pass of one row, the method merged"],
+  ["latency_bare", "latency bare", "ms", "low", "forward pass of one example, without the method"],
+  ["latency_adapted", "latency adapted", "ms", "low", "forward pass of one example, with the method attached and not merged"],
+  ["latency_merged", "latency merged", "ms", "low", "forward pass of one example, with the method merged into the weights"],
   ["*lr", "lr", "rate", null, "the learning rate, chosen on the select part"],
-  ["*tuning", "tuning", "text", null, "how the learning rate was found; what is not tuned has no verdict"],
-  ["rates", "rates tried", "count", null, "learning rates among which it was chosen"],
+  ["*tuning", "tuning", "text", null, "how the learning rate was chosen; untuned cells have no verdict"],
+  ["rates", "rates tried", "count", null, "number of learning rates it was chosen from"],
   ["*report_score", "score", "score", "high", "mean \u00b1 standard deviation over seeds (n), on the report part"],
-  ["*flags", "flags", "text", null, "what a reader must know of the score; below the table is what each means"],
+  ["*flags", "flags", "text", null, "caveats about the score, explained below the table"],
   ["report_std", "score std", "score", "low", "standard deviation over seeds, on the report part"],
-  ["report_low", "score from", "score", "high", "lower edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
-  ["report_high", "score to", "score", "high", "upper edge of its 95% interval over seeds and examples; with one seed over examples, this trained model only"],
+  ["report_low", "score from", "score", "high", "lower end of the 95% interval over seeds and examples; with one seed, over examples for this trained model only"],
+  ["report_high", "score to", "score", "high", "upper end of the 95% interval over seeds and examples; with one seed, over examples for this trained model only"],
   ["seeds", "seeds", "count", "high", "finished seeds at the chosen rate"],
-  ["select_score", "select score", "score", "high", "mean over seeds on the part that chooses; not for reports"],
-  ["retention_before", "loss before", "nats", "low", "on texts that are not the task's, per token, without the method"],
-  ["retention_after", "loss after", "nats", "low", "on those texts, per token, after training: what it rose by is forgotten"],
+  ["select_score", "select score", "score", "high", "mean over seeds on the select part; not to be reported"],
+  ["retention_before", "loss before", "nats", "low", "loss per token on texts outside the task, without the method"],
+  ["retention_after", "loss after", "nats", "low", "loss per token on the same texts after training; the increase measures forgetting"],
   ["retention_std", "loss std", "nats", "low", "standard deviation of the loss after training, over seeds"],
-  ["metric", "metric", "text", null, "what the score is"],
-  ["*outcome", "outcome", "text", null, "how its trials ended"],
-  ["table", "table", "text", null, "cells of one number share model, data and protocol, and may be compared"],
-  ["*cell", "cell", "code", null, "its identity, as a hash"],
+  ["metric", "metric", "text", null, "the metric behind the score"],
+  ["*outcome", "outcome", "text", null, "how the trials ended"],
+  ["table", "table", "text", null, "cells with the same number share model, data and protocol, and may be compared"],
+  ["*cell", "cell", "code", null, "hash of the cell's identity"],
 ];
-const TRIAL = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
+const TRIAL_FIELDS = ["lr", "seed", "outcome", "select", "report", "best_epoch", "train_seconds", "eval_seconds", "pack",
   "error", "steps", "losses"];
 const FACETS = ["model", "task", "method", "rank", "target", "outcome"];
 const VIEW_AXES = { x: "Horizontal", y: "Vertical" };
 
-const named = (names, values) => Object.fromEntries(names.map((name, place) => [name, values[place]]));
+const zipped = (names, values) => Object.fromEntries(names.map((name, index) => [name, values[index]]));
 
 const cells = data.cells.map(({ row, trials, ...rest }) => {
-  const cell = { ...named(data.fields, row), ...rest, trials: trials.map(trial => named(TRIAL, trial)) };
-  // Trials at other rates than a race has chosen are no part of the row.
-  const own = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
-  const raced = !own.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
-  cell.outcomes = [...new Set([...own.map(trial => trial.outcome), ...raced])];
+  const cell = { ...zipped(data.fields, row), ...rest, trials: trials.map(trial => zipped(TRIAL_FIELDS, trial)) };
+  // The row of a tuned cell describes only the trials at the chosen rate.
+  const rowTrials = cell.tuning === "tuned" ? cell.trials.filter(trial => trial.lr === cell.lr) : cell.trials;
+  const raceOutcome = !rowTrials.length && cell.outcome?.startsWith("race ") ? [cell.outcome.slice(5)] : [];
+  cell.outcomes = [...new Set([...rowTrials.map(trial => trial.outcome), ...raceOutcome])];
   const errors = cell.trials.filter(trial => trial.error !== null).flatMap(trial => data.pool[trial.error].slice(0, 2));
-  const who = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell", "outcome", "how", "flags"];
-  cell.words = [...who.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
+  const searchedKeys = ["title", "model", "task", "method", "family", "target", "scale", "base", "optim", "cell",
+    "outcome", "how", "flags"];
+  cell.searchText = [...searchedKeys.map(key => cell[key] ?? ""), ...errors].join("\n").toLowerCase();
   return cell;
 });
 const byId = new Map(cells.map(cell => [cell.cell, cell]));
 const metrics = new Set(cells.map(cell => cell.metric).filter(Boolean));
-const tells = key => cells.some(cell => cell[key] !== null && cell[key] !== false);
+const hasValues = key => cells.some(cell => cell[key] !== null && cell[key] !== false);
 
-const columns = COLUMNS.map(([name, label, kind, better, about]) => {
-  const starred = name.startsWith("*"), key = name.replace("*", "");
-  const column = { key, starred, label, kind, better, about, ...KINDS[kind] };
+const columns = COLUMNS.map(([name, label, kind, better, description]) => {
+  const isDefault = name.startsWith("*"), key = name.replace("*", "");
+  const column = { key, isDefault, label, kind, better, description, ...KINDS[kind] };
   if (column.key === "report_score" && metrics.size === 1) column.label = [...metrics][0].replaceAll("_", " ");
   column.heading = [column.label, column.unit].filter(Boolean).join(" ");
   return column;
-}).filter(column => tells(column.key) || (column.starred && !/^peak|^flags$/.test(column.key)));
+}).filter(column => hasValues(column.key) || (column.isDefault && !/^peak|^flags$/.test(column.key)));
 const columnOf = new Map(columns.map(column => [column.key, column]));
-const numbers = columns.filter(column => column.scale && tells(column.key));
-const defaults = columns.filter(column => column.starred).map(column => column.key);
+const numericColumns = columns.filter(column => column.scale && hasValues(column.key));
+const defaultColumns = columns.filter(column => column.isDefault).map(column => column.key);
 
-const write = (column, value) => (value === null || value === undefined
-  ? DASH : column.write(column.scale ? value * column.scale : value));
-const many = (count, word) => `${whole.format(count)} ${word}${count === 1 ? "" : "s"}`;
-const points = value => (100 * value).toFixed(1);
-const metricOf = cell => `${(cell.metric ?? "score").replaceAll("_", " ")} %`;
-const called = cell => `${cell.title}, ${cell.model}, ${cell.task}`;
+const formatValue = (column, value) => (value === null || value === undefined
+  ? DASH : column.format(column.scale ? value * column.scale : value));
+const plural = (count, noun) => `${integerFormat.format(count)} ${noun}${count === 1 ? "" : "s"}`;
+const percentText = value => (100 * value).toFixed(1);
+const metricLabel = cell => `${(cell.metric ?? "score").replaceAll("_", " ")} %`;
+const fullName = cell => `${cell.title}, ${cell.model}, ${cell.task}`;
 
 function scoreText(cell) {
   if (cell.report_score === null) return cell.went === "-" ? DASH : cell.went;
-  const spread = cell.report_std === null ? "" : ` \u00b1 ${points(cell.report_std)}`;
-  return `${points(cell.report_score)}${spread} (${cell.seeds})`;
+  const spread = cell.report_std === null ? "" : ` \u00b1 ${percentText(cell.report_std)}`;
+  return `${percentText(cell.report_score)}${spread} (${cell.seeds})`;
 }
 
-// Times and speeds that were measured under other load are marked, and never the best.
+// Times and speeds measured under other load are marked and never count as best.
 const TIMED = /^(samples_per_second|tokens_per_second|step_seconds_|eval_seconds$|train_seconds$|latency_)/;
-const disturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
+const isDisturbed = (cell, key) => cell.contended && cell[key] !== null && TIMED.test(key);
 
-function textOf(cell, column) {
+function entryText(cell, column) {
   if (column.key === "report_score") return scoreText(cell);
   if (column.key === "tuning") return cell.tuning === null ? DASH : cell.how;
-  return `${disturbed(cell, column.key) ? "~" : ""}${write(column, cell[column.key])}`;
+  return `${isDisturbed(cell, column.key) ? "~" : ""}${formatValue(column, cell[column.key])}`;
 }
 
-// ---- The view, and its spelling in the URL -----------------------------------------------------------------------
+// ---- View and URL ------------------------------------------------------------------------------------------------
 
-const has = key => numbers.some(column => column.key === key);
-const start = {
-  q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), sort: "", cols: defaults, page: 1,
-  x: has("trainable_params") ? "trainable_params" : numbers[0].key,
-  y: has("report_score") ? "report_score" : numbers.at(-1).key,
+const isNumeric = key => numericColumns.some(column => column.key === key);
+const defaultView = {
+  q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), sort: "", cols: defaultColumns, page: 1,
+  x: isNumeric("trainable_params") ? "trainable_params" : numericColumns[0].key,
+  y: isNumeric("report_score") ? "report_score" : numericColumns.at(-1).key,
   xbetter: "", ybetter: "", xlog: null, ylog: null, cell: "", pick: [], compare: false,
 };
-let state = start;
+let state = defaultView;
 
-const betterOf = (view, axis) => view[`${axis}better`] || columnOf.get(view[axis]).better || "low";
-const logOf = (view, axis) => view[`${axis}log`] ?? Boolean(columnOf.get(view[axis]).log);
+const betterEnd = (view, axis) => view[`${axis}better`] || columnOf.get(view[axis]).better || "low";
+const isLog = (view, axis) => view[`${axis}log`] ?? Boolean(columnOf.get(view[axis]).log);
 
-function spelled(view) {
-  const words = new URLSearchParams();
-  if (view.q) words.set("q", view.q);
-  for (const name of FACETS) for (const value of view[name]) words.append(name, value);
-  if (view.sort) words.set("sort", view.sort);
-  if (view.cols.join() !== defaults.join()) words.set("cols", view.cols.join());
-  if (view.page > 1) words.set("page", view.page);
+function hashOf(view) {
+  const params = new URLSearchParams();
+  if (view.q) params.set("q", view.q);
+  for (const name of FACETS) for (const value of view[name]) params.append(name, value);
+  if (view.sort) params.set("sort", view.sort);
+  if (view.cols.join() !== defaultColumns.join()) params.set("cols", view.cols.join());
+  if (view.page > 1) params.set("page", view.page);
   for (const axis of Object.keys(VIEW_AXES)) {
     const column = columnOf.get(view[axis]);
-    if (view[axis] !== start[axis]) words.set(axis, view[axis]);
-    if (betterOf(view, axis) !== (column.better || "low")) words.set(`${axis}better`, betterOf(view, axis));
-    if (logOf(view, axis) !== Boolean(column.log)) words.set(`${axis}log`, Number(logOf(view, axis)));
+    if (view[axis] !== defaultView[axis]) params.set(axis, view[axis]);
+    if (betterEnd(view, axis) !== (column.better || "low")) params.set(`${axis}better`, betterEnd(view, axis));
+    if (isLog(view, axis) !== Boolean(column.log)) params.set(`${axis}log`, Number(isLog(view, axis)));
   }
-  if (view.pick.length) words.set("pick", view.pick.join());
-  if (view.compare) words.set("compare", "1");
-  if (view.cell) words.set("cell", view.cell);
-  return `#${words.toString().replaceAll("%2C", ",")}`;
+  if (view.pick.length) params.set("pick", view.pick.join());
+  if (view.compare) params.set("compare", "1");
+  if (view.cell) params.set("cell", view.cell);
+  return `#${params.toString().replaceAll("%2C", ",")}`;
 }
 
-function read(hash) {
-  const words = new URLSearchParams(hash.replace(/^#/, ""));
-  const list = (key, known) => (words.get(key) ?? "").split(",").filter(one => known.has(one));
-  const view = { ...start, q: words.get("q") ?? "", page: Math.max(1, Number.parseInt(words.get("page"), 10) || 1) };
-  for (const name of FACETS) view[name] = [...new Set(words.getAll(name))];
-  if (columnOf.has((words.get("sort") ?? "").replace(/^-/, ""))) view.sort = words.get("sort");
-  const shown = list("cols", columnOf);
-  if (shown.length) view.cols = columns.map(one => one.key).filter(name => shown.includes(name));
+function parseHash(hash) {
+  const params = new URLSearchParams(hash.replace(/^#/, ""));
+  const knownValues = (key, known) => (params.get(key) ?? "").split(",").filter(value => known.has(value));
+  const page = Math.max(1, Number.parseInt(params.get("page"), 10) || 1);
+  const view = { ...defaultView, q: params.get("q") ?? "", page };
+  for (const name of FACETS) view[name] = [...new Set(params.getAll(name))];
+  if (columnOf.has((params.get("sort") ?? "").replace(/^-/, ""))) view.sort = params.get("sort");
+  const shownKeys = knownValues("cols", columnOf);
+  if (shownKeys.length) view.cols = columns.map(column => column.key).filter(key => shownKeys.includes(key));
   for (const axis of Object.keys(VIEW_AXES)) {
-    if (has(words.get(axis))) view[axis] = words.get(axis);
-    if (["low", "high"].includes(words.get(`${axis}better`))) view[`${axis}better`] = words.get(`${axis}better`);
-    if (words.has(`${axis}log`)) view[`${axis}log`] = words.get(`${axis}log`) === "1";
+    if (isNumeric(params.get(axis))) view[axis] = params.get(axis);
+    if (["low", "high"].includes(params.get(`${axis}better`))) view[`${axis}better`] = params.get(`${axis}better`);
+    if (params.has(`${axis}log`)) view[`${axis}log`] = params.get(`${axis}log`) === "1";
   }
-  view.pick = [...new Set(list("pick", byId))].slice(-2);
-  view.compare = words.get("compare") === "1" && view.pick.length === 2;
-  view.cell = words.get("cell") ?? "";
+  view.pick = [...new Set(knownValues("pick", byId))].slice(-2);
+  view.compare = params.get("compare") === "1" && view.pick.length === 2;
+  view.cell = params.get("cell") ?? "";
   return view;
 }
 
-const link = change => spelled({ ...state, ...change });
-let waiting = 0;
+const hashWith = changes => hashOf({ ...state, ...changes });
+let urlTimer = 0;
 
-// Change the view in place. Browsers bound how often a page may rewrite its URL, so that typing writes it once.
-function change(what) {
-  state = { ...state, ...what };
+// Change the view without a new history entry. Browsers limit how often a page may rewrite its URL, so the URL is
+// written once after a pause in typing.
+function update(changes) {
+  state = { ...state, ...changes };
   render();
-  clearTimeout(waiting);
-  waiting = setTimeout(settle, 150);
+  clearTimeout(urlTimer);
+  urlTimer = setTimeout(writeUrl, 150);
 }
 
-function settle() {
-  clearTimeout(waiting);
-  waiting = 0;
-  if (location.hash !== spelled(state)) history.replaceState(null, "", spelled(state));
+function writeUrl() {
+  clearTimeout(urlTimer);
+  urlTimer = 0;
+  if (location.hash !== hashOf(state)) history.replaceState(null, "", hashOf(state));
 }
 
-function open(hash) {
-  settle();
+function navigate(hash) {
+  writeUrl();
   location.hash = hash;
 }
 
-// ---- What the view leaves, in its order --------------------------------------------------------------------------
+// ---- Filtering and sorting ---------------------------------------------------------------------------------------
 
-const inWords = new Intl.Collator("en", { numeric: true }).compare;
-const endings = cell => (cell.outcomes.length ? cell.outcomes : [""]);
-const valuesOf = (cell, facet) => (facet === "outcome" ? endings(cell) : [String(cell[facet] ?? "")]);
+const compareTexts = new Intl.Collator("en", { numeric: true }).compare;
+const outcomesOf = cell => (cell.outcomes.length ? cell.outcomes : [""]);
+const facetValues = (cell, facet) => (facet === "outcome" ? outcomesOf(cell) : [String(cell[facet] ?? "")]);
 
-function chosen(view) {
+function filteredCells(view) {
   const words = view.q.toLowerCase().split(/\s+/).filter(Boolean);
-  const wanted = FACETS.filter(name => view[name].length).map(name => [name, new Set(view[name])]);
-  return cells.filter(cell => words.every(word => cell.words.includes(word))
-    && wanted.every(([name, values]) => valuesOf(cell, name).some(value => values.has(value))));
+  const selections = FACETS.filter(name => view[name].length).map(name => [name, new Set(view[name])]);
+  return cells.filter(cell => words.every(word => cell.searchText.includes(word))
+    && selections.every(([name, values]) => facetValues(cell, name).some(value => values.has(value))));
 }
 
-function sorted(rows, sort) {
+function sortedCells(rows, sort) {
   if (!sort) return rows;
-  const name = sort.replace(/^-/, ""), sign = sort.startsWith("-") ? -1 : 1;
-  const order = columnOf.get(name).scale ? (a, b) => a - b : inWords;
-  const known = rows.filter(cell => cell[name] !== null), missing = rows.filter(cell => cell[name] === null);
-  return [...known.sort((a, b) => sign * order(a[name], b[name])), ...missing];
+  const key = sort.replace(/^-/, ""), sign = sort.startsWith("-") ? -1 : 1;
+  const compare = columnOf.get(key).scale ? (a, b) => a - b : compareTexts;
+  const known = rows.filter(cell => cell[key] !== null), missing = rows.filter(cell => cell[key] === null);
+  return [...known.sort((a, b) => sign * compare(a[key], b[key])), ...missing];
 }
 
 // ---- Elements ----------------------------------------------------------------------------------------------------
 
 const $ = id => document.getElementById(id);
 
-const isThere = one => one !== null && one !== undefined && one !== false;
+const isPresent = value => value !== null && value !== undefined && value !== false;
 
-function filled(element, attributes, children) {
+function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (isThere(value)) element.setAttribute(name, value === true ? "" : value);
+    else if (isPresent(value)) element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(2).filter(isThere));
+  element.append(...children.flat(2).filter(isPresent));
   return element;
 }
 
-const h = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
+const h = (tag, attributes, ...children) => fill(document.createElement(tag), attributes, children);
 const s = (tag, attributes, ...children) =>
-  filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+  fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
-let spoken = 0;
+let announcementTimer = 0;
 
-function say(text) {
+function announce(text) {
   $("said").textContent = text;
-  clearTimeout(spoken);
-  spoken = setTimeout(() => { $("said").textContent = ""; }, 5000);
+  clearTimeout(announcementTimer);
+  announcementTimer = setTimeout(() => { $("said").textContent = ""; }, 5000);
 }
 
-// What is built anew gives the focus back to what had it: both have the same name in data-keep.
-function rebuilt(work) {
-  const kept = document.activeElement?.dataset?.keep;
-  work();
-  if (kept && document.activeElement === document.body)
-    document.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus({ preventScroll: true });
+// Rebuilding removes the focused element. Focus its replacement, which has the same data-keep.
+function keepFocus(rebuild) {
+  const focusName = document.activeElement?.dataset?.keep;
+  rebuild();
+  if (focusName && document.activeElement === document.body)
+    document.querySelector(`[data-keep="${CSS.escape(focusName)}"]`)?.focus({ preventScroll: true });
 }
 
-// Eight colours and seven shapes, in the order of looks.py.
+// Seven shapes and eight colours, in the same order as in figures/styles.py.
 const SHAPES = [
   "M-4.6,0a4.6,4.6 0 1,0 9.2,0a4.6,4.6 0 1,0 -9.2,0z", "M-4.1,-4.1h8.2v8.2h-8.2z", "M0,-5.4L5.3,4.1H-5.3z",
   "M0,-5.9L5.9,0L0,5.9L-5.9,0z", "M0,5.4L5.3,-4.1H-5.3z",
   "M-1.8,-5.2h3.6v3.4h3.4v3.6h-3.4v3.4h-3.6v-3.4h-3.4v-3.6h3.4z", "M-4.8,-4.8H4.8L-4.8,4.8H4.8z",
 ];
-const looks = new Map(data.methods.map(name => [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
-const mark = method => s("path", { d: looks.get(method).shape, class: looks.get(method).colour });
-const keyOf = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark(method));
+const markStyles = new Map(data.methods.map(name =>
+  [name, { colour: `c${data.looks[name] % 8}`, shape: SHAPES[data.looks[name] % 7] }]));
+const markPath = method => s("path", { d: markStyles.get(method).shape, class: markStyles.get(method).colour });
+const markIcon = method => s("svg", { class: "key", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, markPath(method));
 
 // ---- Filters -----------------------------------------------------------------------------------------------------
 
@@ -289,27 +295,28 @@ const facetLabel = value => (value === "" ? `${DASH} (none)` : value);
 function buildFacets() {
   for (const name of FACETS) {
     const counts = new Map();
-    for (const cell of cells) for (const value of valuesOf(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
-    const values = [...counts.keys()].sort(inWords);
+    for (const cell of cells)
+      for (const value of facetValues(cell, name)) counts.set(value, (counts.get(value) ?? 0) + 1);
+    const values = [...counts.keys()].sort(compareTexts);
     const choices = values.map(value => h("label", {},
-      h("input", { type: "checkbox", value, onchange: event => choose(name, value, event.target.checked) }),
-      h("span", {}, facetLabel(value)), h("span", { class: "many" }, whole.format(counts.get(value)))));
+      h("input", { type: "checkbox", value, onchange: event => toggleFacetValue(name, value, event.target.checked) }),
+      h("span", {}, facetLabel(value)), h("span", { class: "many" }, integerFormat.format(counts.get(value)))));
     $("facets").append(h("details", { class: "menu", id: `facet-${name}` },
       h("summary", {}, name), h("fieldset", { class: "choices" }, h("legend", { class: "unseen" }, name), choices)));
   }
 }
 
-function choose(name, value, on) {
-  change({ [name]: on ? [...state[name], value] : state[name].filter(one => one !== value), page: 1 });
+function toggleFacetValue(name, value, selected) {
+  update({ [name]: selected ? [...state[name], value] : state[name].filter(other => other !== value), page: 1 });
 }
 
 function showFacets() {
   for (const name of FACETS) {
-    const menu = $(`facet-${name}`), some = state[name];
+    const menu = $(`facet-${name}`), selected = state[name];
     menu.querySelector("summary").textContent =
-      !some.length ? name : `${name}: ${some.length === 1 ? facetLabel(some[0]) : `${some.length} chosen`}`;
-    menu.classList.toggle("on", some.length > 0);
-    for (const box of menu.querySelectorAll("input")) box.checked = some.includes(box.value);
+      !selected.length ? name : `${name}: ${selected.length === 1 ? facetLabel(selected[0]) : `${selected.length} chosen`}`;
+    menu.classList.toggle("on", selected.length > 0);
+    for (const box of menu.querySelectorAll("input")) box.checked = selected.includes(box.value);
   }
   if ($("search").value !== state.q) $("search").value = state.q;
   $("clear").hidden = !state.q && FACETS.every(name => !state[name].length);
@@ -317,158 +324,168 @@ function showFacets() {
 
 function buildColumns() {
   const toggle = ({ target }) => {
-    const names = columns.map(one => one.key);
-    const cols = names.filter(name => (name === target.value ? target.checked : state.cols.includes(name)));
-    change({ cols: cols.length ? cols : state.cols });  // one must stay, to open a cell by
+    const keys = columns.map(column => column.key);
+    const chosenKeys = keys.filter(key => (key === target.value ? target.checked : state.cols.includes(key)));
+    update({ cols: chosenKeys.length ? chosenKeys : state.cols });  // keep a column: its entries link to the cells
   };
   $("columns").querySelector(".choices").append(
-    ...columns.map(column => h("label", { title: column.about },
+    ...columns.map(column => h("label", { title: column.description },
       h("input", { type: "checkbox", value: column.key, onchange: toggle }), h("span", {}, column.heading))),
-    h("button", { type: "button", onclick: () => change({ cols: defaults }) }, "Default columns"));
+    h("button", { type: "button", onclick: () => update({ cols: defaultColumns }) }, "Default columns"));
 }
 
 // ---- Table -------------------------------------------------------------------------------------------------------
 
-const shownColumns = () => state.cols.map(name => columnOf.get(name));
+const chosenColumns = () => state.cols.map(key => columnOf.get(key));
 
 function showTable(rows) {
-  const last = Math.max(1, Math.ceil(rows.length / ROWS_PER_PAGE)), page = Math.min(state.page, last);
-  const from = (page - 1) * ROWS_PER_PAGE, part = rows.slice(from, from + ROWS_PER_PAGE);
-  const shown = shownColumns(), head = shown.find(column => column.key === "method") ?? shown[0];
-  showCount(rows.length, page, last);
+  const pageCount = Math.max(1, Math.ceil(rows.length / ROWS_PER_PAGE)), page = Math.min(state.page, pageCount);
+  const start = (page - 1) * ROWS_PER_PAGE, pageCells = rows.slice(start, start + ROWS_PER_PAGE);
+  const tableColumns = chosenColumns();
+  const headColumn = tableColumns.find(column => column.key === "method") ?? tableColumns[0];
+  showCount(rows.length, page, pageCount);
   $("table").replaceChildren(rows.length ? h("table", { role: "table", "aria-rowcount": rows.length + 1 },
     h("thead", { role: "rowgroup" }, h("tr", { role: "row" },
       h("th", { role: "columnheader", scope: "col" }, h("span", { class: "unseen" }, "compare")),
-      shown.map(headerOf))),
-    h("tbody", { role: "rowgroup" }, part.map((cell, place) => rowOf(cell, shown, head, from + place + 2))),
+      tableColumns.map(headerOf))),
+    h("tbody", { role: "rowgroup" }, pageCells.map((cell, index) =>
+      rowOf(cell, tableColumns, headColumn, start + index + 2))),
   ) : h("p", { class: "none" }, "No cell passes these filters."));
-  const here = h("span", {}, `Page ${page} of ${last}`);
-  $("pages").replaceChildren(...(last > 1 ? [turn("Previous", page - 1, last), here, turn("Next", page + 1, last)] : []));
+  const position = h("span", {}, `Page ${page} of ${pageCount}`);
+  $("pages").replaceChildren(...(pageCount > 1
+    ? [pageButton("Previous", page - 1, pageCount), position, pageButton("Next", page + 1, pageCount)] : []));
   for (const box of $("columns").querySelectorAll("input")) box.checked = state.cols.includes(box.value);
 }
 
-function showCount(count, page, last) {
-  const some = count === cells.length ? "" : `${whole.format(count)} of `;
-  const text = `${some}${many(cells.length, "cell")}${last > 1 ? `, page ${page} of ${last}` : ""}`;
-  if ($("count").textContent !== text) $("count").textContent = text;  // it is read out when it changes
+function showCount(count, page, pageCount) {
+  const matching = count === cells.length ? "" : `${integerFormat.format(count)} of `;
+  const text = `${matching}${plural(cells.length, "cell")}${pageCount > 1 ? `, page ${page} of ${pageCount}` : ""}`;
+  if ($("count").textContent !== text) $("count").textContent = text;  // screen readers announce each change
 }
 
-function turn(text, page, last) {
-  const go = () => change({ page });
-  return h("button", { type: "button", disabled: page < 1 || page > last, "data-keep": text, onclick: go }, text);
+function pageButton(label, page, pageCount) {
+  const goToPage = () => update({ page });
+  return h("button", {
+    type: "button", disabled: page < 1 || page > pageCount, "data-keep": label, onclick: goToPage,
+  }, label);
 }
 
 function headerOf(column) {
-  const down = state.sort === `-${column.key}`, up = state.sort === column.key;
-  const other = up || down ? (up ? "-" : "") : column.better === "high" ? "-" : "";
+  const descending = state.sort === `-${column.key}`, ascending = state.sort === column.key;
+  const nextSign = ascending || descending ? (ascending ? "-" : "") : column.better === "high" ? "-" : "";
   return h("th", {
     role: "columnheader", scope: "col", class: column.scale ? "num" : null,
-    "aria-sort": up ? "ascending" : down ? "descending" : "none",
+    "aria-sort": ascending ? "ascending" : descending ? "descending" : "none",
   }, h("button", {
-    type: "button", title: column.about, "data-keep": `sort-${column.key}`,
-    onclick: () => change({ sort: `${other}${column.key}`, page: 1 }),
+    type: "button", title: column.description, "data-keep": `sort-${column.key}`,
+    onclick: () => update({ sort: `${nextSign}${column.key}`, page: 1 }),
   }, h("span", {}, column.label, column.unit ? h("span", { class: "unit" }, ` ${column.unit}`) : null)));
 }
 
-function rowOf(cell, shown, head, number) {
-  const opened = event => {
-    if (!event.target.closest("a, input") && !getSelection().toString()) open(link({ cell: cell.cell }));
+function rowOf(cell, tableColumns, headColumn, rowIndex) {
+  const openCell = event => {
+    if (!event.target.closest("a, input") && !getSelection().toString()) navigate(hashWith({ cell: cell.cell }));
   };
   return h("tr", {
-    role: "row", "aria-rowindex": number, "data-cell": cell.cell, onclick: opened,
-    onpointerenter: () => point(cell.cell, true), onpointerleave: () => point(cell.cell, false),
+    role: "row", "aria-rowindex": rowIndex, "data-cell": cell.cell, onclick: openCell,
+    onpointerenter: () => highlightPoint(cell.cell, true), onpointerleave: () => highlightPoint(cell.cell, false),
   }, h("td", { role: "cell", class: "tick" }, h("input", {
-    type: "checkbox", "aria-label": `compare ${called(cell)}`, checked: state.pick.includes(cell.cell),
-    "data-keep": `pick-${cell.cell}`, onchange: event => pick(cell.cell, event.target.checked),
-  })), shown.map(column => entryOf(cell, column, column === head)));
+    type: "checkbox", "aria-label": `compare ${fullName(cell)}`, checked: state.pick.includes(cell.cell),
+    "data-keep": `pick-${cell.cell}`, onchange: event => setPicked(cell.cell, event.target.checked),
+  })), tableColumns.map(column => entryOf(cell, column, column === headColumn)));
 }
 
 function entryOf(cell, column, isHead) {
-  const text = textOf(cell, column);
-  const bad = (column.key === "report_score" && cell.report_score === null && text !== DASH)
-    || (column.key === "outcome" && cell.outcomes.some(one => one !== "ok"));
-  const content = column.key === "method" ? [keyOf(cell.method), text] : [text];
-  const looks = [column.scale && "num", column.kind === "code" && "code", bad && "bad", text === DASH && "nil"];
+  const text = entryText(cell, column);
+  const isFailure = (column.key === "report_score" && cell.report_score === null && text !== DASH)
+    || (column.key === "outcome" && cell.outcomes.some(outcome => outcome !== "ok"));
+  const content = column.key === "method" ? [markIcon(cell.method), text] : [text];
+  const classes = [column.scale && "num", column.kind === "code" && "code", isFailure && "bad", text === DASH && "nil"];
   return h(isHead ? "th" : "td", {
     role: isHead ? "rowheader" : "cell", scope: isHead ? "row" : null, "data-label": column.heading,
-    class: looks.filter(Boolean).join(" ") || null,
+    class: classes.filter(Boolean).join(" ") || null,
   }, isHead ? h("a", {
-    href: link({ cell: cell.cell }), "data-keep": `open-${cell.cell}`, "aria-label": `${text}: ${called(cell)}`,
+    href: hashWith({ cell: cell.cell }), "data-keep": `open-${cell.cell}`, "aria-label": `${text}: ${fullName(cell)}`,
   }, content) : content);
 }
 
-function pick(id, on) {
-  change({ pick: on ? [...state.pick, id].slice(-2) : state.pick.filter(one => one !== id) });
+function setPicked(id, picked) {
+  update({ pick: picked ? [...state.pick, id].slice(-2) : state.pick.filter(other => other !== id) });
 }
 
 function showPicked() {
   $("picked").hidden = !state.pick.length;
   $("picked").replaceChildren(
     h("span", { class: "label" }, "Compare"),
-    ...state.pick.map(id => h("span", { class: "chip" }, keyOf(byId.get(id).method), byId.get(id).title, h("button", {
-      type: "button", "aria-label": `do not compare ${called(byId.get(id))}`, onclick: () => pick(id, false),
+    ...state.pick.map(id => h("span", { class: "chip" }, markIcon(byId.get(id).method), byId.get(id).title, h("button", {
+      type: "button", "aria-label": `remove ${fullName(byId.get(id))} from the comparison`, onclick: () => setPicked(id, false),
     }, "\u00d7"))),
     state.pick.length < 2 ? h("span", { class: "quiet" }, "tick one more row")
-      : h("a", { class: "button", href: link({ compare: true }), "data-keep": "compare" }, "Side by side"));
+      : h("a", { class: "button", href: hashWith({ compare: true }), "data-keep": "compare" }, "Side by side"));
 }
 
 // ---- Copying -----------------------------------------------------------------------------------------------------
 
-const plainDash = text => text.replaceAll(DASH, "-");
-const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u00b1": "$\\pm$" };
-const oneLine = text => plainDash(text).replace(/\s+/g, " ");
-const tex = text => oneLine(text).replace(/[\\~^\u00b1&%$#_{}]/g, found => TEX[found] ?? `\\${found}`);
-const markDown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
-// A spreadsheet takes what begins so for a formula.
-const guarded = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
-const comma = value => {
-  const text = value === null || value === undefined ? "" : typeof value === "string" ? guarded(value) : String(value);
+const asciiDashes = text => text.replaceAll(DASH, "-");
+const TEX_ESCAPES = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "\u00b1": "$\\pm$" };
+const oneLine = text => asciiDashes(text).replace(/\s+/g, " ");
+const escapeTex = text => oneLine(text)
+  .replace(/[\\~^\u00b1&%$#_{}]/g, character => TEX_ESCAPES[character] ?? `\\${character}`);
+const escapeMarkdown = text => oneLine(text).replace(/[\\|<*[\]`]/g, "\\$&");
+// Spreadsheets run texts with these first characters as formulas. A leading apostrophe prevents that.
+const withoutFormula = text => (/^[=+@\t\r-]/.test(text) ? `'${text}` : text);
+const csvField = value => {
+  const text = value === null || value === undefined ? ""
+    : typeof value === "string" ? withoutFormula(value) : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
 const FORMATS = {
-  Markdown(shown, rows) {
-    const lines = [shown.map(one => markDown(one.heading)), shown.map(one => (one.scale ? "---:" : "---")),
-      ...rows.map(cell => shown.map(one => markDown(textOf(cell, one))))];
+  Markdown(tableColumns, rows) {
+    const lines = [tableColumns.map(column => escapeMarkdown(column.heading)),
+      tableColumns.map(column => (column.scale ? "---:" : "---")),
+      ...rows.map(cell => tableColumns.map(column => escapeMarkdown(entryText(cell, column))))];
     return lines.map(line => `| ${line.join(" | ")} |\n`).join("");
   },
-  LaTeX(shown, rows) {
-    const line = texts => `${texts.map(tex).join(" & ")} \\\\\n`;
-    return `\\begin{tabular}{${shown.map(one => (one.scale ? "r" : "l")).join("")}}\n\\toprule\n`
-      + `${line(shown.map(one => one.heading))}\\midrule\n`
-      + `${rows.map(cell => line(shown.map(one => textOf(cell, one)))).join("")}\\bottomrule\n\\end{tabular}\n`;
+  LaTeX(tableColumns, rows) {
+    const texRow = entries => `${entries.map(escapeTex).join(" & ")} \\\\\n`;
+    return `\\begin{tabular}{${tableColumns.map(column => (column.scale ? "r" : "l")).join("")}}\n\\toprule\n`
+      + `${texRow(tableColumns.map(column => column.heading))}\\midrule\n`
+      + `${rows.map(cell => texRow(tableColumns.map(column => entryText(cell, column)))).join("")}\\bottomrule\n\\end{tabular}\n`;
   },
-  // For programs: full numbers in basic units under the names of table.csv; the score is three of them.
-  CSV(shown, rows) {
-    const parts = name => (name === "report_score" ? ["report_score", "report_std", "seeds"] : [name]);
-    const names = [...new Set(shown.flatMap(one => parts(one.key)))];
+  // For programs: unrounded numbers in base units, with the column names of table.csv. The score column becomes mean,
+  // standard deviation and number of seeds.
+  CSV(tableColumns, rows) {
+    const namesOf = key => (key === "report_score" ? ["report_score", "report_std", "seeds"] : [key]);
+    const names = [...new Set(tableColumns.flatMap(column => namesOf(column.key)))];
     const lines = [names, ...rows.map(cell => names.map(name => cell[name]))];
-    return lines.map(line => `${line.map(comma).join()}\n`).join("");
+    return lines.map(line => `${line.map(csvField).join()}\n`).join("");
   },
 };
 
-async function copy(text, what) {
+async function copy(text, label) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    if (!copiedThroughSelection(text)) return byHand(text);
+    if (!copySelection(text)) return showCopyDialog(text);
   }
-  say(`Copied ${what}.`);
+  announce(`Copied ${label}.`);
 }
 
-function copiedThroughSelection(text) {
-  const had = document.activeElement, area = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
-  area.value = text;
-  document.body.append(area);
-  area.select();
-  let done = false;
-  try { done = document.execCommand("copy"); } catch { /* the browser has none */ }
-  area.remove();
-  had?.focus({ preventScroll: true });
-  return done;
+function copySelection(text) {
+  const focused = document.activeElement;
+  const textarea = h("textarea", { class: "unseen", readonly: true, "aria-hidden": "true" });
+  textarea.value = text;
+  document.body.append(textarea);
+  textarea.select();
+  let copied = false;
+  try { copied = document.execCommand("copy"); } catch { /* the browser has no copy command */ }
+  textarea.remove();
+  focused?.focus({ preventScroll: true });
+  return copied;
 }
 
-function byHand(text) {
+function showCopyDialog(text) {
   $("by-hand-text").value = text;
   $("by-hand").showModal();
   $("by-hand-text").select();
@@ -479,200 +496,216 @@ function byHand(text) {
 const SUFFIXES = [[1e9, "G"], [1e6, "M"], [1e4, "k"]];
 
 function tickText(value) {
-  const [size, suffix] = SUFFIXES.find(([least]) => Math.abs(value) >= least) ?? [1, ""];
+  const [size, suffix] = SUFFIXES.find(([minimum]) => Math.abs(value) >= minimum) ?? [1, ""];
   const scaled = suffix === "k" ? value / 1e3 : value / size;
   return value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(0) : `${Number(scaled.toPrecision(4))}${suffix}`;
 }
 
-function evenTicks(low, high, most) {
-  const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find(times => times * power >= rough);
-  const first = Math.ceil(low / step), found = [];
-  for (let place = first; place * step <= high; place += 1) found.push(Number((place * step).toPrecision(12)));
-  return found;
+function evenTicks(low, high, maxTicks) {
+  const roughStep = (high - low) / maxTicks, power = 10 ** Math.floor(Math.log10(roughStep));
+  const step = power * [1, 2, 5, 10].find(factor => factor * power >= roughStep);
+  const first = Math.ceil(low / step), ticks = [];
+  for (let multiple = first; multiple * step <= high; multiple += 1)
+    ticks.push(Number((multiple * step).toPrecision(12)));
+  return ticks;
 }
 
-function logTicks(low, high, most) {
-  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, place) => Math.floor(low) + place);
-  for (const times of [[1], [1, 3], [1, 2, 5]]) {
-    const found = powers.flatMap(power => times.map(one => one * 10 ** power))
+function logTicks(low, high, maxTicks) {
+  const powers = Array.from({ length: Math.ceil(high) - Math.floor(low) + 1 }, (_, offset) => Math.floor(low) + offset);
+  for (const factors of [[1], [1, 3], [1, 2, 5]]) {
+    const ticks = powers.flatMap(power => factors.map(factor => factor * 10 ** power))
       .filter(value => Math.log10(value) >= low && Math.log10(value) <= high);
-    if (found.length >= 3) return found.filter((_, place) => place % Math.ceil(found.length / most) === 0);
+    if (ticks.length >= 3) return ticks.filter((_, index) => index % Math.ceil(ticks.length / maxTicks) === 0);
   }
-  return evenTicks(10 ** low, 10 ** high, most);
+  return evenTicks(10 ** low, 10 ** high, maxTicks);
 }
 
-// Where values stand between two places on the screen, and the ticks there. Values are in the column's shown unit.
-function axis(values, { log, from, to, most }) {
-  const bent = log ? Math.log10 : value => value;
-  let low = bent(Math.min(...values)), high = bent(Math.max(...values));
-  const room = (high - low) * 0.06 || (log ? 0.2 : Math.abs(high) * 0.05 || 1);
-  low -= room;
-  high += room;
-  const at = value => from + ((bent(value) - low) / (high - low)) * (to - from);
-  const ticks = (log ? logTicks : evenTicks)(low, high, most);
-  return { at, ticks: ticks.map(value => ({ at: at(value), text: tickText(value) })) };
+// Map values, in the column's displayed unit, to screen positions between `from` and `to`, and place the ticks.
+function axis(values, { log, from, to, maxTicks }) {
+  const transform = log ? Math.log10 : value => value;
+  let low = transform(Math.min(...values)), high = transform(Math.max(...values));
+  const margin = (high - low) * 0.06 || (log ? 0.2 : Math.abs(high) * 0.05 || 1);
+  low -= margin;
+  high += margin;
+  const toScreen = value => from + ((transform(value) - low) / (high - low)) * (to - from);
+  const ticks = (log ? logTicks : evenTicks)(low, high, maxTicks);
+  return { toScreen, ticks: ticks.map(value => ({ position: toScreen(value), text: tickText(value) })) };
 }
 
 const boxOf = (width, height) => ({ left: 62, right: width - 14, top: 12, bottom: height - 46 });
 
-// Two axes with their ticks and titles; the same is told to those who do not see it by the plot's own label.
+// Draw both axes with ticks and titles. Screen readers skip them, because the plot's aria-label names the axes.
 function frame(box, x, y, titles) {
-  const line = (x1, y1, x2, y2, name) => s("line", { x1, y1, x2, y2, class: name });
-  const text = (left, top, anchor, words, more) => s("text", { x: left, y: top, "text-anchor": anchor, ...more }, words);
-  const turned = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
+  const line = (x1, y1, x2, y2, className) => s("line", { x1, y1, x2, y2, class: className });
+  const text = (left, top, anchor, content, attributes) =>
+    s("text", { x: left, y: top, "text-anchor": anchor, ...attributes }, content);
+  const rotation = `translate(13 ${(box.top + box.bottom) / 2}) rotate(-90)`;
   return s("g", { "aria-hidden": "true" },
     y.ticks.map(tick => [
-      line(box.left, tick.at, box.right, tick.at, "grid"), text(box.left - 8, tick.at + 4, "end", tick.text),
+      line(box.left, tick.position, box.right, tick.position, "grid"),
+      text(box.left - 8, tick.position + 4, "end", tick.text),
     ]),
     x.ticks.map(tick => [
-      line(tick.at, box.bottom, tick.at, box.bottom + 4, "rule"), text(tick.at, box.bottom + 19, "middle", tick.text),
+      line(tick.position, box.bottom, tick.position, box.bottom + 4, "rule"),
+      text(tick.position, box.bottom + 19, "middle", tick.text),
     ]),
     line(box.left, box.bottom, box.right, box.bottom, "rule"),
     text((box.left + box.right) / 2, box.bottom + 40, "middle", titles.x, { class: "title" }),
-    text(0, 0, "middle", titles.y, { class: "title", transform: turned }));
+    text(0, 0, "middle", titles.y, { class: "title", transform: rotation }));
 }
 
-// ---- Trade-off ---------------------------------------------------------------------------------------------------
+// ---- Trade-off plot ----------------------------------------------------------------------------------------------
 
 function buildAxes() {
-  for (const [name, title] of Object.entries(VIEW_AXES)) {
-    const anew = event => change({ [name]: event.target.value, [`${name}better`]: "", [`${name}log`]: null });
-    const options = numbers.map(column => h("option", { value: column.key }, column.heading));
-    $(`axis-${name}`).append(
-      h("label", {}, h("span", { class: "label" }, title), h("select", { id: name, onchange: anew }, options)),
-      h("label", {}, h("span", { class: "unseen" }, `${title}: which is better`), h("select", {
-        id: `${name}better`, onchange: event => change({ [`${name}better`]: event.target.value }),
+  for (const [axisName, title] of Object.entries(VIEW_AXES)) {
+    const chooseColumn = event =>
+      update({ [axisName]: event.target.value, [`${axisName}better`]: "", [`${axisName}log`]: null });
+    const options = numericColumns.map(column => h("option", { value: column.key }, column.heading));
+    $(`axis-${axisName}`).append(
+      h("label", {}, h("span", { class: "label" }, title), h("select", { id: axisName, onchange: chooseColumn }, options)),
+      h("label", {}, h("span", { class: "unseen" }, `${title}: better end`), h("select", {
+        id: `${axisName}better`, onchange: event => update({ [`${axisName}better`]: event.target.value }),
       }, h("option", { value: "low" }, "small is better"), h("option", { value: "high" }, "large is better"))),
       h("label", { class: "box" }, h("input", {
-        type: "checkbox", id: `${name}log`, onchange: event => change({ [`${name}log`]: event.target.checked }),
+        type: "checkbox", id: `${axisName}log`, onchange: event => update({ [`${axisName}log`]: event.target.checked }),
       }), "log", h("span", { class: "unseen" }, ` scale, ${title.toLowerCase()}`)));
   }
 }
 
-const SCORES = /_score$|^report_(std|low|high)$/;  // no cell is best in one at a rate that was not tuned
+const SCORES = /_score$|^report_(std|low|high)$/;  // untuned cells cannot be best in these
 
-// Those that none of the same table is better than in one measure and as good in the other.
-function front(found) {
-  const sign = { x: betterOf(state, "x") === "low" ? 1 : -1, y: betterOf(state, "y") === "low" ? 1 : -1 };
-  const beats = (a, b) => a.cell.table === b.cell.table
+// Return the points that no other point of the same table dominates. Only points of one table are comparable.
+function paretoFront(points) {
+  const sign = { x: betterEnd(state, "x") === "low" ? 1 : -1, y: betterEnd(state, "y") === "low" ? 1 : -1 };
+  const dominates = (a, b) => a.cell.table === b.cell.table
     && sign.x * a.x <= sign.x * b.x && sign.y * a.y <= sign.y * b.y && (a.x !== b.x || a.y !== b.y);
-  const unsound = (cell, key) => disturbed(cell, key) || (cell.untuned && SCORES.test(key));
-  const sound = found.filter(one => ![state.x, state.y].some(key => unsound(one.cell, key)));
-  return new Set(sound.filter(one => !sound.some(other => beats(other, one))));
+  const isExcluded = (cell, key) => isDisturbed(cell, key) || (cell.untuned && SCORES.test(key));
+  const eligible = points.filter(point => ![state.x, state.y].some(key => isExcluded(point.cell, key)));
+  return new Set(eligible.filter(point => !eligible.some(other => dominates(other, point))));
 }
 
-// The border of what a front is better than: between two of its points only the one that costs less is there.
-function stairs(line, x, y) {
-  const first = betterOf(state, "x") === "low";
-  const places = [...line].sort((a, b) => a.x - b.x).map(one => [x.at(one.x), y.at(one.y)]);
-  return places.map(([left, top], place) => {
-    if (!place) return `M${left},${top}`;
-    return first ? `H${left}V${top}` : `V${top}H${left}`;
+// Return the path of a front, which bounds the region that its points dominate. Between two neighbouring points,
+// it keeps the y of the one with the better x.
+function staircase(frontPoints, x, y) {
+  const lowIsBetter = betterEnd(state, "x") === "low";
+  const corners = [...frontPoints].sort((a, b) => a.x - b.x).map(point => [x.toScreen(point.x), y.toScreen(point.y)]);
+  return corners.map(([left, top], index) => {
+    if (!index) return `M${left},${top}`;
+    return lowIsBetter ? `H${left}V${top}` : `V${top}H${left}`;
   }).join("");
 }
 
-let current = "";  // the point that the Tab key reaches
+let focusableId = "";  // the cell whose point is in the tab order; arrow keys reach the other points
 
 function showPlot(rows) {
-  for (const name of Object.keys(VIEW_AXES)) {
-    $(name).value = state[name];
-    $(`${name}better`).value = betterOf(state, name);
-    $(`${name}log`).checked = logOf(state, name);
+  for (const axisName of Object.keys(VIEW_AXES)) {
+    $(axisName).value = state[axisName];
+    $(`${axisName}better`).value = betterEnd(state, axisName);
+    $(`${axisName}log`).checked = isLog(state, axisName);
   }
-  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), log = { x: logOf(state, "x"), y: logOf(state, "y") };
-  const found = rows.filter(cell => cell[cx.key] !== null && cell[cy.key] !== null)
-    .map(cell => ({ cell, x: cell[cx.key] * cx.scale, y: cell[cy.key] * cy.scale }))
-    .filter(one => (!log.x || one.x > 0) && (!log.y || one.y > 0));
-  const nothing = () => h("p", { class: "none" }, "No cell shown has both values.");
-  const tip = h("div", { class: "tip", hidden: true, id: "tip" });
-  $("plot").replaceChildren(found.length ? drawn(found, front(found), log) : nothing(), tip);
-  $("plot-note").textContent = plotNote(found, rows.length, log.x || log.y);
+  const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y);
+  const log = { x: isLog(state, "x"), y: isLog(state, "y") };
+  const points = rows.filter(cell => cell[xColumn.key] !== null && cell[yColumn.key] !== null)
+    .map(cell => ({ cell, x: cell[xColumn.key] * xColumn.scale, y: cell[yColumn.key] * yColumn.scale }))
+    .filter(point => (!log.x || point.x > 0) && (!log.y || point.y > 0));
+  const emptyNote = () => h("p", { class: "none" }, "No cell shown has both values.");
+  const tooltip = h("div", { class: "tip", hidden: true, id: "tip" });
+  $("plot").replaceChildren(points.length ? drawPlot(points, paretoFront(points), log) : emptyNote(), tooltip);
+  $("plot-note").textContent = plotNote(points, rows.length, log.x || log.y);
   showLegend(rows);
 }
 
-// What the intervals of some points are over.
-function spanned(found) {
-  const single = found.filter(one => one.cell.seeds === 1).length;
-  if (single === found.length) return "examples, of these trained models only: other seeds score differently";
-  return `seeds and examples${single ? "; with one seed over examples, this trained model only" : ""}`;
+// Return what the points' intervals average over.
+function intervalScope(points) {
+  const single = points.filter(point => point.cell.seeds === 1).length;
+  if (single === points.length) return "examples, for these trained models only: other seeds would score differently";
+  return `seeds and examples${single ? "; with one seed, over examples for this trained model only" : ""}`;
 }
 
-function plotNote(found, all, log) {
-  const tables = new Set(found.map(one => one.cell.table)).size;
-  const scored = [state.x, state.y].some(key => SCORES.test(key));
-  const above = log ? ", above 0 where the axis is logarithmic" : "";
+function plotNote(points, rowCount, log) {
+  const tables = new Set(points.map(point => point.cell.table)).size;
+  const showsScore = [state.x, state.y].some(key => SCORES.test(key));
+  const restriction = log ? ", above 0 where the axis is logarithmic" : "";
   return [
-    found.length < all && `${whole.format(found.length)} of ${whole.format(all)} cells have both values${above}.`,
-    state.y === "report_score" && found.length <= POINTS_WITH_SPREAD && found.some(one => one.cell.report_low !== null)
-      && `Whiskers: 95% intervals over ${spanned(found)}.`,
-    found.some(one => !scored || !one.cell.untuned) && "Ringed and joined: the Pareto front, where nothing is better in one measure and as good in the other.",
-    scored && found.some(one => one.cell.untuned) && "Cells at untuned rates are on no front.",
+    points.length < rowCount
+      && `${integerFormat.format(points.length)} of ${integerFormat.format(rowCount)} cells have both values${restriction}.`,
+    state.y === "report_score" && points.length <= MAX_WHISKERS && points.some(point => point.cell.report_low !== null)
+      && `Whiskers: 95% intervals over ${intervalScope(points)}.`,
+    points.some(point => !showsScore || !point.cell.untuned)
+      && "Ringed and joined: the Pareto front. No cell is at least as good as these in both measures and better in one.",
+    showsScore && points.some(point => point.cell.untuned) && "Cells with untuned rates are not on any front.",
     tables > 1 && `These cells belong to ${tables} tables (model, data or protocol differ) that must not be compared:`,
-    tables > 1 && "each has a front of its own.",
+    tables > 1 && "each has its own front.",
   ].filter(Boolean).join(" ");
 }
 
-function drawn(found, best, log) {
+function drawPlot(points, front, log) {
   const width = Math.max(280, $("plot").clientWidth), height = Math.round(Math.min(440, Math.max(300, width * 0.5)));
-  const cx = columnOf.get(state.x), cy = columnOf.get(state.y), box = boxOf(width, height);
-  const spreads = cy.key === "report_score" && !log.y && found.length <= POINTS_WITH_SPREAD;
-  const ends = one => (spreads && one.cell.report_low !== null
-    ? [one.y, 100 * one.cell.report_low, 100 * one.cell.report_high] : [one.y]);
-  const x = axis(found.map(one => one.x), { log: log.x, from: box.left, to: box.right, most: Math.floor(width / 80) });
-  const y = axis(found.flatMap(ends), { log: log.y, from: box.bottom, to: box.top, most: 6 });
-  const order = [...found].sort((a, b) => a.x - b.x || a.y - b.y);
-  if (!order.some(one => one.cell.cell === current)) current = order[0].cell.cell;
-  const told = `${cy.heading} over ${cx.heading}: ${many(found.length, "cell")}, ${best.size} on a Pareto front.`;
-  const tables = [...Map.groupBy(best, one => one.cell.table).values()];
+  const xColumn = columnOf.get(state.x), yColumn = columnOf.get(state.y), box = boxOf(width, height);
+  const hasWhiskers = yColumn.key === "report_score" && !log.y && points.length <= MAX_WHISKERS;
+  const verticalExtent = point => (hasWhiskers && point.cell.report_low !== null
+    ? [point.y, 100 * point.cell.report_low, 100 * point.cell.report_high] : [point.y]);
+  const xTicks = Math.floor(width / 80);
+  const x = axis(points.map(point => point.x), { log: log.x, from: box.left, to: box.right, maxTicks: xTicks });
+  const y = axis(points.flatMap(verticalExtent), { log: log.y, from: box.bottom, to: box.top, maxTicks: 6 });
+  const ordered = [...points].sort((a, b) => a.x - b.x || a.y - b.y);
+  if (!ordered.some(point => point.cell.cell === focusableId)) focusableId = ordered[0].cell.cell;
+  const summary = `${yColumn.heading} over ${xColumn.heading}: `
+    + `${plural(points.length, "cell")}, ${front.size} on a Pareto front.`;
+  const fronts = [...Map.groupBy(front, point => point.cell.table).values()];
   return s("svg", {
-    width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => walk(event, order),
-    "aria-label": `${told} Arrow keys go from point to point, Enter opens one.`,
+    width, height, viewBox: `0 0 ${width} ${height}`, role: "group", onkeydown: event => moveFocus(event, ordered),
+    "aria-label": `${summary} Arrow keys move between points; Enter opens a cell.`,
   },
-  frame(box, x, y, { x: cx.heading, y: cy.heading }),
-  tables.map(line => s("path", { class: "front", d: stairs(line, x, y) })),
-  [...order].sort((a, b) => best.has(a) - best.has(b)).map(one => pointOf(one, best.has(one), x, y, spreads)));
+  frame(box, x, y, { x: xColumn.heading, y: yColumn.heading }),
+  fronts.map(frontPoints => s("path", { class: "front", d: staircase(frontPoints, x, y) })),
+  [...ordered].sort((a, b) => front.has(a) - front.has(b))
+    .map(point => pointLink(point, front.has(point), x, y, hasWhiskers)));
 }
 
-function pointOf(one, isBest, x, y, spreads) {
-  const { cell } = one, place = `translate(${x.at(one.x).toFixed(1)} ${y.at(one.y).toFixed(1)})`;
-  const measures = [state.x, state.y].map(name => columnOf.get(name)).map(one => `${one.heading}: ${textOf(cell, one)}`);
-  const lines = [called(cell), ...measures, ...(isBest ? ["on the Pareto front"] : [])];
-  const tell = () => { showTip(one, lines, x, y); current = cell.cell; };
+function pointLink(point, onFront, x, y, hasWhiskers) {
+  const { cell } = point, transform = `translate(${x.toScreen(point.x).toFixed(1)} ${y.toScreen(point.y).toFixed(1)})`;
+  const measures = [state.x, state.y].map(key => columnOf.get(key))
+    .map(column => `${column.heading}: ${entryText(cell, column)}`);
+  const lines = [fullName(cell), ...measures, ...(onFront ? ["on the Pareto front"] : [])];
+  const describe = () => { showTip(point, lines, x, y); focusableId = cell.cell; };
   return s("a", {
-    href: link({ cell: cell.cell }), class: isBest ? "point best" : "point", transform: place,
+    href: hashWith({ cell: cell.cell }), class: onFront ? "point best" : "point", transform: transform,
     "data-cell": cell.cell, "data-method": cell.method, "data-keep": `point-${cell.cell}`,
-    tabindex: cell.cell === current ? 0 : -1, "aria-label": lines.join("; "),
-    onpointerenter: tell, onfocus: tell, onpointerleave: hideTip, onblur: hideTip,
-  }, spreads && cell.report_low !== null ? interval(one, y) : null,
-  s("circle", { r: 11, class: "hit" }), isBest ? s("circle", { r: 9, class: "ring" }) : null, mark(cell.method));
+    tabindex: cell.cell === focusableId ? 0 : -1, "aria-label": lines.join("; "),
+    onpointerenter: describe, onfocus: describe, onpointerleave: hideTip, onblur: hideTip,
+  }, hasWhiskers && cell.report_low !== null ? whisker(point, y) : null,
+  s("circle", { r: 11, class: "hit" }), onFront ? s("circle", { r: 9, class: "ring" }) : null, markPath(cell.method));
 }
 
-function interval(one, y) {
-  const [low, high] = [one.cell.report_low, one.cell.report_high].map(edge => (y.at(100 * edge) - y.at(one.y)).toFixed(1));
+function whisker(point, y) {
+  const [low, high] = [point.cell.report_low, point.cell.report_high]
+    .map(edge => (y.toScreen(100 * edge) - y.toScreen(point.y)).toFixed(1));
   return s("path", { class: "spread", d: `M0,${low}V${high}` });
 }
 
-function showTip(one, lines, x, y) {
-  const tip = $("tip"), left = x.at(one.x), right = left > $("plot").clientWidth / 2;
-  const rest = [`${one.cell.model}, ${one.cell.task}`, ...lines.slice(1)];
-  tip.replaceChildren(h("strong", {}, one.cell.title), ...rest.map(text => h("div", {}, text)));
-  tip.style.left = right ? "auto" : `${left + 14}px`;
-  tip.style.right = right ? `${$("plot").clientWidth - left + 14}px` : "auto";
-  tip.style.top = `${y.at(one.y)}px`;
-  tip.hidden = false;
+function showTip(point, description, x, y) {
+  const tooltip = $("tip"), left = x.toScreen(point.x), inRightHalf = left > $("plot").clientWidth / 2;
+  const lines = [`${point.cell.model}, ${point.cell.task}`, ...description.slice(1)];
+  tooltip.replaceChildren(h("strong", {}, point.cell.title), ...lines.map(text => h("div", {}, text)));
+  tooltip.style.left = inRightHalf ? "auto" : `${left + 14}px`;
+  tooltip.style.right = inRightHalf ? `${$("plot").clientWidth - left + 14}px` : "auto";
+  tooltip.style.top = `${y.toScreen(point.y)}px`;
+  tooltip.hidden = false;
 }
 
 function hideTip() {
   if ($("tip")) $("tip").hidden = true;
 }
 
-function walk(event, order) {
-  const place = order.findIndex(one => one.cell.cell === event.target.dataset.cell);
-  const [back, on] = [place - 1, place + 1];
-  const steps = { ArrowRight: on, ArrowUp: on, ArrowLeft: back, ArrowDown: back, Home: 0, End: order.length - 1 };
-  const next = order[steps[event.key]];
-  if (!(event.key in steps)) return;
+function moveFocus(event, ordered) {
+  const index = ordered.findIndex(point => point.cell.cell === event.target.dataset.cell);
+  const [previous, following] = [index - 1, index + 1];
+  const destinations = {
+    ArrowRight: following, ArrowUp: following, ArrowLeft: previous, ArrowDown: previous, Home: 0, End: ordered.length - 1,
+  };
+  const next = ordered[destinations[event.key]];
+  if (!(event.key in destinations)) return;
   event.preventDefault();
   if (!next) return;
   event.target.setAttribute("tabindex", -1);
@@ -681,357 +714,369 @@ function walk(event, order) {
   target.focus({ preventScroll: true });
 }
 
-function point(id, on) {
-  $("plot").querySelector(`[data-cell="${CSS.escape(id)}"]`)?.classList.toggle("lit", on);
+function highlightPoint(id, highlighted) {
+  $("plot").querySelector(`[data-cell="${CSS.escape(id)}"]`)?.classList.toggle("lit", highlighted);
 }
 
-function dim(name) {
-  for (const one of $("plot").querySelectorAll(".point"))
-    one.classList.toggle("dim", name !== null && one.dataset.method !== name);
+function dimOtherMethods(method) {
+  for (const point of $("plot").querySelectorAll(".point"))
+    point.classList.toggle("dim", method !== null && point.dataset.method !== method);
 }
 
 function showLegend(rows) {
-  const names = data.methods.filter(name => rows.some(cell => cell.method === name));
-  $("legend").replaceChildren(...names.map(name => {
-    const only = state.method.length === 1 && state.method[0] === name;
-    const [on, off] = [() => dim(name), () => dim(null)];
+  const methods = data.methods.filter(method => rows.some(cell => cell.method === method));
+  $("legend").replaceChildren(...methods.map(method => {
+    const isOnlyMethod = state.method.length === 1 && state.method[0] === method;
+    const [dimOthers, undim] = [() => dimOtherMethods(method), () => dimOtherMethods(null)];
     return h("button", {
-      type: "button", "aria-pressed": String(only), title: only ? "show all methods" : `show ${name} alone`,
-      "data-keep": `legend-${name}`, onclick: () => change({ method: only ? [] : [name], page: 1 }),
-      onpointerenter: on, onpointerleave: off, onfocus: on, onblur: off,
-    }, keyOf(name), h("span", {}, name));
+      type: "button", "aria-pressed": String(isOnlyMethod),
+      title: isOnlyMethod ? "show all methods" : `show only ${method}`,
+      "data-keep": `legend-${method}`, onclick: () => update({ method: isOnlyMethod ? [] : [method], page: 1 }),
+      onpointerenter: dimOthers, onpointerleave: undim, onfocus: dimOthers, onblur: undim,
+    }, markIcon(method), h("span", {}, method));
   }));
 }
 
 // ---- Configuration and provenance --------------------------------------------------------------------------------
 
-const worded = value => (value === null ? DASH : typeof value === "string" ? value : JSON.stringify(value));
+const leafText = value => (value === null ? DASH : typeof value === "string" ? value : JSON.stringify(value));
 
-// The leaves of numbered parts by their dotted names. Where a cell's records disagree, a leaf has several texts.
-function leaves(parts) {
-  const found = new Map();
+// Map dotted names to the leaf values of pooled parts. If the records of a cell disagree, a leaf lists every value.
+function leaves(partNumbers) {
+  const texts = new Map();
   const add = (name, value) => {
     if (value !== null && typeof value === "object" && !Array.isArray(value) && Object.keys(value).length)
-      for (const [inner, one] of Object.entries(value)) add(`${name}.${inner}`, one);
-    else found.set(name, (found.get(name) ?? new Set()).add(worded(value)));
+      for (const [innerName, innerValue] of Object.entries(value)) add(`${name}.${innerName}`, innerValue);
+    else texts.set(name, (texts.get(name) ?? new Set()).add(leafText(value)));
   };
-  for (const part of parts) add(...data.pool[part]);
-  return new Map([...found].map(([name, texts]) => [name, [...texts].join(" | ")]));
+  for (const number of partNumbers) add(...data.pool[number]);
+  return new Map([...texts].map(([name, alternatives]) => [name, [...alternatives].join(" | ")]));
 }
 
-function facts(found) {
-  const pairs = [...found].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
-  return h("dl", { class: "facts" }, pairs);
+function factList(facts) {
+  const entries = [...facts].map(([name, text]) => h("div", {}, h("dt", {}, name), h("dd", {}, text)));
+  return h("dl", { class: "facts" }, entries);
 }
 
-// The first entry of a row is its heading.
-function table(headings, rows, label, name) {
-  const entries = rest => rest.map(one => h("td", {}, one));
-  const body = rows.map(([head, ...rest]) => h("tr", {}, h("th", { scope: "row" }, head), entries(rest)));
-  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, h("table", { class: name },
+// Return a table. The first entry of each row is the row heading.
+function dataTable(headings, rows, label, className) {
+  const dataCells = values => values.map(value => h("td", {}, value));
+  const body = rows.map(([head, ...values]) => h("tr", {}, h("th", { scope: "row" }, head), dataCells(values)));
+  return h("div", { class: "scroll", role: "region", tabindex: 0, "aria-label": label }, h("table", { class: className },
     h("thead", {}, h("tr", {}, headings.map(text => h("th", { scope: "col" }, text)))), h("tbody", {}, body)));
 }
 
 // ---- Loss curves -------------------------------------------------------------------------------------------------
 
-function placesOf(one) {
-  return one.losses.map((loss, at) => [data.pool[one.steps][at], loss]).filter(([, loss]) => loss !== null);
+function curvePoints(trial) {
+  return trial.losses.map((loss, index) => [data.pool[trial.steps][index], loss]).filter(([, loss]) => loss !== null);
 }
 
-function curves(series) {
-  const drawable = series.map(one => ({ ...one, places: placesOf(one) })).filter(one => one.places.length);
-  if (!drawable.length) return h("p", { class: "quiet" }, "No losses are recorded.");
+function lossFigure(series) {
+  const drawn = series.map(curve => ({ ...curve, points: curvePoints(curve) })).filter(curve => curve.points.length);
+  if (!drawn.length) return h("p", { class: "quiet" }, "No losses are recorded.");
   const width = Math.max(280, Math.min(960, $("page").clientWidth)), height = 300, box = boxOf(width, height);
-  const all = drawable.flatMap(one => one.places);
-  const x = axis(all.map(([step]) => step), { from: box.left, to: box.right, most: Math.floor(width / 90) });
-  const y = axis(all.map(([, loss]) => loss), { from: box.bottom, to: box.top, most: 5 });
-  const stroke = ({ look, dashes }, d, ...inner) =>
-    s("path", { class: `curve ${look}`, "stroke-dasharray": dashes, d }, inner);
-  const spot = ([step, loss]) => `${x.at(step).toFixed(1)},${y.at(loss).toFixed(1)}`;
-  const track = one => `M${one.places.map(spot).join("L")}`;
-  const sample = one => s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, stroke(one, "M0,4H28"));
-  const groups = new Map(drawable.map(one => [one.group, one]));
+  const points = drawn.flatMap(curve => curve.points);
+  const x = axis(points.map(([step]) => step), { from: box.left, to: box.right, maxTicks: Math.floor(width / 90) });
+  const y = axis(points.map(([, loss]) => loss), { from: box.bottom, to: box.top, maxTicks: 5 });
+  const strokePath = ({ className, dashes }, d, ...children) =>
+    s("path", { class: `curve ${className}`, "stroke-dasharray": dashes, d }, children);
+  const coordinates = ([step, loss]) => `${x.toScreen(step).toFixed(1)},${y.toScreen(loss).toFixed(1)}`;
+  const pathOf = curve => `M${curve.points.map(coordinates).join("L")}`;
+  const legendSample = curve =>
+    s("svg", { class: "stroke", viewBox: "0 0 28 8", "aria-hidden": "true" }, strokePath(curve, "M0,4H28"));
+  const groups = new Map(drawn.map(curve => [curve.group, curve]));
   return h("figure", {},
     s("svg", {
       width, height, viewBox: `0 0 ${width} ${height}`, role: "img",
-      "aria-label": `training loss over steps of ${many(drawable.length, "trial")}`,
+      "aria-label": `training loss by step of ${plural(drawn.length, "trial")}`,
     }, frame(box, x, y, { x: "step", y: "training loss" }),
-    drawable.map(one => stroke(one, track(one), s("title", {}, one.name)))),
-    h("figcaption", {}, [...groups].map(([name, one]) => h("span", {}, sample(one), name)),
-      h("span", { class: "quiet" }, "a line per seed; long curves are means of neighbouring steps")));
+    drawn.map(curve => strokePath(curve, pathOf(curve), s("title", {}, curve.name)))),
+    h("figcaption", {}, [...groups].map(([group, curve]) => h("span", {}, legendSample(curve), group)),
+      h("span", { class: "quiet" }, "one line per seed; long curves show means of neighbouring steps")));
 }
 
 const DASHES = ["6 3", "2 3", "9 3 2 3", "1 4", "12 4"];
 
-// The chosen rate has the method's colour, the others are grey and dashed.
+// The chosen rate has the method's colour; other rates are grey and dashed.
 function seriesOf(cell) {
-  const others = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
+  const otherRates = [...new Set(cell.trials.map(trial => trial.lr))].filter(lr => lr !== cell.lr);
   return cell.trials.map(trial => {
-    const place = others.indexOf(trial.lr), isChosen = place < 0;
-    const lr = trial.lr === null ? "no rate" : `lr ${rate(trial.lr)}`;
+    const index = otherRates.indexOf(trial.lr), isChosen = index < 0;
+    const lr = trial.lr === null ? "no rate" : `lr ${rateText(trial.lr)}`;
     return {
       ...trial,
       name: `${lr}, seed ${trial.seed}: ${trial.outcome}`,
-      group: isChosen && others.length ? `${lr} (chosen)` : lr,
-      look: isChosen ? `l${looks.get(cell.method).colour}` : "lesser",
-      dashes: isChosen ? null : DASHES[place % DASHES.length],
+      group: isChosen && otherRates.length ? `${lr} (chosen)` : lr,
+      className: isChosen ? `l${markStyles.get(cell.method).colour}` : "lesser",
+      dashes: isChosen ? null : DASHES[index % DASHES.length],
     };
   });
 }
 
-// ---- A cell ------------------------------------------------------------------------------------------------------
+// ---- Cell page ---------------------------------------------------------------------------------------------------
 
-const back = () => h("p", { class: "back" }, h("a", { href: link({ cell: "", compare: false }) }, "\u2190 All cells"));
-const heading = (text, ...more) => h("h2", { tabindex: -1, id: "page-title" }, ...more, text);
-const notesOf = cell => cell.made.map(part => data.pool[part]).flatMap(([name, value]) => (name === "notes" && value) || []);
-const SAID_ABOVE = ["model", "task", "cell", "report_score", "outcome"];
+const backLink = () => h("p", { class: "back" }, h("a", { href: hashWith({ cell: "", compare: false }) }, "\u2190 All cells"));
+const pageHeading = (text, ...children) => h("h2", { tabindex: -1, id: "page-title" }, ...children, text);
+const notesOf = cell => cell.made.map(number => data.pool[number])
+  .flatMap(([name, value]) => (name === "notes" && value) || []);
+const IN_HEADER = ["model", "task", "cell", "report_score", "outcome"];
 
 function cellPage(id) {
   const cell = byId.get(id);
-  if (!cell) return [back(), heading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
-  const told = columns.filter(one => !SAID_ABOVE.includes(one.key) && textOf(cell, one) !== DASH);
-  const random = "Random weights: the cost is real, the scores mean nothing and are not shown.";
+  if (!cell) return [backLink(), pageHeading("No such cell"), h("p", {}, `These records have no cell ${id}.`)];
+  const factColumns = columns.filter(column => !IN_HEADER.includes(column.key) && entryText(cell, column) !== DASH);
+  const randomNote = "Random weights: the costs are valid, but the scores are meaningless and not shown.";
   return [
-    back(),
-    heading(cell.title, keyOf(cell.method)),
+    backLink(),
+    pageHeading(cell.title, markIcon(cell.method)),
     h("p", { class: "quiet" }, `${cell.model} on ${cell.task}, cell `, h("code", {}, id)),
-    h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricOf(cell)}`,
+    h("p", { class: "score" }, h("strong", {}, scoreText(cell)), cell.report_score === null ? "" : ` ${metricLabel(cell)}`,
       h("span", { class: "quiet" }, ` ${cell.outcome ?? "no trial yet"}`)),
-    cell.random && h("p", { class: "warning" }, random),
+    cell.random && h("p", { class: "warning" }, randomNote),
     cell.untuned && cell.report_score !== null
       && h("p", { class: "warning" }, `Trained ${cell.untuned}: no verdict. To tune: ${cell.tune}`),
     cell.flagged.map(flag => h("p", { class: "warning" }, `Flag ${flag}.`)),
     notesOf(cell).map(note => h("p", { class: "warning" }, `Note: ${note}.`)),
-    picking(cell),
-    facts(told.map(one => [one.heading, textOf(cell, one)])),
-    h("h3", {}, "Loss"), curves(seriesOf(cell)),
-    cell.race.length > 0 && [h("h3", {}, "Race"), raceOf(cell)],
-    h("h3", {}, "Trials"), trialsOf(cell),
-    h("h3", {}, "Run it again"), commandOf(cell),
-    h("h3", {}, "Configuration"), facts(leaves(cell.config)),
-    h("h3", {}, "Provenance"), facts(leaves(cell.made)),
+    compareControls(cell),
+    factList(factColumns.map(column => [column.heading, entryText(cell, column)])),
+    h("h3", {}, "Loss"), lossFigure(seriesOf(cell)),
+    cell.race.length > 0 && [h("h3", {}, "Race"), raceTable(cell)],
+    h("h3", {}, "Trials"), trialTable(cell),
+    h("h3", {}, "Run it again"), commandBlock(cell),
+    h("h3", {}, "Configuration"), factList(leaves(cell.config)),
+    h("h3", {}, "Provenance"), factList(leaves(cell.made)),
   ];
 }
 
-function picking(cell) {
-  const picked = state.pick.includes(cell.cell), both = picked && state.pick.length === 2;
+function compareControls(cell) {
+  const picked = state.pick.includes(cell.cell), twoPicked = picked && state.pick.length === 2;
   return h("p", {}, h("button", {
-    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this", onclick: () => pick(cell.cell, !picked),
+    type: "button", "aria-pressed": String(picked), "data-keep": "compare-this",
+    onclick: () => setPicked(cell.cell, !picked),
   }, picked ? "Chosen for comparison" : "Compare"), " ",
-  both && h("a", { class: "button", href: link({ cell: "", compare: true }) }, "Side by side"));
+  twoPicked && h("a", { class: "button", href: hashWith({ cell: "", compare: true }) }, "Side by side"));
 }
 
-function commandOf(cell) {
-  const copies = h("button", { type: "button", onclick: () => copy(cell.command, "the command") }, "Copy");
+function commandBlock(cell) {
+  const copyButton = h("button", { type: "button", onclick: () => copy(cell.command, "the command") }, "Copy");
   return [
-    h("div", { class: "command" }, h("pre", { tabindex: 0 }, cell.command), copies),
-    h("p", { class: "note" }, "Choices by name. Single settings that were changed besides are in the configuration."),
+    h("div", { class: "command" }, h("pre", { tabindex: 0 }, cell.command), copyButton),
+    h("p", { class: "note" }, "The command gives the choices by name. Other changed settings are listed under Configuration."),
   ];
 }
 
-// What a trial tells: its field, its kind, its heading.
-const TOLD = [
+// Field, kind and heading of each column in the table of trials.
+const TRIAL_COLUMNS = [
   ["lr", "rate", "lr"], ["seed", "text", "seed"], ["outcome", "text", "outcome"], ["select", "score", "select %"],
   ["report", "score", "report %"], ["best_epoch", "text", "best epoch"], ["train_seconds", "seconds", "training s"],
   ["eval_seconds", "seconds", "evaluation s"], ["pack", "text", "trained together"],
 ];
 
-function trialsOf(cell) {
+function trialTable(cell) {
   if (!cell.trials.length) return h("p", { class: "quiet" }, "None yet.");
   const rows = cell.trials.map(trial => [
-    ...TOLD.map(([name, kind]) => write(KINDS[kind], trial[name])),
+    ...TRIAL_COLUMNS.map(([key, kind]) => formatValue(KINDS[kind], trial[key])),
     String(trial.losses.at(-1) ?? DASH),
-    trial.error === null ? DASH : errorOf(data.pool[trial.error]),
+    trial.error === null ? DASH : errorEntry(data.pool[trial.error]),
   ]);
-  return table([...TOLD.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
+  return dataTable([...TRIAL_COLUMNS.map(([, , heading]) => heading), "last loss", "error"], rows, "Trials");
 }
 
-function raceOf(cell) {
+function raceTable(cell) {
   const rows = cell.race.map(([lr, lowest, outcome]) => [
-    rate(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
+    rateText(lr), lowest === null ? DASH : lowest.toFixed(4), lr === cell.lr ? `${outcome}, chosen` : outcome,
   ]);
-  return table(["lr", "lowest loss on select", "outcome"], rows, "Race");
+  return dataTable(["lr", "lowest loss on select", "outcome"], rows, "Race");
 }
 
-function errorOf([type, message, trace]) {
+function errorEntry([type, message, traceback]) {
   const text = [type, message].filter(Boolean).join(": ");
-  if (!trace) return h("span", { class: "error" }, text);
-  return h("details", { class: "error" }, h("summary", {}, text), h("pre", {}, trace));
+  if (!traceback) return h("span", { class: "error" }, text);
+  return h("details", { class: "error" }, h("summary", {}, text), h("pre", {}, traceback));
 }
 
-// ---- Two cells ---------------------------------------------------------------------------------------------------
+// ---- Comparison page ---------------------------------------------------------------------------------------------
 
-const REACH_UNIT = 1e-5;  // as in reaches.py
-const tests = data.tests.map(({ cells: ids, reach }) => ({ places: new Map(ids.map((id, place) => [id, place])), reach }));
-const signed = value => `${value < 0 ? "\u2212" : "+"}${points(Math.abs(value))}`;
-const ratio = (a, b) => (a && b !== null ? `\u00d7\u00a0${short(b / a)}` : DASH);
-// Figures of two machines make no ratio; counts and computed sizes are the same on every machine.
-const EVERYWHERE = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
-const comparable = (a, b, key) => (a.machine === b.machine || EVERYWHERE.test(key))
-  && !disturbed(a, key) && !disturbed(b, key);
-const NO_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
+const REACH_UNIT = 1e-5;  // must equal UNIT in stats/critical_values.py
+const tests = data.tests.map(({ cells: ids, reach }) =>
+  ({ indexes: new Map(ids.map((id, index) => [id, index])), reach }));
+const signedPoints = value => `${value < 0 ? "\u2212" : "+"}${percentText(Math.abs(value))}`;
+const ratioText = (a, b) => (a && b !== null ? `\u00d7\u00a0${compactText(b / a)}` : DASH);
+// Costs measured on different machines have no ratio. Counts and calculated sizes are the same on every machine.
+const MACHINE_INDEPENDENT = /_params$|^trainable_percent$|^memory_|^adapter_bytes$|^rates$/;
+const isComparable = (a, b, key) => (a.machine === b.machine || MACHINE_INDEPENDENT.test(key))
+  && !isDisturbed(a, key) && !isDisturbed(b, key);
+const NOT_COSTS = ["rank", "seeds", "report_score", "report_std", "report_low", "report_high", "select_score"];
 
-function difference(a, b, name) {
-  if (a[name] === null || b[name] === null || a.metric !== b.metric) return DASH;
-  return `${signed(b[name] - a[name])} points`;
+function differenceText(a, b, key) {
+  if (a[key] === null || b[key] === null || a.metric !== b.metric) return DASH;
+  return `${signedPoints(b[key] - a[key])} points`;
 }
 
-// How far two scores must lie apart to be told apart, where both cells were tested in one table: null where unknown.
-function reachOf(a, b) {
-  const test = tests.find(one => one.places.has(a.cell) && one.places.has(b.cell));
+// Return how far two scores must differ to be significant; null unless both cells were tested in one table.
+function reachBetween(a, b) {
+  const test = tests.find(({ indexes }) => indexes.has(a.cell) && indexes.has(b.cell));
   if (!test?.reach) return null;
-  const [first, second] = [a, b].map(cell => test.places.get(cell.cell)).sort((x, y) => x - y);
+  const [first, second] = [a, b].map(cell => test.indexes.get(cell.cell)).sort((x, y) => x - y);
   return test.reach[first][second - first - 1] * REACH_UNIT;
 }
 
-// The test of the tables and of `compare`, worked out in Python.
-function verdict(a, b) {
+// The verdict of the tables and of `compare`. Python ran the test; the page holds its critical differences.
+function verdictText(a, b) {
   if (a.table !== b.table || a.report_score === null || b.report_score === null) return "";
   const untuned = [a, b].filter(cell => cell.untuned);
   if (untuned.length) {
-    const ways = untuned.map(cell => `${cell.title} was trained ${cell.untuned}`).join(" and ");
-    return `No verdict: ${ways}, so the difference may come from the learning rates.`
+    const reasons = untuned.map(cell => `${cell.title} was trained ${cell.untuned}`).join(" and ");
+    return `No verdict: ${reasons}, so the difference may come from the learning rates.`
       + ` To tune: ${[...new Set(untuned.map(cell => cell.tune))].join(" && ")}`;
   }
-  const reach = reachOf(a, b), gap = b.report_score - a.report_score;
+  const reach = reachBetween(a, b), difference = b.report_score - a.report_score;
   if (reach !== null) {
-    const apart = Math.abs(gap) > reach + 1e-9 ? "the difference is significant" : "they cannot be told apart";
-    return `95% interval ${signed(gap - reach)} to ${signed(gap + reach)} points: ${apart}.`
+    const conclusion = Math.abs(difference) > reach + 1e-9
+      ? "the difference is significant" : "they cannot be told apart";
+    return `95% interval ${signedPoints(difference - reach)} to ${signedPoints(difference + reach)} points: ${conclusion}.`
       + " Interval and verdict hold for all pairs of the table together.";
   }
   if (a.seeds < 2 || b.seeds < 2) return "Not tested: with one seed there is no test between methods.";
-  if (tests.some(one => one.places.has(a.cell) && one.places.has(b.cell)))
+  if (tests.some(({ indexes }) => indexes.has(a.cell) && indexes.has(b.cell)))
     return `Interval and verdict: python -m bench.report compare a=${a.cell} b=${b.cell}`;
   return "Not tested: the records hold no right answers.";
 }
 
-// The value of each of the two, the better one in bold.
-function values(a, b, column) {
-  const known = a[column.key] !== null && b[column.key] !== null && comparable(a, b, column.key);
-  const gap = known ? a[column.key] - b[column.key] : 0;
-  const best = gap === 0 ? null : (gap < 0) === (column.better === "low") ? a : b;
-  return [a, b].map(cell => (cell === best ? h("strong", {}, textOf(cell, column)) : textOf(cell, column)));
+// Return the entries of both cells, with the better one in bold.
+function pairEntries(a, b, column) {
+  const known = a[column.key] !== null && b[column.key] !== null && isComparable(a, b, column.key);
+  const difference = known ? a[column.key] - b[column.key] : 0;
+  const best = difference === 0 ? null : (difference < 0) === (column.better === "low") ? a : b;
+  return [a, b].map(cell => (cell === best ? h("strong", {}, entryText(cell, column)) : entryText(cell, column)));
 }
 
 function comparePage([a, b]) {
-  const costs = numbers.filter(one => one.better && !NO_COSTS.includes(one.key))
-    .filter(one => a[one.key] !== null || b[one.key] !== null);
-  const both = [a, b].flatMap((cell, place) => seriesOf(cell).filter(one => one.lr === cell.lr)
-    .map(one => ({ ...one, group: cell.title, dashes: place ? "6 3" : null })));
+  const costs = numericColumns.filter(column => column.better && !NOT_COSTS.includes(column.key))
+    .filter(column => a[column.key] !== null || b[column.key] !== null);
+  const curves = [a, b].flatMap((cell, index) => seriesOf(cell).filter(trial => trial.lr === cell.lr)
+    .map(trial => ({ ...trial, group: cell.title, dashes: index ? "6 3" : null })));
   return [
-    back(), heading("Two cells"),
-    h("div", { class: "two" }, [a, b].map(namedCell)),
-    cautions(a, b).map(text => h("p", { class: "warning" }, text)),
+    backLink(), pageHeading("Two cells"),
+    h("div", { class: "two" }, [a, b].map(cellSummary)),
+    comparisonWarnings(a, b).map(text => h("p", { class: "warning" }, text)),
     h("h3", {}, "Scores"),
-    table([...heads(a, b), "difference"], [
-      [metricOf(a), scoreText(a), scoreText(b), difference(a, b, "report_score")],
-      ["on select %", ...[a, b].map(cell => write(KINDS.score, cell.select_score)), difference(a, b, "select_score")],
+    dataTable([...cellHeadings(a, b), "difference"], [
+      [metricLabel(a), scoreText(a), scoreText(b), differenceText(a, b, "report_score")],
+      ["on select %", ...[a, b].map(cell => formatValue(KINDS.score, cell.select_score)),
+        differenceText(a, b, "select_score")],
     ], "Scores", "figures"),
-    h("p", { id: "verdict" }, verdict(a, b)),
+    h("p", { id: "verdict" }, verdictText(a, b)),
     [a, b].flatMap(cell => cell.flagged.map(flag => h("p", { class: "warning" }, `${cell.title}: flag ${flag}.`))),
-    h("p", { class: "note" }, `The second less the first.${resolution(a, b)}`),
+    h("p", { class: "note" }, `Differences are the second cell minus the first.${standardErrorNote(a, b)}`),
     h("h3", {}, "Costs"),
-    table([...heads(a, b), "ratio"], costs.map(one => [one.heading, ...values(a, b, one),
-      comparable(a, b, one.key) ? ratio(a[one.key], b[one.key]) : DASH]), "Costs", "figures"),
-    h("p", { class: "note" }, "The second over the first; bold is the better one."),
-    h("h3", {}, "Loss"), curves(both),
-    h("h3", {}, "Configuration values that differ"), differing(a, b, "config"),
-    h("h3", {}, "Provenance that differs"), differing(a, b, "made"),
+    dataTable([...cellHeadings(a, b), "ratio"], costs.map(column => [column.heading, ...pairEntries(a, b, column),
+      isComparable(a, b, column.key) ? ratioText(a[column.key], b[column.key]) : DASH]), "Costs", "figures"),
+    h("p", { class: "note" }, "Ratios are the second cell over the first. The better value is bold."),
+    h("h3", {}, "Loss"), lossFigure(curves),
+    h("h3", {}, "Configuration values that differ"), differencesTable(a, b, "config"),
+    h("h3", {}, "Provenance that differs"), differencesTable(a, b, "made"),
   ];
 }
 
-const heads = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
+const cellHeadings = (a, b) => ["", ...[a, b].map(cell => [cell.title, h("span", { class: "id" }, ` (${cell.cell})`)])];
 
-function namedCell(cell) {
-  return h("p", {}, keyOf(cell.method), h("a", { href: link({ cell: cell.cell, compare: false }) }, cell.title), h("br"),
+function cellSummary(cell) {
+  return h("p", {}, markIcon(cell.method), h("a", { href: hashWith({ cell: cell.cell, compare: false }) }, cell.title),
+    h("br"),
     h("span", { class: "quiet" }, `${cell.model} on ${cell.task}, `, h("code", {}, cell.cell)));
 }
 
-function cautions(a, b) {
-  const tables = "These cells belong to different tables (model, data or protocol differ):"
-    + " their scores and costs must not be compared as those of methods.";
-  const machines = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
-  return [a.table !== b.table && tables, a.machine !== b.machine && machines, a.random !== b.random && "One of them has random weights."].filter(Boolean);
+function comparisonWarnings(a, b) {
+  const tablesDiffer = "These cells belong to different tables (model, data or protocol differ):"
+    + " do not compare their scores and costs as if only the method differed.";
+  const machinesDiffer = "Their speed and peak memory were measured on different machines, so no ratio is shown.";
+  return [
+    a.table !== b.table && tablesDiffer,
+    a.machine !== b.machine && machinesDiffer,
+    a.random !== b.random && "One of them has random weights.",
+  ].filter(Boolean);
 }
 
-// Seeds tell how much training varies; how much the choice of examples does, the number of examples tells.
-function resolution(a, b) {
+// The spread over seeds does not include the sampling error of the report examples, so state that error too.
+function standardErrorNote(a, b) {
   if (!a.examples || a.examples !== b.examples || a.metric !== "accuracy" || a.report_score === null) return "";
   const error = Math.sqrt(a.report_score * (1 - a.report_score) / a.examples);
-  return ` With ${whole.format(a.examples)} report examples one standard error of an accuracy is`
-    + ` about ${points(error)} points.`;
+  return ` With ${integerFormat.format(a.examples)} report examples, one standard error of an accuracy is`
+    + ` about ${percentText(error)} points.`;
 }
 
-// Measured speeds of a machine differ from run to run and say nothing about the cells.
-function differing(a, b, which) {
-  const [left, right] = [leaves(a[which]), leaves(b[which])];
-  const found = [...new Set([...left.keys(), ...right.keys()])]
-    .filter(name => left.get(name) !== right.get(name) && !name.startsWith("product_flops"));
-  if (!found.length) return h("p", { class: "quiet" }, "None.");
-  const rows = found.map(name => [name, left.get(name) ?? DASH, right.get(name) ?? DASH]);
-  return table(heads(a, b), rows, "Differences", "differing");
+// List the values that differ. product_flops is a measured machine speed: it varies between runs, not between cells.
+function differencesTable(a, b, section) {
+  const [valuesOfA, valuesOfB] = [leaves(a[section]), leaves(b[section])];
+  const names = [...new Set([...valuesOfA.keys(), ...valuesOfB.keys()])]
+    .filter(name => valuesOfA.get(name) !== valuesOfB.get(name) && !name.startsWith("product_flops"));
+  if (!names.length) return h("p", { class: "quiet" }, "None.");
+  const rows = names.map(name => [name, valuesOfA.get(name) ?? DASH, valuesOfB.get(name) ?? DASH]);
+  return dataTable(cellHeadings(a, b), rows, "Differences", "differing");
 }
 
-// ---- The whole ---------------------------------------------------------------------------------------------------
+// ---- Rendering and events ----------------------------------------------------------------------------------------
 
-let place = null;  // which view stands on the screen: "" all cells, else a cell or a comparison
-let scrolled = 0;
+let openView = null;  // what is on screen: "" for the overview, or a cell or comparison; null before the first render
+let overviewScroll = 0;  // restored on the way back to the overview
 
 function render() {
-  const here = state.cell ? `cell ${state.cell}` : state.compare ? `compare ${state.pick}` : "";
-  const before = place, opened = before !== null && before !== here;
-  if (opened && before === "") scrolled = scrollY;
-  place = here;
-  $("overview").hidden = here !== "";
-  $("page").hidden = here === "";
-  rebuilt(here === "" ? overview : page);
-  document.title = here === "" ? data.title : `${$("page-title").textContent} \u00b7 ${data.title}`;
-  if (!opened) return;
-  if (here !== "") {
+  const view = state.cell ? `cell ${state.cell}` : state.compare ? `compare ${state.pick}` : "";
+  const previousView = openView, viewChanged = previousView !== null && previousView !== view;
+  if (viewChanged && previousView === "") overviewScroll = scrollY;
+  openView = view;
+  $("overview").hidden = view !== "";
+  $("page").hidden = view === "";
+  keepFocus(view === "" ? showOverview : showPage);
+  document.title = view === "" ? data.title : `${$("page-title").textContent} \u00b7 ${data.title}`;
+  if (!viewChanged) return;
+  if (view !== "") {
     scrollTo(0, 0);
     $("page-title").focus({ preventScroll: true });
   } else {
-    scrollTo(0, scrolled);
-    const left = CSS.escape(before.replace("cell ", "open-"));
-    $("table").querySelector(`[data-keep="${left}"]`)?.focus({ preventScroll: true });
+    scrollTo(0, overviewScroll);
+    const linkName = CSS.escape(previousView.replace("cell ", "open-"));
+    $("table").querySelector(`[data-keep="${linkName}"]`)?.focus({ preventScroll: true });
   }
 }
 
-function page() {
+function showPage() {
   const content = state.cell ? cellPage(state.cell) : comparePage(state.pick.map(id => byId.get(id)));
-  $("page").replaceChildren(...content.flat().filter(isThere));
+  $("page").replaceChildren(...content.flat().filter(isPresent));
 }
 
-function overview() {
-  const rows = sorted(chosen(state), state.sort);
+function showOverview() {
+  const rows = sortedCells(filteredCells(state), state.sort);
   showFacets();
   showPlot(rows);
   showPicked();
   showTable(rows);
 }
 
-function fixedTexts() {
+function showStaticTexts() {
   const trials = cells.reduce((sum, cell) => sum + cell.trials.length, 0);
   const tables = new Set(cells.map(cell => cell.table)).size;
-  $("about").textContent = [many(cells.length, "cell"), many(trials, "trial"), many(tables, "table")].join(", ");
+  $("about").textContent = [plural(cells.length, "cell"), plural(trials, "trial"), plural(tables, "table")].join(", ");
   $("table-note").textContent = [
     "Score: mean \u00b1 standard deviation over n seeds.",
     "Learning rate and checkpoint are chosen on the select part; the report part is shown.",
-    "Cost is the probe's: one trial alone, warm steps.",
-    "Random weights have no score.",
+    "Costs come from the probe: one trial alone, over warm steps.",
+    "Cells with random weights have no score.",
     cells.some(cell => cell.elsewhere)
-      ? "Speed and peak memory are those of one machine per table; cells measured on another one show none." : "",
+      ? "Speed and peak memory are from one machine per table; cells measured on another machine show none." : "",
     cells.some(cell => cell.contended)
       ? "~: measured under other load, or unsteady; excluded from ratios and fronts." : "",
     ...data.notes,
-    tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); here are ${tables}.` : "",
+    tables > 1 ? `Only cells of one table may be compared (column \u201ctable\u201d); this page has ${tables}.` : "",
   ].filter(Boolean).join(" ");
 }
 
-function listen() {
-  $("search").addEventListener("input", event => change({ q: event.target.value, page: 1 }));
+function addListeners() {
+  $("search").addEventListener("input", event => update({ q: event.target.value, page: 1 }));
   $("clear").addEventListener("click", () => {
-    change({ q: "", ...Object.fromEntries(FACETS.map(name => [name, []])), page: 1 });
+    update({ q: "", ...Object.fromEntries(FACETS.map(facet => [facet, []])), page: 1 });
     $("search").focus();
   });
   $("skip").addEventListener("click", event => {
@@ -1040,52 +1085,53 @@ function listen() {
   });
   $("by-hand-close").addEventListener("click", () => $("by-hand").close());
   for (const button of document.querySelectorAll("[data-copy]")) button.addEventListener("click", () => {
-    const rows = sorted(chosen(state), state.sort), form = button.dataset.copy;
-    copy(FORMATS[form](shownColumns(), rows), `${many(rows.length, "row")} as ${form}`);
+    const rows = sortedCells(filteredCells(state), state.sort), format = button.dataset.copy;
+    copy(FORMATS[format](chosenColumns(), rows), `${plural(rows.length, "row")} as ${format}`);
   });
-  document.addEventListener("click", settle, true);  // before a link leaves for another view
+  document.addEventListener("click", writeUrl, true);  // a link must not add history before the URL is current
   const menus = [...document.querySelectorAll("details.menu")];
   document.addEventListener("click", event => {
     for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
   });
   document.addEventListener("keydown", event => {
-    const menu = menus.find(one => one.open);
+    const menu = menus.find(details => details.open);
     if (event.key !== "Escape" || !menu) return;
     menu.open = false;
     menu.querySelector("summary").focus();
   });
   addEventListener("hashchange", () => {
-    if (spelled(read(location.hash)) === spelled(state)) return;
-    clearTimeout(waiting);
-    state = read(location.hash);
+    if (hashOf(parseHash(location.hash)) === hashOf(state)) return;
+    clearTimeout(urlTimer);
+    state = parseHash(location.hash);
     render();
   });
   let width = innerWidth;
   addEventListener("resize", () => {
-    if (innerWidth !== width) requestAnimationFrame(render);  // a phone's bars change the height alone
+    if (innerWidth !== width) requestAnimationFrame(render);  // a phone's toolbars change only the height
     width = innerWidth;
   });
 }
 
-function theme() {
-  const remembered = name => { try { return localStorage.getItem(name); } catch { return null; } };
-  const show = () => { document.documentElement.dataset.theme = $("theme").value; };
-  $("theme").value = ["light", "dark"].includes(remembered("peftgrid-theme")) ? remembered("peftgrid-theme") : "";
+function initTheme() {
+  const stored = name => { try { return localStorage.getItem(name); } catch { return null; } };
+  const applyTheme = () => { document.documentElement.dataset.theme = $("theme").value; };
+  $("theme").value = ["light", "dark"].includes(stored("peftgrid-theme")) ? stored("peftgrid-theme") : "";
   $("theme").addEventListener("change", () => {
-    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* then it is not remembered */ }
-    show();
+    // Without storage, the choice lasts until the page is closed.
+    try { localStorage.setItem("peftgrid-theme", $("theme").value); } catch { /* storage is blocked */ }
+    applyTheme();
   });
-  show();
+  applyTheme();
 }
 
-// Only a page that serve.py hands out names its version; one from disk asks nobody.
-function follow() {
+// Reload when the served page changes. Only serve.py adds the version, so a page opened from disk never polls.
+function reloadOnChange() {
   const served = document.querySelector('meta[name="served"]')?.content;
   if (served) setInterval(async () => {
     if (document.hidden) return;
     const answer = await fetch("/version", { cache: "no-store" }).catch(() => null);
     if (!answer?.ok || (await answer.text()) === served) return;
-    settle();
+    writeUrl();
     location.reload();
   }, 2000);
 }
@@ -1093,10 +1139,10 @@ function follow() {
 buildFacets();
 buildColumns();
 buildAxes();
-fixedTexts();
-theme();
-listen();
-state = read(location.hash);
+showStaticTexts();
+initTheme();
+addListeners();
+state = parseHash(location.hash);
 render();
-follow();
+reloadOnChange();
 })();

@@ -28,7 +28,7 @@ from bench.report.tables.rate_notes import flag_notes, rate_rules
 from bench.report.tables.table import what_went_wrong
 from bench.report.tuning import TUNED, how_untuned, race_of, tuning_text
 
-CURVE_POINTS = 100  # most points of a trial's curve: more than a plot can show
+CURVE_POINTS = 100  # maximum points per loss curve; a plot cannot show more
 MESSAGE, TRACEBACK = 600, 1500  # characters kept of an error: the start of its message, the end of its traceback
 
 
@@ -91,7 +91,7 @@ def embedded(value: Any) -> str:
     """Write a value as JSON that is safe inside a script element.
 
     Args:
-        value: Anything that JSON has, without NaN and infinity.
+        value: A JSON value without NaN and infinity.
 
     Returns:
         ASCII text without <, > and &, so that no text of a record can end the element.

@@ -8,7 +8,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 HOST = "127.0.0.1"
-SECONDS = 1.0  # least time between two renderings, which is also at least ten times as long as a rendering takes
+SECONDS = 1.0  # minimum time between two renderings; a slow page waits ten times its rendering time
 
 
 class LivePage:

@@ -478,7 +478,7 @@ def test_untuned_cells_have_no_verdict_and_are_on_no_front(show: Show, tmp_path:
     }  # fmt: skip
     assert tab.eval_on_selector_all("#plot .point.best", "points => points.map(point => point.dataset.cell)") != []
     assert tab.locator("#plot .point.best[data-cell=bb]").count() == 0
-    assert "Cells at untuned rates are on no front." in tab.locator("#plot-note").inner_text()
+    assert "Cells with untuned rates are not on any front." in tab.locator("#plot-note").inner_text()
     assert "No verdict on ia3 r=8 qv" in tab.locator("#table-note").inner_text()
     visit(tab, "#pick=aa,bb&compare=1")
     assert tab.locator("#verdict").inner_text() == (
@@ -531,7 +531,7 @@ def test_costs_of_two_machines_have_no_ratio(show: Show, tmp_path: Path) -> None
     tab = show("", page)
     assert entries(tab, "samples/s").count("\u2013") == 1
     note = tab.locator("#table-note").inner_text()
-    assert "cells measured on another one show none" in note
+    assert "cells measured on another machine show none" in note
     assert "Mixed versions, in records: torch" in note
     visit(tab, "#pick=aa,dd&compare=1")
     rows = {
