@@ -50,7 +50,8 @@ def main() -> int:
         print("pictures need Chromium: apt-get install chromium", file=sys.stderr)
         return 2
     study = Study.of(records.read_all(STUDY, print))
-    table = TABLES["capacity"](study.only(lambda cells: cells["method"].isin(ABLATION)), "report_score")
+    ranks = study.only(lambda cells: cells["method"].isin(ABLATION) & cells["scale"].isna())  # without rsLoRA
+    table = TABLES["capacity"](ranks, "report_score")
     figure = FIGURES["score_by_parameters"](study.only(lambda cells: cells["method"].isin(FIRST)))
     assert table is not None
     assert figure is not None
