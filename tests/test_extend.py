@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OFFLINE, REPOSITORY, WORDS, sentences
+from conftest import OFFLINE, REPOSITORY, sentences
 from documentation import CONTRIBUTING, FENCE, examples
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -87,6 +87,30 @@ def test_a_missing_module_of_the_user_is_one_line(mine: Path, inline: Run, tmp_p
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("task/moods.yaml", "  label: mood", "  lable: mood", "unknown setting 'lable' of task.load; valid"),
+        ("method/last_layers.yaml", "  layers:", "  layer:", "unknown setting 'layer' of method.attach; valid"),
+        ("my_methods.py", "or is_head(name, model)", "", "method 'last_layers' freezes the task's head"),
+    ],
+)  # fmt: skip
+def test_a_slip_in_an_extension_is_one_line_before_anything_is_trained(
+    name: str, old: str, new: str, expected: str, mine: Path, bench: Run
+) -> None:
+    text = (mine / name).read_text("utf-8")
+    assert old in text
+    (mine / name).write_text(text.replace(old, new), "utf-8")
+    done = bench(
+        "run", "--config-dir", str(mine), "method=last_layers", "task=moods", "model=pocket", "rank=1",
+        "protocol.max_length=32", "track=off", "cache_dir=cache", env={"PYTHONPATH": path_with(mine)},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (mine.parent / "results").exists()
+
+
 def block(start: str) -> str:
     """Return the only block of the guide that starts so."""
     (text,) = (body for _, body in FENCE.findall(EXTENDING.read_text("utf-8")) if body.startswith(start))
@@ -120,19 +144,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def distilbert(folder: Path) -> Path:
-    """Save a random DistilBERT of two layers and its tokenizer."""
-    from transformers import BertTokenizerFast, DistilBertConfig, DistilBertForMaskedLM
-
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
-    BertTokenizerFast(vocab={word: number for number, word in enumerate(vocabulary)}).save_pretrained(folder)
-    config = DistilBertConfig(vocab_size=len(vocabulary), dim=32, n_layers=2, n_heads=2, hidden_dim=64)
-    DistilBertForMaskedLM(config).save_pretrained(folder)
-    return folder
-
-
 def test_the_architecture_the_metric_and_the_table_of_the_guide_work(
-    extended: Path, tiny_sst2: Path, tmp_path: Path
+    extended: Path, mine: Path, tiny_sst2: Path, tmp_path: Path
 ) -> None:
     def call(*words: str) -> str:
         done = subprocess.run(
@@ -144,7 +157,7 @@ def test_the_architecture_the_metric_and_the_table_of_the_guide_work(
         return done.stdout
 
     call(
-        "bench.run", "-m", f"model.name={distilbert(tmp_path / 'distilbert')}", "task=sst2", f"task.path={tiny_sst2}",
+        "bench.run", "--config-dir", str(mine), "-m", "model=tiny_distilbert", "task=sst2", f"task.path={tiny_sst2}",
         "task.metrics=[balanced_accuracy]", "task.select_rows=40", "protocol=quick", "protocol.epochs=1",
         "protocol.max_length=32", "protocol.probe_steps=1", "protocol.candidates=3", "protocol.finalists=1",
         "method=lora,bitfit", "rank=2", "track=off", "results_dir=results", "cache_dir=cache",

@@ -4,8 +4,10 @@ It can contain text from a data file, such as a label `${rank}`. OmegaConf would
 so a resolved configuration never goes through OmegaConf again.
 """
 
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from inspect import Parameter, signature
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -15,6 +17,7 @@ from omegaconf import MISSING, OmegaConf
 from bench.config.former_paths import with_current_paths
 
 T = TypeVar("T")
+GIVEN = ("task", "data_seed", "model", "target")  # arguments that the program passes on itself
 
 
 def typed(kind: type[T], values: dict[str, Any]) -> T:
@@ -87,6 +90,26 @@ def call(node: dict[str, Any]) -> Any:
         if "${" in text:
             raise ValueError(f"{node.get('_target_')}: {text!r} holds an expression; give its value instead")
     return instantiate(with_current_paths(node))
+
+
+def call_later(node: dict[str, Any], name: str) -> Callable[..., Any]:
+    """Return the node's `_target_` as a function that takes the remaining arguments.
+
+    Args:
+        node: The node.
+        name: What the user calls the node, such as "task.load", for the error message.
+
+    Raises:
+        ValueError: The function does not have one of the settings.
+    """
+    function = call({**node, "_partial_": True})
+    parameters = signature(function.func).parameters.values()
+    if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+        settings = [parameter.name for parameter in parameters]
+        if unknown := [key for key in function.keywords if key not in settings]:
+            valid = [key for key in settings[len(function.args) :] if key not in GIVEN]
+            raise ValueError(f"unknown setting {unknown[0]!r} of {name}; valid settings: {', '.join(valid) or 'none'}")
+    return function  # type: ignore[no-any-return]
 
 
 def _texts(node: Any) -> list[str]:

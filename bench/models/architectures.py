@@ -32,7 +32,7 @@ class Architecture:
         masked_head: The module above the backbone of a masked language model. None if the architecture has none.
         decoder: Whether a token attends only to earlier tokens, so that a text is read at its last token.
         dropout: The keys of config.json that hold a dropout probability.
-        biases: Whether linear layers of a block have a bias.
+        biases: Whether any linear layer of a block has a bias.
         reads_first: Whether the head reads only the first token, through BERT's own attention classes.
         width: The key of config.json with the width of the residual stream.
         inner: The key with the inner width of the feed-forward.

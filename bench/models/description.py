@@ -10,6 +10,10 @@ from bench.models.load import empty_model
 from bench.models.source import Source
 
 PLACES = ("attention", "feed_forward")  # where adapters go
+QKV = ("q", "k", "v")
+# Input and output of a weight type, as fields of an entry. None: it depends on the number of heads.
+SIZES = {"q": ("width", None), "k": ("width", None), "v": ("width", None), "o": (None, "width")}
+SIZES |= {"gate": ("width", "inner"), "up": ("width", "inner"), "down": ("inner", "width")}
 
 
 def described_wrongly(source: Source) -> list[str]:
@@ -24,7 +28,7 @@ def described_wrongly(source: Source) -> list[str]:
         One text per mistake. Empty if the entry is right and complete.
     """
     model: Any = empty_model(source, 2)
-    return list(_mistakes(source.architecture, model))
+    return [*_mistakes(source.architecture, model), *_masked_head(source)]
 
 
 def check_described(source: Source) -> None:
@@ -55,13 +59,12 @@ def _mistakes(entry: Architecture, model: Any) -> Iterator[str]:
         return
     parts = dict(blocks[0].named_modules())
     yield from _weights(entry, parts)
-    yield from _biases(entry, parts)
+    yield from _shapes(entry, model.config, parts)
+    yield from _biases(entry, model.config, parts)
     yield from _norms(entry, parts)
-    for place in PLACES:
-        if entry.adapters.get(place) not in parts:
-            yield f"adapters[{place!r}] is {entry.adapters.get(place)!r}, which is not a module of a block"
-    if entry.feed_forward not in parts:
-        yield f"feed_forward={entry.feed_forward!r} is not a module of a block"
+    yield from _adapters(entry, parts)
+    if entry.reads_first and not hasattr(parts.get("attention.self"), "attention_head_size"):
+        yield "reads_first=True, but the blocks have no attention.self of BERT's kind"
     is_causal = any(getattr(part, "is_causal", False) for part in parts.values())
     if is_causal is not entry.decoder:
         yield f"decoder={entry.decoder}, but a token attends to {'earlier tokens only' if is_causal else 'all tokens'}"
@@ -89,12 +92,56 @@ def _weights(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
         yield f"weights lacks {', '.join(missing)}"
 
 
-def _biases(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
-    biased = [part.bias is not None for part in parts.values() if isinstance(part, nn.Linear)]
-    if entry.biases and not any(biased):
+def _shapes(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> Iterator[str]:
+    """Name weight types whose sizes, or whose first letter, say that they are another type."""
+    for kind, path in entry.weights.items():
+        layer = parts.get(path)
+        if not isinstance(layer, nn.Linear):
+            continue
+        for side, field in zip(("in_features", "out_features"), SIZES.get(kind, (None, None)), strict=True):
+            key = getattr(entry, field) if field else None
+            if key and getattr(layer, side) != getattr(config, key, None):
+                yield (
+                    f"weights[{kind!r}] is {path!r} with {side}={getattr(layer, side)}, but {field} is "
+                    f"{key}={getattr(config, key, None)}"
+                )
+        letter = path.rpartition(".")[2][0]
+        if kind in QKV and letter in QKV and letter != kind:
+            yield f"weights[{kind!r}] is {path!r}, which looks like {letter!r}"
+
+
+def _biases(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> Iterator[str]:
+    biased = [name for name, part in parts.items() if isinstance(part, nn.Linear) and part.bias is not None]
+    configured = any(getattr(config, key, False) for key in ("attention_bias", "mlp_bias"))
+    if entry.biases and not biased:
         yield "biases=True, but no linear layer of a block has one"
-    if not entry.biases and all(biased):
-        yield "biases=False, but every linear layer of a block has one"
+    if not entry.biases and biased and not configured:
+        yield f"biases=False, but {', '.join(biased)} have one"
+
+
+def _adapters(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
+    for place in PLACES:
+        if entry.adapters.get(place) not in parts:
+            yield f"adapters[{place!r}] is {entry.adapters.get(place)!r}, which is not a module of a block"
+    order = [name for name in parts if name in entry.adapters.values()]
+    if order == [entry.adapters.get(place) for place in reversed(PLACES)]:
+        yield "adapters has the places of attention and feed_forward the wrong way round"
+    if entry.feed_forward not in parts:
+        yield f"feed_forward={entry.feed_forward!r} is not a module of a block"
+    elif not entry.weights.get("down", "").startswith(f"{entry.feed_forward}."):
+        yield f"feed_forward={entry.feed_forward!r} does not contain weights['down']"
+
+
+def _masked_head(source: Source) -> Iterator[str]:
+    entry = source.architecture
+    if entry.masked_head is None or entry.decoder:
+        return
+    try:
+        present = hasattr(empty_model(source, 2, speaks=True), entry.masked_head)
+    except AttributeError:
+        present = False
+    if not present:
+        yield f"masked_head={entry.masked_head!r} is not a module of its masked language model"
 
 
 def _norms(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:

@@ -177,4 +177,9 @@ def _make_config(source: Source, num_labels: int, dropout: float | None) -> Pret
     if config.pad_token_id is None:  # a decoder's classifier reads the last token that is not padding
         end = config.eos_token_id
         config.pad_token_id = end[0] if isinstance(end, list) else end
+    if config.pad_token_id is None and source.is_decoder:
+        raise ValueError(
+            f"the configuration of {source.label} has neither pad_token_id nor eos_token_id, so the end of a text is "
+            "unknown; set pad_token_id in its config.json (with random weights: in model.architecture)"
+        )
     return config

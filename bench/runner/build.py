@@ -12,7 +12,7 @@ from torch import nn
 
 from bench.cells.cell import Cell, Trial
 from bench.config.enums import Attention, Form, Precision, Save
-from bench.config.resolved import call
+from bench.config.resolved import call, call_later
 from bench.hooks import Hooks
 from bench.methods.checkpoints import adapter_bytes, save_adapter, save_merged
 from bench.models.load import load_model, load_tokenizer
@@ -128,7 +128,7 @@ def load_task(cell: Cell) -> Task:
         ValueError: A file is missing or broken, or the task does not fit `task.form`.
     """
     conf, protocol = cell.conf.task, cell.conf.protocol
-    task: Task = call({**conf.load, "_partial_": True})(conf, protocol.data_seed)
+    task: Task = call_later(conf.load, "task.load")(conf, protocol.data_seed)
     if cell.form.asks is (task.train.options is None):
         has = "no options to choose from" if cell.form.asks else "questions with options"
         fits = "head or mask" if cell.form.asks else "letters, options, generate, classify or multiple_choice"
@@ -207,7 +207,7 @@ def arithmetic(cell: Cell, device: torch.device) -> torch.dtype:
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:
     """Return the cell's method as a function that attaches it to a model."""
-    method: Callable[..., nn.Module] = call(cell.conf.method.attach)
+    method: Callable[..., nn.Module] = call_later(cell.conf.method.attach, "method.attach")
     return method if cell.modules is None else partial(method, target=cell.modules)
 
 

@@ -45,6 +45,7 @@ from bench.runner.racing import Racing
 from bench.runner.rank_search import Ladder
 from bench.runner.setup import CellSetup
 from bench.train.device import exact_products, pick_device
+from bench.train.guard import head_is_frozen
 from bench.train.outcome import describe, failure, release
 
 
@@ -138,6 +139,7 @@ def try_out(cell: Cell) -> None:
 
     Raises:
         Misfit: The method does not fit the model or the device.
+        ValueError: The method freezes the task's head.
     """
     device = pick_device(cell.conf.device.value)
     if cell.conf.method.needs_cuda and device.type != "cuda":
@@ -163,9 +165,11 @@ def try_out(cell: Cell) -> None:
     # An initialisation that needs real weights raises RuntimeError here. The cell itself will show whether it works.
     with suppress(RuntimeError), torch.device("meta"):
         try:
-            method(empty_model(cell.source, cell.outputs, speaks=cell.form.speaks))
+            model = method(empty_model(cell.source, cell.outputs, speaks=cell.form.speaks))
         except ValueError as error:  # the library rejects a shape or a setting
             raise Misfit(f"{cell.title}: {error}") from error
+        if cell.trains and head_is_frozen(model):
+            raise ValueError(f"method {cell.method!r} freezes the task's head, and every method must train it")
 
 
 def _attachment_key(cell: Cell) -> tuple[Any, ...]:

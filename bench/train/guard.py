@@ -23,7 +23,7 @@ class Guard:
         Raises:
             Unsound: The task's head is frozen, or a weight is not finite.
         """
-        if head_names(model) and not any(is_head(name, model) for name in _trained(model)):
+        if head_is_frozen(model):
             raise Unsound("the task's head is frozen: the method must train it")
         self.frozen = fingerprints(_frozen(model))
         self.trained = fingerprints(_trained(model))
@@ -69,6 +69,11 @@ class Guard:
                 f"steps {step - len(body_norms) + 1} to {step}: the gradients of all trained weights, except the head, "
                 "are exactly zero: nothing is learned below the head"
             )
+
+
+def head_is_frozen(model: nn.Module) -> bool:
+    """Return whether the model has a task's head and trains none of it."""
+    return bool(head_names(model)) and not any(is_head(name, model) for name in _trained(model))
 
 
 def check_finite(model: nn.Module, prints: Mapping[str, Any] | None = None) -> None:

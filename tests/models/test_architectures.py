@@ -88,17 +88,45 @@ def test_a_method_that_trains_biases_fits_every_architecture_with_biases(monkeyp
             r"adapters\['feed_forward'\] is None, which is not a module",
         ),
         ("llama", {"biases": True}, "biases=True, but no linear layer of a block has one"),
-        ("distilbert", {"biases": False}, "biases=False, but every linear layer of a block has one"),
+        ("distilbert", {"biases": False}, "biases=False, but attention.q_lin, .*ffn.lin2 have one"),
+        ("qwen2", {"biases": False}, "biases=False, but self_attn.q_proj, self_attn.k_proj, self_attn.v_proj have one"),
+        ("distilbert", {"inner": "dim"}, r"weights\['up'\] is 'ffn.lin1' with out_features=\d+, but inner is dim=32"),
+        (
+            "distilbert",
+            {"weights": {**DISTILBERT.weights, "q": "ffn.lin2", "down": "attention.q_lin"}},
+            r"weights\['q'\] is 'ffn.lin2' with in_features=\d+, but width is dim=32",
+        ),
+        (
+            "qwen2",
+            {"weights": {**LLAMA.weights, "q": "self_attn.k_proj", "k": "self_attn.q_proj"}},
+            r"weights\['q'\] is 'self_attn.k_proj', which looks like 'k'",
+        ),
+        (
+            "qwen2",
+            {"adapters": {"attention": "mlp.down_proj", "feed_forward": "self_attn.o_proj"}},
+            "adapters has the places of attention and feed_forward the wrong way round",
+        ),
+        ("qwen2", {"feed_forward": "self_attn"}, r"feed_forward='self_attn' does not contain weights\['down'\]"),
+        ("bert", {"masked_head": "lm_head"}, "masked_head='lm_head' is not a module of its masked language model"),
+        ("distilbert", {"reads_first": True}, "reads_first=True, but the blocks have no attention.self of BERT's kind"),
         ("distilbert", {"feed_forward": "mlp"}, "feed_forward='mlp' is not a module of a block"),
     ],
 )
 def test_an_entry_that_is_wrong_or_incomplete_is_refused_with_the_reason(
     kind: str, wrong: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = {"qwen2": QWEN2, "distilbert": DISTILBERT, "llama": LLAMA}[kind]
+    entry = {**ARCHITECTURES, "qwen2": QWEN2, "distilbert": DISTILBERT}[kind]
     monkeypatch.setitem(architectures.ARCHITECTURES, kind, replace(entry, **wrong))
     with pytest.raises(ValueError, match=f"the entry '{kind}' of bench/models/architectures.py .*: .*{named}"):
         check_described(source(kind))
+
+
+def test_a_decoder_without_a_padding_and_an_end_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architectures.ARCHITECTURES, "qwen2", QWEN2)
+    qwen2 = source("qwen2")
+    endless = replace(qwen2, config={**qwen2.config, "eos_token_id": None, "pad_token_id": None})
+    with pytest.raises(ValueError, match=r"neither pad_token_id nor eos_token_id.*set pad_token_id"):
+        check_described(endless)
 
 
 def test_a_configuration_without_a_size_is_refused_with_the_missing_key(monkeypatch: pytest.MonkeyPatch) -> None:

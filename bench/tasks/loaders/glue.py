@@ -55,7 +55,8 @@ def load(
     parts = {part: _split(tables[part], labels[part]) for part in tables}
     # Tasks with a report file use as_it_is, so that existing records stay valid.
     alike = as_it_is if "report" in parts else words
-    return with_select(parts, task.select_rows, data_seed, alike, [*file_notes(task, files), *_notes(tables)])
+    notes = [*file_notes(task, files), *_notes(tables), *_unused(task.labels or [], labels["train"])]
+    return with_select(parts, task.select_rows, data_seed, alike, notes)
 
 
 def labels_of(task: TaskConf, label: Names = "label", header: Sequence[str] = (), **_: Any) -> list[str]:
@@ -106,6 +107,12 @@ def _notes(tables: Tables) -> list[str]:
         counts = [int((table[name].astype(str).str.strip() == "").sum()) for name in table.columns.drop("label")]
         notes += [f"{path.name}: {count:,} of {len(table):,} rows have an empty text" for count in counts if count]
     return notes
+
+
+def _unused(names: Sequence[str], labels: Sequence[float]) -> list[str]:
+    """Return a note on the classes of task.labels without a row in train, if there are any."""
+    unused = [name for number, name in enumerate(names) if number not in set(labels)]
+    return [f"no row of train has label {', '.join(unused)}, which task.labels lists"] if unused else []
 
 
 def _split(tables: Mapping[Path, pd.DataFrame], labels: list[Any]) -> Split:

@@ -10,6 +10,7 @@ LABELS = 1000  # classes, at most, unless task.labels lists them
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 WHOLE = re.compile(r"([+-]?\d+)(\.0*)?")
 INTEGER = re.compile(r"-?\d+")
+UNLABELLED = " (-1 marks GLUE's unlabelled test file)"
 
 # part -> file -> label as spelled in the file -> first row with that label, counted from 1
 Spelled = Mapping[str, Mapping[Path, Mapping[str, int]]]
@@ -96,10 +97,10 @@ def class_numbers(spelled: Spelled, names: Sequence[str]) -> dict[str, int]:
         meaning = {label: label if label in known else _without_zeros(label) for label in meaning}
     for path, label, row in _occurrences(spelled):
         if meaning[label] not in known:
-            allowed = [key for number, name in enumerate(names) for key in (name, str(number)) if key in known]
+            numbers_too = f" (or their numbers 0 to {len(names) - 1})" if "0" in known and "0" not in names else ""
             raise ValueError(
-                f"{path}: row {row} has label {_short(label)!r}; valid labels: {', '.join(dict.fromkeys(allowed))} "
-                "(-1 marks GLUE's unlabelled test file)"
+                f"{path}: row {row} has label {_short(label)!r}; task.labels lists {', '.join(names)}{numbers_too}"
+                f"{UNLABELLED if label == '-1' else ''}"
             )
     numbers = {label: known[key] for label, key in meaning.items()}
     check_parts(spelled, lambda label: names[numbers[label]])
@@ -127,7 +128,7 @@ def check_parts(spelled: Spelled, meaning: Callable[[str], str]) -> None:
                 continue
             label, row = next(iter(unknown.items()))
             scope = f"; none of the {part} labels does" if len(unknown) == len(rows) else ""
-            hint = " (-1 marks GLUE's unlabelled test file)" if label == "-1" else ""
+            hint = UNLABELLED if label == "-1" else ""
             raise ValueError(
                 f"{path}: row {row} has label {_short(label)!r}, which does not occur in train{scope}{hint}; train has "
                 f"{', '.join(map(_short, list(train)[:10]))}{', ...' if len(train) > 10 else ''}"

@@ -86,10 +86,16 @@ def test_a_name_always_wins_over_a_number(names: list[str], tmp_path: Path) -> N
 def test_numbers_stand_for_names_only_where_no_name_is_a_number(tmp_path: Path) -> None:
     path = write(tmp_path / "mine.csv", [0, 1])
     assert set(load(path, ["bad", "good"]).train.labels) == {0, 1}
-    with pytest.raises(ValueError, match=r"row 1 has label '0'; valid labels: 1, 2 \(-1 marks"):
+    with pytest.raises(ValueError, match=r"row 1 has label '0'; task.labels lists 1, 2$"):
         load(path, ["1", "2"])
-    with pytest.raises(ValueError, match=r"row 1 has label '0'; valid labels: 1, other \(-1 marks"):
+    with pytest.raises(ValueError, match=r"row 1 has label '0'; task.labels lists 1, other$"):
         load(path, ["1", "other"])
+
+
+def test_a_listed_label_without_a_row_in_train_is_noted(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", ["sun", "rain"])
+    assert "no row of train has label hail, which task.labels lists" in (load(path, ["sun", "hail", "rain"]).note or "")
+    assert "hail" not in (load(path, ["sun", "rain"]).note or "")
 
 
 def test_whole_numbers_are_the_same_class_with_and_without_a_decimal_point(tmp_path: Path) -> None:
