@@ -5,9 +5,13 @@ import sys
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY
+
+from bench.report.figures.figures import FIGURES, OVER_TASKS
+from bench.report.tables.scores import TABLES
 
 FILES = sorted((REPOSITORY / "bench").rglob("*.py"))
 HEAVY = {"torch", "transformers", "peft", "datasets", "bitsandbytes", "wandb"}
@@ -251,6 +255,23 @@ def test_downloaded_code_is_never_executed(path: Path) -> None:
 
 def test_every_file_has_a_docstring() -> None:
     assert not [name_of(path) for path in FILES if path.stat().st_size and not ast.get_docstring(parsed(path))]
+
+
+@pytest.mark.parametrize(("folder", "registry"), [("tables", TABLES), ("figures", FIGURES | OVER_TASKS)])
+def test_every_table_and_figure_is_registered(folder: str, registry: dict[str, Any]) -> None:
+    """A public function of a study and a metric is a table or a figure, so `table=` or `figure=` must know it."""
+    registered = {function.__name__ for function in registry.values()}
+    defined = {
+        node.name: name_of(path)
+        for path in (REPOSITORY / "bench" / "report" / folder).glob("*.py")
+        for node in parsed(path).body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and [argument.arg for argument in node.args.args][:2] in (["study", "metric"], ["study"])
+        and ast.unparse(node.returns or ast.Constant(None)) in {"Table | None", "Figure | None", "go.Figure | None"}
+    }
+    assert len(defined) > 5
+    assert not {name: path for name, path in defined.items() if name not in registered}, f"add them to {folder.upper()}"
 
 
 def test_public_functions_and_classes_have_unique_names() -> None:

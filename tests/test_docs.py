@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from documentation import CONTRIBUTING, PAGES, README
 
-README = REPOSITORY / "README.md"
-PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
+from bench.report.figures.figures import FIGURES
+from bench.report.tables.scores import TABLES
+
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -26,6 +28,17 @@ def test_the_readme_is_a_front_door() -> None:
     assert len(text.split()) <= 1000
 
 
+def test_the_number_of_methods_is_current() -> None:
+    count = len(list((REPOSITORY / "conf" / "method").glob("*.yaml")))
+    for page in (README, REPOSITORY / "docs" / "index.md"):
+        assert f"{count} methods" in page.read_text("utf-8"), page
+
+
+def test_the_page_of_reports_lists_every_table_and_figure() -> None:
+    page = (REPOSITORY / "docs" / "report.md").read_text("utf-8")
+    assert not [name for name in (*TABLES, *FIGURES) if f"`{name}`" not in page]
+
+
 @pytest.mark.parametrize("path", [README, *PAGES], ids=lambda path: path.name)
 def test_lines_are_short_apart_from_tables(path: Path) -> None:
     long = [line for line in path.read_text("utf-8").splitlines() if len(line) > 120 and not line.startswith("|")]
@@ -36,7 +49,7 @@ def test_readme_and_documentation_share_no_paragraph() -> None:
     assert not paragraphs(README) & {block for page in PAGES for block in paragraphs(page)}
 
 
-@pytest.mark.parametrize("path", [README, REPOSITORY / "CONTRIBUTING.md", *PAGES], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [README, CONTRIBUTING, *PAGES], ids=lambda path: path.name)
 def test_no_link_is_dead(path: Path) -> None:
     targets = [target for target in LINK.findall(path.read_text("utf-8")) if "://" not in target]
     assert not [target for target in targets if not (path.parent / target).exists()]

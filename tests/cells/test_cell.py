@@ -283,14 +283,15 @@ def test_no_module_of_bench_is_in_an_identity(base: list[str]) -> None:
     for path in (REPOSITORY / "conf" / "method").glob("*.yaml"):
         node = yaml.safe_load(path.read_text("utf-8"))
         for part in ("attach", "hooks"):
-            assert "bench." not in json.dumps(functions.with_names(node.get(part) or {}))
+            named = json.dumps(functions.with_names(node.get(part) or {}))
+            assert "bench." not in named, f"{path}: name its function in bench/config/function_names.py"
     assert "bench." not in json.dumps(cell(base, "method=adalora", "rank=8", "optim=lion").identity)
 
 
 def test_every_bench_function_in_a_yaml_has_a_unique_name() -> None:
     nodes = [yaml.safe_load(path.read_text("utf-8")) for path in (REPOSITORY / "conf").rglob("*.yaml")]
     ours = {target for target in targets_of(nodes) if target.startswith("bench.")}
-    assert ours == set(functions.FUNCTIONS.values())
+    assert ours == set(functions.FUNCTIONS.values()), "name these functions in bench/config/function_names.py"
     assert len(set(functions.FUNCTIONS.values())) == len(functions.FUNCTIONS)
     assert not [name for name in functions.FUNCTIONS if "." in name]  # paths of libraries and users contain a dot
     for path in functions.FUNCTIONS.values():
