@@ -112,7 +112,7 @@ def test_a_label_out_of_range_is_refused_with_file_and_row(kind: str, label: int
     assert message.startswith(str(tmp_path / "dev"))
     assert "row 7" in message
     assert repr(str(label)) in message
-    assert "negative, 0, positive, 1" in message
+    assert "task.labels lists negative, positive (or their numbers 0 to 1)" in message
 
 
 def test_a_row_without_a_label_is_refused_with_file_and_row(tmp_path: Path) -> None:
