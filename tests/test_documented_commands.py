@@ -1,4 +1,4 @@
-"""Every command of README and documentation works: a grid is composed as it is written, and its first cell trains.
+"""Every command of README and documentation works: its first cell is trained, or its report shown.
 
 The training is made short: a model of two layers and a few rows of data. All commands share one worker server.
 """
@@ -51,7 +51,7 @@ def _grouped() -> dict[str, list[Command]]:
 COMMANDS = _grouped()
 SHORT = (
     "protocol.train_rows=32", "protocol.max_length=32", "protocol.probe_steps=1", "task.select_rows=8",
-    "precision=fp32", "seeds=[0]",
+    "seeds=[0]",
 )  # fmt: skip
 SHORTER = {
     "method=glob(*)": "method=glob(b*)",
@@ -137,11 +137,13 @@ def user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def shortened(words: Sequence[str], tiny: Path) -> list[str]:
-    """Return the words of a command of bench.run with ends of its lists, a small model, little data and one seed."""
-    kept = [_short_list(SHORTER.get(word, word)) for word in words if not word.startswith("model.name=unsloth")]
+    """Return a command of bench.run with the start of its lists, a small model, little data and one seed."""
+    count = 2 if "cost=only" in words else 1
+    kept = [_short_list(SHORTER.get(word, word), count) for word in words if not word.startswith("model.name=unsloth")]
     values = dict(word.split("=", 1) for word in kept if "=" in word)
     task = values.get("task", "").split(",")[0]
-    added = {"track": "off", "results_dir": "results"}
+    precision = "bf16" if values.get("quant", "").startswith("bf16") else "fp32"
+    added = {"track": "off", "results_dir": "results", "precision": precision}
     if values.get("model") == "tiny-llama":
         added |= LLAMA
     elif "model.name" not in values:
@@ -157,14 +159,15 @@ def shortened(words: Sequence[str], tiny: Path) -> list[str]:
     return [*kept, *SHORT, *(f"{key}={value}" for key, value in added.items() if key not in values)]
 
 
-def _short_list(word: str) -> str:
-    """Return an override with the first and the last value of its list."""
+def _short_list(word: str, count: int) -> str:
+    """Return an override with the first values of its list. The others must at least exist."""
     key, _, values = word.partition("=")
     if "," not in values or values.startswith("["):
         return word
-    first, *middle, last = values.split(",")
-    assert key not in GROUPS or all((REPOSITORY / "conf" / key / f"{name}.yaml").exists() for name in middle), word
-    return f"{key}={first},{last}"
+    names = values.split(",")
+    if key in GROUPS:
+        assert all((REPOSITORY / "conf" / key / f"{name}.yaml").exists() for name in names[count:]), word
+    return f"{key}={','.join(names[:count])}"
 
 
 def composed(words: Sequence[str]) -> list[Cell]:
