@@ -107,7 +107,7 @@ def main() -> None:
         model.set_attn_implementation(NAME)
     right = sum(answer == row["cop"] for answer, row in zip(answers, items, strict=True)) / len(items)
     result = {
-        "about": "benchmarks/harness.py: the letters' answers beside lm-evaluation-harness's, same model and questions",
+        "about": "benchmarks/harness.py: the letters' answers and lm-evaluation-harness's, same model and questions",
         "questions": len(items),
         "data": "MedMCQA's" if args.data else "the quiz's",
         "letters": [answers.count(letter) for letter in range(4)],

@@ -19,7 +19,7 @@ ROWS, WIDTH, ROUNDS = 256, 256, 3
 def product_speeds(device: torch.device) -> dict[str, float]:
     """Return floating point operations per second by way and precision: `torch fp32`, `onednn fp32`, `torch bf16` ...
 
-    Empty on an accelerator, where there is no choice. The ways run in turns, and the best time of each counts.
+    Empty on an accelerator, where there is no choice. The ways run interleaved, and the best time of each counts.
     """
     if device.type != "cpu":
         return {}

@@ -28,7 +28,7 @@ NEUTRAL: dict[str, Any] = {
 INSTEAD = {"steps": "epochs", "tokens": "batch", "warmup_steps": "warmup"}
 REASONING = ("reason", "reason_tokens", "conclude")  # of the prompt: used if the model reasons before it answers
 RACE = ("tune_seed", "candidates", "finalists")  # of the protocol: how a rate is found changes no trial at that rate
-BESIDE = ("apart", *REASONING)  # of the prompt: parts that only some cells use
+WITH_EXAMPLES = ("apart", *REASONING)  # of the prompt: parts that only some cells use
 
 
 def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def task_identity(config: dict[str, Any], data: str) -> dict[str, Any]:
     if form is Form.mask:
         identity |= {key: task[key] for key in ("cloze", "words")}
     if form.asks:
-        unused = BESIDE if not task["shots"] else REASONING
+        unused = WITH_EXAMPLES if not task["shots"] else REASONING
         prompt = {key: value for key, value in config["prompt"].items() if key not in unused}
         identity |= {"loss_on": task["loss_on"], "prompt": prompt}
     return identity | ({"shots": task["shots"]} if task["shots"] else {})

@@ -117,7 +117,7 @@ class Lookup:
             what: A trial, or `PROBE` or `RACE`.
 
         Returns:
-            The record; None if there is none, or if the file is not a record, which the user is told.
+            The record; None if there is none, or if the file is not a record, which is reported.
 
         Raises:
             UnreadableError: The file has another schema version, or it cannot be opened.

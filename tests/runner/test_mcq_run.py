@@ -122,7 +122,7 @@ def test_every_form_learns_the_training_questions_by_heart(
     assert record.scores["report"] == 1.0
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the real MedMCQA file is not beside this clone")
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real MedMCQA file is not next to this clone")
 def test_a_random_model_stays_near_chance_on_the_real_file(run: Callable[..., list[Record]]) -> None:
     words = (
         "protocol.train_rows=64",

@@ -111,7 +111,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
             tried.append(part.rows)
             held = hold()
             if part.rows > room:
-                raise torch.OutOfMemoryError(f"no room beside {held}")
+                raise torch.OutOfMemoryError(f"no room next to {held}")
             return forward(model, part)
 
         monkeypatch.setattr(stepping, "forward", narrow)

@@ -1,4 +1,4 @@
-"""The table of costs that were measured in turns, every cell once per round.
+"""The table of costs that were measured in interleaved rounds, every cell once per round.
 
 Cells are compared within a round, so a slow minute of the machine affects all of them alike.
 """
@@ -22,10 +22,10 @@ MEANING = (
 
 
 def turns(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - all tables share one signature
-    """Build the table of speeds relative to the first cell of the grid, for cells that were measured in turns.
+    """Build the table of speeds relative to the first cell of the grid, for cells measured in interleaved rounds.
 
     Returns:
-        The table; None if no cell was measured in turns.
+        The table; None if no cell was measured in interleaved rounds.
     """
     measured = {name: turns_of for name, members in study.members.items() if (turns_of := _turns(members))}
     cells = study.cells[study.cells["cell"].isin(measured)]
@@ -51,7 +51,7 @@ def turns(study: Study, metric: str = SCORE) -> Table | None:  # noqa: ARG001 - 
 
 
 def _turns(members: Sequence[Record]) -> Mapping[str, Any] | None:
-    """Return what a cell's probe recorded about its turns; None if it was not measured in turns."""
+    """Return what a cell's probe recorded about its rounds; None if it was not measured in rounds."""
     return next((record.cost["turns"] for record in members if record.cost and "turns" in record.cost), None)
 
 

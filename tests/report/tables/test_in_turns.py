@@ -1,4 +1,4 @@
-"""cost=only measures the costs of a grid in turns and trains nothing."""
+"""cost=only measures the costs of a grid in interleaved rounds and trains nothing."""
 
 import subprocess
 from collections.abc import Callable
