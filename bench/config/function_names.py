@@ -4,8 +4,9 @@ from typing import Any
 
 from bench.config.user_sources import TARGET
 
-# When a function moves, update its path here, keep its name and add its old path to MOVED. Never reuse a name for
-# another function. A test checks this table against conf/.
+# A function that is not listed here goes by its own name. List it if that name is taken. When a listed function moves,
+# update its path here, keep its name and add its old path to MOVED. Never reuse a name for another function. A test
+# checks the names of all functions in conf/.
 FUNCTIONS = {
     "adalora_schedule": "bench.methods.adalora.RankSchedule",
     "adapter": "bench.methods.adapter.attach",
@@ -53,5 +54,11 @@ def with_names(node: Any) -> Any:
     names = MOVED | {path: name for name, path in FUNCTIONS.items()}
     if isinstance(node, dict):
         settings = {key: with_names(value) for key, value in node.items() if key not in {TARGET, "_partial_"}}
-        return {"call": names.get(node[TARGET], node[TARGET]), **settings} if TARGET in node else settings
+        return {"call": names.get(node[TARGET]) or _own_name(node[TARGET]), **settings} if TARGET in node else settings
     return [with_names(value) for value in node] if isinstance(node, (list, tuple)) else node
+
+
+def _own_name(path: str) -> str:
+    """Return the name of a function of ours that is not listed; any other path, or a name that is taken, as a path."""
+    name = path.rpartition(".")[2]
+    return name if path.startswith("bench.") and name not in FUNCTIONS else path
