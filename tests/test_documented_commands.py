@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY, bert, question, sentences
-from documentation import CONTRIBUTING, PAGES, README, Command, commands, examples
+from documentation import CONTRIBUTING, PAGES, README, Command, commands, write_files, write_guide
 from hydra._internal.utils import get_args_parser
 from sample_records import probe_of, race_record, record_of, store
 
@@ -50,14 +50,12 @@ def _grouped() -> dict[str, list[Command]]:
 
 COMMANDS = _grouped()
 SHORT = (
-    "protocol.train_rows=32", "protocol.max_length=32", "protocol.probe_steps=1", "task.select_rows=8",
-    "seeds=[0]",
+    "protocol.train_rows=32", "protocol.max_length=32", "protocol.probe_steps=1", "task.select_rows=8", "seeds=[0]",
 )  # fmt: skip
 SHORTER = {
     "method=glob(*)": "method=glob(b*)",
     "model=llama-3.2-1b": "model=tiny-llama",
     "protocol.steps=130": "protocol.steps=2",
-    "task=sst2,mnli": "task=sst2",
     "match_params=75000": "match_params=2048",
 }
 LLAMA = {
@@ -82,13 +80,11 @@ def folder(tiny: Path, tiny_sst2: Path, tmp_path_factory: pytest.TempPathFactory
     (folder / "data").mkdir()
     (folder / "data" / "SST-2").symlink_to(tiny_sst2)
     rows = sentences(60)
-    for name, lines in {
+    files = {
         "data/CoLA/train.tsv": [f"x\t{label}\t\t{text}" for text, label in rows],
         "data/CoLA/dev.tsv": [f"x\t{label}\t\t{text}" for text, label in rows[:20]],
         "data/MRPC/train.tsv": _pairs(rows),
         "data/MRPC/dev.tsv": _pairs(rows[:20]),
-        "data/moods/moods.tsv": _moods(rows),
-        "data/moods/moods_report.tsv": _moods(rows[:20]),
         "data/medmcqa/train.json": [json.dumps(question("train", number, 0)) for number in range(64)],
         "data/medmcqa/dev.json": [json.dumps(question("dev", number, 5)) for number in range(24)],
         "mine.jsonl": [
@@ -97,27 +93,20 @@ def folder(tiny: Path, tiny_sst2: Path, tmp_path_factory: pytest.TempPathFactory
         ],
         "texts.txt": [text for text, _ in rows[:10]],
         "asked.jsonl": [json.dumps({"text": text}) for text, _ in rows[:3]],
-    }.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("\n".join(lines) + "\n", "utf-8")
+    }
+    write_files(folder, {name: "\n".join(lines) + "\n" for name, lines in files.items()})
     _table(folder / "mine" / "train.csv", ["text", "label", "review", "stars"], [[t, n, t, n] for t, n in rows])
     _table(folder / "DIR" / "train.csv", ["text", "label"], [[text, label] for text, label in rows])
     _table(folder / "pairs.csv", ["text", "hypothesis", "label"], [[text, "it is", label] for text, label in rows])
     _table(folder / "prices.csv", ["text", "label"], [[text, len(text) / 10] for text, _ in rows])
     (folder / "path" / "to" / "a").mkdir(parents=True)
     (folder / "path" / "to" / "a" / "bert").symlink_to(tiny)
-    for name, text in examples(REPOSITORY / "docs" / "extending.md").items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, "utf-8")
+    write_guide(folder, tiny)
     return folder
 
 
 def _pairs(rows: list[tuple[str, int]]) -> list[str]:
     return ["Quality\t#1 String\t#2 String", *(f"{label}\t{text}\tit is" for text, label in rows)]
-
-
-def _moods(rows: list[tuple[str, int]]) -> list[str]:
-    return ["saying\tmood", *(f"{text}\t{('low', 'high')[label]}" for text, label in rows)]
 
 
 def _table(path: Path, header: list[str], rows: list[list[object]]) -> None:
@@ -136,9 +125,14 @@ def user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def cells_to_run(words: Sequence[str]) -> int:
+    """Return how many cells of a command run: two where their costs are compared."""
+    return 2 if "cost=only" in words else 1
+
+
 def shortened(words: Sequence[str], tiny: Path) -> list[str]:
     """Return a command of bench.run with the start of its lists, a small model, little data and one seed."""
-    count = 2 if "cost=only" in words else 1
+    count = cells_to_run(words)
     kept = [_short_list(SHORTER.get(word, word), count) for word in words if not word.startswith("model.name=unsloth")]
     values = dict(word.split("=", 1) for word in kept if "=" in word)
     task = values.get("task", "").split(",")[0]
@@ -183,9 +177,8 @@ RUNS = {tuple(sorted(shortened(command.words[3:], Path("tiny")))): command for c
 @pytest.mark.parametrize("command", RUNS.values(), ids=str)
 def test_a_documented_run_trains(command: Command, user: Path, tiny: Path, capfd: pytest.CaptureFixture[str]) -> None:
     words = command.words[3:]
-    cells = composed(shortened(words, tiny))
-    count = 2 if "cost=only" in words else 1
-    assert run(cells[:count], list(words)) == 0
+    cells = composed(shortened(words, tiny))[: cells_to_run(words)]
+    assert run(cells, list(words)) == 0
     assert "failed" not in capfd.readouterr().out
 
 

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OFFLINE, REPOSITORY, sentences
-from documentation import CONTRIBUTING, FENCE, examples
+from conftest import OFFLINE, REPOSITORY
+from documentation import CONTRIBUTING, EXTENDING, FENCE, examples, write_guide
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-EXTENDING = REPOSITORY / "docs" / "extending.md"
 EXAMPLES = examples(EXTENDING)
 GUIDE = CONTRIBUTING.read_text("utf-8")
 GUIDES = GUIDE + EXTENDING.read_text("utf-8")
@@ -28,14 +27,7 @@ def path_with(folder: Path) -> str:
 @pytest.fixture
 def mine(tiny_bert: Path, tmp_path: Path) -> Path:
     """The user's folder of the guide, and the data that its tasks name."""
-    for name, text in EXAMPLES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace("path/to/pocket-bert", str(tiny_bert)), "utf-8")
-    (tmp_path / "data" / "moods").mkdir(parents=True)
-    for name, rows in (("moods", sentences(100)), ("moods_report", sentences(30, offset=1))):
-        lines = ["saying\tmood", *(f"{text}\t{('low', 'high')[label]}" for text, label in rows)]
-        (tmp_path / "data" / "moods" / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    write_guide(tmp_path, tiny_bert)
     return tmp_path / "mine"
 
 

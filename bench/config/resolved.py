@@ -4,7 +4,7 @@ It can contain text from a data file, such as a label `${rank}`. OmegaConf would
 so a resolved configuration never goes through OmegaConf again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from inspect import Parameter, signature
@@ -17,7 +17,6 @@ from omegaconf import MISSING, OmegaConf
 from bench.config.former_paths import with_current_paths
 
 T = TypeVar("T")
-GIVEN = ("task", "data_seed", "model", "target")  # arguments that the program passes on itself
 
 
 def typed(kind: type[T], values: dict[str, Any]) -> T:
@@ -92,12 +91,13 @@ def call(node: dict[str, Any]) -> Any:
     return instantiate(with_current_paths(node))
 
 
-def call_later(node: dict[str, Any], name: str) -> Callable[..., Any]:
+def call_later(node: dict[str, Any], name: str, given: Collection[str]) -> Callable[..., Any]:
     """Return the node's `_target_` as a function that takes the remaining arguments.
 
     Args:
         node: The node.
         name: What the user calls the node, such as "task.load", for the error message.
+        given: The arguments that the caller passes, so that they are no settings.
 
     Raises:
         ValueError: The function does not have one of the settings.
@@ -107,7 +107,7 @@ def call_later(node: dict[str, Any], name: str) -> Callable[..., Any]:
     if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
         settings = [parameter.name for parameter in parameters]
         if unknown := [key for key in function.keywords if key not in settings]:
-            valid = [key for key in settings[len(function.args) :] if key not in GIVEN]
+            valid = [key for key in settings[len(function.args) :] if key not in given]
             raise ValueError(f"unknown setting {unknown[0]!r} of {name}; valid settings: {', '.join(valid) or 'none'}")
     return function  # type: ignore[no-any-return]
 

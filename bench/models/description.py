@@ -99,12 +99,12 @@ def _shapes(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> It
         if not isinstance(layer, nn.Linear):
             continue
         for side, field in zip(("in_features", "out_features"), SIZES.get(kind, (None, None)), strict=True):
-            key = getattr(entry, field) if field else None
-            if key and getattr(layer, side) != getattr(config, key, None):
-                yield (
-                    f"weights[{kind!r}] is {path!r} with {side}={getattr(layer, side)}, but {field} is "
-                    f"{key}={getattr(config, key, None)}"
-                )
+            if field is None:
+                continue
+            key = getattr(entry, field)
+            size, expected = getattr(layer, side), getattr(config, key, None)
+            if size != expected:
+                yield f"weights[{kind!r}] is {path!r} with {side}={size}, but {field} is {key}={expected}"
         letter = path.rpartition(".")[2][0]
         if kind in QKV and letter in QKV and letter != kind:
             yield f"weights[{kind!r}] is {path!r}, which looks like {letter!r}"
@@ -137,10 +137,8 @@ def _masked_head(source: Source) -> Iterator[str]:
     if entry.masked_head is None or entry.decoder:
         return
     try:
-        present = hasattr(empty_model(source, 2, speaks=True), entry.masked_head)
+        empty_model(source, 2, speaks=True).get_submodule(entry.masked_head)
     except AttributeError:
-        present = False
-    if not present:
         yield f"masked_head={entry.masked_head!r} is not a module of its masked language model"
 
 

@@ -128,7 +128,7 @@ def load_task(cell: Cell) -> Task:
         ValueError: A file is missing or broken, or the task does not fit `task.form`.
     """
     conf, protocol = cell.conf.task, cell.conf.protocol
-    task: Task = call_later(conf.load, "task.load")(conf, protocol.data_seed)
+    task: Task = call_later(conf.load, "task.load", ("task", "data_seed"))(conf, protocol.data_seed)
     if cell.form.asks is (task.train.options is None):
         has = "no options to choose from" if cell.form.asks else "questions with options"
         fits = "head or mask" if cell.form.asks else "letters, options, generate, classify or multiple_choice"
@@ -207,7 +207,7 @@ def arithmetic(cell: Cell, device: torch.device) -> torch.dtype:
 
 def method_of(cell: Cell) -> Callable[[nn.Module], nn.Module]:
     """Return the cell's method as a function that attaches it to a model."""
-    method: Callable[..., nn.Module] = call_later(cell.conf.method.attach, "method.attach")
+    method: Callable[..., nn.Module] = call_later(cell.conf.method.attach, "method.attach", ("model", "target"))
     return method if cell.modules is None else partial(method, target=cell.modules)
 
 

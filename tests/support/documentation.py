@@ -2,13 +2,15 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, sentences
 
 README = REPOSITORY / "README.md"
 CONTRIBUTING = REPOSITORY / "CONTRIBUTING.md"
+EXTENDING = REPOSITORY / "docs" / "extending.md"
 PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 PROGRAMS = ("make", "python", "pip", "wandb", "peftgrid")
@@ -55,6 +57,27 @@ def _words(line: str) -> tuple[str, ...]:
         return ()
     words[0] = words[0].removeprefix(".venv/bin/").replace("python3", "python")
     return tuple(words) if words[0] in PROGRAMS and len(words) > 1 else ()
+
+
+def write_guide(folder: Path, model: Path) -> None:
+    """Write every example of docs/extending.md that is a file, and the data that its tasks name.
+
+    Args:
+        folder: The folder in which the user runs the commands.
+        model: The model that `model=pocket` names.
+    """
+    files = {name: text.replace("path/to/pocket-bert", str(model)) for name, text in examples(EXTENDING).items()}
+    for name, rows in (("moods", sentences(100)), ("moods_report", sentences(30, offset=1))):
+        lines = ["saying\tmood", *(f"{text}\t{('low', 'high')[label]}" for text, label in rows)]
+        files[f"data/moods/{name}.tsv"] = "\n".join(lines) + "\n"
+    write_files(folder, files)
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Write texts into files below a folder, by their paths."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, "utf-8")
 
 
 def examples(page: Path) -> dict[str, str]:

@@ -111,7 +111,8 @@ def _notes(tables: Tables) -> list[str]:
 
 def _unused(names: Sequence[str], labels: Sequence[float]) -> list[str]:
     """Return a note on the classes of task.labels without a row in train, if there are any."""
-    unused = [name for number, name in enumerate(names) if number not in set(labels)]
+    used = set(labels)
+    unused = [name for number, name in enumerate(names) if number not in used]
     return [f"no row of train has label {', '.join(unused)}, which task.labels lists"] if unused else []
 
 
