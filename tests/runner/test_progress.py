@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from bench.events import Broken, Ended, Event, Probed, Ready, Started, Stepped
-from bench.runner import progress
-from bench.runner.progress import Clock, Display
+from bench.runner import clock, progress
+from bench.runner.clock import Clock
+from bench.runner.progress import Display
 
 TRIAL = "0123456789-lr0.001-seed0"
 COST = {"train_seconds": 12.4, "samples_per_second": 345.6, "steps": 7}
@@ -22,7 +23,8 @@ STEPPED = Stepped(TRIAL, {"step": [9.0, 10.0], "loss": [0.7, 0.6543]}, 345.6)
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The current time, which a test sets by now[0]."""
     time = [1000.0]
-    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: time[0]))
+    for module in (clock, progress):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: time[0]))
     return time
 
 
