@@ -124,7 +124,9 @@ class Lookup:
         """
         path = self.path_of(cell, what)
         try:
-            return records.read(path) if path.exists() else None
+            return records.read(path)
+        except records.MissingError:
+            return None
         except records.UnreadableError:
             raise
         except records.RecordError as error:

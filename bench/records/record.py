@@ -44,6 +44,10 @@ class UnreadableError(RecordError):
     """A file may hold a result but cannot be used: it has another schema version, or reading it failed."""
 
 
+class MissingError(RecordError):
+    """There is no file."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A finished trial, a measured cost or a race for the learning rate. Absent values are None.
@@ -120,11 +124,14 @@ def read(path: Path) -> Record:
     """Read one record.
 
     Raises:
+        MissingError: There is no file.
         UnreadableError: The file has another schema version, or it cannot be opened.
         RecordError: The file is truncated, or it is not a record of this benchmark.
     """
     try:
         content = _parsed(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MissingError(f"{path}: no such file") from error
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
@@ -273,7 +280,9 @@ def read_if_there(path: Path, complain: Callable[[str], None]) -> Record | None:
         The record, or None if the file is missing or invalid.
     """
     try:
-        return read(path) if path.exists() else None
+        return read(path)
+    except MissingError:
+        return None
     except RecordError as error:
         complain(str(error))
         return None

@@ -49,9 +49,7 @@ def _read_final(path: Path) -> Record | None:
     try:
         record = read(path)
     except UnreadableError:
-        if path.exists():
-            raise
-        return None
+        raise
     except RecordError:
         return None
     return record if record.is_final else None

@@ -78,6 +78,24 @@ def test_a_result_written_by_another_process_meanwhile_stays(
     assert names(tmp_path) == ["one.json"]
 
 
+def test_a_result_created_between_a_failed_read_and_the_write_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process creates the record right after this one has found none."""
+    path, other, read = tmp_path / "one.json", record_of(select=0.75), records.read
+
+    def late(of: Path) -> Record:
+        try:
+            return read(of)
+        finally:
+            records.write(path, other)
+
+    monkeypatch.setattr(replace, "read", late)
+    assert replace.put(path, record_of(outcome="interrupted"), always) == other
+    assert records.read(path) == other
+    assert names(tmp_path) == ["one.json"]
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_concurrent_writers_create_a_record_exactly_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
