@@ -35,17 +35,17 @@ ROOMS = {
     "measure": {"models", "tasks", "train"},
     "records": {"bench", "cells", "config", "files", "records.record", "tasks"},
     "runner.build": {"cells", "config", "hooks", "methods", "models", "tasks", "train"},
-    "runner.wandb_runs": {"cells", "config", "records.record"},
+    "runner.wandb_session": set(),
     "runner": {
         *("cells", "config", "events", "measure", "methods", "models", "records", "records.record"),
-        *("runner.build", "runner.wandb_runs", "tasks", "train"),
+        *("runner.build", "runner.wandb_session", "tasks", "train"),
     },
     "config.rank_budget": {"cells", "runner"},
     "config.compose": {"cells", "config", "config.rank_budget"},
     "__main__": set(),
     "agent": {"config", "config.compose"},
     "inference": {"cells", "config", "files", "methods", "models", "records.record", "runner.build", "tasks", "train"},
-    "report": {"cli", "files", "records", "records.record", "runner.wandb_runs"},
+    "report": {"cli", "files", "records", "records.record", "runner.wandb_session"},
     "run": {"cells", "config", "config.compose", "config.rank_budget", "records", "report", "runner"},
     "predict": {"cli", "files", "inference", "records.record"},
 }
@@ -199,7 +199,10 @@ def test_the_command_line_reaches_no_heavy_file(start: str) -> None:
 
 def test_only_the_tracker_and_the_upload_of_reports_import_wandb() -> None:
     importers = {name_of(path) for path in FILES if "wandb" in every(path)}
-    assert importers == {"runner/wandb_runs.py", "report/wandb/upload.py", "report/wandb/workspace.py"}
+    assert importers == {
+        *("runner/wandb_runs.py", "runner/wandb_session.py"),
+        *("report/wandb/upload.py", "report/wandb/workspace.py"),
+    }
 
 
 def test_only_heavy_files_import_torch_anywhere() -> None:

@@ -3,7 +3,6 @@
 import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,58 +10,13 @@ from bench.cells.cell import Cell, Trial
 from bench.cells.race import Race
 from bench.config.enums import Save, Tune
 from bench.records import record as records
+from bench.records.merging import Extras, combined, has_cost, is_better_cost, with_latency
 from bench.records.record import Record
 from bench.records.replace import put
-from bench.tasks.loaders.texts import hash_of, read_texts
 
 LOCK = ".race.lock"  # in the cell's folder, locked while its race runs
 TRIED_AGAIN = ("oom", "failed")  # a race with one of these outcomes has no winner and runs again
 PROBE, RACE = "probe", "race"
-OF_LATENCY = ("latency", "merge_difference")  # keys of a cost that are measured only under merge=true
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What the configuration requires of a final record besides its scores. Not part of a cell's identity.
-
-    Attributes:
-        save: What to save of the trained model, `adapter` or `merged`; None if nothing is saved.
-        texts: Hash of the texts whose retention is measured; None if retention is not measured.
-    """
-
-    save: str | None
-    texts: str | None
-
-    @classmethod
-    def of(cls, cell: Cell) -> "Extras":
-        """Read the requirements from a cell's configuration.
-
-        Raises:
-            ValueError: The texts of `retain` cannot be read.
-        """
-        save, retain = cell.conf.save, cell.conf.retain
-        texts = hash_of(read_texts(Path(retain).expanduser())) if retain is not None and cell.trains else None
-        return cls(None if save is Save.none else save.value, texts)
-
-    def lacking(self, record: Record) -> str:
-        """Name the requirements that a record does not meet.
-
-        Args:
-            record: The record of a trial.
-
-        Returns:
-            The settings that are not satisfied, such as "save=adapter and retain=". Empty if none is missing or the
-            outcome is not ok.
-        """
-        if record.outcome != "ok":
-            return ""
-        retention = (record.scores or {}).get("retention") or {}
-        lacking = []
-        if self.save is not None and not (_is_saved(record) and Path(str(record.saved)).name == self.save):
-            lacking.append(f"save={self.save}")
-        if self.texts is not None and retention.get("texts") != self.texts:
-            lacking.append("retain=")
-        return " and ".join(lacking)
 
 
 class Lookup:
@@ -136,7 +90,7 @@ class Lookup:
     def cost_of(self, cell: Cell) -> dict[str, Any] | None:
         """Return the recorded cost of a cell, or None if it is missing or lacks a required part."""
         probed = self.read(cell, PROBE)
-        return probed.cost if probed and _has_cost(cell, probed) else None
+        return probed.cost if probed and has_cost(cell, probed) else None
 
     def wants_probe(self, cell: Cell) -> bool:
         """Return whether to measure the cost: it is not fully recorded, or its measurement was disturbed."""
@@ -231,7 +185,7 @@ class Lookup:
             if cell.conf.force:
                 return new
             completes = extras.lacking(stored) and not extras.lacking(new)
-            return _combined(stored, new) if completes and new.outcome == "ok" else None
+            return combined(stored, new) if completes and new.outcome == "ok" else None
 
         return put(self.path_of(cell, trial), record, settle)
 
@@ -253,7 +207,7 @@ class Lookup:
         def settle(stored: Record, new: Record) -> Record | None:
             if cell.conf.force:
                 return new
-            return _with_latency(stored, new) if replaces or _is_better_cost(cell, stored, new) else None
+            return with_latency(stored, new) if replaces or is_better_cost(cell, stored, new) else None
 
         return put(self.path_of(cell, PROBE), record, settle)
 
@@ -274,39 +228,3 @@ def _rank(path: Path) -> tuple[bool, str]:
     except records.RecordError:
         return False, ""
     return record.is_final, str(record.provenance.get("written") or "")
-
-
-def _combined(stored: Record, new: Record) -> Record | None:
-    """Add to the new record the retention and the saved model that only the stored one has.
-
-    Equal predictions show that both records describe the same model. Returns None if the predictions differ and
-    something of the stored record would be lost.
-    """
-    scores, old = new.scores or {}, stored.scores or {}
-    retention = {"retention": old["retention"]} if "retention" in old and "retention" not in scores else {}
-    saved = stored.saved if new.saved is None and _is_saved(stored) else new.saved
-    if (retention or saved != new.saved) and stored.predictions != new.predictions:
-        return None
-    return replace(new, scores=scores | retention, saved=saved)
-
-
-def _is_saved(record: Record) -> bool:
-    return record.saved is not None and Path(record.saved).is_dir()
-
-
-def _has_cost(cell: Cell, probed: Record) -> bool:
-    return probed.cost is not None and ("latency" in probed.cost or not cell.conf.merge)
-
-
-def _is_better_cost(cell: Cell, stored: Record, new: Record) -> bool:
-    """Return whether the new cost is complete while the stored one is not, or undisturbed while it was disturbed."""
-    if not _has_cost(cell, new):
-        return False
-    now_undisturbed = (stored.cost or {}).get("contended") and not (new.cost or {}).get("contended")
-    return bool(now_undisturbed) or not _has_cost(cell, stored)
-
-
-def _with_latency(stored: Record, new: Record) -> Record:
-    """Return the new cost, with the stored latencies if they were not measured again."""
-    kept = {name: value for name, value in (stored.cost or {}).items() if name in OF_LATENCY}
-    return replace(new, cost={**kept, **(new.cost or {})})

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.cells.cell import Cell
 from bench.config.enums import Save
 from bench.config.schema import TrackConf
-from bench.runner.wandb_runs import folder_of_runs, mode_of
+from bench.runner.wandb_session import folder_of_runs, mode_of
 
 LONGEST_NAME, REFUSED = 128, "/\\#?%:"  # W&B's limit on a project name, and the characters it forbids
 

@@ -1,4 +1,4 @@
-"""Track trials in Weights & Biases, in addition to the records. This is the only file of the runner that imports wandb.
+"""Track trials in Weights & Biases, in addition to the records.
 
 A tracker never fails a cell. A server that does not answer costs a command a few seconds, once. Runs that W&B cannot
 upload in time stay in its folder, from where `wandb sync` uploads them.
@@ -7,7 +7,7 @@ upload in time stay in its folder, from where `wandb sync` uploads them.
 import os
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -16,14 +16,12 @@ from typing import Any, Protocol
 from bench.cells.cell import Cell, Trial
 from bench.config.schema import TrackConf
 from bench.records.record import Record
+from bench.runner.wandb_session import LONGEST_TAG, begin, error_line, folder_of_runs, mode_of, settings, stop_service
 
-INIT_SECONDS = 5  # wait for the server, once per command; closing a failed run may take two more seconds
 FINISH_SECONDS = 3
 RACE, REPORT = "race", "report"  # the purpose of a trial, used as a tag of its run
-LONGEST_TAG = 64  # W&B rejects longer tags
 # Variables by which `wandb agent` tells a job its run in the sweep. W&B would use that id for every run of the job.
 GIVEN = ("WANDB_SWEEP_ID", "WANDB_RUN_ID", "WANDB_SWEEP_PARAM_PATH")
-ENVIRONMENT = {"disabled": "off", "offline": "offline", "dryrun": "offline"}  # WANDB_MODE to track.mode
 
 
 class Tracker(Protocol):
@@ -54,69 +52,6 @@ def make_tracker(track: TrackConf, say: Callable[[str], None]) -> Tracker:
     """Create the tracker for `track.mode`. If that is auto, WANDB_MODE may still say offline or disabled."""
     mode = mode_of(track.mode.value)
     return NoTracker() if mode == "off" else WandbTracker(mode, track.project, track.entity, say)
-
-
-def mode_of(asked: str) -> str:
-    """Resolve the setting `track.mode`.
-
-    Args:
-        asked: auto, online, offline or off.
-
-    Returns:
-        The setting, or if it is auto, the mode that WANDB_MODE requests (auto if none).
-    """
-    return ENVIRONMENT.get(os.environ.get("WANDB_MODE", ""), "auto") if asked == "auto" else asked
-
-
-def folder_of_runs() -> str:
-    """Return the folder in which W&B keeps its runs."""
-    return os.environ.get("WANDB_DIR", "outputs")
-
-
-def begin(asked: str, **more: Any) -> tuple[str, str]:
-    """Start W&B's service.
-
-    Args:
-        asked: auto, online or offline.
-        more: Settings of the service, used if it is not running yet.
-
-    Returns:
-        The resulting mode, online or offline; and the reason if it differs from the requested one, else "".
-    """
-    import wandb
-
-    os.environ["WANDB_ERROR_REPORTING"] = "false"  # it would delay the exit by 20 s if no server answers
-    wandb.setup(wandb.Settings(mode="offline" if asked == "offline" else "online", silent=True, **more))
-    if asked == "offline":
-        return "offline", ""
-    try:
-        has_key = wandb.login(prompt=False, verify=False)
-    except wandb.errors.AuthenticationError as error:
-        return "offline", f"{error_line(error)}; "
-    return ("online", "") if has_key else ("offline", "no API key is configured ('wandb login' or WANDB_API_KEY); ")
-
-
-def settings(finish_seconds: float, **more: Any) -> Any:
-    """Return the settings of a quiet run that records only what it is given.
-
-    Args:
-        finish_seconds: How long the end of the run may wait for the server.
-        more: Further settings of the run.
-    """
-    import wandb
-
-    return wandb.Settings(
-        init_timeout=INIT_SECONDS,
-        finish_timeout=finish_seconds,
-        finish_timeout_raises=True,
-        silent=True,
-        console="off",
-        disable_git=True,
-        x_disable_stats=True,
-        x_disable_meta=True,
-        x_save_requirements=False,
-        **more,
-    )
 
 
 @dataclass
@@ -295,16 +230,3 @@ def _log(run: Any, curve: dict[str, list[float]]) -> None:
         values = dict(zip(curve, row, strict=True))
         step = int(values.pop("step"))
         run.log({f"train/{key}": value for key, value in values.items()}, step=step)
-
-
-def stop_service() -> None:
-    """Stop W&B's service, ignoring its errors."""
-    with suppress(Exception, SystemExit):
-        import wandb
-
-        wandb.teardown(exit_code=1)
-
-
-def error_line(error: Exception) -> str:
-    """Return the first line of an error's message, or its type if there is none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -24,7 +24,8 @@ from bench.config.compose import cells
 from bench.records.record import files_below
 from bench.runner import wandb_runs as track
 from bench.runner.preflight import check_ready
-from bench.runner.wandb_runs import FINISH_SECONDS, INIT_SECONDS
+from bench.runner.wandb_runs import FINISH_SECONDS
+from bench.runner.wandb_session import INIT_SECONDS
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 KEY = "0123456789" * 4
@@ -33,14 +34,15 @@ DRIVER = """
 import json, os, signal, sys, time
 from types import SimpleNamespace
 import psutil
-from bench.runner import wandb_runs as track
+from bench.runner import wandb_runs as track, wandb_session as session
 from bench.cells.cell import Trial
 from bench.config.enums import TrackMode
 from bench.config.schema import TrackConf
 from bench.records.record import Record
 
 mode, patience, *plan = sys.argv[1:]
-vars(track).update(json.loads(patience))
+[setattr(module, name, value) for name, value in json.loads(patience).items()
+ for module in (track, session) if hasattr(module, name)]
 config = {"lrs": [0.001], "method": {"name": "lora", "attach": {"_target_": "peft.LoraConfig"}}, "none": None}
 cell = SimpleNamespace(
     id="0123456789", title="lora r=4 qv", method="lora", task="sst2", source=SimpleNamespace(label="m" * 70),
@@ -111,7 +113,7 @@ def driven(driver: str, folder: Path, *arguments: str, **env: str) -> list[str]:
 def drive(tmp_path: Path) -> Drive:
     """Drive a tracker through trials with given outcomes: drive("online", "ok", "failed", WANDB_API_KEY=...).
 
-    patience: replaces the seconds that bench.runner.wandb_runs waits.
+    patience: replaces the seconds that wandb_runs and wandb_session wait.
     """
 
     def call(mode: str, *plan: str, patience: dict[str, int] | None = None, **env: str) -> Driven:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.report.record_frame import Study
-from bench.runner.wandb_runs import INIT_SECONDS, LONGEST_TAG, begin, error_line, mode_of, settings, stop_service
+from bench.runner.wandb_session import INIT_SECONDS, LONGEST_TAG, begin, error_line, mode_of, settings, stop_service
 
 # W&B would retry a request that the server does not answer, and hold up the exit meanwhile.
 BRIEF = {"x_graphql_timeout_seconds": INIT_SECONDS, "x_graphql_retry_max": 1}

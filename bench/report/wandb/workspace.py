@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bench.report.wandb.upload import BRIEF
-from bench.runner.wandb_runs import INIT_SECONDS, begin, error_line, mode_of
+from bench.runner.wandb_session import INIT_SECONDS, begin, error_line, mode_of
 
 if TYPE_CHECKING:
     from wandb_workspaces.workspaces import Section, Workspace
