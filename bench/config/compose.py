@@ -5,9 +5,11 @@ whole grid in advance, and reports a mistake in one line.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra import initialize_config_dir
@@ -56,7 +58,7 @@ def cells(
             swept = [f"{key}={value}" for key, value in params.items()]
             axes = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *overrides])
             (jobs,) = BasicSweeper.split_arguments(axes, max_batch_size=None)
-            configs = (loader.load_sweep_config(master, list(job)) for job in jobs)
+            configs = compose_jobs(loader, master, jobs)
         composed = []
         for config in map(_without_hydra, configs):
             _check_budget(config, parsed)
@@ -66,6 +68,36 @@ def cells(
             return [Cell.of(budget.at_rank(composed[0]))]
         budget.search(composed)
         return _valid_cells(composed, say)
+
+
+def compose_jobs(loader: Any, master: DictConfig, jobs: Iterable[Sequence[str]]) -> Iterator[DictConfig]:
+    """Compose the jobs of a grid as Hydra does, but read the yaml files of each combination only once.
+
+    Values such as `rank=8` are set on copies, which is several times as fast.
+
+    Args:
+        loader: Hydra's `ConfigLoaderImpl`.
+        master: The configuration of the whole command.
+        jobs: The overrides of each job, such as `["method=lora", "rank=8"]`.
+
+    Yields:
+        The configuration of each job, in order.
+    """
+    # Hydra has no public way to list the groups of a search path, or to set values on a composed configuration.
+    list_files, set_values = loader._parse_overrides_and_create_caching_repo, loader._apply_overrides_to_config  # noqa: SLF001
+    _, files = list_files(master.hydra.job.config_name, list(master.hydra.overrides.hydra))
+    parser = OverridesParser.create(config_loader=loader)
+    composed: dict[tuple[str, ...], DictConfig] = {}
+    for job in jobs:
+        choices, values = [], []
+        for text, override in zip(job, parser.parse_overrides(list(job)), strict=True):
+            chooses = files.group_exists(override.key_or_group) or override.is_hydra_override()
+            choices.append(text) if chooses else values.append(override)
+        if tuple(choices) not in composed:
+            composed[tuple(choices)] = loader.load_sweep_config(master, choices)
+        config = deepcopy(composed[tuple(choices)])
+        set_values(values, config)
+        yield config
 
 
 def _check_sweep(params: dict[str, str], overrides: list[Override], *, multirun: bool) -> None:

@@ -2,6 +2,7 @@
 
 import copyreg
 import math
+from functools import cache
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -19,8 +20,11 @@ def shipped(folder: str) -> Path:
 SWEEPS = shipped("sweeps")
 
 
+@cache
 def register() -> None:
     """Register the types, the sweeps and the resolvers with Hydra, which checks every yaml against the types.
+
+    Only the first call of a process does anything.
 
     The resolver `${times:20,${rank}}` multiplies whole numbers. `${words:${task.labels}}` joins a list with spaces.
     """

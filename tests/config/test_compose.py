@@ -5,9 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
 from bench.cells.compatibility import Misfit
+from bench.config import compose
 from bench.config.compose import cells
+from bench.config.register import register
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -88,6 +97,60 @@ WRONG = {
 ])  # fmt: skip
 def test_settings_that_do_not_contradict_are_allowed(words: list[str]) -> None:
     assert len(cells(words, multirun=False)) == 1
+
+
+GRIDS = {
+    "values": ["method=lora,adapter", "rank=1,4", "protocol.steps=9"],
+    "files and values": ["task=reviews,quiz", "model=minilm,tiny-llama", "lrs=[1e-3],[2e-3]", "quant.double=false"],
+    "a sweep": ["+sweeps=lora_table6", "seeds=[0,1]"],
+    "the user's files": ["method=mine,lora", "rank=2,4", "+method.lr_ratio.lora_B=2"],
+    "added and deleted settings": [
+        "++task.load.text=a,b",
+        "+task.load.key=c",
+        "~task.load.key",
+        "scale=fixed,sqrt",
+        "scale.alpha=8",
+    ],
+    "Hydra's settings": ["hydra.sweep.dir=elsewhere", "rank=1,2"],
+}
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The overrides of each job that Hydra itself composes from yaml files."""
+    loads, load = [], ConfigLoaderImpl.load_sweep_config
+
+    def counted(loader: ConfigLoaderImpl, master: DictConfig, overrides: list[str]) -> DictConfig:
+        loads.append(overrides)
+        return load(loader, master, overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    return loads
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_grid_is_composed_as_hydra_composes_each_job(name: str, tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("defaults: [lora, _self_]\nname: mine\nlr: 2e-3\n")
+    overrides = [*GRIDS[name], f"hydra.searchpath=[file://{tmp_path}]"]
+    register()
+    with initialize_config_dir(str(compose.CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("config", overrides, RunMode.MULTIRUN)
+        swept = [f"{key}={value}" for key, value in (master.hydra.sweeper.get("params") or {}).items()]
+        parsed = OverridesParser.create(config_loader=loader).parse_overrides([*swept, *overrides])
+        own = [override for override in parsed if not override.is_hydra_override()]
+        (jobs,) = BasicSweeper.split_arguments(own, max_batch_size=None)
+        ours = list(compose.compose_jobs(loader, master, jobs))
+        theirs = [loader.load_sweep_config(master, list(job)) for job in jobs]
+    assert len(jobs) > 1
+    for our, their in zip(ours, theirs, strict=True):
+        assert {key: our[key] for key in our if key != "hydra"} == {key: their[key] for key in their if key != "hydra"}
+
+
+def test_the_files_of_a_grid_are_read_once(loads: list[list[str]]) -> None:
+    cells(["method=lora,adapter", "rank=1,2,4", "target=q"], multirun=True)
+    assert loads == [["method=lora", "target=q"], ["method=adapter", "target=q"]]
 
 
 @pytest.mark.parametrize("name", WRONG)
