@@ -27,6 +27,7 @@ CHECK = REPOSITORY / "tools" / "check_gpu.py"
 
 def check(*words: str, path: str = "") -> tuple[int, str]:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # with it, the script compiles transformers again
     done = subprocess.run(
         [sys.executable, str(CHECK), *words], capture_output=True, text=True, check=False, env=environment
     )
