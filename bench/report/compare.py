@@ -132,7 +132,7 @@ def p_text(tested: Difference) -> str:
 def verdict(tested: Difference) -> str:
     """Return the verdict of a test in words. It agrees with the marks in the tables."""
     significant = tested.p is not None and tested.p <= LEVEL
-    return "the difference is significant" if significant else "they cannot be told apart"
+    return "the difference is significant" if significant else "they cannot be distinguished"
 
 
 def _cost_sentence(cells: pd.DataFrame) -> str:

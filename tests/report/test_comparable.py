@@ -354,7 +354,7 @@ def test_compare_and_recommend_correct_for_the_whole_table(ask: Ask, tmp_path: P
     for number in range(12):
         store(tmp_path, *cell(0.84, 0.84, 0.84, method=f"method{number}", offset=100 + 10 * number))
     _, out, _ = ask("compare", "a=lora", "b=ia3")
-    assert "both hold for all pairs of the table's 14 cells together): they cannot be told apart." in out
+    assert "both hold for all pairs of the table's 14 cells together): they cannot be distinguished." in out
     assert "It does not differ significantly from the runner-up" in ask("recommend")[1]
 
 

@@ -934,7 +934,7 @@ function verdictText(a, b) {
   const reach = reachBetween(a, b), difference = b.report_score - a.report_score;
   if (reach !== null) {
     const conclusion = Math.abs(difference) > reach + 1e-9
-      ? "the difference is significant" : "they cannot be told apart";
+      ? "the difference is significant" : "they cannot be distinguished";
     return `95% interval ${signedPoints(difference - reach)} to ${signedPoints(difference + reach)} points: ${conclusion}.`
       + " Interval and verdict hold for all pairs of the table together.";
   }

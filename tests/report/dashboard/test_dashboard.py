@@ -462,7 +462,7 @@ def test_two_cells_of_a_table_show_their_interval_and_verdict(show: Show, tmp_pa
         " Interval and verdict hold for all pairs of the table together."
     )
     visit(tab, "#pick=bb,aa&compare=1")
-    assert "they cannot be told apart" in tab.locator("#verdict").inner_text()
+    assert "they cannot be distinguished" in tab.locator("#verdict").inner_text()
     visit(tab, "#pick=aa,dd&compare=1")
     assert tab.locator("#verdict").inner_text().startswith("Not tested: with one seed")
 
