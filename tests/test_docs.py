@@ -28,15 +28,18 @@ def test_the_readme_is_a_front_door() -> None:
     assert len(text.split()) <= 1000
 
 
-def test_the_number_of_methods_is_current() -> None:
+def test_there_are_as_many_methods_as_stated() -> None:
     count = len(list((REPOSITORY / "conf" / "method").glob("*.yaml")))
     for page in (README, REPOSITORY / "docs" / "index.md"):
-        assert f"{count} methods" in page.read_text("utf-8"), page
+        stated = re.search(r"over (\d+) methods", page.read_text("utf-8").lower())
+        assert stated, page
+        assert count - 10 < int(stated[1]) < count, page
 
 
 def test_the_page_of_reports_lists_every_table_and_figure() -> None:
     page = (REPOSITORY / "docs" / "report.md").read_text("utf-8")
-    assert not [name for name in (*TABLES, *FIGURES) if f"`{name}`" not in page]
+    missing = [name for name in (*TABLES, *FIGURES) if f"`{name}`" not in page]
+    assert not missing, "describe them in docs/report.md"
 
 
 @pytest.mark.parametrize("path", [README, *PAGES], ids=lambda path: path.name)

@@ -105,6 +105,11 @@ def _check_form(conf: Config, source: Source) -> None:
             f"task.form=mask needs a masked language model, and {source.label} is a {source.model_type}; "
             "use task.form=head, or a BERT"
         )
+    if form is Form.mask and source.architecture.masked_head is None:
+        raise Misfit(
+            f"task.form=mask needs a head over the vocabulary, and the entry {source.model_type!r} of "
+            "bench/models/architectures.py has masked_head=None; use task.form=head, or name the head there"
+        )
     if conf.retain is not None and not form.causal:
         raise Misfit(
             f"retain={conf.retain}: with task.form={form.value} {source.label} predicts no text; use retain=null, or a "

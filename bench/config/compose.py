@@ -173,6 +173,8 @@ def one_line(error: BaseException) -> str:
             return f"unknown setting {missing[1]!r}; write {appended[1]}"
         valid = _valid_settings(str(error.__cause__))
         return f"unknown setting {missing[1]!r}; 'python -m bench.run --help' lists the settings{valid}"
+    if missing := re.search(r"type `(\w+)Conf` has missing mandatory value: (\w+)", text):
+        return f"{missing[1].lower()}.{missing[2]} is missing: set it in the yaml of the {missing[1].lower()}"
     if isinstance(error, OverrideParseException):
         hint = (
             """quote lists for the shell, such as 'lrs=[1e-4,5e-4]', and texts twice: "task.cloze='{text} {mask}'\""""

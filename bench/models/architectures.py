@@ -29,11 +29,14 @@ class Architecture:
         adapters: Path of the last module of each sublayer, before the residual sum. An adapter is put after it.
         feed_forward: Path of the module of a block that a parallel adapter runs next to.
         head: The modules above the backbone of a sequence classifier. They are new for every task.
-        masked_head: The module above the backbone of a masked language model. None if the architecture has none.
+        masked_head: The module above the backbone of a masked language model that maps to the vocabulary. Without one
+            (None), task.form=mask is not possible.
         decoder: Whether a token attends only to earlier tokens, so that a text is read at its last token.
         dropout: The keys of config.json that hold a dropout probability.
         biases: Whether any linear layer of a block has a bias.
-        reads_first: Whether the head reads only the first token, through BERT's own attention classes.
+        reads_first: Whether the head reads only the first token and the attention has BERT's modules (`attention.self`
+            with `query`, `key` and `value`, and `attention.output`). The last block is then computed at that token
+            only. If unsure, False.
         width: The key of config.json with the width of the residual stream.
         inner: The key with the inner width of the feed-forward.
         layers: The key with the number of blocks.

@@ -10,7 +10,9 @@ from bench.models.load import empty_model
 from bench.models.source import Source
 
 PLACES = ("attention", "feed_forward")  # where adapters go
-QKV = ("q", "k", "v")
+ATTENTION, MLP_LAYERS = ("q", "k", "v", "o"), ("gate", "up", "down")
+# First words of layer names that say which weight type the layer is, besides the weight types themselves.
+WORDS = {"query": "q", "key": "k", "value": "v", "out": "o"}
 # Input and output of a weight type, as fields of an entry. None: it depends on the number of heads.
 SIZES = {"q": ("width", None), "k": ("width", None), "v": ("width", None), "o": (None, "width")}
 SIZES |= {"gate": ("width", "inner"), "up": ("width", "inner"), "down": ("inner", "width")}
@@ -93,7 +95,7 @@ def _weights(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]:
 
 
 def _shapes(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> Iterator[str]:
-    """Name weight types whose sizes, or whose first letter, say that they are another type."""
+    """Name weight types whose sizes, or whose names, say that they are another type."""
     for kind, path in entry.weights.items():
         layer = parts.get(path)
         if not isinstance(layer, nn.Linear):
@@ -105,9 +107,11 @@ def _shapes(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> It
             size, expected = getattr(layer, side), getattr(config, key, None)
             if size != expected:
                 yield f"weights[{kind!r}] is {path!r} with {side}={size}, but {field} is {key}={expected}"
-        letter = path.rpartition(".")[2][0]
-        if kind in QKV and letter in QKV and letter != kind:
-            yield f"weights[{kind!r}] is {path!r}, which looks like {letter!r}"
+        word = path.rpartition(".")[2].partition("_")[0]
+        named = WORDS.get(word, word)
+        for family in (ATTENTION, MLP_LAYERS):
+            if kind in family and named in family and named != kind:
+                yield f"weights[{kind!r}] is {path!r}, which looks like {named!r}"
 
 
 def _biases(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> Iterator[str]:
@@ -134,7 +138,10 @@ def _adapters(entry: Architecture, parts: dict[str, nn.Module]) -> Iterator[str]
 
 def _masked_head(source: Source) -> Iterator[str]:
     entry = source.architecture
-    if entry.masked_head is None or entry.decoder:
+    if entry.masked_head is None:
+        return
+    if entry.decoder:
+        yield f"masked_head={entry.masked_head!r}, but a decoder has none"
         return
     try:
         empty_model(source, 2, speaks=True).get_submodule(entry.masked_head)

@@ -235,7 +235,7 @@ def test_ranks_beyond_the_number_of_layers_are_one_cell(tiny: list[str]) -> None
             COMPLETE + "uses: []\nattach: {}\n",
             ["method.attach", "_target_"],
         ),
-        ("name: mine\n", ["method."]),
+        ("name: mine\n", ["method.", "is missing: set it in the yaml of the method"]),
         ("name: [mine\n", ["mine"]),
     ],
 )

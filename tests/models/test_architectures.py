@@ -64,6 +64,16 @@ def test_a_method_that_trains_biases_fits_every_architecture_with_biases(monkeyp
         check_fit(conf, source("llama"), [])
 
 
+def test_a_mask_is_refused_without_a_head_over_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(architectures.ARCHITECTURES, "distilbert", DISTILBERT)
+    words = ["method=lora", "task.form=mask", "task.words=[bad,good]", "task.cloze='{text} {mask}'"]
+    words.append("protocol.max_length=32")
+    (config,) = (cell.config for cell in cells(words, multirun=False))
+    conf = OmegaConf.to_object(OmegaConf.merge(Config, config))
+    with pytest.raises(Misfit, match=r"task\.form=mask needs a head.*'distilbert'.*masked_head=None"):
+        check_fit(conf, source("distilbert"), ["q"])
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong", "named"),
     [
@@ -101,6 +111,27 @@ def test_a_method_that_trains_biases_fits_every_architecture_with_biases(monkeyp
             {"weights": {**LLAMA.weights, "q": "self_attn.k_proj", "k": "self_attn.q_proj"}},
             r"weights\['q'\] is 'self_attn.k_proj', which looks like 'k'",
         ),
+        (
+            "qwen2",
+            {"weights": {**LLAMA.weights, "q": "self_attn.o_proj", "o": "self_attn.q_proj"}},
+            r"weights\['q'\] is 'self_attn.o_proj', which looks like 'o'",
+        ),
+        (
+            "distilbert",
+            {"weights": {**DISTILBERT.weights, "v": "attention.out_lin", "o": "attention.v_lin"}},
+            r"weights\['v'\] is 'attention.out_lin', which looks like 'o'",
+        ),
+        (
+            "bert",
+            {"weights": {**ARCHITECTURES["bert"].weights, "q": "attention.self.key", "k": "attention.self.query"}},
+            r"weights\['q'\] is 'attention.self.key', which looks like 'k'",
+        ),
+        (
+            "qwen2",
+            {"weights": {**LLAMA.weights, "gate": "mlp.up_proj", "up": "mlp.gate_proj"}},
+            r"weights\['gate'\] is 'mlp.up_proj', which looks like 'up'",
+        ),
+        ("qwen2", {"masked_head": "lm_head"}, "masked_head='lm_head', but a decoder has none"),
         (
             "qwen2",
             {"adapters": {"attention": "mlp.down_proj", "feed_forward": "self_attn.o_proj"}},

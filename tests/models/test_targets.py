@@ -81,7 +81,7 @@ def full_names(model_type: str, word: str, layers: int = 12) -> set[str]:
 
 def test_every_target_file_has_its_meaning_here() -> None:
     assert {path.stem for path in CONF.glob("*.yaml")} - {"default"} == set(WORDS)
-    assert set(ARCHITECTURES) == set(STEMS) == set(NAMES)
+    assert set(STEMS) == set(NAMES) <= set(ARCHITECTURES)
 
 
 @pytest.mark.parametrize("model_type", STEMS)
