@@ -130,7 +130,7 @@ def read(path: Path) -> Record:
     """
     try:
         content = _parsed(path.read_bytes())
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise MissingError(f"{path}: no such file") from error
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror})") from error
