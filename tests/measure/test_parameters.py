@@ -241,6 +241,7 @@ NEEDS_WEIGHTS = {"boft", "shira"}  # PEFT reads weights while attaching, and met
 @pytest.mark.filterwarnings("ignore:Setting boft_n_butterfly_factor to 1")
 def test_attaching_is_fast(name: str, tiny_bert: Path) -> None:
     if name != "llama_adapter":
-        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < 1 for _ in range(3))  # one may be slow
+        limit = 3 if name == "pissa" else 1  # it computes a singular value decomposition of each matrix
+        assert any(attach_seconds(name, real_bert_base(), tiny_bert) < limit for _ in range(3))  # one may be slow
     if name not in {"bitfit"} | NEEDS_WEIGHTS:
         assert any(attach_seconds(name, empty_llama_1b(), tiny_bert) < 3 for _ in range(2))
