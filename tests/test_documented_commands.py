@@ -157,8 +157,10 @@ def shortened(words: Sequence[str], tiny: Path) -> list[str]:
         added |= {"task.words": "[bad,great]"}
     if task in DATA and "task.path" not in values:
         added |= {"task.path": f"data/{DATA[task]}"}
-    if "lrs" not in values:
+    if {"protocol", "tune"} & set(values):
         added |= {"protocol.candidates": "3", "protocol.finalists": "1"}
+    else:  # these commands differ in something other than the race
+        added |= {"lrs": "published"}
     if "protocol.steps" not in values:
         added |= {"protocol.epochs": "1"}
     return [*kept, *SHORT, *(f"{key}={value}" for key, value in added.items() if key not in values)]
