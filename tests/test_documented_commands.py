@@ -204,8 +204,9 @@ def problems(folder: Path, tiny: Path) -> dict[str, str]:
             common = (conf.results_dir, conf.track, conf.cost, conf.save, conf.merge, conf.retain, conf.tune, rule)
             sweeps[repr(common)][str(command)] = cells
         for sweep in sweeps.values():
-            run([cell for cells in sweep.values() for cell in cells], [])
-            problems |= {command: problem_of(cells) for command, cells in sweep.items()}
+            code = run([cell for cells in sweep.values() for cell in cells], [])
+            failure = f"the sweep ended with exit code {code}" if code else ""
+            problems |= {command: problem_of(cells) or failure for command, cells in sweep.items()}
     return problems
 
 

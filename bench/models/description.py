@@ -5,12 +5,11 @@ from typing import Any
 
 from torch import nn
 
-from bench.models.architectures import WEIGHT_TYPES, Architecture
+from bench.models.architectures import MLP, WEIGHT_TYPES, Architecture
 from bench.models.load import empty_model
 from bench.models.source import Source
 
 PLACES = ("attention", "feed_forward")  # where adapters go
-ATTENTION, MLP_LAYERS = ("q", "k", "v", "o"), ("gate", "up", "down")
 # First words of layer names that say which weight type the layer is, besides the weight types themselves.
 WORDS = {"query": "q", "key": "k", "value": "v", "out": "o"}
 # Input and output of a weight type, as fields of an entry. None: it depends on the number of heads.
@@ -109,9 +108,9 @@ def _shapes(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> It
                 yield f"weights[{kind!r}] is {path!r} with {side}={size}, but {field} is {key}={expected}"
         word = path.rpartition(".")[2].partition("_")[0]
         named = WORDS.get(word, word)
-        for family in (ATTENTION, MLP_LAYERS):
-            if kind in family and named in family and named != kind:
-                yield f"weights[{kind!r}] is {path!r}, which looks like {named!r}"
+        both_known = {kind, named} <= set(WEIGHT_TYPES)
+        if both_known and named != kind and (named in MLP) == (kind in MLP):
+            yield f"weights[{kind!r}] is {path!r}, which looks like {named!r}"
 
 
 def _biases(entry: Architecture, config: Any, parts: dict[str, nn.Module]) -> Iterator[str]:
