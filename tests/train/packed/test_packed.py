@@ -61,12 +61,12 @@ def rows(count: int, seed: int, *, pad_left: bool) -> Rows:
     return Rows(ids, starts, lengths, labels, pad_id=0, pad_left=pad_left)
 
 
-STEPS = {"bert": 20, "llama": 12}
+STEPS = {"bert": 8, "llama": 12}  # of both epochs together
 
 
-def data_for(kind: str, steps: int) -> Encoded:
+def data_for(kind: str, steps: int = 0) -> Encoded:
     left = kind == "llama"
-    train = rows(PLAN.batch * steps // PLAN.epochs, 0, pad_left=left)
+    train = rows(PLAN.batch * (steps or STEPS[kind]) // PLAN.epochs, 0, pad_left=left)
     return Encoded(train, rows(24, 1, pad_left=left), rows(24, 2, pad_left=left))
 
 
@@ -167,7 +167,7 @@ def pairs() -> list[Any]:
 
 @pytest.mark.parametrize(("name", "kind"), pairs())
 def test_packed_trials_equal_single_trials(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of(name, folders[kind]), data_for(kind, STEPS[kind])
+    cell, data = cell_of(name, folders[kind]), data_for(kind)
     rate = STEADY.get(name, 1e-3)
     wanted = [Wanted("a", rate, 0), Wanted("b", rate, 1), Wanted("c", rate / 3, 0)]
     if name in UNPACKABLE:
@@ -180,7 +180,7 @@ def test_packed_trials_equal_single_trials(name: str, kind: str, folders: dict[s
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["lora", "adapter", "prefix"])
 def test_packed_trials_draw_the_dropout_of_single_trials(name: str, kind: str, folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of(name, folders[kind], "protocol.dropout=0.1"), data_for(kind, steps=20)
+    cell, data = cell_of(name, folders[kind], "protocol.dropout=0.1"), data_for(kind)
     wanted = trials_of(1e-3, 3e-4)
     ours = together(cell, data, wanted)
     assert_equal(ours, one_by_one(cell, data, wanted), atol=3e-6)
@@ -210,13 +210,13 @@ def test_two_seeds_draw_different_masks_and_one_seed_the_same() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 def test_the_number_of_trials_at_once_changes_nothing(chunk: int, folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert")
     wanted = trials_of(1e-3, 3e-4)
     assert_equal(together(cell, data, wanted, chunk), together(cell, data, wanted))
 
 
 def test_a_diverged_trial_is_frozen_and_does_not_disturb_the_others(folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert")
     wanted = [*trials_of(1e-3), Wanted("wild", math.inf, 1), *trials_of(3e-4)]
     ours = together(cell, data, wanted)
     assert isinstance(ours.ends.pop("wild"), Diverged)
@@ -225,7 +225,7 @@ def test_a_diverged_trial_is_frozen_and_does_not_disturb_the_others(folders: dic
 
 
 def test_the_best_weights_of_each_trial_are_its_own(folders: dict[str, Path]) -> None:  # noqa: F811
-    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert")
     pack = packed(cell, data, trials_of(1e-2))
     for member, _ in run_trials(pack, lambda _: None):
         model = dict(pack.model_of(member).named_parameters())
@@ -236,7 +236,7 @@ def test_running_out_of_memory_halves_the_trials_at_once_and_loses_nothing(
     folders: dict[str, Path],  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cell, data = cell_of("lora", folders["bert"]), data_for("bert", steps=20)
+    cell, data = cell_of("lora", folders["bert"]), data_for("bert")
     wanted, whole = trials_of(1e-3, 3e-4), Packed._over
     expected = together(cell, data, wanted)
     sizes = []
@@ -257,7 +257,7 @@ def test_a_pack_that_halves_within_a_step_draws_the_same_masks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The trials that are run again restart their streams, and nothing of the failed attempt is left."""
-    cell, data = cell_of("lora", folders["bert"], "protocol.dropout=0.1"), data_for("bert", steps=20)
+    cell, data = cell_of("lora", folders["bert"], "protocol.dropout=0.1"), data_for("bert")
     wanted, whole = trials_of(1e-3, 3e-4), Packed._gradients
     expected = together(cell, data, wanted)
     references: list[Any] = []
