@@ -1,8 +1,13 @@
-"""Run a command that prints results, and report an error in one line and an exit code."""
+"""What the commands share: an error is one line and an exit code, and how a count is written."""
 
 from collections.abc import Callable
 
 from rich.console import Console
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, such as `1 cell` or `1,200 cells`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def carried_out(command: Callable[[Console, Console], None]) -> int:

@@ -38,7 +38,7 @@ ROOMS = {
     "runner.wandb_session": set(),
     "runner": {
         *("cells", "config", "events", "measure", "methods", "models", "records", "records.record"),
-        *("runner.build", "runner.wandb_session", "tasks", "train"),
+        *("cli", "runner.build", "runner.wandb_session", "tasks", "train"),
     },
     "config.rank_budget": {"cells", "runner"},
     "config.compose": {"cells", "config", "config.rank_budget"},

@@ -1,6 +1,6 @@
-"""Draws README's three pictures from a committed study: the table of ranks, the Pareto figure, the dashboard.
+"""Draws the documentation's pictures from committed studies: an ablation table, the Pareto figure, the dashboard.
 
-make pictures        needs Chromium; writes into the study's folder
+make pictures        needs Chromium; writes into the studies' folders
 """
 
 import shutil
@@ -21,9 +21,7 @@ from bench.report.studies import study_folder
 from bench.report.tables.formats import FORMATS
 from bench.report.tables.scores import TABLES
 
-STUDY = study_folder("methods-reviews")
-PICTURES = STUDY / "pictures"
-ABLATION = ("lora", "adapter", "head")  # methods whose ranks are shown, and the linear probe as their baseline
+ABLATION, METHODS = study_folder("lora-table6-sst2"), study_folder("methods-reviews")
 SCALE = 2  # pixels of the picture for one of the page
 STYLE = """
 body { font: 15px system-ui, sans-serif; margin: 24px; color: #111; background: #fff; width: 760px }
@@ -33,14 +31,14 @@ th, td { padding: 4px 10px } p { font-size: 12px; color: #444; margin: 6px 0 }
 """
 
 
-def shot(browser: Any, page: str, name: str, width: int, height: int, *, whole: bool) -> None:
+def shot(browser: Any, page: str, path: Path, width: int, height: int, *, whole: bool) -> None:
     """Draw a page from a file, as a reader would open it. whole: whether to draw all of its content."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "page.html"
         place.write_text(page, encoding="utf-8")
         tab = browser.new_page(viewport={"width": width, "height": height}, device_scale_factor=SCALE)
         tab.goto(place.as_uri())
-        tab.screenshot(path=PICTURES / name, full_page=whole)
+        tab.screenshot(path=path, full_page=whole)
         tab.close()
 
 
@@ -49,23 +47,23 @@ def main() -> int:
     if chromium is None:
         print("pictures need Chromium: apt-get install chromium", file=sys.stderr)
         return 2
-    study = Study.of(records.read_all(STUDY, print))
-    ranks = study.only(lambda cells: cells["method"].isin(ABLATION) & cells["scale"].isna())  # without rsLoRA
-    table = TABLES["capacity"](ranks, "report_score")
-    figure = FIGURES["score_by_parameters"](study.only(lambda cells: cells["method"].isin(FIRST)))
+    ablation, methods = (Study.of(records.read_all(folder, print)) for folder in (ABLATION, METHODS))
+    table = TABLES["rank_by_target"](ablation, "report_score")
+    figure = FIGURES["score_by_parameters"](methods.only(lambda cells: cells["method"].isin(FIRST)))
     assert table is not None
     assert figure is not None
-    PICTURES.mkdir(exist_ok=True)
-    write_figure(figure, PICTURES / "pareto", "png")
+    for folder in (ABLATION, METHODS):
+        (folder / "pictures").mkdir(exist_ok=True)
+    write_figure(figure, METHODS / "pictures" / "pareto", "png")
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
         page = f"<!doctype html><meta charset=utf-8><style>{STYLE}</style>{FORMATS['html'](table)}"
-        shot(browser, page, "ablation.png", 808, 200, whole=True)
-        shot(browser, dashboard(study), "dashboard.png", 1280, 860, whole=False)
+        shot(browser, page, ABLATION / "pictures" / "ablation.png", 808, 200, whole=True)
+        shot(browser, dashboard(methods), METHODS / "pictures" / "dashboard.png", 1280, 860, whole=False)
         browser.close()
-    for path in sorted(PICTURES.glob("*.png")):
-        print(f"rendered: {path.relative_to(STUDY.parents[2])}")
+    for path in sorted([*ABLATION.glob("pictures/*.png"), *METHODS.glob("pictures/*.png")]):
+        print(f"rendered: {path.relative_to(METHODS.parents[2])}")
     return 0
 
 

@@ -79,7 +79,7 @@ class Wants:
         options = tuple(_option(option, f"{where}: option {number}") for number, option in enumerate(row["options"], 1))
         if not fewest <= len(options) <= most:
             allowed = f"{fewest}" if fewest == most else f"{fewest} to {most}"
-            raise ValueError(f"{where} has {len(options)} options; this model answers questions with {allowed}")
+            raise ValueError(f"{where} needs {allowed} options for this model, and has {len(options)}")
         return Request(row["question"], options=options)
 
     @property

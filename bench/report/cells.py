@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.cli import counted
 from bench.records.record import Record
 from bench.report.flags import flags_of, with_head
 from bench.report.tuning import Choice, choice_of, race_of, scores
@@ -60,7 +61,7 @@ def machine_of(record: Record) -> str | None:
     if not provenance.get("device_name"):
         return None
     on_cpu = provenance.get("device") == "cpu"
-    threads = f", {provenance['threads']} threads" if on_cpu and provenance.get("threads") else ""
+    threads = f", {counted(provenance['threads'], 'thread')}" if on_cpu and provenance.get("threads") else ""
     return f"{provenance['device_name']}, {provenance.get('dtype')}{threads}"
 
 

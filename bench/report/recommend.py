@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.cli import counted
 from bench.report.arguments import Arguments
 from bench.report.cells import TIMED
 from bench.report.compare import difference, flag_sentences, p_text
@@ -85,7 +86,7 @@ def recommend_cells(study: Study, limits: list[Limit]) -> tuple[str, Table | Non
         fitting = fitting[fitting[limit.column] <= limit.most]
     if fitting.empty:
         why = (
-            f"; the cost of {unknown.sum()} cells was not measured, or was disturbed by other load"
+            f"; the cost of {counted(unknown.sum(), 'cell')} was not measured, or was disturbed by other load"
             if unknown.any()
             else ""
         )
@@ -96,17 +97,19 @@ def recommend_cells(study: Study, limits: list[Limit]) -> tuple[str, Table | Non
 
 def _too_few_cells(where: str, tuned: int, scored: int, cells: int) -> str:
     """Explain why there is nothing to choose from."""
-    lead = f"For {where} there are too few cells to choose from: {scored} of {cells} cells have a score"
+    lead = f"For {where} there are too few cells to choose from: {counted(scored, 'scored cell')} of {cells}"
     if tuned == scored:
         return f"{lead}."
-    return f"{lead}, and {tuned or 'none'} of them a tuned learning rate; {RETUNE}."
+    return f"{lead}, and {tuned or 'none'} of them with a tuned learning rate; {RETUNE}."
 
 
 def _left_out(unknown: int, untuned: int) -> list[str]:
     """Say how many cells were not considered, and why."""
-    unmeasured = f"Left out, because their cost was not measured or was disturbed by other load: {unknown} cells."
-    untuned_rates = f"Left out, because their learning rates are not tuned: {untuned} cells."
-    return [*([unmeasured] if unknown else []), *([untuned_rates] if untuned else [])]
+    reasons = {
+        "their cost was not measured or was disturbed by other load": unknown,
+        "their learning rates are not tuned": untuned,
+    }
+    return [f"Left out, because {why}: {counted(number, 'cell')}." for why, number in reasons.items() if number]
 
 
 def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str) -> str:
@@ -115,15 +118,14 @@ def _answer(study: Study, fitting: pd.DataFrame, where: str, under: str) -> str:
     score = f"{100 * best['report_score']:.1f} % {metric_of(fitting).replace('_', ' ')} on the report part"
     sentences = [
         f"For {where}{under}: take {best['title']} at learning rate {text(best['lr'], '{:g}')}.",
-        f"It is the best of {len(fitting)} cells on the select part, and has {score} (n = {best['seeds']}).",
+        f"It is the best of {counted(len(fitting), 'cell')} on the select part, and has {score} (n = {best['seeds']}).",
     ]
     if len(ordered) > 1:
         sentences.append(_runner_up(study, best, ordered.iloc[1:]))
     else:
         sentences.append("It is the only cell within the limits, so nothing was compared.")
     if best["seeds"] < 3:
-        number = f"{best['seeds']} seed{'s' if best['seeds'] > 1 else ''}"
-        sentences.append(f"With {number} this is weak evidence: train at least three.")
+        sentences.append(f"With {counted(best['seeds'], 'seed')} this is weak evidence: train at least three.")
     if len(fitting.loc[fitting["tuning"].notna(), "rates"].unique()) > 1 and not (fitting["tuning"] == TUNED).all():
         sentences.append(
             "The cells had different numbers of learning rates to choose from, which favours those with more."

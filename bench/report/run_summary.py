@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
+from bench.cli import counted
 from bench.records.manifest import Manifest
 from bench.records.record import Record
 from bench.report.compare import flag_sentences
@@ -46,7 +47,7 @@ def show_run(manifest: Manifest, records: Sequence[Record], results: Path, conso
 def _facts(manifest: Manifest) -> str:
     """Return the run's id, command, size, time and exit code, in two lines."""
     trials = sum(map(len, manifest.trials.values()))
-    size = f"{_count(len(manifest.trials), 'cell')}, {_count(trials, 'trial')}"
+    size = f"{counted(len(manifest.trials), 'cell')}, {counted(trials, 'trial')}"
     ended = "not finished" if manifest.seconds is None else f"{_duration(manifest.seconds)}, exit code {manifest.exit}"
     return f"Run {manifest.id}: {manifest.shown}\n{size}; {ended}."
 
@@ -119,10 +120,6 @@ def _unfinished(manifest: Manifest, study: Study) -> bool:
     undecided = any(not race.is_final for race in races.values())
     unraced = any(not cell_trials and cell not in races for cell, cell_trials in manifest.trials.items())
     return undecided or unraced or not trials <= finished or not set(manifest.trials) <= measured
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float) -> str:

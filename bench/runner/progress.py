@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from bench.cells.race import Race
+from bench.cli import counted
 from bench.events import Ended, Event, Judged, Probed, Raced, Ready, Started, Stepped
 from bench.runner.clock import Clock
 
@@ -118,7 +119,7 @@ class CellDisplay:
         match event:
             case Ready(device=device, data=data):
                 rows = ", ".join(f"{part} {count:,}" for part, count in data.items() if count)
-                threads = f"{device['threads']} thread{'' if device['threads'] == 1 else 's'}"
+                threads = counted(device["threads"], "thread")
                 self.display.say_once(f"data: {rows}; {device['device_name']}, {threads}, {device['dtype']}")
                 for note in device.get("notes", ()):
                     self.display.say_once(f"note: {note}")
@@ -197,8 +198,7 @@ class CellDisplay:
     def _trials(self) -> str:
         """Name the running trials, such as `trial 2/9`, `trials 1-9/9` or `tuning, 7 rates`."""
         if self.race is not None and (stage := self.race.stage):
-            rates = len(stage.rates)
-            return f"tuning, {rates} rate{'' if rates == 1 else 's'}"
+            return f"tuning, {counted(len(stage.rates), 'rate')}"
         first, last = self.ended + 1, self.ended + len(self.running)
         return f"trial{'' if first == last else 's'} {first}{'' if first == last else f'-{last}'}/{self.trials}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.cells.cell import Cell, Trial
 from bench.cells.race import Race
+from bench.cli import counted
 from bench.config.enums import RankLimit
 from bench.records.lookup import PROBE, RACE
 from bench.records.record import first_line
@@ -65,7 +66,8 @@ class Sweep:
         again = Counter(setting for trial, setting in backlog.again.items() if trial in backlog.todo)
         reasons = ", ".join(f"{count} trained again for {setting}" for setting, count in again.items())
         self.display.say(
-            f"{len(cells)} cells, {backlog.recorded + waiting} trials: {backlog.recorded} recorded, {waiting} to train"
+            f"{counted(len(cells), 'cell')}, {counted(backlog.recorded + waiting, 'trial')}: "
+            f"{backlog.recorded:,} recorded, {waiting:,} to train"
             f"{f' ({reasons})' if reasons else ''}"
             f"{_count_to_do(len(backlog.races), 'learning rate', 'to tune')}"
             f"{_count_to_do(len(backlog.unprobed), 'cost', 'to measure')}"
@@ -270,7 +272,7 @@ class Sweep:
 
 def _count_to_do(number: int, noun: str, to_do: str) -> str:
     """Return text such as ", 2 costs to measure"; empty for 0."""
-    return f", {number} {noun}{'' if number == 1 else 's'} {to_do}" if number else ""
+    return f", {counted(number, noun)} {to_do}" if number else ""
 
 
 def _axes(cell: Cell) -> str:

@@ -139,7 +139,7 @@ def test_one_question_is_answered_on_the_terminal(mcq: Callable[..., Record], as
     for options, count in (("one", 1), ("a b c d e f g", 7)):
         code, _, err = ask(f"record={record.cell['id']}", "--question", "q", "--options", *options.split())
         assert code == 2
-        assert f"the command line has {count} options; this model answers questions with 2 to 6" in err
+        assert f"the command line needs 2 to 6 options for this model, and has {count}" in err
 
 
 def test_an_option_that_is_not_text_is_refused() -> None:
@@ -300,7 +300,7 @@ def test_the_page_answers_in_a_browser(page: tuple[str, Record], tmp_path: Path)
         assert tab.get_by_text("B. heart").count() > 0
         tab.get_by_label("Options, one per line").fill("liver")
         tab.get_by_role("button", name="Answer").click()
-        expect(tab.get_by_text("the form has 1 options; this model answers questions with 2 to 6").first).to_be_visible(
+        expect(tab.get_by_text("the form needs 2 to 6 options for this model, and has 1").first).to_be_visible(
             timeout=20000
         )
         tab.screenshot(path=tmp_path / "page.png")

@@ -171,7 +171,7 @@ def test_training_time_is_that_of_a_single_trial_and_not_of_a_pack() -> None:
     assert list(shown.x) == [12.0, 10.0]
     text, _ = recommend_cells(Study.of(flat(mixed())), [Limit("train_seconds", 11.0, "11 seconds")])
     assert "take lora r=8 qv" in text
-    assert "Left out, because their cost was not measured or was disturbed by other load: 1 cells." in text
+    assert "Left out, because their cost was not measured or was disturbed by other load: 1 cell." in text
 
 
 def test_costs_of_two_machines_have_no_ratio(ask: Ask, tmp_path: Path) -> None:

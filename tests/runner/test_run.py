@@ -225,7 +225,7 @@ def test_trials_that_cannot_be_packed_train_one_by_one_and_record_why(
 def test_jobs_that_differ_only_in_trials_train_each_trial_once(inline: Run, tiny: list[str], tmp_path: Path) -> None:
     done = inline("-m", *override(tiny, seeds="[0],[0,1]"), "method=head")
     assert done.returncode == 0
-    assert "1 cells, 2 trials: 0 recorded, 2 to train" in done.stdout
+    assert "1 cell, 2 trials: 0 recorded, 2 to train" in done.stdout
     assert [record["trial"]["seed"] for record in trials(tmp_path / "results")] == [0, 1]
 
 
@@ -240,7 +240,7 @@ def test_misfits_are_left_out_of_a_grid_with_their_reason_and_the_rest_is_traine
     width, place = done.stderr.splitlines()
     assert width.startswith("left out: rank=33 is larger than the matrices")
     assert place.startswith("left out: adapter r=4: method.attach.after: 'nose' is unknown")
-    assert "1 cells, 1 trials: 0 recorded, 1 to train" in done.stdout
+    assert "1 cell, 1 trial: 0 recorded, 1 to train" in done.stdout
     assert "1 ok" in done.stdout
     (record,) = trials(tmp_path / "results")
     assert (record["config"]["method"]["attach"]["after"], record["cell"]["rank"]) == (["attention"], 4)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.cli import counted
 from bench.records.record import Record
 from bench.report.cells import grouped
 from bench.report.record_frame import Study
@@ -153,14 +154,14 @@ def _protocol_text(record: Record, *, own_head_rate: bool) -> str:
     steps, warm, every = (protocol.get(key) for key in ("steps", "warmup_steps", "eval_steps"))
     head = "head_lr" in (record.identity.get("protocol") or {})
     parts = [
-        f"{protocol['epochs']} epochs" if steps is None else f"{steps:,} steps",
+        counted(protocol["epochs"], "epoch") if steps is None else counted(steps, "step"),
         f" over {_rows_text(protocol['train_rows'])}, {_batch_text(protocol)}",
         f", head's learning rate {protocol['head_lr']:g}" if head else "",
         " (method head: its own)" if head and own_head_rate else "",
         f", weight decay {protocol['weight_decay']}",
-        f", warm-up {protocol['warmup']}" if warm is None else f", warm-up {warm} steps",
+        f", warm-up {protocol['warmup']}" if warm is None else f", warm-up {counted(warm, 'step')}",
         f", clip {protocol['clip']}",
-        f", select evaluated every {every} steps" if every else "",
+        f", select evaluated every {counted(every, 'step')}" if every else "",
     ]
     return "".join(parts)
 
@@ -189,9 +190,8 @@ def _resolution(study: Study, cells: pd.DataFrame) -> list[str]:
         if sizes and metric_of(group) == "accuracy":
             error = 100 * (best * (1 - best) / sizes[0]) ** 0.5
             where = f" ({task})" if len(cells["task"].unique()) > 1 else ""
-            lines.append(
-                f"With {sizes[0]} report examples{where} one standard error of an accuracy is about {error:.1f} points."
-            )
+            examples = counted(sizes[0], "report example")
+            lines.append(f"With {examples}{where} one standard error of an accuracy is about {error:.1f} points.")
     return lines
 
 

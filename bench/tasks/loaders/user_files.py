@@ -58,8 +58,8 @@ def _split(path: Path, question: str, options: str | Sequence[str], answer: str)
             )
         values = row[options] if isinstance(options, str) else [row[name] for name in options]
         if not isinstance(values, list) or not 2 <= len(values) <= LARGEST:
-            count = len(values) if isinstance(values, list) else "no list of"
-            raise ValueError(f"{where} has {count} options; a question needs from 2 to {LARGEST}")
+            count = len(values) if isinstance(values, list) else "no list"
+            raise ValueError(f"{where} needs a list of 2 to {LARGEST} options, and has {count}")
         if not isinstance(row[question], str) or not row[question].strip():
             raise ValueError(f"{where} has no text in {question!r}; write the question there, or remove the row")
         texts.append(row[question])

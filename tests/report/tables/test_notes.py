@@ -24,7 +24,7 @@ def scaled(name: str, alpha: int, *, root: bool, lr: float) -> Record:
 
 
 @pytest.mark.parametrize(("protocol", "words"), [
-    ({}, "1 epochs over all rows, batch 32, weight decay 0.01, warm-up 0.06, clip 1.0"),
+    ({}, "1 epoch over all rows, batch 32, weight decay 0.01, warm-up 0.06, clip 1.0"),
     ({"steps": None, "epochs": 3}, "3 epochs over all rows"),
     ({"steps": 500, "epochs": 3}, "500 steps over all rows"),
     ({"head_lr": 1e-3}, "batch 32, head's learning rate 0.001, weight decay"),

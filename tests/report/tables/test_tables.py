@@ -388,4 +388,4 @@ def test_recommend_says_when_there_are_too_few_cells(ask: Ask, tmp_path: Path) -
     store(tmp_path, *cell(0.9))
     code, out, _ = ask("recommend")
     assert code == 0
-    assert "too few cells to choose from: 1 of 1 cells have a score" in " ".join(out.split())
+    assert "too few cells to choose from: 1 scored cell of 1" in " ".join(out.split())

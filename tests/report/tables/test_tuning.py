@@ -231,7 +231,7 @@ def test_recommend_chooses_nothing_if_no_cell_is_tuned(ask: Ask, tmp_path: Path)
     code, text = ask("recommend")
     assert code == 0
     assert (
-        "too few cells to choose from: 2 of 2 cells have a score, and none of them a tuned learning rate; rerun" in text
+        "too few cells to choose from: 2 scored cells of 2, and none of them with a tuned learning rate; rerun" in text
     )
 
 

@@ -237,10 +237,10 @@ WRONG: dict[str, tuple[Change, str]] = {
     "no field": (lambda row: row.pop("right"), "row 3 has no 'right'; it has stem, choices (task.load says"),
     "seven options": (
         lambda row: row.update(choices=list("abcdefg")),
-        "row 3 has 7 options; a question needs from 2 to 6",
+        "row 3 needs a list of 2 to 6 options, and has 7",
     ),
-    "one option": (lambda row: row.update(choices=["a"]), "row 3 has 1 options"),
-    "no list": (lambda row: row.update(choices="abcd"), "row 3 has no list of options"),
+    "one option": (lambda row: row.update(choices=["a"]), "row 3 needs a list of 2 to 6 options, and has 1"),
+    "no list": (lambda row: row.update(choices="abcd"), "row 3 needs a list of 2 to 6 options, and has no list"),
     "out of range": (
         lambda row: row.update(right=4),
         "row 3 has answer 4; allowed: 0 to 3, A to D, or an option's text",
