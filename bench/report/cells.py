@@ -36,6 +36,7 @@ MEMORY = ("weights", "gradients", "optimizer", "activations")
 LATENCY = ("bare", "adapted", "merged")
 RETENTION = ("retention_before", "retention_after", "retention_std")
 SCORES = ("report_score", "report_std", "select_score", "train_seconds", *RETENTION)
+GROUPS = ("mlp", "all")  # targets that stand for several weight types
 # Columns that other load on the machine falsifies.
 TIMED = (
     *RATES[1:],
@@ -124,7 +125,16 @@ def _sort_key(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Return a sort key. It orders targets as the LoRA paper does: few weight types first, then q, k, v, o."""
     if column.name != "target":
         return column
-    return column.map(lambda value: value if pd.isna(value) else f"{len(value):2}{[*map('qkvo'.find, value)]}")
+    return column.map(lambda target: target if pd.isna(target) else _place(target))
+
+
+def _place(target: str) -> str:
+    """Return a target's place: few weight types first, then q, k, v, o. The groups `mlp` and `all` come last."""
+    if target in GROUPS:
+        return f"9{GROUPS.index(target)}"
+    letters = [*map("qkvo".find, target.split("+", maxsplit=1)[0])]
+    count = target.count("+") + (1 if -1 in letters else len(letters))
+    return f"{count:02}{letters}{target}"
 
 
 def _cell(members: list[Record]) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def latex(table: Table) -> str:
 
 def web(table: Table) -> str:
     """Render an HTML `table` element with a caption and its notes."""
-    styled = _styled(table, lambda text, standing: _web_entry(html.escape(text).replace("+-", "&plusmn;"), standing))
+    styled = _styled(table, lambda text, standing: _web_entry(_web_text(text), standing))
     sides = ["left" if name in table.words else "right" for name in styled]
     head = "".join(
         f'<th scope="col" style="text-align:{side}">{html.escape(str(name))}</th>'
@@ -67,7 +67,7 @@ def web(table: Table) -> str:
         for row in styled.to_numpy().tolist()
     )
     lines = ["<table>", f"<caption>{html.escape(table.title)}</caption>", f"<thead><tr>{head}</tr></thead>"]
-    notes = [f"<p>{html.escape(note)}</p>" for note in notes_with_legend(table)]
+    notes = [f"<p>{_web_text(note)}</p>" for note in notes_with_legend(table)]
     return "\n".join([*lines, "<tbody>", rows, "</tbody>", "</table>", *notes]) + "\n"
 
 
@@ -105,6 +105,10 @@ def _latex(text: str) -> str:
 
 def _latex_entry(text: str, standing: str) -> str:
     return {BEST: f"\\textbf{{{text}}}", TIED: f"{text}$^*$"}.get(standing, text)
+
+
+def _web_text(text: str) -> str:
+    return html.escape(text).replace("+-", "&plusmn;")
 
 
 def _web_entry(text: str, standing: str) -> str:

@@ -89,6 +89,14 @@ def test_rank_by_target_has_targets_by_rank() -> None:
     assert "Missing from the grid: lora r=2 qv." in table.notes
 
 
+def test_rows_begin_with_the_fewest_weight_types() -> None:
+    targets = ["q", "k", "qv", "kv+down", "qkvo", "mlp", "all"]
+    study = Study.of([record_of(target=target, rank=rank) for target in reversed(targets) for rank in (1, 4)])
+    table = TABLES["rank_by_target"](study, "report_score")
+    assert table is not None
+    assert list(table.body["target"]) == targets
+
+
 def test_any_metric_can_replace_the_score() -> None:
     rows = rows_of(made("rank_by_target", *ablation(), metric="samples_per_second"))
     assert rows["sst2", "lora", "qv"]["r=8"] == "1,234"
@@ -273,6 +281,7 @@ def test_html_escapes_texts() -> None:
     assert "<caption>a_b &amp; &lt;c&gt;</caption>" in text
     assert '<td style="text-align:right"><b>90.0 &plusmn; 1.0</b></td>' in text
     assert "<p>5% of &lt;all&gt; &amp; more</p>" in text
+    assert "<p>Mean &plusmn; spread</p>" in FORMATS["html"](replace(TABLE, notes=["Mean +- spread"]))
 
 
 def test_csv_writes_standings_as_words() -> None:
