@@ -74,7 +74,7 @@ def report_texts(tiny_sst2: Path) -> list[str]:
 def trained(done: subprocess.CompletedProcess[str]) -> str:
     """Return the line in which the command says what it will do."""
     assert done.returncode == 0, done.stdout + done.stderr
-    return next(line for line in done.stdout.splitlines() if " trials: " in line)
+    return next(line for line in done.stdout.splitlines() if " recorded, " in line)
 
 
 def kept(folder: Path, what: str) -> Path:
