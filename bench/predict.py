@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
-from bench.cli import carried_out
+from bench.cli import carried_out, counted
 from bench.files.atomic import replace_file
 from bench.inference.requests import Answer, Request, read_requests
 from bench.inference.web_page import make_page, readable, said, serve_page
@@ -154,7 +154,7 @@ def _write(lines: list[str], output: Path | None, console: Console) -> None:
         replace_file(output, "".join(f"{line}\n" for line in lines).encode())
     except OSError as error:
         raise ValueError(f"--output {output}: cannot be written ({error.strerror}); choose another place") from error
-    console.print(f"answered: {len(lines)} rows in {output}", soft_wrap=True)
+    console.print(f"answered: {counted(len(lines), 'row')} in {output}", soft_wrap=True)
 
 
 if __name__ == "__main__":

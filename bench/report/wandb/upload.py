@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.cli import counted
 from bench.report.record_frame import Study
 from bench.runner.wandb_session import INIT_SECONDS, LONGEST_TAG, begin, error_line, mode_of, settings, stop_service
 
@@ -71,7 +72,7 @@ def _open(mode: str, project: str, entity: str | None, study: Study) -> Any:
         project=project,
         entity=entity,
         dir=folder,
-        name=f"report of {len(cells)} cells",
+        name=f"report of {counted(len(cells), 'cell')}",
         job_type="report",
         tags=[str(tag)[:LONGEST_TAG] for tag in (*cells["model"].unique(), *cells["task"].unique())],
         config={"cells": cells["cell"].tolist()},
